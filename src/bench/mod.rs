@@ -1,0 +1,1 @@
+//! Deterministic load, and what it measures.

@@ -1,0 +1,1 @@
+//! From defaults, file, environment and flags to checked options.

@@ -1,0 +1,15 @@
+//! Pure bytes: bounds-checked reading, writing, variable-length integers, bit streams, checksums.
+//!
+//! Everything that reads here takes its input for hostile: a short or absurd input is a [`Corruption`], never a panic.
+
+pub mod bits;
+pub mod cursor;
+pub mod put;
+
+pub use cursor::{Corruption, Cursor};
+
+/// CRC-32C (Castagnoli), the checksum of every Prometheus file format.
+#[inline]
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes)
+}

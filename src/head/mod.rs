@@ -1,0 +1,1 @@
+//! The head: the mutable, most recent part of the store.

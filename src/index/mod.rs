@@ -1,0 +1,1 @@
+//! The inverted index of the head: symbols, label pairs, postings.

@@ -1,0 +1,1 @@
+//! From protocols to write batches.

@@ -1,0 +1,1 @@
+//! Looking inside the files of a data directory.

@@ -1,0 +1,44 @@
+//! Chronolith: a Prometheus-compatible metrics store that can prove what it stored.
+//!
+//! The modules stand on floors; each imports only from floors below its own (`docs/architecture.md`):
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 9 | [`cli`] |
+//! | 8 | [`config`], [`server`] |
+//! | 7 | [`ingest`], [`api`], [`verify`], [`inspect`], [`bench`] |
+//! | 6 | [`db`], [`promql`] |
+//! | 4 | [`head`] |
+//! | 3 | [`wal`], [`chunk`], [`index`] |
+//! | 2 | [`storage`] |
+//! | 1 | [`fs`], [`clock`], [`telemetry`] |
+//! | 0 | [`model`], [`encoding`] |
+
+pub mod encoding;
+pub mod model;
+
+pub mod clock;
+pub mod fs;
+pub mod telemetry;
+
+pub mod storage;
+
+pub mod chunk;
+pub mod index;
+pub mod wal;
+
+pub mod head;
+
+pub mod db;
+pub mod promql;
+
+pub mod api;
+pub mod bench;
+pub mod ingest;
+pub mod inspect;
+pub mod verify;
+
+pub mod config;
+pub mod server;
+
+pub mod cli;

@@ -1,0 +1,17 @@
+//! Pure values of the field: label sets, samples, histograms, matchers, digests. No I/O, no clock.
+
+pub mod digest;
+pub mod histogram;
+pub mod label_set;
+pub mod matcher;
+pub mod pattern;
+pub mod raw_labels;
+pub mod sample;
+
+pub use digest::Digest;
+pub use histogram::FloatHistogram;
+pub use label_set::{Label, LabelSet, LabelSetBuilder, METRIC_NAME};
+pub use matcher::{MatchOp, Matcher};
+pub use pattern::Pattern;
+pub use raw_labels::{LabelError, RawLabels};
+pub use sample::{STALE_NAN_BITS, Sample, TimeRange, TimestampMs, is_stale_nan, stale_nan};

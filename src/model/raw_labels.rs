@@ -1,0 +1,188 @@
+//! A label set as the bytes in which remote write carries it, and the one canonical form of those bytes.
+//!
+//! Remote write 1.0 sends a series' labels as protobuf fields: `0a <length> { 0a <length> name, 12 <length> value }`,
+//! one after the other. The write path looks a series up by exactly these bytes, without decoding a label. That is
+//! exact because a stored series is found only under its *canonical* bytes: labels sorted by name, unique, valid,
+//! lengths in their shortest form, nothing else between the fields. Other encodings of the same set miss, are decoded,
+//! and are looked up again in canonical form. So two different label sets never share bytes, and equal bytes are
+//! always the same set.
+//!
+//! Source: `prometheus/prompb/types.proto`, messages `TimeSeries` and `Label`; protobuf encoding rules.
+
+use super::label_set::{Label, LabelSet, METRIC_NAME};
+use crate::encoding::{Corruption, Cursor, put};
+
+/// Field 1 of `TimeSeries` and of `Label`, length-delimited.
+const TAG_FIELD_1: u8 = 0x0a;
+/// Field 2 of `Label`, length-delimited.
+const TAG_FIELD_2: u8 = 0x12;
+
+/// The label fields of one series, as they stand in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawLabels<'a>(pub &'a [u8]);
+
+/// Why a label set cannot be stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LabelError {
+    /// The bytes are not label fields.
+    #[error("labels are not valid protobuf: {0}")]
+    Malformed(#[from] Corruption),
+    /// A name or a value is not UTF-8.
+    #[error("label name or value is not UTF-8")]
+    NotUtf8,
+    /// A label without a name.
+    #[error("label name is empty")]
+    EmptyName,
+    /// The same name twice.
+    #[error("label name {name:?} appears more than once")]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
+    /// The set has no `__name__`, or an empty one.
+    #[error("label set has no metric name (__name__)")]
+    NoMetricName,
+}
+
+impl<'a> RawLabels<'a> {
+    /// The labels in the order in which they were sent, checked for nothing but their encoding.
+    pub fn decode(self) -> Result<Vec<(&'a [u8], &'a [u8])>, Corruption> {
+        let mut labels = Vec::with_capacity(16);
+        let mut cursor = Cursor::new(self.0);
+        while !cursor.is_empty() {
+            if cursor.u8()? != TAG_FIELD_1 {
+                return Err(cursor.corrupt("expected a label field"));
+            }
+            labels.push(decode_label(cursor.uvarint_slice()?)?);
+        }
+        Ok(labels)
+    }
+
+    /// The label set, sorted and checked: UTF-8, no empty or repeated name, a metric name. Labels with an empty
+    /// value are dropped, as an empty value means absence.
+    pub fn to_label_set(self) -> Result<LabelSet, LabelError> {
+        let mut labels = Vec::with_capacity(16);
+        for (name, value) in self.decode()? {
+            let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
+                return Err(LabelError::NotUtf8);
+            };
+            if name.is_empty() {
+                return Err(LabelError::EmptyName);
+            }
+            labels.push(Label { name, value });
+        }
+        labels.sort_unstable();
+        if let Some(pair) = labels.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            return Err(LabelError::Duplicate { name: pair[0].name.to_owned() });
+        }
+        labels.retain(|label| !label.value.is_empty());
+        if !labels.iter().any(|label| label.name == METRIC_NAME) {
+            return Err(LabelError::NoMetricName);
+        }
+        Ok(LabelSet::from_sorted(labels.iter().copied()))
+    }
+}
+
+/// Reads one `Label` message. Unknown fields are skipped; a field that is sent twice counts as last sent.
+fn decode_label(bytes: &[u8]) -> Result<(&[u8], &[u8]), Corruption> {
+    let mut cursor = Cursor::new(bytes);
+    let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
+    while !cursor.is_empty() {
+        match cursor.uvarint()? {
+            tag if tag == u64::from(TAG_FIELD_1) => name = cursor.uvarint_slice()?,
+            tag if tag == u64::from(TAG_FIELD_2) => value = cursor.uvarint_slice()?,
+            tag => skip_field(&mut cursor, tag)?,
+        }
+    }
+    Ok((name, value))
+}
+
+/// Passes over the value of a protobuf field whose tag was just read.
+pub fn skip_field(cursor: &mut Cursor<'_>, tag: u64) -> Result<(), Corruption> {
+    if tag >> 3 == 0 {
+        return Err(cursor.corrupt("protobuf field number is 0"));
+    }
+    match tag & 7 {
+        0 => cursor.uvarint().map(drop),
+        1 => cursor.take(8).map(drop),
+        2 => cursor.uvarint_slice().map(drop),
+        5 => cursor.take(4).map(drop),
+        _ => Err(cursor.corrupt("protobuf wire type is unknown")),
+    }
+}
+
+/// Appends the canonical bytes of a sorted label set to `out`.
+pub fn encode_canonical<'a>(labels: impl Iterator<Item = Label<'a>>, out: &mut Vec<u8>) {
+    for label in labels {
+        let name_bytes = field_len(label.name.len());
+        let value_bytes = field_len(label.value.len());
+        out.push(TAG_FIELD_1);
+        put::uvarint(out, (name_bytes + value_bytes) as u64);
+        out.push(TAG_FIELD_1);
+        put::uvarint_slice(out, label.name.as_bytes());
+        out.push(TAG_FIELD_2);
+        put::uvarint_slice(out, label.value.as_bytes());
+    }
+}
+
+/// Bytes of a length-delimited field of `len` bytes, tag and length included.
+fn field_len(len: usize) -> usize {
+    let bits = usize::BITS - (len | 1).leading_zeros();
+    1 + bits.div_ceil(7) as usize + len
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(labels: &[(&str, &str)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode_canonical(labels.iter().map(|&(name, value)| Label { name, value }), &mut out);
+        out
+    }
+
+    #[test]
+    fn canonical_bytes_decode_to_the_same_labels() {
+        let long = "v".repeat(300);
+        let bytes = raw(&[("__name__", "up"), ("job", &long)]);
+        let set = RawLabels(&bytes).to_label_set().unwrap();
+        assert_eq!(set.get("job"), Some(long.as_str()));
+        let mut again = Vec::new();
+        encode_canonical(set.iter(), &mut again);
+        assert_eq!(again, bytes);
+    }
+
+    #[test]
+    fn canonical_bytes_are_what_protobuf_says() {
+        assert_eq!(raw(&[("a", "bc")]), [0x0a, 7, 0x0a, 1, b'a', 0x12, 2, b'b', b'c']);
+    }
+
+    #[test]
+    fn unsorted_labels_are_sorted_and_empty_values_dropped() {
+        let bytes = raw(&[("job", "n"), ("__name__", "up"), ("z", "")]);
+        assert_eq!(RawLabels(&bytes).to_label_set().unwrap().to_string(), r#"{__name__="up", job="n"}"#);
+    }
+
+    #[test]
+    fn label_sets_that_cannot_be_stored_are_refused_with_their_reason() {
+        let reason = |labels: &[(&str, &str)]| RawLabels(&raw(labels)).to_label_set().unwrap_err();
+        assert_eq!(reason(&[("job", "n")]), LabelError::NoMetricName);
+        assert_eq!(reason(&[("__name__", ""), ("job", "n")]), LabelError::NoMetricName);
+        assert_eq!(reason(&[("__name__", "up"), ("", "n")]), LabelError::EmptyName);
+        assert_eq!(reason(&[("__name__", "up"), ("a", "1"), ("a", "1")]), LabelError::Duplicate { name: "a".into() });
+        let mut bytes = raw(&[("__name__", "up")]);
+        bytes.extend([0x0a, 6, 0x0a, 1, 0xff, 0x12, 1, b'x']);
+        assert_eq!(RawLabels(&bytes).to_label_set(), Err(LabelError::NotUtf8));
+    }
+
+    #[test]
+    fn labels_cut_at_any_byte_are_an_error_or_fewer_labels() {
+        let bytes = raw(&[("__name__", "up"), ("job", "node")]);
+        for end in 0..bytes.len() {
+            if let Ok(labels) = RawLabels(&bytes[..end]).decode() {
+                assert!(labels.len() < 2);
+            }
+        }
+    }
+}

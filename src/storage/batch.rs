@@ -1,0 +1,117 @@
+//! One write request, whatever protocol it came by, and what became of it.
+
+use std::ops::Range;
+
+use crate::model::{Digest, RawLabels, Sample};
+
+/// The series and samples of one request, borrowed from its decoded body.
+#[derive(Debug, Clone, Default)]
+pub struct WriteBatch<'a> {
+    /// The series, in the order of the request. A series may appear more than once.
+    pub series: Vec<SeriesEntry<'a>>,
+    /// The samples of all series, those of one entry together and in the order of the request.
+    pub samples: Vec<Sample>,
+}
+
+/// One series of a request.
+#[derive(Debug, Clone)]
+pub struct SeriesEntry<'a> {
+    /// Its labels as they were sent: not yet validated, perhaps not canonical.
+    pub labels: RawLabels<'a>,
+    /// Its samples, as indices into [`WriteBatch::samples`].
+    pub samples: Range<u32>,
+}
+
+/// Why a sample, or all samples of a series, were refused. The text is the label of the counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum RejectReason {
+    /// The labels are malformed, not UTF-8, repeated, unnamed, or lack a metric name.
+    InvalidLabels,
+    /// More labels, or longer ones, than the limits allow.
+    LabelLimit,
+    /// Older than the newest sample of its series.
+    OutOfOrder,
+    /// The same time as the newest sample of its series, with another value.
+    DuplicateTimestamp,
+    /// Too far in the past of what the head holds.
+    OutOfBounds,
+    /// Too far in the future of the server's clock.
+    TooFarInFuture,
+    /// The head holds as many series as it may.
+    SeriesLimit,
+}
+
+impl RejectReason {
+    /// Every reason, for the counters.
+    pub const ALL: [RejectReason; 7] = [
+        RejectReason::InvalidLabels,
+        RejectReason::LabelLimit,
+        RejectReason::OutOfOrder,
+        RejectReason::DuplicateTimestamp,
+        RejectReason::OutOfBounds,
+        RejectReason::TooFarInFuture,
+        RejectReason::SeriesLimit,
+    ];
+
+    /// The reason as a metric label and in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RejectReason::InvalidLabels => "invalid_labels",
+            RejectReason::LabelLimit => "label_limit",
+            RejectReason::OutOfOrder => "out_of_order",
+            RejectReason::DuplicateTimestamp => "duplicate_timestamp",
+            RejectReason::OutOfBounds => "out_of_bounds",
+            RejectReason::TooFarInFuture => "too_far_in_future",
+            RejectReason::SeriesLimit => "series_limit",
+        }
+    }
+}
+
+/// One refusal, for the answer to the sender.
+#[derive(Debug, Clone)]
+pub struct Reject {
+    /// Why.
+    pub reason: RejectReason,
+    /// Index of the series in [`WriteBatch::series`].
+    pub series_index: usize,
+    /// How many samples it cost.
+    pub samples: u64,
+    /// What a person needs to find the cause: the labels and the time, or the fault of the labels.
+    pub detail: String,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Default)]
+pub struct BatchOutcome {
+    /// Samples that were added.
+    pub added: u64,
+    /// Samples that were there already, with the same value: accepted, and nothing was added.
+    pub duplicates: u64,
+    /// Series that were created.
+    pub series_created: u64,
+    /// Sum of the digests of the added samples.
+    pub digest: Digest,
+    /// Samples refused, by [`RejectReason`] in the order of [`RejectReason::ALL`].
+    pub rejected: [u64; RejectReason::ALL.len()],
+    /// The first few refusals, in words.
+    pub rejects: Vec<Reject>,
+}
+
+impl BatchOutcome {
+    /// How many refusals are kept in words.
+    pub const REJECTS_KEPT: usize = 16;
+
+    /// Counts a refusal, and keeps it in words if there is room. `detail` runs only then.
+    pub fn reject(&mut self, reason: RejectReason, series_index: usize, samples: u64, detail: impl FnOnce() -> String) {
+        self.rejected[reason as usize] += samples;
+        if self.rejects.len() < Self::REJECTS_KEPT {
+            self.rejects.push(Reject { reason, series_index, samples, detail: detail() });
+        }
+    }
+
+    /// Samples refused for any reason.
+    pub fn rejected_total(&self) -> u64 {
+        self.rejected.iter().sum()
+    }
+}

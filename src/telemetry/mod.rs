@@ -1,0 +1,1 @@
+//! Metrics and logs: handles that modules count with, and the text exposition.

@@ -1,0 +1,1 @@
+//! Proofs: that the log alone holds what was acknowledged.

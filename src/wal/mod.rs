@@ -1,0 +1,1 @@
+//! The write-ahead log: Prometheus' format, group commit, seals, recovery.

@@ -1,0 +1,149 @@
+//! The system's file system.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use super::{DirEntry, Fs, MappedFile, ReadFile, WriteFile};
+
+/// Files as the system has them.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemFs;
+
+impl Fs for SystemFs {
+    fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        Ok(Box::new(SystemFile(OpenOptions::new().write(true).create_new(true).open(path)?)))
+    }
+
+    fn append(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Box::new(SystemFile(file)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ReadFile>> {
+        Ok(Box::new(SystemFile(File::open(path)?)))
+    }
+
+    fn map(&self, path: &Path) -> io::Result<MappedFile> {
+        let file = File::open(path)?;
+        if file.metadata()?.len() == 0 {
+            return Ok(MappedFile::new(Vec::new()));
+        }
+        #[expect(unsafe_code, reason = "memory maps cannot be had without it")]
+        // SAFETY: files that are mapped are only ever appended to or removed by this program, never cut or rewritten,
+        // and the directory's lock keeps other writers away.
+        let map = unsafe { memmap2::Mmap::map(&file) }?;
+        Ok(MappedFile::new(map))
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                Err(gone) if gone.kind() == io::ErrorKind::NotFound => continue,
+                Err(other) => return Err(other),
+            };
+            if let Ok(name) = entry.file_name().into_string() {
+                entries.push(DirEntry { name, is_dir: metadata.is_dir(), bytes: metadata.len() });
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.exists()
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(path)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+#[derive(Debug)]
+struct SystemFile(File);
+
+impl WriteFile for SystemFile {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    fn sync_data(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)?;
+        self.0.seek(SeekFrom::Start(len))?;
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+impl ReadFile for SystemFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        loop {
+            match self.0.read_at(buffer, offset) {
+                Err(interrupted) if interrupted.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+/// Holds the lock file of a data directory; dropping it lets go.
+#[derive(Debug)]
+pub struct DirLock(#[expect(dead_code, reason = "the lock lives as long as the file is open")] File);
+
+impl DirLock {
+    /// Takes the lock, or says `None` where another process has it.
+    pub fn acquire(path: &Path) -> io::Result<Option<Self>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(DirLock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// This process' memory, from the kernel: all that is resident, and of it what no file stands behind.
+pub fn resident_bytes() -> io::Result<(u64, u64)> {
+    let mut text = String::new();
+    File::open("/proc/self/status")?.read_to_string(&mut text)?;
+    let field = |name: &str| {
+        let kib = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        kib.unwrap_or(0) * 1024
+    };
+    Ok((field("VmRSS:"), field("RssAnon:")))
+}

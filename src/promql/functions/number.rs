@@ -16,8 +16,10 @@ pub fn parse_go_float(text: &str) -> Option<f64> {
     if unsigned.starts_with("0x") || unsigned.starts_with("0X") {
         return parse_hexadecimal(&unsigned[2..]).map(|value| sign * value);
     }
-    // Only digits, points and exponents from here on; `FromStr` would take other words as well.
-    if !unsigned.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-')) {
+    // Only digits, points and exponents from here on; `FromStr` would take other words, and a second sign.
+    if unsigned.starts_with(['+', '-'])
+        || !unsigned.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'))
+    {
         return None;
     }
     let value: f64 = unsigned.parse().ok()?;

@@ -19,12 +19,14 @@ mod token;
 pub mod ast;
 pub mod duration;
 pub mod functions;
+pub mod series_description;
 
 pub use error::ParseError;
 pub use grammar::DEPTH_MAX;
 pub use quote::{format_float, quote};
+pub use series_description::parse_series_description;
 
-use crate::model::Matcher;
+use crate::model::{LabelSet, Matcher};
 use ast::{Expr, ExprKind, Span};
 use error::Failure;
 use grammar::Parser;
@@ -54,6 +56,18 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
             ExprKind::VectorSelector(selector) => Ok(selector.matchers),
             _ => Ok(Vec::new()),
         }
+    };
+    parse().map_err(|failure: Failure| failure.locate(text))
+}
+
+/// Parses a metric as series descriptions start with it, `name{a="b"}`.
+pub fn parse_metric(text: &str) -> Result<LabelSet, ParseError> {
+    let parse = || {
+        check_length(text)?;
+        let mut parser = Parser::new(text);
+        let (labels, _) = parser.metric()?;
+        parser.expect_end()?;
+        Ok(labels)
     };
     parse().map_err(|failure: Failure| failure.locate(text))
 }

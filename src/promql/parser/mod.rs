@@ -12,9 +12,12 @@ mod duration_grammar;
 mod error;
 mod grammar;
 mod lexer;
+mod pretty;
+mod printer;
 mod quote;
 mod selectors;
 mod token;
+mod tree;
 
 pub mod ast;
 pub mod duration;
@@ -23,8 +26,10 @@ pub mod series_description;
 
 pub use error::ParseError;
 pub use grammar::DEPTH_MAX;
+pub use pretty::format;
 pub use quote::{format_float, quote};
 pub use series_description::parse_series_description;
+pub use tree::{to_json, tree_text};
 
 use crate::model::{LabelSet, Matcher};
 use ast::{Expr, ExprKind, Span};

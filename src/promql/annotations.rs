@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
 
+use super::functions::number::go_general;
 use super::parser::ast::{BinaryOp, Span};
 use crate::model::TimestampMs;
 
@@ -355,50 +356,4 @@ fn rfc3339(at_ms: TimestampMs) -> String {
         Ok(time) => time.to_string(),
         Err(_) => format!("{at_ms}ms"),
     }
-}
-
-/// A float as Go's `%g` writes it, or as `%.Ng` does for `digits` N.
-///
-/// The shortest form that reads back, with an exponent (of two digits at least) below 1e-4 and from 1e21 down to 1e6 on.
-fn go_general(value: f64, digits: Option<usize>) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let scientific = match digits {
-        Some(digits) => format!("{:.*e}", digits.saturating_sub(1), value),
-        None => format!("{value:e}"),
-    };
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
-    let kept: String = mantissa.chars().filter(|c| *c != '.').collect();
-    let kept = kept.trim_end_matches('0');
-    let kept = if kept.is_empty() { "0" } else { kept };
-    let threshold = match digits {
-        // Whole numbers that need fewer digits than asked for still count the digits that they have.
-        Some(digits) if digits > kept.len() && kept.len() as i32 > exponent => kept.len() as i32,
-        Some(digits) => digits as i32,
-        None => 6,
-    };
-    // The shortest form switches at 1e21 only for integers printed as such elsewhere; `%g` switches at its precision.
-    if exponent < -4 || exponent >= threshold.max(1) {
-        let (first, rest) = kept.split_at(1);
-        let point = if rest.is_empty() { "" } else { "." };
-        let exponent_sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{sign}{first}{point}{rest}e{exponent_sign}{:02}", exponent.unsigned_abs());
-    }
-    if exponent < 0 {
-        let zeros = "0".repeat((-exponent - 1) as usize);
-        return format!("{sign}0.{zeros}{kept}");
-    }
-    let whole = exponent as usize + 1;
-    if kept.len() <= whole {
-        let zeros = "0".repeat(whole - kept.len());
-        return format!("{sign}{kept}{zeros}");
-    }
-    let (before, after) = kept.split_at(whole);
-    format!("{sign}{before}.{after}")
 }

@@ -4,9 +4,23 @@
 //! columns. Source: Prometheus `promql/functions.go`, version 3.14; results are equal to the last bit, so the order of
 //! float operations here is not free.
 
+mod buckets;
+mod columns;
+mod histogram;
 pub mod kahan;
+mod label;
+mod math;
+pub mod number;
+mod over_time;
 mod rate;
+mod time;
+mod vector;
 mod window;
+
+pub use buckets::nearly_equal;
+pub use columns::{absent_labels, merge_same_labels};
+pub use math::{max_of_two, min_of_two};
+pub use over_time::quantile;
 
 use std::cell::RefCell;
 
@@ -44,22 +58,97 @@ pub enum Implementation {
 }
 
 /// The implementation of the function called `name`. The engine itself evaluates those that need the storage or the
-/// syntax tree (`info`, `timestamp` of a selector, `absent_over_time`).
+/// whole query: `info`, `timestamp` of a selector, `absent_over_time`, and `start`, `end`, `range` and `step`.
 pub fn implementation(name: &str) -> Option<Implementation> {
-    let over_range = |kernel: RangeKernel| Some(Implementation::OverRange { kernel, keeps_name: false });
-    match name {
+    let over_range = |kernel: RangeKernel| Implementation::OverRange { kernel, keeps_name: false };
+    let keeping_name = |kernel: RangeKernel| Implementation::OverRange { kernel, keeps_name: true };
+    let over_columns = Implementation::OverColumns;
+    Some(match name {
+        "abs" => over_columns(math::abs),
+        "absent" => over_columns(vector::absent),
+        "acos" => over_columns(math::acos),
+        "acosh" => over_columns(math::acosh),
+        "asin" => over_columns(math::asin),
+        "asinh" => over_columns(math::asinh),
+        "atan" => over_columns(math::atan),
+        "atanh" => over_columns(math::atanh),
+        "avg_over_time" => over_range(over_time::avg),
+        "ceil" => over_columns(math::ceil),
         "changes" => over_range(rate::changes),
+        "clamp" => over_columns(math::clamp),
+        "clamp_max" => over_columns(math::clamp_max),
+        "clamp_min" => over_columns(math::clamp_min),
+        "cos" => over_columns(math::cos),
+        "cosh" => over_columns(math::cosh),
+        "count_over_time" => over_range(over_time::count),
+        "day_of_month" => over_columns(time::day_of_month),
+        "day_of_week" => over_columns(time::day_of_week),
+        "day_of_year" => over_columns(time::day_of_year),
+        "days_in_month" => over_columns(time::days_in_month),
+        "deg" => over_columns(math::deg),
         "delta" => over_range(rate::delta),
         "deriv" => over_range(rate::deriv),
         "double_exponential_smoothing" => over_range(rate::double_exponential_smoothing),
+        "exp" => over_columns(math::exp),
+        "first_over_time" => keeping_name(over_time::first),
+        "floor" => over_columns(math::floor),
+        "histogram_avg" => over_columns(histogram::of_native),
+        "histogram_count" => over_columns(histogram::of_native),
+        "histogram_fraction" => over_columns(histogram::histogram_fraction),
+        "histogram_quantile" => over_columns(histogram::histogram_quantile),
+        "histogram_quantiles" => over_columns(histogram::histogram_quantiles),
+        "histogram_stddev" => over_columns(histogram::of_native),
+        "histogram_stdvar" => over_columns(histogram::of_native),
+        "histogram_sum" => over_columns(histogram::of_native),
+        "hour" => over_columns(time::hour),
         "idelta" => over_range(rate::idelta),
         "increase" => over_range(rate::increase),
         "irate" => over_range(rate::irate),
+        "label_join" => over_columns(label::label_join),
+        "label_replace" => over_columns(label::label_replace),
+        "last_over_time" => keeping_name(over_time::last),
+        "ln" => over_columns(math::ln),
+        "log10" => over_columns(math::log10),
+        "log2" => over_columns(math::log2),
+        "mad_over_time" => over_range(over_time::mad),
+        "max_of" => over_columns(math::max_of),
+        "max_over_time" => over_range(over_time::max),
+        "min_of" => over_columns(math::min_of),
+        "min_over_time" => over_range(over_time::min),
+        "minute" => over_columns(time::minute),
+        "month" => over_columns(time::month),
+        "pi" => over_columns(math::pi),
         "predict_linear" => over_range(rate::predict_linear),
+        "present_over_time" => over_range(over_time::present),
+        "quantile_over_time" => over_range(over_time::quantile_over_time),
+        "rad" => over_columns(math::rad),
         "rate" => over_range(rate::rate),
         "resets" => over_range(rate::resets),
-        _ => None,
-    }
+        "round" => over_columns(math::round),
+        "scalar" => over_columns(vector::scalar),
+        "sgn" => over_columns(math::sgn),
+        "sin" => over_columns(math::sin),
+        "sinh" => over_columns(math::sinh),
+        "sort" => over_columns(vector::sort),
+        "sort_by_label" => over_columns(vector::sort_by_label),
+        "sort_by_label_desc" => over_columns(vector::sort_by_label_desc),
+        "sort_desc" => over_columns(vector::sort_desc),
+        "sqrt" => over_columns(math::sqrt),
+        "stddev_over_time" => over_range(over_time::stddev),
+        "stdvar_over_time" => over_range(over_time::stdvar),
+        "sum_over_time" => over_range(over_time::sum),
+        "tan" => over_columns(math::tan),
+        "tanh" => over_columns(math::tanh),
+        "time" => over_columns(time::time),
+        "timestamp" => over_columns(time::timestamp),
+        "ts_of_first_over_time" => over_range(over_time::ts_of_first),
+        "ts_of_last_over_time" => over_range(over_time::ts_of_last),
+        "ts_of_max_over_time" => over_range(over_time::ts_of_max),
+        "ts_of_min_over_time" => over_range(over_time::ts_of_min),
+        "vector" => over_columns(vector::vector),
+        "year" => over_columns(time::year),
+        _ => return None,
+    })
 }
 
 /// How the names of counters end.
@@ -170,8 +259,8 @@ pub struct CallContext<'a> {
     pub steps: &'a Steps,
     /// The call, for positions and selectors.
     pub call: &'a Call,
-    /// Whether the query is an instant query.
-    pub instant: bool,
+    /// Where the call stands.
+    pub span: Span,
     /// Where warnings and infos go.
     pub annotations: &'a RefCell<Annotations>,
 }

@@ -100,6 +100,7 @@ pub(super) struct Aggregate<'a> {
 /// A function call.
 pub(super) struct CallNode<'a> {
     pub(super) call: &'a Call,
+    pub(super) span: Span,
     pub(super) function: CallKind,
     pub(super) args: Vec<Node<'a>>,
 }
@@ -169,7 +170,7 @@ impl Planner<'_> {
                 let node = Aggregate { expr: aggregate, span: expr.span, child, param };
                 (Node::Aggregate(Box::new(node)), invariance)
             }
-            ExprKind::Call(call) => self.call(call, scope)?,
+            ExprKind::Call(call) => self.call(call, expr.span, scope)?,
             ExprKind::VectorSelector(selector) => {
                 let selector = self.selector(selector, 0, scope)?;
                 let invariance = Invariance::all(selector.at_ms.is_some());
@@ -188,7 +189,7 @@ impl Planner<'_> {
         })
     }
 
-    fn call<'a>(&mut self, call: &'a Call, scope: TimeRange) -> Result<(Node<'a>, Invariance), QueryError> {
+    fn call<'a>(&mut self, call: &'a Call, span: Span, scope: TimeRange) -> Result<(Node<'a>, Invariance), QueryError> {
         let name = call.function.name;
         let function = self.call_kind(call)?;
         let mut args = Vec::with_capacity(call.args.len());
@@ -201,7 +202,7 @@ impl Planner<'_> {
         let of_timestamp = matches!(function, CallKind::Timestamp);
         let invariant = all && (of_timestamp || (name != "timestamp" && !STEP_DEPENDENT.contains(&name)));
         let args = args.into_iter().map(|(node, arg)| wrap_if(arg.wrap && !invariant, node)).collect();
-        Ok((Node::Call(Box::new(CallNode { call, function, args })), Invariance::all(invariant)))
+        Ok((Node::Call(Box::new(CallNode { call, span, function, args })), Invariance::all(invariant)))
     }
 
     fn call_kind(&self, call: &Call) -> Result<CallKind, QueryError> {

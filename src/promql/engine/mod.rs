@@ -12,6 +12,7 @@ mod call;
 mod count_values;
 mod error;
 mod evaluate;
+mod info;
 mod limits;
 mod matching;
 mod names;

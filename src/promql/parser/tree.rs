@@ -18,60 +18,73 @@ pub fn to_json(expr: &Expr) -> Value {
     match &expr.kind {
         ExprKind::Number(number) => json!({"type": "numberLiteral", "val": format_float(number.value)}),
         ExprKind::String(text) => json!({"type": "stringLiteral", "val": text}),
-        ExprKind::Paren(inner) => json!({"type": "parenExpr", "expr": to_json(inner)}),
+        ExprKind::Paren(inner) => with_parts(json!({"type": "parenExpr"}), [("expr", to_json(inner))]),
         ExprKind::Unary { negative, expr } => {
-            json!({"type": "unaryExpr", "op": sign(*negative), "expr": to_json(expr)})
+            with_parts(json!({"type": "unaryExpr", "op": sign(*negative)}), [("expr", to_json(expr))])
         }
-        ExprKind::Binary(binary) => json!({
-            "type": "binaryExpr",
-            "op": binary.op.as_str(),
-            "lhs": to_json(&binary.left),
-            "rhs": to_json(&binary.right),
-            "matching": binary.matching.as_ref().map(matching_json),
-            "bool": binary.return_bool,
-        }),
-        ExprKind::Aggregate(aggregate) => json!({
-            "type": "aggregation",
-            "op": aggregate.op.as_str(),
-            "expr": to_json(&aggregate.expr),
-            "param": aggregate.param.as_ref().map(to_json),
-            "grouping": aggregate.grouping,
-            "without": aggregate.without,
-        }),
-        ExprKind::Call(call) => json!({
-            "type": "call",
-            "func": {
-                "name": call.function.name,
-                "argTypes": call.function.args.iter().map(|arg| arg.as_str()).collect::<Vec<_>>(),
-                "variadic": call.function.variadic,
-                "returnType": call.function.returns.as_str(),
-            },
-            "args": call.args.iter().map(to_json).collect::<Vec<_>>(),
-        }),
-        ExprKind::VectorSelector(selector) => selector_json("vectorSelector", selector),
-        ExprKind::MatrixSelector(selector) => {
-            let mut value = selector_json("matrixSelector", &selector.vector);
-            value["range"] = selector.range.fixed_ms().into();
-            value["rangeExpr"] = duration_json(&selector.range);
-            value
-        }
-        ExprKind::Subquery(subquery) => {
-            let step = subquery.step.clone().unwrap_or(Duration::Fixed(0));
-            let (timestamp, start_or_end) = at_json(subquery.at);
+        ExprKind::Binary(binary) => with_parts(
+            json!({"type": "binaryExpr", "op": binary.op.as_str(), "bool": binary.return_bool}),
+            [
+                ("lhs", to_json(&binary.left)),
+                ("rhs", to_json(&binary.right)),
+                ("matching", binary.matching.as_ref().map_or(Value::Null, matching_json)),
+            ],
+        ),
+        ExprKind::Aggregate(aggregate) => with_parts(
             json!({
-                "type": "subquery",
-                "expr": to_json(&subquery.expr),
-                "range": subquery.range.fixed_ms(),
-                "rangeExpr": duration_json(&subquery.range),
-                "offset": subquery.offset.fixed_ms(),
-                "offsetExpr": duration_json(&subquery.offset),
-                "step": step.fixed_ms(),
-                "stepExpr": duration_json(&step),
-                "timestamp": timestamp,
-                "startOrEnd": start_or_end,
-            })
+                "type": "aggregation",
+                "op": aggregate.op.as_str(),
+                "grouping": aggregate.grouping,
+                "without": aggregate.without,
+            }),
+            [("expr", to_json(&aggregate.expr)), ("param", aggregate.param.as_ref().map_or(Value::Null, to_json))],
+        ),
+        ExprKind::Call(call) => with_parts(
+            json!({
+                "type": "call",
+                "func": {
+                    "name": call.function.name,
+                    "argTypes": call.function.args.iter().map(|arg| arg.as_str()).collect::<Vec<_>>(),
+                    "variadic": call.function.variadic,
+                    "returnType": call.function.returns.as_str(),
+                },
+            }),
+            [("args", Value::Array(call.args.iter().map(to_json).collect()))],
+        ),
+        ExprKind::VectorSelector(selector) => selector_json("vectorSelector", selector),
+        ExprKind::MatrixSelector(selector) => with_parts(
+            selector_json("matrixSelector", &selector.vector),
+            [("range", selector.range.fixed_ms().into()), ("rangeExpr", duration_json(&selector.range))],
+        ),
+        ExprKind::Subquery(subquery) => {
+            let (timestamp, start_or_end) = at_json(subquery.at);
+            let step = subquery.step.as_ref();
+            with_parts(
+                json!({
+                    "type": "subquery",
+                    "range": subquery.range.fixed_ms(),
+                    "offset": subquery.offset.fixed_ms(),
+                    "step": step.map_or(0, Duration::fixed_ms),
+                    "timestamp": timestamp,
+                    "startOrEnd": start_or_end,
+                }),
+                [
+                    ("expr", to_json(&subquery.expr)),
+                    ("rangeExpr", duration_json(&subquery.range)),
+                    ("offsetExpr", duration_json(&subquery.offset)),
+                    ("stepExpr", step.map_or(Value::Null, duration_json)),
+                ],
+            )
         }
     }
+}
+
+/// The object with its parts put in. `json!` would copy each part, and so the whole tree once for each level.
+fn with_parts<const N: usize>(mut object: Value, parts: [(&str, Value); N]) -> Value {
+    if let Value::Object(fields) = &mut object {
+        fields.extend(parts.map(|(name, part)| (name.to_owned(), part)));
+    }
+    object
 }
 
 fn matching_json(matching: &VectorMatching) -> Value {
@@ -133,13 +146,11 @@ fn duration_json(duration: &Duration) -> Value {
 /// Prometheus knows no node for parentheses here, but a mark at the node in them.
 fn duration_expr_json(expr: &DurationExpr, is_wrapped: bool) -> Value {
     let node = |op: &str, left: Option<&DurationExpr>, right: Option<&DurationExpr>| {
-        json!({
-            "type": "durationExpr",
-            "op": op,
-            "lhs": left.map(|left| duration_expr_json(left, false)),
-            "rhs": right.map(|right| duration_expr_json(right, false)),
-            "wrapped": is_wrapped,
-        })
+        let part = |part: Option<&DurationExpr>| part.map_or(Value::Null, |part| duration_expr_json(part, false));
+        with_parts(
+            json!({"type": "durationExpr", "op": op, "wrapped": is_wrapped}),
+            [("lhs", part(left)), ("rhs", part(right))],
+        )
     };
     match &expr.kind {
         // A number has no room for the mark, so it becomes one with a plus.

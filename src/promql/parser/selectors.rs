@@ -7,17 +7,18 @@ use super::ast::{
     AtModifier, Duration, Expr, ExprKind, MatrixSelector, SelectorMode, Span, SubqueryExpr, VectorSelector,
 };
 use super::error::Failure;
-use super::grammar::{Node, Parsed, Parser, leaf};
+use super::grammar::{Parser, Step};
 use super::quote::{quote, unquote};
 use super::token::{Keyword, TokenKind};
 use crate::model::{LabelSet, LabelSetBuilder, METRIC_NAME, MatchOp, Matcher};
 
 impl Parser<'_> {
     /// A vector selector that starts with braces, or with the metric name at hand.
-    pub(super) fn vector_selector(&mut self) -> Parsed<Expr> {
+    #[inline(never)]
+    pub(super) fn vector_selector(&mut self) -> Step {
         if self.token.kind == TokenKind::LeftBrace {
             let (matchers, span) = self.label_matchers()?;
-            return leaf(ExprKind::VectorSelector(selector(None, matchers)), span);
+            return Ok(self.push(ExprKind::VectorSelector(selector(None, matchers)), span, 0)?);
         }
         let name = self.take().span;
         self.named_selector(name)
@@ -25,7 +26,7 @@ impl Parser<'_> {
 
     /// A vector selector whose metric name was taken.
     #[inline(never)]
-    pub(super) fn named_selector(&mut self, name_span: Span) -> Parsed<Expr> {
+    pub(super) fn named_selector(&mut self, name_span: Span) -> Step {
         let name = self.text_of(name_span);
         let mut span = name_span;
         let mut matchers = Vec::new();
@@ -35,7 +36,7 @@ impl Parser<'_> {
             span.end = braces.end;
         }
         matchers.push(Matcher::equal(METRIC_NAME, name));
-        leaf(ExprKind::VectorSelector(selector(Some(name.to_owned()), matchers)), span)
+        Ok(self.push(ExprKind::VectorSelector(selector(Some(name.to_owned()), matchers)), span, 0)?)
     }
 
     /// `{a="b", "c"!~"d", "metric.name"}`
@@ -181,43 +182,37 @@ impl Parser<'_> {
         Ok(name)
     }
 
-    /// What is attached behind an expression, as often as something is.
-    pub(super) fn attachments(&mut self, node: Node<Expr>) -> Parsed<Expr> {
-        let mut node = node;
+    /// What is attached behind the last expression, as often as something is.
+    pub(super) fn attachments(&mut self) -> Step {
         loop {
             match self.token.kind {
-                TokenKind::LeftBracket => node = self.range_or_subquery(node)?,
-                TokenKind::Keyword(Keyword::Offset) => self.offset(&mut node.value)?,
-                TokenKind::At => self.at_modifier(&mut node.value)?,
-                TokenKind::Keyword(Keyword::Anchored) => {
-                    self.take();
-                    set_mode(&mut node.value, SelectorMode::Anchored)?;
-                }
-                TokenKind::Keyword(Keyword::Smoothed) => {
-                    self.take();
-                    set_mode(&mut node.value, SelectorMode::Smoothed)?;
-                }
-                _ => return Ok(node),
+                TokenKind::LeftBracket => self.range_or_subquery()?,
+                TokenKind::Keyword(Keyword::Offset) => self.offset()?,
+                TokenKind::At => self.at_modifier()?,
+                TokenKind::Keyword(Keyword::Anchored) => self.mode(SelectorMode::Anchored)?,
+                TokenKind::Keyword(Keyword::Smoothed) => self.mode(SelectorMode::Smoothed)?,
+                _ => return Ok(()),
             }
         }
     }
 
     /// `[5m]`, `[5m:]` or `[5m:1m]`
     #[inline(never)]
-    fn range_or_subquery(&mut self, node: Node<Expr>) -> Parsed<Expr> {
+    fn range_or_subquery(&mut self) -> Step {
         let open = self.take().span;
         let range = self
             .positive_duration()
             .map_err(|failure| failure.within("subquery or range selector", "number, duration, step(), or range()"))?;
         if let Some(close) = self.accept(&TokenKind::RightBracket) {
             let brackets = Span { start: open.start, end: close.end };
-            let vector_span = node.value.span;
-            let vector = take_vector(node.value).map_err(|message| Failure::new(brackets, message))?;
+            let expr = self.pop()?.value;
+            let vector_span = expr.span;
+            let vector = take_vector(expr).map_err(|message| Failure::new(brackets, message))?;
             let span = Span { start: vector_span.start, end: close.end };
-            return leaf(ExprKind::MatrixSelector(MatrixSelector { vector, vector_span, range }), span);
+            return Ok(self.push(ExprKind::MatrixSelector(MatrixSelector { vector, vector_span, range }), span, 0)?);
         }
         if self.accept(&TokenKind::Colon).is_none() {
-            return Err(self.unexpected().within("subquery or range", "\":\" or \"]\""));
+            return Err(self.unexpected().within("subquery or range", "\":\" or \"]\"").into());
         }
         let mut step = None;
         if self.token.kind != TokenKind::RightBracket {
@@ -226,20 +221,21 @@ impl Parser<'_> {
             })?);
         }
         let Some(close) = self.accept(&TokenKind::RightBracket) else {
-            return Err(self.unexpected().within("subquery selector", "\"]\""));
+            return Err(self.unexpected().within("subquery selector", "\"]\"").into());
         };
-        let span = Span { start: node.value.span.start, end: close.end };
-        let height = self.bound(node.height + 1, span)?;
-        let subquery = SubqueryExpr { expr: node.value, range, step, offset: Duration::Fixed(0), at: None };
-        Ok(Node { value: Expr { kind: ExprKind::Subquery(Box::new(subquery)), span }, height })
+        let expr = self.pop()?;
+        let span = Span { start: expr.value.span.start, end: close.end };
+        let subquery = SubqueryExpr { expr: expr.value, range, step, offset: Duration::Fixed(0), at: None };
+        Ok(self.push(ExprKind::Subquery(Box::new(subquery)), span, expr.height)?)
     }
 
     #[inline(never)]
-    fn offset(&mut self, expr: &mut Expr) -> Result<(), Failure> {
+    fn offset(&mut self) -> Step {
         self.take();
         let (offset, end) = self
             .offset_duration()
             .map_err(|failure| failure.within("offset", "number, duration, step(), or range()"))?;
+        let expr = self.last()?;
         let span = expr.span;
         let target = match &mut expr.kind {
             ExprKind::VectorSelector(selector) => &mut selector.offset,
@@ -248,11 +244,11 @@ impl Parser<'_> {
             _ => {
                 let message = "offset modifier must be preceded by an instant vector selector or range vector \
                                selector or a subquery";
-                return Err(Failure::new(span, message));
+                return Err(Failure::new(span, message).into());
             }
         };
         if *target != Duration::Fixed(0) {
-            return Err(Failure::new(span, "offset may not be set multiple times"));
+            return Err(Failure::new(span, "offset may not be set multiple times").into());
         }
         *target = offset;
         expr.span.end = end;
@@ -260,9 +256,11 @@ impl Parser<'_> {
     }
 
     #[inline(never)]
-    fn at_modifier(&mut self, expr: &mut Expr) -> Result<(), Failure> {
+    fn at_modifier(&mut self) -> Step {
         self.take();
-        let (at, end) = self.at_time(expr.span).map_err(|failure| failure.within("@", "timestamp"))?;
+        let target = self.last()?.span;
+        let (at, end) = self.at_time(target).map_err(|failure| failure.within("@", "timestamp"))?;
+        let expr = self.last()?;
         let span = expr.span;
         let target = match &mut expr.kind {
             ExprKind::VectorSelector(selector) => &mut selector.at,
@@ -271,15 +269,20 @@ impl Parser<'_> {
             _ => {
                 let message = "@ modifier must be preceded by an instant vector selector or range vector selector \
                                or a subquery";
-                return Err(Failure::new(span, message));
+                return Err(Failure::new(span, message).into());
             }
         };
         if target.is_some() {
-            return Err(Failure::new(span, "@ <timestamp> may not be set multiple times"));
+            return Err(Failure::new(span, "@ <timestamp> may not be set multiple times").into());
         }
         *target = Some(at);
         expr.span.end = end;
         Ok(())
+    }
+
+    fn mode(&mut self, mode: SelectorMode) -> Step {
+        self.take();
+        Ok(set_mode(self.last()?, mode)?)
     }
 
     /// The time behind an `@`, and where it ends. `target` is what the modifier is attached to.

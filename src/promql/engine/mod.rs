@@ -23,6 +23,8 @@ mod result;
 mod select_k;
 mod stream;
 mod subquery;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::sync::Arc;

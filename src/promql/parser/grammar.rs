@@ -64,15 +64,17 @@ impl<'a> Parser<'a> {
 
     /// A vector selector to which nothing is attached.
     pub(super) fn bare_selector(&mut self) -> Result<Expr, Failure> {
-        let is_selector = match self.token.kind {
-            TokenKind::LeftBrace | TokenKind::MetricIdentifier | TokenKind::Identifier | TokenKind::Aggregator(_) => {
-                true
-            }
-            TokenKind::Operator(BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) => true,
+        let is_selector = self.token.kind == TokenKind::LeftBrace || self.starts_metric_name();
+        if is_selector { Ok(self.vector_selector()?.value) } else { Err(self.unexpected()) }
+    }
+
+    pub(super) fn starts_metric_name(&self) -> bool {
+        match self.token.kind {
+            TokenKind::Identifier | TokenKind::MetricIdentifier | TokenKind::Aggregator(_) => true,
+            TokenKind::Operator(op) => op.is_set_operator(),
             TokenKind::Keyword(keyword) => keyword.is_metric_name(),
             _ => false,
-        };
-        if is_selector { Ok(self.vector_selector()?.value) } else { Err(self.unexpected()) }
+        }
     }
 
     pub(super) fn expect_end(&self) -> Result<(), Failure> {
@@ -290,14 +292,8 @@ impl<'a> Parser<'a> {
             | TokenKind::String
             | TokenKind::LeftParen
             | TokenKind::LeftBrace
-            | TokenKind::Identifier
-            | TokenKind::MetricIdentifier
-            | TokenKind::Aggregator(_) => true,
-            TokenKind::Keyword(keyword) => keyword.is_metric_name(),
-            TokenKind::Operator(op) => {
-                matches!(op, BinaryOp::Add | BinaryOp::Sub | BinaryOp::And | BinaryOp::Or | BinaryOp::Unless)
-            }
-            _ => false,
+            | TokenKind::Operator(BinaryOp::Add | BinaryOp::Sub) => true,
+            _ => self.starts_metric_name(),
         }
     }
 

@@ -10,7 +10,7 @@ use super::error::Failure;
 use super::grammar::{Node, Parsed, Parser, leaf};
 use super::quote::{quote, unquote};
 use super::token::{Keyword, TokenKind};
-use crate::model::{METRIC_NAME, MatchOp, Matcher};
+use crate::model::{LabelSet, LabelSetBuilder, METRIC_NAME, MatchOp, Matcher};
 
 impl Parser<'_> {
     /// A vector selector that starts with braces, or with the metric name at hand.
@@ -51,6 +51,62 @@ impl Parser<'_> {
                 return Err(self.unexpected().within("label matching", "\",\" or \"}\""));
             }
         }
+    }
+
+    /// The metric that a series description starts with, `name{a="b"}`, and where it ends.
+    pub(super) fn metric(&mut self) -> Result<(LabelSet, usize), Failure> {
+        let mut labels = LabelSetBuilder::default();
+        let mut end = self.token.span.start;
+        if self.starts_metric_name() {
+            let name = self.take().span;
+            labels.set(METRIC_NAME, self.text_of(name));
+            end = name.end;
+            // What is not attached to the name is a value already.
+            if self.token.span.start != end {
+                return Ok((labels.build(), end));
+            }
+        }
+        if self.token.kind == TokenKind::LeftBrace {
+            self.take();
+            loop {
+                if self.token.kind == TokenKind::RightBrace {
+                    end = self.take().span.end;
+                    break;
+                }
+                self.label(&mut labels)?;
+                if self.accept(&TokenKind::Comma).is_none() && self.token.kind != TokenKind::RightBrace {
+                    return Err(self.unexpected().within("label set", "\",\" or \"}\""));
+                }
+            }
+        }
+        Ok((labels.build(), end))
+    }
+
+    /// `a="b"`, `"a.b"="c"`, or the metric's name in quotes.
+    fn label(&mut self, labels: &mut LabelSetBuilder) -> Result<(), Failure> {
+        let is_quoted = match self.token.kind {
+            TokenKind::Identifier => false,
+            TokenKind::String => true,
+            _ => return Err(self.unexpected().within("label set", "identifier or \"}\"")),
+        };
+        let name_span = self.take().span;
+        let name = match is_quoted {
+            true => unquote(self.text_of(name_span)),
+            false => self.text_of(name_span).to_owned(),
+        };
+        if self.accept(&TokenKind::Assign).is_none() {
+            if is_quoted {
+                labels.set(METRIC_NAME, &name);
+                return Ok(());
+            }
+            return Err(self.unexpected().within("label set", "\"=\""));
+        }
+        if self.token.kind != TokenKind::String {
+            return Err(self.unexpected().within("label set", "string"));
+        }
+        let value = self.take().span;
+        labels.set(&name, &unquote(self.text_of(value)));
+        Ok(())
     }
 
     fn label_matcher(&mut self) -> Result<Matcher, Failure> {

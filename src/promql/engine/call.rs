@@ -27,7 +27,7 @@ impl Evaluator<'_> {
                 Ok(StepsValue::Vector(self.collect(node, steps)?))
             }
             CallKind::AbsentOverTime => Ok(StepsValue::Vector(self.absent_over_time(call, steps)?)),
-            CallKind::Info => Err(QueryError::Execution("function info is not available".to_owned())),
+            CallKind::Info => Ok(StepsValue::Vector(self.info(call, steps)?)),
             CallKind::Function(Implementation::OverColumns(function)) => {
                 let args = call.args.iter().map(|arg| self.eval(arg, steps)).collect::<Result<Vec<_>, _>>()?;
                 let context = CallContext { steps, call: call.call, span: call.span, annotations: &self.annotations };

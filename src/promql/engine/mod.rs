@@ -173,7 +173,8 @@ impl Engine {
             self.options.memory_max.unwrap_or(self.options.samples_max.saturating_mul(BYTES_PER_SAMPLE)),
         );
         limits.check()?;
-        let lookback_ms = options.lookback_delta_ms.unwrap_or(self.options.lookback_delta_ms);
+        let asked = options.lookback_delta_ms.filter(|lookback_ms| *lookback_ms > 0);
+        let lookback_ms = asked.unwrap_or(self.options.lookback_delta_ms);
         let expr = resolve(unparenthesized(expr), &times)?;
         let scope = TimeRange::new(steps.start_ms, times.end_ms);
 

@@ -10,6 +10,7 @@ mod aggregate;
 mod binary;
 mod call;
 mod count_values;
+mod depth;
 mod error;
 mod evaluate;
 mod info;
@@ -18,11 +19,14 @@ mod matching;
 mod names;
 mod parallel;
 mod plan;
+mod power;
 mod resolve;
 mod result;
 mod select_k;
 mod stream;
 mod subquery;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::sync::Arc;
@@ -119,7 +123,7 @@ impl Engine {
     ) -> Result<QueryResult, QueryError> {
         let steps = Steps { start_ms: time_ms, step_ms: 0, count: 1 };
         let times = QueryTimes { start_ms: time_ms, end_ms: time_ms, step_ms: 0 };
-        self.run(storage, expr, steps, times, options, true)
+        depth::with_stack_for(expr, || self.run(storage, expr, steps, times, options, true))
     }
 
     /// The values of an expression at `start_ms` and then every `step_ms` up to `end_ms`.
@@ -150,7 +154,8 @@ impl Engine {
             return Err(QueryError::TooManySamples);
         }
         let steps = Steps { start_ms, step_ms, count: count as usize };
-        self.run(storage, expr, steps, QueryTimes { start_ms, end_ms, step_ms }, options, false)
+        let times = QueryTimes { start_ms, end_ms, step_ms };
+        depth::with_stack_for(expr, || self.run(storage, expr, steps, times, options, false))
     }
 
     fn run(
@@ -171,7 +176,8 @@ impl Engine {
             self.options.memory_max.unwrap_or(self.options.samples_max.saturating_mul(BYTES_PER_SAMPLE)),
         );
         limits.check()?;
-        let lookback_ms = options.lookback_delta_ms.unwrap_or(self.options.lookback_delta_ms);
+        let asked = options.lookback_delta_ms.filter(|lookback_ms| *lookback_ms > 0);
+        let lookback_ms = asked.unwrap_or(self.options.lookback_delta_ms);
         let expr = resolve(unparenthesized(expr), &times)?;
         let scope = TimeRange::new(steps.start_ms, times.end_ms);
 

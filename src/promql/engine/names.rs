@@ -4,9 +4,8 @@
 //! that (`drop_name`) and the name goes when the result is shown. Source: Prometheus `promql/engine.go`,
 //! `mergeSeriesWithSameLabelset`, `cleanupMetricLabels`, `model/labels` `DropReserved`.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
-use std::collections::hash_map::Entry;
+use hashbrown::hash_map::Entry;
+use hashbrown::{HashMap, HashSet};
 
 use super::QueryError;
 use crate::model::{LabelSet, METRIC_NAME};
@@ -39,6 +38,18 @@ pub(super) fn drop_names(series: &mut [SeriesSteps]) {
     }
 }
 
+/// Takes all names away that are to go, as [`drop_names`] does, from series whose labels differ. Gives whether some may
+/// be the same now.
+pub(super) fn drop_names_of_distinct(series: &mut [SeriesSteps]) -> bool {
+    let is_uniform = series.iter().all(|one| {
+        one.drop_name
+            && one.labels.metric_name() == series[0].labels.metric_name()
+            && !one.labels.iter().any(|label| label.name != METRIC_NAME && is_metadata_label(label.name))
+    });
+    drop_names(series);
+    !is_uniform
+}
+
 /// Whether two series have the same labels.
 pub(super) fn has_same_labels(series: &[SeriesSteps]) -> bool {
     let mut seen = HashSet::with_capacity(series.len());
@@ -65,6 +76,11 @@ pub(super) fn merge_same_labels(series: Vec<SeriesSteps>) -> Result<Vec<SeriesSt
 }
 
 fn merge_into(target: &mut SeriesSteps, other: SeriesSteps) -> Result<(), QueryError> {
+    // Whether the name goes is one answer for the whole series; as in Prometheus, its first sample gives it.
+    let first_step = |series: &SeriesSteps| series.values.iter().position(|value| !is_absent(*value));
+    if first_step(&other) < first_step(target) {
+        target.drop_name = other.drop_name;
+    }
     for (place, value) in target.values.iter_mut().zip(&other.values) {
         if is_absent(*value) {
             continue;

@@ -261,6 +261,8 @@ pub struct CallContext<'a> {
     pub call: &'a Call,
     /// Where the call stands.
     pub span: Span,
+    /// Whether the metric names of results go only in the end, so that annotations can name the metric.
+    pub delayed_names: bool,
     /// Where warnings and infos go.
     pub annotations: &'a RefCell<Annotations>,
 }
@@ -268,6 +270,11 @@ pub struct CallContext<'a> {
 impl CallContext<'_> {
     fn span_of_arg(&self, index: usize) -> Span {
         self.call.args.get(index).map(|arg| arg.span).unwrap_or_default()
+    }
+
+    /// The metric name as annotations on a vector show it.
+    fn shown_name<'l>(&self, labels: &'l LabelSet) -> &'l str {
+        if self.delayed_names { labels.metric_name().unwrap_or_default() } else { "" }
     }
 
     fn note(&self, annotation: Annotation) {

@@ -136,7 +136,9 @@ fn crash_kill_during_replay_loses_nothing() {
     chronolith::verify(&data, Some(&receipts));
     let server = Chronolith::start(&data);
     let read = load.check_read_back(&server);
-    eprintln!("{rounds} kills within a start of {start_time:?}, {unready} before it was ready: {read} samples, none lost");
+    eprintln!(
+        "{rounds} kills within a start of {start_time:?}, {unready} before it was ready: {read} samples, none lost"
+    );
 }
 
 #[test]

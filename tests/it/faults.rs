@@ -12,7 +12,7 @@ use crate::harness::faults::{Injection, MemoryLimit, SmallDisk};
 use crate::harness::load::Load;
 use crate::harness::peers::with_peers;
 use crate::harness::remote_write::{self, Series};
-use crate::harness::{Chronolith, Settings, chronolith, http, wait_for};
+use crate::harness::{Chronolith, Random, Settings, chronolith, http, wait_for};
 
 /// How soon writes have to go on after a fault has ended.
 const RESUME: Duration = Duration::from_secs(10);
@@ -224,8 +224,7 @@ fn faults_64_descriptors_and_200_connections_lose_nothing() {
     with_peers(|_| {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
-        let settings =
-            Settings::default().with("wal.max_segment_size", "64KiB").wrapped(&["prlimit", "--nofile=64"]);
+        let settings = Settings::default().with("wal.max_segment_size", "64KiB").wrapped(&["prlimit", "--nofile=64"]);
         let round = Round::start_at(dir, data, settings);
         // Connections beyond what the process may open wait in the kernel; the senders' own come and go.
         let idle: Vec<_> = (0..200).map(|_| http::connect(round.server.address).unwrap()).collect();
@@ -275,7 +274,8 @@ fn write_new_series_until_the_end(server: &mut Chronolith, receipts: &Path, requ
         let batch: Vec<Series> = (0..PER_REQUEST)
             .map(|one| {
                 let id = format!("{:016x}", crate::harness::random::mix(request * PER_REQUEST + one));
-                let labels = [("__name__", "grown"), ("a_label_of_usual_length", &*id), ("id", &*id), ("job", "memory")];
+                let labels =
+                    [("__name__", "grown"), ("a_label_of_usual_length", &*id), ("id", &*id), ("job", "memory")];
                 Series::new(&labels, &[(timestamp_ms, request as f64)])
             })
             .collect();
@@ -298,4 +298,45 @@ fn write_new_series_until_the_end(server: &mut Chronolith, receipts: &Path, requ
     }
     std::fs::write(receipts, lines).unwrap();
     Ended { series, how }
+}
+
+#[test]
+fn faults_kill_at_the_nth_call_on_the_log_loses_nothing() {
+    with_peers(|_| {
+        let mut random = Random::from_env("CHRONOLITH_CRASH_SEED");
+        let dir = tempfile::tempdir().unwrap();
+        let (data, receipts) = (dir.path().join("data"), dir.path().join("receipts.jsonl"));
+        // Segments end often, so that `openat` and `fsync` are those of a change from one to the next.
+        let settings = Settings::default().with("wal.max_segment_size", "64KiB");
+        let mut server = Chronolith::start_with(&data, settings.clone());
+        let mut load = Load::start(server.address, 2, 40);
+        let rounds = std::env::var("CHRONOLITH_CRASH_ROUNDS").map_or(4, |text| text.parse().unwrap());
+        let mut killed = Vec::new();
+        for round in 0..rounds {
+            load.wait_for_acks(20, Duration::from_secs(30));
+            let (call, most) = [("openat", 4), ("write", 60), ("fdatasync", 60), ("fsync", 3)][round % 4];
+            let inject = format!("{call}:signal=KILL:when={}", 1 + random.below(most));
+            let injection = Injection::start(server.process.pid(), &data.join("wal"), &[&inject]);
+            // A call that the writer never makes leaves the server running: it is killed from outside then.
+            let limit = Instant::now() + Duration::from_secs(4);
+            let by_call = loop {
+                match server.process.ended() {
+                    Some(_) => break true,
+                    None if Instant::now() > limit => break false,
+                    None => load.wait_for_acks_or(1, Duration::from_millis(50)),
+                }
+            };
+            killed.push(format!("{inject}{}", if by_call { "" } else { " (not met)" }));
+            drop(injection);
+            server.kill_and_restart();
+        }
+        load.wait_for_acks(20, Duration::from_secs(30));
+        load.stop();
+        load.write_receipts(&receipts);
+        server.kill_and_restart();
+        let read = load.check_read_back(&server);
+        server.process.kill();
+        chronolith::verify(&data, Some(&receipts));
+        eprintln!("killed at {}: {read} samples read back, 0 lost", killed.join(", "));
+    });
 }

@@ -161,7 +161,11 @@ fn tidy_doors_to_the_outside_are_few() {
         ("only fs touches files", &["std::fs", "File::open(", "File::create("], &["fs", "cli", "bench", "config"]),
         ("only clock reads time", &["SystemTime::now", "Instant::now"], &["clock", "cli", "bench"]),
         ("only cli prints", &["println!", "print!("], &["cli"]),
-        ("floors below the faces are synchronous", &["tokio::"], &["api", "bench", "cli", "ingest", "server", "verify"]),
+        (
+            "floors below the faces are synchronous",
+            &["tokio::"],
+            &["api", "bench", "cli", "ingest", "server", "verify"],
+        ),
     ];
     let mut offenders = Vec::new();
     for source in files("src", "rs").iter().filter(|source| !source.is_test()) {

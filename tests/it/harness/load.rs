@@ -101,6 +101,14 @@ impl Load {
         });
     }
 
+    /// Waits until `count` more requests are acknowledged, or for `limit`.
+    pub fn wait_for_acks_or(&self, count: usize, limit: Duration) {
+        let (goal, start) = (self.acked() + count, Instant::now());
+        while self.acked() < goal && start.elapsed() < limit {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Stops sending and waits for the workers.
     pub fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -151,7 +159,11 @@ impl Load {
                     );
                     checked += 1;
                 }
-                assert_eq!(samples.len() as u64, last + 1, "samples that nobody sent: worker {worker}, series {series}");
+                assert_eq!(
+                    samples.len() as u64,
+                    last + 1,
+                    "samples that nobody sent: worker {worker}, series {series}"
+                );
             }
         }
         checked

@@ -28,7 +28,11 @@ fn interop_prometheus_gives_the_same_answers_as_what_it_wrote_to() {
         // From here on nothing writes to either.
         let prometheus = peers.prometheus(&prometheus_data, "");
         let expected = ask(prometheus.address, window);
-        assert!(non_empty(&expected) * 10 > expected.len() * 8, "too few questions with data: {}", non_empty(&expected));
+        assert!(
+            non_empty(&expected) * 10 > expected.len() * 8,
+            "too few questions with data: {}",
+            non_empty(&expected)
+        );
         assert_equal("running", &expected, &ask(server.address, window));
 
         server.kill_and_restart();

@@ -206,7 +206,7 @@ fn hostile_values_are_stored_bit_for_bit() {
     let answer = remote_write::send(server.address, &[Series::new(&[("__name__", "odd")], &samples)]).unwrap();
     assert!((200..300).contains(&answer.status), "{} {}", answer.status, answer.text());
     let nan = [(at - 1000, f64::NAN)];
-    let answer = remote_write::send(server.address, &[Series::new(&[("__name__", "nan")], &nan)]).unwrap();
+    let answer = remote_write::send(server.address, &[Series::new(&[("__name__", "not_a_number")], &nan)]).unwrap();
     assert!((200..300).contains(&answer.status), "{} {}", answer.status, answer.text());
     for restarted in [false, true] {
         let data = server.query("odd[1m]", at as f64 / 1000.0);
@@ -217,7 +217,7 @@ fn hostile_values_are_stored_bit_for_bit() {
             .map(|sample| sample[1].as_str().unwrap().parse::<f64>().unwrap().to_bits())
             .collect();
         assert_eq!(stored, values.map(f64::to_bits), "restarted: {restarted}: {data}");
-        let data = server.query("nan", at as f64 / 1000.0);
+        let data = server.query("not_a_number", at as f64 / 1000.0);
         assert_eq!(data["result"][0]["value"][1], "NaN", "{data}");
         server.kill_and_restart();
     }

@@ -30,7 +30,7 @@ fn bench(server: &Chronolith, receipts: &Path, round: u64, scrapes: u64) -> Proc
     let mut command = chronolith::command(&["bench", "write", "--url"]);
     command
         .arg(format!("http://{}", server.address))
-        .args(["--protocol", "remote-write", "--series", "2000", "--batch", "200", "--connections", "4"])
+        .args(["--protocol", "remote-write", "--series", "5000", "--batch", "100", "--connections", "4"])
         .args(["--interval", "100ms", "--scrapes"])
         .arg(scrapes.to_string())
         .arg("--start")

@@ -8,9 +8,11 @@
     reason = "a harness that all modules share, and nobody links against"
 )]
 
+mod commands;
 mod crash;
 mod faults;
 mod harness;
 mod hostile;
 mod interop;
+mod recovery;
 mod tidy;

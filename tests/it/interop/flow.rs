@@ -46,6 +46,13 @@ fn interop_prometheus_gives_the_same_answers_as_what_it_wrote_to() {
         assert_equal("Prometheus on a copy of the directory", &expected, &ask(reader.address, window));
         drop((prometheus, reader));
 
+        // The other way round: a log that Prometheus wrote, without a seal.
+        let theirs = dir.path().join("theirs");
+        copy_dir(&prometheus_data, &theirs);
+        let server = Chronolith::start(&theirs);
+        assert_equal("Chronolith on a copy of Prometheus' directory", &expected, &ask(server.address, window));
+        drop(server);
+
         // Sample for sample, through promtool's own reader of a directory.
         copy_dir(&data, &dir.path().join("second copy"));
         let ours = dump(peers, &dir.path().join("second copy"), window);

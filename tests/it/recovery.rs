@@ -72,10 +72,10 @@ impl Written {
         counts.into_keys().collect()
     }
 
-    /// `verify` with receipts, as JSON.
-    fn verify(&self) -> (Option<i32>, Value) {
+    /// `verify` of a directory with the receipts, as JSON.
+    fn verify(&self, data: &Path) -> (Option<i32>, Value) {
         let receipts = self.receipts_file();
-        let (data, receipts) = (self.data.to_str().unwrap(), receipts.to_str().unwrap());
+        let (data, receipts) = (data.to_str().unwrap(), receipts.to_str().unwrap());
         let (status, stdout, stderr) =
             chronolith::run(&["verify", "--data-dir", data, "--receipts", receipts, "--format", "json"]);
         let report = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}\n{stderr}"));
@@ -136,21 +136,20 @@ fn recovery_log_grows_with_every_acknowledged_write_and_holds_it() {
 #[test]
 fn recovery_torn_tail_costs_at_most_the_newest_request() {
     let written = Written::new(40, |_, _| {});
-    let path = segment(&written.data);
-    let whole = std::fs::read(&path).unwrap();
-    // The log's end is cut ever deeper, always from the whole one, within what the last request wrote.
+    let whole = std::fs::read(segment(&written.data)).unwrap();
+    // The log's end is cut ever deeper, within what the last request wrote.
     for cut in [1, 7, 20, 60, 100] {
-        std::fs::write(&path, &whole[..whole.len() - cut]).unwrap();
-        let mut server = Chronolith::start_with(&written.data, Settings::default().with("wal.recovery", "strict"));
+        let data = written.dir.path().join(format!("cut by {cut}"));
+        copy_dir(&written.data, &data);
+        std::fs::write(segment(&data), &whole[..whole.len() - cut]).unwrap();
+        let mut server = Chronolith::start_with(&data, Settings::default().with("wal.recovery", "strict"));
         let found = written.found(&server);
         server.process.kill();
         assert!(found.len() >= written.receipts.len() - 1, "{cut} bytes cut: {} requests left", found.len());
         assert_eq!(found, (0..found.len()).collect::<Vec<_>>(), "{cut} bytes cut");
-        let (status, report) = written.verify();
+        let (status, report) = written.verify(&data);
         let complete = found.len() == written.receipts.len();
         assert_eq!(status, Some(i32::from(!complete)), "{cut} bytes cut: {report:#}");
-        std::fs::remove_dir_all(written.data.join("wal")).unwrap();
-        std::fs::create_dir(written.data.join("wal")).unwrap();
     }
 }
 
@@ -163,7 +162,7 @@ fn recovery_flipped_bytes_cost_the_damaged_requests_and_nothing_behind() {
     bytes[middle] ^= 0x40;
     std::fs::write(&path, bytes).unwrap();
 
-    let (status, report) = written.verify();
+    let (status, report) = written.verify(&written.data);
     assert_eq!(status, Some(1), "damage is seen without a start: {report:#}");
 
     let before = contents(&written.data);
@@ -192,7 +191,7 @@ fn recovery_flipped_bytes_cost_the_damaged_requests_and_nothing_behind() {
     server.kill_and_restart();
     assert_eq!(written.found(&server), found);
     server.process.kill();
-    let (status, report) = written.verify();
+    let (status, report) = written.verify(&written.data);
     assert_eq!(status, Some(1), "{report:#}");
 }
 

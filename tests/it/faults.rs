@@ -76,6 +76,7 @@ impl Round {
         self.assert_query_answers();
         let failures = self.server.metric("prometheus_tsdb_wal_writes_failed_total");
         assert!(failures.is_some_and(|count| count > 0.0), "prometheus_tsdb_wal_writes_failed_total: {failures:?}");
+        assert_eq!(self.server.metric("chronolith_wal_writable"), Some(0.0));
         assert_eq!(self.server.get("/-/healthy").status, 200, "alive, though it cannot write");
     }
 
@@ -90,6 +91,7 @@ impl Round {
         let resumed = ended.elapsed();
         self.load.wait_for_acks(GOING_ON, Duration::from_secs(20));
         assert_eq!(self.ready_status(), 200);
+        assert_eq!(self.server.metric("chronolith_wal_writable"), Some(1.0));
         self.finish(&format!("{fault}: writes went on after {resumed:?}"));
     }
 

@@ -4,7 +4,7 @@
 //! again until it is, as Prometheus does. Each value is a function of worker, series and scrape. What was acknowledged is
 //! proven twice: by `chronolith verify` from the receipts, and by reading every sample back through PromQL.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -117,10 +117,13 @@ impl Load {
         }
     }
 
-    /// Writes the receipts of all acknowledged requests, as JSON lines.
+    /// Writes the receipts of all acknowledged requests, as JSON lines. No commit number may be used twice, kills or not.
     pub fn write_receipts(&self, path: &Path) {
         let mut file = std::fs::File::create(path).unwrap();
+        let mut commits = HashSet::new();
         for ack in &self.ledger.lock().unwrap().acks {
+            let receipt: serde_json::Value = serde_json::from_str(&ack.receipt).unwrap();
+            assert!(commits.insert(receipt["commit"].as_u64()), "commit number used twice: {}", ack.receipt);
             writeln!(file, "{}", ack.receipt).unwrap();
         }
     }

@@ -1,4 +1,6 @@
 //! PromQL: its grammar, and its evaluation over anything that implements [`storage`](crate::storage).
 
+pub mod annotations;
+pub mod functions;
 pub mod parser;
 pub mod value;

@@ -294,6 +294,19 @@ pub(super) fn nearest(name: &str) -> &'static str {
     best.1
 }
 
+/// The key that the name of an environment variable was meant for: one in a section of ours, or nearly a key's name.
+///
+/// Others are no configuration: Kubernetes sets `CHRONOLITH_SERVICE_HOST` and `CHRONOLITH_PORT_9095_TCP` in every pod
+/// beside a service that is called `chronolith`.
+pub(super) fn misspelled(name: &str) -> Option<&'static str> {
+    let in_section = KEYS.iter().any(|key| {
+        let section = key.name.split_once('.').map(|(section, _)| section);
+        section.is_some_and(|section| name.strip_prefix(section).is_some_and(|rest| rest.starts_with('_')))
+    });
+    let nearest = nearest(name);
+    (in_section || edit_distance(name, nearest) <= 2).then_some(nearest)
+}
+
 /// Levenshtein's distance, with letters compared without case and the separators `.`, `_` and `-` taken as one.
 fn edit_distance(a: &str, b: &str) -> usize {
     let plain = |text: &str| -> Vec<char> {

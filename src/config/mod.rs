@@ -335,16 +335,14 @@ impl Resolved {
 
     fn apply_environment(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
         let Some(short) = name.strip_prefix(ENV_PREFIX) else { return Ok(()) };
-        if is_from_kubernetes(short) {
-            return Ok(());
-        }
         let origin = Origin::Environment(name.to_owned());
-        match KEYS.iter().find(|key| key.env() == name) {
-            Some(key) => self.set(key.name, value, &origin),
-            None => {
-                let key = short.to_ascii_lowercase();
-                Err(ConfigError::UnknownKey { nearest: keys::nearest(&key), key, origin })
-            }
+        if let Some(key) = KEYS.iter().find(|key| key.env() == name) {
+            return self.set(key.name, value, &origin);
+        }
+        let key = short.to_ascii_lowercase();
+        match keys::misspelled(&key) {
+            Some(nearest) => Err(ConfigError::UnknownKey { key, origin, nearest }),
+            None => Ok(()),
         }
     }
 
@@ -368,12 +366,6 @@ impl Resolved {
         self.origins[index] = origin.clone();
         Ok(())
     }
-}
-
-/// Kubernetes sets `CHRONOLITH_SERVICE_HOST`, `CHRONOLITH_PORT_9095_TCP` and the like in every pod beside a service that
-/// is called `chronolith`. They are no configuration.
-fn is_from_kubernetes(short: &str) -> bool {
-    short.starts_with("SERVICE_HOST") || short.starts_with("SERVICE_PORT") || short == "PORT" || short.starts_with("PORT_")
 }
 
 #[cfg(test)]

@@ -88,6 +88,8 @@ fn config_file_that_is_missing_or_not_toml_is_an_error_with_its_path() {
 fn config_variables_of_kubernetes_services_are_no_configuration() {
     let environment = [("CHRONOLITH_SERVICE_HOST", "10.0.0.1"), ("CHRONOLITH_PORT_9095_TCP_ADDR", "10.0.0.1")];
     assert!(load(None, &environment, &[]).is_ok());
+    assert!(load(None, &[("CHRONOLITH_DATA_DIRR", "x")], &[]).is_err());
+    assert!(load(None, &[("CHRONOLITH_QUERY_TIME", "1s")], &[]).is_err());
 }
 
 #[test]

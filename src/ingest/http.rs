@@ -139,7 +139,7 @@ impl<S> WriteService<S> {
 }
 
 /// Reads a request's body up to the limit; the error is the answer to a body that is longer or that breaks off.
-pub async fn collect_body<B>(body: B, limits: &WriteLimits) -> Result<Bytes, Response<Bytes>>
+pub async fn collect_body<B>(body: B, limits: &WriteLimits) -> Result<Bytes, Refusal>
 where
     B: hyper::body::Body,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -148,9 +148,9 @@ where
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
-            Err(text(StatusCode::PAYLOAD_TOO_LARGE, format!("body exceeds the limit of {limit} bytes")))
+            Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("body exceeds the limit of {limit} bytes")))
         }
-        Err(error) => Err(text(StatusCode::BAD_REQUEST, format!("read body: {error}"))),
+        Err(error) => Err(refuse(StatusCode::BAD_REQUEST, format!("read body: {error}"))),
     }
 }
 
@@ -168,13 +168,13 @@ pub async fn handle_remote_write<S: WriteStore>(
         if length > service.limits.body_bytes {
             let limit = service.limits.body_bytes;
             let message = format!("body of {length} bytes exceeds the limit of {limit} bytes");
-            return Err(text(StatusCode::PAYLOAD_TOO_LARGE, message));
+            return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
         accept_off_the_way(service, &body)
     });
     drop(body);
     let response = match checked {
-        Err(refusal) => refusal,
+        Err(refusal) => refusal.into_response(),
         Ok(Accepted { outcome, unstored, commit: None }) => answer(&outcome, &unstored, None),
         Ok(Accepted { outcome, unstored, commit: Some(commit) }) => match commit.await {
             Ok(receipt) => {
@@ -182,7 +182,7 @@ pub async fn handle_remote_write<S: WriteStore>(
                 metrics.samples_duplicate.add(outcome.duplicates);
                 answer(&outcome, &unstored, Some(&receipt))
             }
-            Err(error) => unavailable(&error),
+            Err(error) => unavailable(&error).into_response(),
         },
     };
     match response.status() {
@@ -210,10 +210,7 @@ struct Unstored {
 }
 
 /// Runs [`accept`]; large messages run where blocking is allowed, if the runtime has such a place.
-fn accept_off_the_way<S: WriteStore>(
-    service: &WriteService<S>,
-    body: &[u8],
-) -> Result<Accepted<S::Commit>, Response<Bytes>> {
+fn accept_off_the_way<S: WriteStore>(service: &WriteService<S>, body: &[u8]) -> Result<Accepted<S::Commit>, Refusal> {
     use tokio::runtime::{Handle, RuntimeFlavor};
     let can_block = || Handle::try_current().is_ok_and(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
     if body.len() >= LARGE_BODY_BYTES && can_block() {
@@ -224,7 +221,7 @@ fn accept_off_the_way<S: WriteStore>(
 }
 
 /// Decompresses, scans and appends a body. The buffers are free again before the commit is waited for.
-fn accept<S: WriteStore>(service: &WriteService<S>, body: &[u8]) -> Result<Accepted<S::Commit>, Response<Bytes>> {
+fn accept<S: WriteStore>(service: &WriteService<S>, body: &[u8]) -> Result<Accepted<S::Commit>, Refusal> {
     let mut buffers = service.pool.take();
     let accepted = accept_with(service, body, &mut buffers);
     service.pool.put(buffers);
@@ -235,14 +232,14 @@ fn accept_with<S: WriteStore>(
     service: &WriteService<S>,
     body: &[u8],
     buffers: &mut RequestBuffers,
-) -> Result<Accepted<S::Commit>, Response<Bytes>> {
+) -> Result<Accepted<S::Commit>, Refusal> {
     let mut batch = buffers.take_batch();
     let RequestBuffers { body: decompressed, gathered, .. } = buffers;
     let message = decompress(body, service.limits.decoded_bytes, decompressed)
-        .map_err(|error| text(StatusCode::BAD_REQUEST, error.to_string()))?;
+        .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string()))?;
     service.metrics.decoded_bytes.add(message.len() as u64);
     let decoded = decode(message, service.limits.message, gathered, &mut batch)
-        .map_err(|error| text(StatusCode::BAD_REQUEST, error.to_string()))?;
+        .map_err(|error| refuse(StatusCode::BAD_REQUEST, error.to_string()))?;
     if !decoded.metadata.is_empty() {
         service.store.record_metadata(&decoded.metadata);
     }
@@ -269,7 +266,7 @@ fn accept_with<S: WriteStore>(
 }
 
 /// The checks that need no body.
-fn check_request(method: &Method, headers: &HeaderMap) -> Result<(), Response<Bytes>> {
+fn check_request(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
         && !encoding.is_empty()
         && !encoding.as_bytes().eq_ignore_ascii_case(b"snappy")
@@ -279,18 +276,16 @@ fn check_request(method: &Method, headers: &HeaderMap) -> Result<(), Response<By
             "{} encoding (compression) is not accepted by this server; only snappy is acceptable",
             shorten(&encoding)
         );
-        return Err(text(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
     if method != Method::POST {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed".to_owned());
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-        return Err(response);
+        return Err(refuse(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed".to_owned()));
     }
     let content_type = match headers.get(header::CONTENT_TYPE) {
         Some(value) => String::from_utf8_lossy(value.as_bytes()),
         None => MEDIA_TYPE.into(),
     };
-    check_content_type(&content_type).map_err(|message| text(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+    check_content_type(&content_type).map_err(|message| refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
 }
 
 /// Whether a content type names the message of remote write 1.0. Space around its parts is ignored: senders exist that
@@ -389,15 +384,43 @@ fn refusal_text(outcome: &BatchOutcome, unstored: &Unstored) -> String {
     out
 }
 
-/// The answer to a request that may be sent again.
-fn unavailable(error: &CommitError) -> Response<Bytes> {
-    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
-    let headers = response.headers_mut();
-    headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
-    for name in [SAMPLES_WRITTEN, HISTOGRAMS_WRITTEN, EXEMPLARS_WRITTEN] {
-        headers.insert(name, HeaderValue::from(0));
+/// A request that is answered with an error before anything of it was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The answer's status.
+    pub status: StatusCode,
+    /// Why, for people.
+    pub message: String,
+}
+
+impl Refusal {
+    /// The answer.
+    pub fn into_response(self) -> Response<Bytes> {
+        let mut response = text(self.status, self.message);
+        let headers = response.headers_mut();
+        match self.status {
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+                for name in [SAMPLES_WRITTEN, HISTOGRAMS_WRITTEN, EXEMPLARS_WRITTEN] {
+                    headers.insert(name, HeaderValue::from(0));
+                }
+            }
+            _ => {}
+        }
+        response
     }
-    response
+}
+
+fn refuse(status: StatusCode, message: String) -> Refusal {
+    Refusal { status, message }
+}
+
+/// The refusal of a request that may be sent again.
+fn unavailable(error: &CommitError) -> Refusal {
+    refuse(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 
 fn text(status: StatusCode, message: String) -> Response<Bytes> {

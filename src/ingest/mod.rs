@@ -14,7 +14,7 @@ pub mod pool;
 pub mod remote_write;
 pub mod snappy;
 
-pub use http::{Appended, WriteLimits, WriteService, WriteStore, collect_body, handle_remote_write};
+pub use http::{Appended, Refusal, WriteLimits, WriteService, WriteStore, collect_body, handle_remote_write};
 pub use metrics::IngestMetrics;
 pub use pool::BufferPool;
 pub use remote_write::{Metadata, MetricType};

@@ -48,6 +48,7 @@ pub fn empty_vectors(batch: WriteBatch<'_>) -> (Vec<SeriesEntry<'static>>, Vec<S
     series.clear();
     samples.clear();
     // No element is left to convert; collecting in place is how a vector changes its lifetime and keeps its memory.
+    #[expect(clippy::unnecessary_filter_map, reason = "`filter` would keep the borrow")]
     let series = series.into_iter().filter_map(|_borrowing| None::<SeriesEntry<'static>>).collect();
     (series, samples)
 }

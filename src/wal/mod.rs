@@ -1,5 +1,29 @@
 //! The write-ahead log: Prometheus' format, group commit, seals, recovery.
 
+mod ack;
 pub mod commit;
+mod committer;
+pub mod format;
+mod group_writer;
+mod options;
+mod reader;
+pub mod record;
+mod recovery;
+mod scan;
+pub mod seal;
+mod writer;
 
+pub use ack::CommitFuture;
 pub use commit::{CommitError, Durability, GroupRecords, GroupSource, Receipt};
+pub use committer::{Admission, Committer, CutPoint, LogStatus};
+pub use group_writer::{DurableGroup, GroupWriter, Resume, WriterCounters};
+pub use options::{Compression, WalError, WalOptions};
+pub use reader::{LogFile, LogFiles, SegmentEvent, SegmentReader};
+pub use record::RecordType;
+pub use recovery::{QuarantineNote, Recovery, RecoveryMode, read_notes, recover};
+pub use scan::{Damage, LogScan, RecordPosition, ReplayProgress, ReplaySink, SegmentSummary, UnsealedTail, scan};
+pub use seal::{Mark, Seal, SealRecord, SealedRequest};
+pub use writer::SegmentWriter;
+
+#[cfg(test)]
+mod tests;

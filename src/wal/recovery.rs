@@ -1,0 +1,311 @@
+//! Opens a log for writing: replays it, cuts the torn tail, sets damage aside.
+//!
+//! Bytes are never thrown away: before a segment is cut or replaced, what goes is copied to `quarantine/` with a note
+//! that says where it stood and which groups it cost. A damaged segment is replaced, atomically, by one that holds all
+//! of its readable records, so that Prometheus can replay the log too.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::group_writer::Resume;
+use super::options::{Compression, WalError};
+use super::reader::{LogFiles, SegmentEvent, SegmentReader};
+use super::record::{RecordType, split};
+use super::scan::{Damage, LogScan, ReplayProgress, ReplaySink, UnsealedTail, scan};
+use super::seal::SealRecord;
+use super::writer::{RecordCompressor, SegmentWriter};
+use crate::fs::{Fs, names};
+
+/// What to do about damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RecoveryMode {
+    /// Set it aside, start, and say what is missing.
+    #[default]
+    Salvage,
+    /// Refuse to start, and change nothing. A torn tail is no damage: every crash may leave one.
+    Strict,
+}
+
+/// What recovery found and did.
+#[derive(Debug, Clone, Default)]
+pub struct Recovery {
+    /// What the log holds.
+    pub log: LogScan,
+    /// Where writing goes on.
+    pub resume: Resume,
+    /// The interrupted group that was cut from the end; its bytes are in quarantine.
+    pub torn_tail: Option<UnsealedTail>,
+    /// Damage that was found now and set aside.
+    pub damages: Vec<Damage>,
+    /// Damage that was set aside at earlier starts, from the notes in quarantine.
+    pub known: Vec<QuarantineNote>,
+    /// Why tails and damage could not be set aside, on a full disk say. They stay where they are, the log can be
+    /// written, and the next start tries again.
+    pub repair_failure: Option<String>,
+}
+
+/// The note beside bytes in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineNote {
+    /// `damage`, `torn_tail` or `abandoned`.
+    pub kind: String,
+    /// Number of the segment.
+    pub segment: u32,
+    /// Whether the segment belonged to a checkpoint.
+    #[serde(default)]
+    pub checkpoint: bool,
+    /// Where the bytes stood.
+    pub offset: u64,
+    /// How many there were.
+    pub bytes: u64,
+    /// What was found.
+    pub reason: String,
+    /// The groups that lost records: first and last.
+    pub groups: Option<(u64, u64)>,
+    /// The file with the bytes, in the same directory.
+    pub file: String,
+}
+
+impl QuarantineNote {
+    fn explains(&self, damage: &Damage) -> bool {
+        let covers = |outer: (u64, u64), inner: (u64, u64)| outer.0 <= inner.0 && inner.1 <= outer.1;
+        match (self.groups, damage.groups) {
+            (Some(noted), Some(lost)) => damage.bytes == 0 && self.kind == KIND_DAMAGE && covers(noted, lost),
+            _ => false,
+        }
+    }
+}
+
+const KIND_DAMAGE: &str = "damage";
+const KIND_TORN: &str = "torn_tail";
+const KIND_ABANDONED: &str = "abandoned";
+/// Ending of a clean copy that is not yet in place. Prometheus ignores files that are not numbers.
+const REPAIR_SUFFIX: &str = "repair";
+/// Segments behind which nothing may be unsynced: the newest ones.
+const SEGMENTS_SYNCED: usize = 4;
+/// Missing segments that are replaced by empty ones, at most.
+const MISSING_FILLED_MAX: u32 = 1024;
+
+/// Replays the log in `wal_dir` into `sink` and makes it ready for a writer.
+pub fn recover(
+    fs: &dyn Fs,
+    wal_dir: &Path,
+    quarantine_dir: &Path,
+    mode: RecoveryMode,
+    sink: &mut dyn ReplaySink,
+    progress: &ReplayProgress,
+) -> Result<Recovery, WalError> {
+    let known = read_notes(fs, quarantine_dir);
+    let log = scan(fs, wal_dir, sink, progress)?;
+    let damages: Vec<Damage> =
+        log.damages.iter().filter(|damage| !known.iter().any(|note| note.explains(damage))).cloned().collect();
+    if mode == RecoveryMode::Strict
+        && let Some(damage) = damages.first()
+    {
+        return Err(WalError::Damaged {
+            what: damage.what.clone(),
+            segment: damage.segment,
+            offset: damage.offset,
+            data_dir: wal_dir.parent().unwrap_or(wal_dir).to_owned(),
+        });
+    }
+    let repair = Repair { fs, wal_dir, quarantine_dir };
+    let repair_failure = repair.run(&log, &damages).err().map(|error| error.to_string());
+    repair.sync_newest()?;
+    let (resume, torn_tail) = (log.resume, log.torn_tail.clone());
+    Ok(Recovery { log, resume, torn_tail, damages, known, repair_failure })
+}
+
+/// The notes in quarantine that can be read.
+pub fn read_notes(fs: &dyn Fs, quarantine_dir: &Path) -> Vec<QuarantineNote> {
+    let entries = fs.list(quarantine_dir).unwrap_or_default();
+    let notes = entries.iter().filter(|entry| entry.name.starts_with("wal-") && entry.name.ends_with(".json"));
+    notes.filter_map(|entry| serde_json::from_slice(&fs.read(&quarantine_dir.join(&entry.name)).ok()?).ok()).collect()
+}
+
+/// What has to change in one segment.
+#[derive(Debug, Default)]
+struct SegmentPlan {
+    cut_at: Option<u64>,
+    rewrite: bool,
+}
+
+struct Repair<'a> {
+    fs: &'a dyn Fs,
+    wal_dir: &'a Path,
+    quarantine_dir: &'a Path,
+}
+
+impl Repair<'_> {
+    fn run(&self, log: &LogScan, damages: &[Damage]) -> Result<(), WalError> {
+        let mut plans: BTreeMap<(bool, u32), SegmentPlan> = BTreeMap::new();
+        for (kind, tail) in log
+            .abandoned
+            .iter()
+            .map(|tail| (KIND_ABANDONED, tail))
+            .chain(log.torn_tail.iter().map(|tail| (KIND_TORN, tail)))
+        {
+            plans.entry((false, tail.segment)).or_default().cut_at = Some(tail.offset);
+            self.quarantine(QuarantineNote {
+                kind: kind.into(),
+                segment: tail.segment,
+                checkpoint: false,
+                offset: tail.offset,
+                bytes: tail.bytes,
+                reason: tail.what.clone(),
+                groups: None,
+                file: String::new(),
+            })?;
+        }
+        for damage in damages {
+            self.quarantine(QuarantineNote {
+                kind: KIND_DAMAGE.into(),
+                segment: damage.segment,
+                checkpoint: damage.checkpoint,
+                offset: damage.offset,
+                bytes: damage.bytes,
+                reason: damage.what.clone(),
+                groups: damage.groups,
+                file: String::new(),
+            })?;
+            plans.entry((damage.checkpoint, damage.segment)).or_default().rewrite |= damage.bytes > 0;
+        }
+        if !plans.is_empty() {
+            self.fs.sync_dir(self.quarantine_dir).map_err(WalError::io("fsync", self.quarantine_dir))?;
+        }
+        let files = LogFiles::list(self.fs, self.wal_dir)?;
+        for ((checkpoint, number), plan) in &plans {
+            let file = files.files.iter().find(|file| file.checkpoint == *checkpoint && file.number == *number);
+            let Some(file) = file else {
+                continue;
+            };
+            if plan.rewrite {
+                self.rewrite(&file.path, *number, plan.cut_at)?;
+            } else if let Some(len) = plan.cut_at {
+                let mut open = self.fs.append(&file.path).map_err(WalError::io("open", &file.path))?;
+                open.truncate(len).map_err(WalError::io("truncate", &file.path))?;
+                open.sync_data().map_err(WalError::io("fdatasync", &file.path))?;
+            }
+        }
+        // Prometheus refuses a log whose numbers have gaps.
+        for number in
+            log.missing.iter().flat_map(|&(first, last)| first..=last.min(first.saturating_add(MISSING_FILLED_MAX)))
+        {
+            let path = names::wal_segment(self.wal_dir, number);
+            let mut empty = self.fs.create(&path).map_err(WalError::io("create", &path))?;
+            empty.sync_data().map_err(WalError::io("fdatasync", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Copies bytes to quarantine, with their note. Both are durable before this returns, their names after the
+    /// directory was synced.
+    fn quarantine(&self, mut note: QuarantineNote) -> Result<(), WalError> {
+        if !self.fs.exists(self.quarantine_dir) {
+            self.fs.create_dir_all(self.quarantine_dir).map_err(WalError::io("create", self.quarantine_dir))?;
+            if let Some(parent) = self.quarantine_dir.parent() {
+                self.fs.sync_dir(parent).map_err(WalError::io("fsync", parent))?;
+            }
+        }
+        let prefix = if note.checkpoint { "wal-checkpoint" } else { "wal" };
+        let stem = format!("{prefix}-{:08}-{}", note.segment, note.offset);
+        // A start that was interrupted may have left the same name.
+        let free = |stem: &String| {
+            !self.fs.exists(&self.quarantine_dir.join(format!("{stem}.json")))
+                && !self.fs.exists(&self.quarantine_dir.join(format!("{stem}.bin")))
+        };
+        let stem = std::iter::once(stem.clone())
+            .chain((2..).map(|count| format!("{stem}-{count}")))
+            .find(free)
+            .unwrap_or(stem);
+        note.file = format!("{stem}.bin");
+        self.write_file(&self.quarantine_dir.join(&note.file), |out| self.copy_bytes(&note, out))?;
+        let text = serde_json::to_vec_pretty(&note)
+            .map_err(|error| WalError::io("write the note of", self.quarantine_dir)(error.into()))?;
+        self.write_file(&self.quarantine_dir.join(format!("{stem}.json")), |out| out.write_all(&text))
+    }
+
+    fn write_file(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&mut dyn crate::fs::WriteFile) -> io::Result<()>,
+    ) -> Result<(), WalError> {
+        let mut file = self.fs.create(path).map_err(WalError::io("create", path))?;
+        write(&mut *file).and_then(|()| file.sync_data()).map_err(WalError::io("write", path))
+    }
+
+    /// Copies as much of the noted bytes as can be read.
+    fn copy_bytes(&self, note: &QuarantineNote, out: &mut dyn crate::fs::WriteFile) -> io::Result<()> {
+        let files = LogFiles::list(self.fs, self.wal_dir).map_err(io::Error::other)?;
+        let file = files.files.iter().find(|file| file.checkpoint == note.checkpoint && file.number == note.segment);
+        let Some(file) = file.filter(|_| note.bytes > 0) else {
+            return Ok(());
+        };
+        let file = self.fs.open(&file.path)?;
+        let (mut at, end) = (note.offset, note.offset + note.bytes);
+        let mut buffer = vec![0; 64 * 1024];
+        while at < end {
+            let wanted = buffer.len().min((end - at) as usize);
+            let Some(part) = buffer.get_mut(..wanted) else { break };
+            match file.read_at(part, at) {
+                Ok(0) => break,
+                Ok(count) => {
+                    out.write_all(part.get(..count).unwrap_or_default())?;
+                    at += count as u64;
+                }
+                // A place that cannot be read cannot be copied.
+                Err(_unreadable) => at += wanted as u64,
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces a segment by one that holds its readable records up to `cut_at`.
+    fn rewrite(&self, path: &Path, number: u32, cut_at: Option<u64>) -> Result<(), WalError> {
+        let mut copy_path = path.as_os_str().to_owned();
+        copy_path.push(".");
+        copy_path.push(REPAIR_SUFFIX);
+        let copy_path = PathBuf::from(copy_path);
+        if self.fs.exists(&copy_path) {
+            self.fs.remove_file(&copy_path).map_err(WalError::io("remove", &copy_path))?;
+        }
+        let file = self.fs.create(&copy_path).map_err(WalError::io("create", &copy_path))?;
+        let mut copy = SegmentWriter::over(file, copy_path.clone(), number);
+        let mut compressor = RecordCompressor::new(Compression::Snappy);
+        let mut reader = SegmentReader::open(self.fs, path)?;
+        loop {
+            match reader.next_event() {
+                SegmentEvent::Record { offset, .. } if cut_at.is_some_and(|cut_at| offset >= cut_at) => {}
+                SegmentEvent::Record { bytes, .. } => {
+                    let (kind, body) = split(&bytes);
+                    if kind != Some(RecordType::Seal) || SealRecord::decode(body).is_ok() {
+                        copy.append(&bytes, &mut compressor)?;
+                    }
+                }
+                SegmentEvent::Damage { .. } => {}
+                SegmentEvent::End { .. } => break,
+            }
+        }
+        copy.complete()?;
+        self.fs.rename(&copy_path, path).map_err(WalError::io("rename", &copy_path))?;
+        let dir = path.parent().unwrap_or(self.wal_dir);
+        self.fs.sync_dir(dir).map_err(WalError::io("fsync", dir))
+    }
+
+    /// Makes durable what was read. After a kill the newest groups may stand in the page cache only, and a repeated
+    /// request is acknowledged because its samples are there.
+    fn sync_newest(&self) -> Result<(), WalError> {
+        let files = LogFiles::list(self.fs, self.wal_dir)?;
+        for file in files.files.iter().rev().filter(|file| !file.checkpoint).take(SEGMENTS_SYNCED) {
+            let mut open = self.fs.append(&file.path).map_err(WalError::io("open", &file.path))?;
+            open.sync_data().map_err(WalError::io("fdatasync", &file.path))?;
+        }
+        if self.fs.exists(self.wal_dir) {
+            self.fs.sync_dir(self.wal_dir).map_err(WalError::io("fsync", self.wal_dir))?;
+        }
+        Ok(())
+    }
+}

@@ -4,5 +4,6 @@ pub mod annotations;
 pub mod engine;
 pub mod functions;
 pub mod parser;
+pub mod script;
 pub mod testing;
 pub mod value;

@@ -8,7 +8,7 @@ use super::plan::{CallKind, CallNode, Node, Selector};
 use super::stream::{Source, Stream, Work};
 use super::window::{Reach, remove_stale, windows};
 use crate::model::LabelSet;
-use crate::promql::functions::{CallContext, Implementation};
+use crate::promql::functions::{CallContext, Implementation, absent_labels};
 use crate::promql::parser::ast::SelectorMode;
 use crate::promql::value::{ABSENT, SeriesSteps, Steps, StepsValue, is_absent};
 use crate::storage::Column;
@@ -27,11 +27,10 @@ impl Evaluator<'_> {
                 Ok(StepsValue::Vector(self.collect(node, steps)?))
             }
             CallKind::AbsentOverTime => Ok(StepsValue::Vector(self.absent_over_time(call, steps)?)),
-            CallKind::Info => Err(QueryError::Execution("function info is not available".to_owned())),
+            CallKind::Info => Ok(StepsValue::Vector(self.info(call, steps)?)),
             CallKind::Function(Implementation::OverColumns(function)) => {
                 let args = call.args.iter().map(|arg| self.eval(arg, steps)).collect::<Result<Vec<_>, _>>()?;
-                let context =
-                    CallContext { steps, call: call.call, instant: steps.count == 1, annotations: &self.annotations };
+                let context = CallContext { steps, call: call.call, span: call.span, annotations: &self.annotations };
                 Ok(match function(&context, args)? {
                     StepsValue::Vector(series) => StepsValue::Vector(self.finish(series, steps)?),
                     value => value,
@@ -183,10 +182,6 @@ fn extend(samples: &Column, reach: &Reach, steps: &Steps, mode: SelectorMode) ->
     }
     extended.push(end_ms, right);
     Ok(Some(extended))
-}
-
-fn absent_labels(_: &crate::promql::parser::ast::Expr) -> LabelSet {
-    LabelSet::empty()
 }
 
 fn check_mode(selector: &Selector<'_>, function: &str) -> Result<(), QueryError> {

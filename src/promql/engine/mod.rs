@@ -12,6 +12,7 @@ mod call;
 mod count_values;
 mod error;
 mod evaluate;
+mod info;
 mod limits;
 mod matching;
 mod names;
@@ -22,6 +23,8 @@ mod result;
 mod select_k;
 mod stream;
 mod subquery;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::sync::Arc;

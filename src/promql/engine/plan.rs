@@ -100,8 +100,11 @@ pub(super) struct Aggregate<'a> {
 /// A function call.
 pub(super) struct CallNode<'a> {
     pub(super) call: &'a Call,
+    pub(super) span: Span,
     pub(super) function: CallKind,
     pub(super) args: Vec<Node<'a>>,
+    /// `info`: when its info series are looked at. It has no series of its own.
+    pub(super) info: Option<Selector<'a>>,
 }
 
 /// Who evaluates a call.
@@ -169,7 +172,7 @@ impl Planner<'_> {
                 let node = Aggregate { expr: aggregate, span: expr.span, child, param };
                 (Node::Aggregate(Box::new(node)), invariance)
             }
-            ExprKind::Call(call) => self.call(call, scope)?,
+            ExprKind::Call(call) => self.call(call, expr.span, scope)?,
             ExprKind::VectorSelector(selector) => {
                 let selector = self.selector(selector, 0, scope)?;
                 let invariance = Invariance::all(selector.at_ms.is_some());
@@ -188,7 +191,7 @@ impl Planner<'_> {
         })
     }
 
-    fn call<'a>(&mut self, call: &'a Call, scope: TimeRange) -> Result<(Node<'a>, Invariance), QueryError> {
+    fn call<'a>(&mut self, call: &'a Call, span: Span, scope: TimeRange) -> Result<(Node<'a>, Invariance), QueryError> {
         let name = call.function.name;
         let function = self.call_kind(call)?;
         let mut args = Vec::with_capacity(call.args.len());
@@ -197,11 +200,15 @@ impl Planner<'_> {
         for arg in evaluated {
             args.push(self.node(arg, scope)?);
         }
+        let info = match (function, call.args.first()) {
+            (CallKind::Info, Some(arg)) => Some(self.info_reach(arg, scope)),
+            _ => None,
+        };
         let all = args.iter().all(|(_, arg)| arg.invariant);
         let of_timestamp = matches!(function, CallKind::Timestamp);
         let invariant = all && (of_timestamp || (name != "timestamp" && !STEP_DEPENDENT.contains(&name)));
         let args = args.into_iter().map(|(node, arg)| wrap_if(arg.wrap && !invariant, node)).collect();
-        Ok((Node::Call(Box::new(CallNode { call, function, args })), Invariance::all(invariant)))
+        Ok((Node::Call(Box::new(CallNode { call, span, function, args, info })), Invariance::all(invariant)))
     }
 
     fn call_kind(&self, call: &Call) -> Result<CallKind, QueryError> {
@@ -254,15 +261,29 @@ impl Planner<'_> {
         let start = at_ms.unwrap_or(scope.start_ms).saturating_sub(offset_ms).saturating_sub(back_ms - 1);
         let end = at_ms.unwrap_or(scope.end_ms).saturating_sub(offset_ms).saturating_add(forth_ms);
         let read = TimeRange::new(start, end);
-        self.read = Some(match self.read {
-            None => read,
-            Some(all) => TimeRange::new(all.start_ms.min(start), all.end_ms.max(end)),
-        });
+        self.will_read(read);
         let series = match self.querier {
             Some(querier) if start <= end => self.select(querier, &selector.matchers)?,
             _ => Arc::from([]),
         };
         Ok(Selector { matchers: &selector.matchers, offset_ms, at_ms, mode: selector.mode, range_ms, read, series })
+    }
+
+    fn will_read(&mut self, read: TimeRange) {
+        self.read = Some(match self.read {
+            None => read,
+            Some(all) => TimeRange::new(all.start_ms.min(read.start_ms), all.end_ms.max(read.end_ms)),
+        });
+    }
+
+    /// When the info series for `argument` are looked at: as the first selector in it says.
+    fn info_reach(&mut self, argument: &Expr, scope: TimeRange) -> Selector<'static> {
+        let (at_ms, offset_ms) = first_selector_time(argument).unwrap_or((None, 0));
+        let start = at_ms.unwrap_or(scope.start_ms).saturating_sub(offset_ms).saturating_sub(self.lookback_ms - 1);
+        let end = at_ms.unwrap_or(scope.end_ms).saturating_sub(offset_ms);
+        let read = TimeRange::new(start, end);
+        self.will_read(read);
+        Selector { matchers: &[], offset_ms, at_ms, mode: None, range_ms: 0, read, series: Arc::from([]) }
     }
 
     fn select(&mut self, querier: &dyn Querier, matchers: &[Matcher]) -> Result<Arc<[SelectedSeries]>, QueryError> {
@@ -291,6 +312,25 @@ impl Invariance {
 
     fn all(invariant: bool) -> Self {
         Invariance { invariant, wrap: invariant }
+    }
+}
+
+/// The time of `@` and the offset of the first selector in an expression, with those of the subqueries around it.
+fn first_selector_time(expr: &Expr) -> Option<(Option<i64>, i64)> {
+    match &expr.kind {
+        ExprKind::Number(_) | ExprKind::String(_) => None,
+        ExprKind::Paren(expr) | ExprKind::Unary { expr, .. } => first_selector_time(expr),
+        ExprKind::Binary(binary) => first_selector_time(&binary.left).or_else(|| first_selector_time(&binary.right)),
+        ExprKind::Aggregate(aggregate) => {
+            first_selector_time(&aggregate.expr).or_else(|| aggregate.param.as_ref().and_then(first_selector_time))
+        }
+        ExprKind::Call(call) => call.args.iter().find_map(first_selector_time),
+        ExprKind::VectorSelector(selector) => Some((at_ms(selector.at), selector.offset.fixed_ms())),
+        ExprKind::MatrixSelector(matrix) => Some((at_ms(matrix.vector.at), matrix.vector.offset.fixed_ms())),
+        ExprKind::Subquery(subquery) => first_selector_time(&subquery.expr).map(|(at, offset_ms)| match at {
+            Some(_) => (at, offset_ms),
+            None => (at_ms(subquery.at), offset_ms.saturating_add(subquery.offset.fixed_ms())),
+        }),
     }
 }
 

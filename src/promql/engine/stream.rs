@@ -19,10 +19,10 @@ use crate::storage::Column;
 const PARALLEL_SERIES_MIN: usize = 512;
 
 /// A block of series has about this many places in its columns.
-const BLOCK_PLACES: usize = 1 << 16;
+const BLOCK_PLACES: usize = 1 << 14;
 
 /// Most series of one block.
-const BLOCK_SERIES_MAX: usize = 256;
+const BLOCK_SERIES_MAX: usize = 64;
 
 /// A series whose samples are at hand: the result of a subquery.
 pub(super) struct ColumnSeries {

@@ -22,6 +22,10 @@ use super::token::{Keyword, Token, TokenKind};
 /// Whoever walks a tree by recursion needs stack for that many levels.
 pub const DEPTH_MAX: usize = 1_000;
 
+/// What a step of the parser gives. An expression that it finds, it leaves on the stack of operands: so the machine's
+/// stack holds little for each level of a nested query.
+pub(super) type Step = Result<(), Box<Failure>>;
+
 /// A part of the tree, and how many levels it has.
 pub(super) struct Node<T> {
     pub(super) value: T,
@@ -37,6 +41,8 @@ pub(super) struct Parser<'a> {
     pub(super) token: Token,
     /// How deep the parser itself is nested.
     depth: usize,
+    /// Expressions that are complete, and wait to become part of another.
+    operands: Vec<Node<Expr>>,
 }
 
 /// What may stand between an operator and its right operand.
@@ -45,11 +51,18 @@ struct BinaryModifiers {
     matching: VectorMatching,
 }
 
+/// The labels of an aggregation.
+struct Grouping {
+    without: bool,
+    labels: Vec<String>,
+    end: usize,
+}
+
 impl<'a> Parser<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let mut lexer = Lexer::new(text);
         let token = lexer.next_token();
-        Parser { lexer, token, depth: 0 }
+        Parser { lexer, token, depth: 0, operands: Vec::new() }
     }
 
     /// The whole text as one expression.
@@ -57,22 +70,28 @@ impl<'a> Parser<'a> {
         if self.token.kind == TokenKind::Eof {
             return Err(Failure::new(Span::default(), "no expression found in input"));
         }
-        let expr = self.expression(0)?.value;
+        self.expression(0).map_err(|failure| *failure)?;
         self.expect_end()?;
-        Ok(expr)
+        Ok(self.pop()?.value)
     }
 
     /// A vector selector to which nothing is attached.
     pub(super) fn bare_selector(&mut self) -> Result<Expr, Failure> {
-        let is_selector = match self.token.kind {
-            TokenKind::LeftBrace | TokenKind::MetricIdentifier | TokenKind::Identifier | TokenKind::Aggregator(_) => {
-                true
-            }
-            TokenKind::Operator(BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) => true,
+        let is_selector = self.token.kind == TokenKind::LeftBrace || self.starts_metric_name();
+        if !is_selector {
+            return Err(self.unexpected());
+        }
+        self.vector_selector().map_err(|failure| *failure)?;
+        Ok(self.pop()?.value)
+    }
+
+    pub(super) fn starts_metric_name(&self) -> bool {
+        match self.token.kind {
+            TokenKind::Identifier | TokenKind::MetricIdentifier | TokenKind::Aggregator(_) => true,
+            TokenKind::Operator(op) => op.is_set_operator(),
             TokenKind::Keyword(keyword) => keyword.is_metric_name(),
             _ => false,
-        };
-        if is_selector { Ok(self.vector_selector()?.value) } else { Err(self.unexpected()) }
+        }
     }
 
     pub(super) fn expect_end(&self) -> Result<(), Failure> {
@@ -125,10 +144,30 @@ impl<'a> Parser<'a> {
         Ok(height)
     }
 
+    /// Takes the expression that was completed last. There is one whenever a step ended well.
+    pub(super) fn pop(&mut self) -> Result<Node<Expr>, Failure> {
+        self.operands.pop().ok_or_else(|| self.unexpected())
+    }
+
+    /// The expression that was completed last.
+    pub(super) fn last(&mut self) -> Result<&mut Expr, Failure> {
+        match self.operands.last_mut() {
+            Some(node) => Ok(&mut node.value),
+            None => Err(Failure::unexpected(self.token.span, "end of operands")),
+        }
+    }
+
+    /// Completes an expression whose highest part has `parts_height` levels.
+    pub(super) fn push(&mut self, kind: ExprKind, span: Span, parts_height: usize) -> Result<(), Failure> {
+        let height = self.bound(parts_height + 1, span)?;
+        self.operands.push(Node { value: Expr { kind, span }, height });
+        Ok(())
+    }
+
     /// An expression whose operators bind at least as tightly as `min`.
-    fn expression(&mut self, min: u8) -> Parsed<Expr> {
+    fn expression(&mut self, min: u8) -> Step {
         self.enter()?;
-        let mut left = self.operand()?;
+        self.operand()?;
         while let TokenKind::Operator(op) = self.token.kind {
             let power = binding_power(op);
             if power < min {
@@ -136,57 +175,55 @@ impl<'a> Parser<'a> {
             }
             self.take();
             let modifiers = self.binary_modifiers()?;
-            let right = self.expression(if op == BinaryOp::Pow { power } else { power + 1 })?;
-            left = self.binary(op, modifiers, left, right)?;
+            self.expression(if op == BinaryOp::Pow { power } else { power + 1 })?;
+            self.binary(op, modifiers)?;
         }
         self.leave();
-        Ok(left)
+        Ok(())
     }
 
     #[inline(never)]
-    fn binary(&self, op: BinaryOp, modifiers: BinaryModifiers, left: Node<Expr>, right: Node<Expr>) -> Parsed<Expr> {
+    fn binary(&mut self, op: BinaryOp, modifiers: Box<BinaryModifiers>) -> Step {
+        let right = self.pop()?;
+        let left = self.pop()?;
         let span = Span { start: left.value.span.start, end: right.value.span.end };
-        let height = self.bound(1 + left.height.max(right.height), span)?;
-        let BinaryModifiers { return_bool, matching } = modifiers;
+        let height = left.height.max(right.height);
+        let BinaryModifiers { return_bool, matching } = *modifiers;
         let binary = BinaryExpr { op, left: left.value, right: right.value, return_bool, matching: Some(matching) };
-        Ok(Node { value: Expr { kind: ExprKind::Binary(Box::new(binary)), span }, height })
+        Ok(self.push(ExprKind::Binary(Box::new(binary)), span, height)?)
     }
 
     /// An operand with its signs, and with what is attached behind it.
-    fn operand(&mut self) -> Parsed<Expr> {
-        if let TokenKind::Operator(op @ (BinaryOp::Add | BinaryOp::Sub)) = self.token.kind {
-            let start = self.take().span.start;
-            let operand = self.expression(binding_power(BinaryOp::Pow))?;
-            return self.signed(op == BinaryOp::Sub, start, operand);
+    fn operand(&mut self) -> Step {
+        if let Some((negative, sign)) = self.sign() {
+            self.expression(binding_power(BinaryOp::Pow))?;
+            return self.signed(negative, sign.start);
         }
-        let primary = self.primary()?;
-        self.attachments(primary)
+        self.primary()?;
+        self.attachments()
     }
 
     #[inline(never)]
-    fn signed(&self, negative: bool, start: usize, operand: Node<Expr>) -> Parsed<Expr> {
-        let Node { value: mut expr, height } = operand;
+    fn signed(&mut self, negative: bool, start: usize) -> Step {
+        let Node { value: expr, height } = self.pop()?;
         let span = Span { start, end: expr.span.end };
-        if let ExprKind::Number(number) = &mut expr.kind {
-            if negative {
-                number.value = -number.value;
+        match expr.kind {
+            ExprKind::Number(mut number) => {
+                if negative {
+                    number.value = -number.value;
+                }
+                Ok(self.push(ExprKind::Number(number), span, 0)?)
             }
-            expr.span = span;
-            return Ok(Node { value: expr, height });
+            _ => Ok(self.push(ExprKind::Unary { negative, expr: Box::new(expr) }, span, height)?),
         }
-        let height = self.bound(height + 1, span)?;
-        Ok(Node { value: Expr { kind: ExprKind::Unary { negative, expr: Box::new(expr) }, span }, height })
     }
 
-    fn primary(&mut self) -> Parsed<Expr> {
+    fn primary(&mut self) -> Step {
         match self.token.kind {
-            TokenKind::Number | TokenKind::Duration => {
-                let (number, span) = self.number_literal()?;
-                leaf(ExprKind::Number(number), span)
-            }
+            TokenKind::Number | TokenKind::Duration => self.number(),
             TokenKind::String => {
                 let span = self.take().span;
-                leaf(ExprKind::String(unquote(self.text_of(span))), span)
+                Ok(self.push(ExprKind::String(unquote(self.text_of(span))), span, 0)?)
             }
             TokenKind::LeftParen => self.parenthesized(),
             TokenKind::LeftBrace | TokenKind::MetricIdentifier => self.vector_selector(),
@@ -205,7 +242,7 @@ impl<'a> Parser<'a> {
                 let name = self.take().span;
                 match self.token.kind {
                     TokenKind::LeftParen | TokenKind::Keyword(Keyword::By | Keyword::Without) => {
-                        self.aggregation(op, name.start).map_err(|failure| failure.within("aggregation", ""))
+                        self.aggregation(op, name.start).map_err(|failure| failure.within("aggregation", "").into())
                     }
                     _ => self.named_selector(name),
                 }
@@ -214,8 +251,14 @@ impl<'a> Parser<'a> {
                 let name = self.take().span;
                 self.named_selector(name)
             }
-            _ => Err(self.unexpected()),
+            _ => Err(self.unexpected().into()),
         }
+    }
+
+    #[inline(never)]
+    fn number(&mut self) -> Step {
+        let (number, span) = self.number_literal()?;
+        Ok(self.push(ExprKind::Number(number), span, 0)?)
     }
 
     /// A number or a duration, which counts as its seconds.
@@ -236,51 +279,75 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn parenthesized(&mut self) -> Parsed<Expr> {
+    fn parenthesized(&mut self) -> Step {
         let start = self.take().span.start;
-        let inner = self.expression(0)?;
-        let end = self.expect(&TokenKind::RightParen)?.end;
-        let span = Span { start, end };
-        let height = self.bound(inner.height + 1, span)?;
-        Ok(Node { value: Expr { kind: ExprKind::Paren(Box::new(inner.value)), span }, height })
+        self.expression(0)?;
+        self.close_parenthesis(start)
     }
 
-    fn call(&mut self, name: Span) -> Parsed<Expr> {
-        let Node { value: (args, end), height } = self.arguments()?;
+    #[inline(never)]
+    fn close_parenthesis(&mut self, start: usize) -> Step {
+        let end = self.expect(&TokenKind::RightParen)?.end;
+        let inner = self.pop()?;
+        Ok(self.push(ExprKind::Paren(Box::new(inner.value)), Span { start, end }, inner.height)?)
+    }
+
+    fn call(&mut self, name: Span) -> Step {
+        let (count, end) = self.arguments()?;
+        self.finish_call(name, count, end)
+    }
+
+    #[inline(never)]
+    fn finish_call(&mut self, name: Span, count: usize, end: usize) -> Step {
         let Some(function) = functions::lookup(self.text_of(name)) else {
             let message = format!("unknown function with name {}", quote(self.text_of(name)));
-            return Err(Failure::new(name, message));
+            return Err(Failure::new(name, message).into());
         };
-        let span = Span { start: name.start, end };
-        let height = self.bound(height + 1, span)?;
-        Ok(Node { value: Expr { kind: ExprKind::Call(Call { function, args }), span }, height })
+        let (args, height) = self.pop_arguments(count);
+        Ok(self.push(ExprKind::Call(Call { function, args }), Span { start: name.start, end }, height)?)
     }
 
-    /// `( a, b )`: the arguments, where they end, and the height of the highest.
-    fn arguments(&mut self) -> Parsed<(Vec<Expr>, usize)> {
+    /// `( a, b )`: leaves the arguments on the stack; how many there are, and where they end.
+    fn arguments(&mut self) -> Result<(usize, usize), Box<Failure>> {
         self.expect(&TokenKind::LeftParen)?;
-        let mut args = Vec::new();
-        let mut height = 0;
         if let Some(close) = self.accept(&TokenKind::RightParen) {
-            return Ok(Node { value: (args, close.end), height });
+            return Ok((0, close.end));
         }
+        let mut count = 0;
         loop {
-            let arg = self.expression(0)?;
-            height = height.max(arg.height);
-            args.push(arg.value);
+            self.expression(0)?;
+            count += 1;
             if self.token.kind != TokenKind::Comma {
                 break;
             }
-            let comma = self.take().span;
-            if !self.starts_expression() {
-                return Err(match self.token.kind {
-                    TokenKind::Error(_) => self.unexpected(),
-                    _ => Failure::new(comma, "trailing commas not allowed in function call args"),
-                });
-            }
+            self.argument_comma()?;
         }
         let end = self.expect(&TokenKind::RightParen)?.end;
-        Ok(Node { value: (args, end), height })
+        Ok((count, end))
+    }
+
+    #[inline(never)]
+    fn argument_comma(&mut self) -> Step {
+        let comma = self.take().span;
+        if self.starts_expression() {
+            return Ok(());
+        }
+        let failure = match self.token.kind {
+            TokenKind::Error(_) => self.unexpected(),
+            _ => Failure::new(comma, "trailing commas not allowed in function call args"),
+        };
+        Err(failure.into())
+    }
+
+    /// The arguments that were left on the stack, and the height of the highest.
+    fn pop_arguments(&mut self, count: usize) -> (Vec<Expr>, usize) {
+        let first = self.operands.len().saturating_sub(count);
+        let mut height = 0;
+        let args = self.operands.drain(first..).map(|node| {
+            height = height.max(node.height);
+            node.value
+        });
+        (args.collect(), height)
     }
 
     fn starts_expression(&self) -> bool {
@@ -290,34 +357,33 @@ impl<'a> Parser<'a> {
             | TokenKind::String
             | TokenKind::LeftParen
             | TokenKind::LeftBrace
-            | TokenKind::Identifier
-            | TokenKind::MetricIdentifier
-            | TokenKind::Aggregator(_) => true,
-            TokenKind::Keyword(keyword) => keyword.is_metric_name(),
-            TokenKind::Operator(op) => {
-                matches!(op, BinaryOp::Add | BinaryOp::Sub | BinaryOp::And | BinaryOp::Or | BinaryOp::Unless)
-            }
-            _ => false,
+            | TokenKind::Operator(BinaryOp::Add | BinaryOp::Sub) => true,
+            _ => self.starts_metric_name(),
         }
     }
 
     /// An aggregation whose operator was taken; `by` or `without` stand before or behind the arguments.
-    fn aggregation(&mut self, op: AggregateOp, start: usize) -> Parsed<Expr> {
-        let mut grouping = self.grouping()?;
-        let Node { value: (mut args, mut end), height } = self.arguments()?;
+    fn aggregation(&mut self, op: AggregateOp, start: usize) -> Step {
+        let grouping = self.grouping()?;
+        let (count, end) = self.arguments()?;
+        self.finish_aggregation(op, Span { start, end }, grouping, count)
+    }
+
+    #[inline(never)]
+    fn finish_aggregation(
+        &mut self,
+        op: AggregateOp,
+        mut span: Span,
+        mut grouping: Option<Box<Grouping>>,
+        count: usize,
+    ) -> Step {
         if grouping.is_none() {
             grouping = self.grouping()?;
+            span.end = grouping.as_ref().map_or(span.end, |grouping| grouping.end);
         }
-        let (without, grouping) = match grouping {
-            Some((without, labels, grouping_end)) => {
-                end = end.max(grouping_end);
-                (without, labels)
-            }
-            None => (false, Vec::new()),
-        };
-        let span = Span { start, end };
+        let (without, grouping) = grouping.map_or_else(Default::default, |found| (found.without, found.labels));
         let expected = if op.has_param() { 2 } else { 1 };
-        let count = args.len();
+        let (mut args, height) = self.pop_arguments(count);
         let (Some(expr), true) = (args.pop(), count == expected) else {
             let message = match count {
                 0 => "no arguments for aggregate expression provided".to_owned(),
@@ -325,15 +391,15 @@ impl<'a> Parser<'a> {
                     "wrong number of arguments for aggregate expression provided, expected {expected}, got {count}"
                 ),
             };
-            return Err(Failure::new(span, message));
+            return Err(Failure::new(span, message).into());
         };
         let aggregate = AggregateExpr { op, expr, param: args.pop(), grouping, without };
-        let height = self.bound(height + 1, span)?;
-        Ok(Node { value: Expr { kind: ExprKind::Aggregate(Box::new(aggregate)), span }, height })
+        Ok(self.push(ExprKind::Aggregate(Box::new(aggregate)), span, height)?)
     }
 
-    /// `by (a, b)` or `without (a, b)`: whether it is the second, the labels, and where it ends.
-    fn grouping(&mut self) -> Result<Option<(bool, Vec<String>, usize)>, Failure> {
+    /// `by (a, b)` or `without (a, b)`
+    #[inline(never)]
+    fn grouping(&mut self) -> Result<Option<Box<Grouping>>, Box<Failure>> {
         let without = match self.token.kind {
             TokenKind::Keyword(Keyword::By) => false,
             TokenKind::Keyword(Keyword::Without) => true,
@@ -341,10 +407,11 @@ impl<'a> Parser<'a> {
         };
         self.take();
         let (labels, end) = self.label_names()?;
-        Ok(Some((without, labels, end)))
+        Ok(Some(Box::new(Grouping { without, labels, end })))
     }
 
-    fn binary_modifiers(&mut self) -> Result<BinaryModifiers, Failure> {
+    #[inline(never)]
+    fn binary_modifiers(&mut self) -> Result<Box<BinaryModifiers>, Box<Failure>> {
         let mut matching = VectorMatching {
             cardinality: MatchCardinality::OneToOne,
             labels: Vec::new(),
@@ -388,7 +455,7 @@ impl<'a> Parser<'a> {
             }
             _ => {}
         }
-        Ok(BinaryModifiers { return_bool, matching })
+        Ok(Box::new(BinaryModifiers { return_bool, matching }))
     }
 
     /// `fill(0)` and its like, the keyword first.
@@ -421,10 +488,4 @@ pub(super) fn binding_power(op: BinaryOp) -> u8 {
         Mul | Div | Mod | Atan2 => 5,
         Pow => 6,
     }
-}
-
-/// An expression without parts.
-#[expect(clippy::unnecessary_wraps, reason = "it stands where other parts of the grammar can fail")]
-pub(super) fn leaf(kind: ExprKind, span: Span) -> Parsed<Expr> {
-    Ok(Node { value: Expr { kind, span }, height: 1 })
 }

@@ -5,6 +5,7 @@
 //! `promql/parser/lex.go`, version 3.14, and so are the texts of the errors.
 
 use super::ast::{BinaryOp, Span};
+use super::error::Failure;
 use super::quote::{quote, quote_char};
 use super::token::{Keyword, Token, TokenKind, word_token};
 
@@ -29,6 +30,13 @@ pub(super) struct Lexer<'a> {
     has_duration: bool,
 }
 
+/// Where a number stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NumberSyntax {
+    Expression,
+    Series,
+}
+
 type Lexed = Result<TokenKind, String>;
 
 impl<'a> Lexer<'a> {
@@ -51,9 +59,15 @@ impl<'a> Lexer<'a> {
         self.text
     }
 
-    /// Where the last token ended.
-    pub(super) fn position(&self) -> usize {
-        self.pos
+    /// A number of a series description that starts at `start`: no hexadecimal, since an `x` repeats the number.
+    pub(super) fn series_number(text: &'a str, start: usize) -> Result<Span, Failure> {
+        let mut lexer = Lexer { start, pos: start, ..Lexer::new(text) };
+        let is_number = lexer.scan_number(NumberSyntax::Series);
+        let span = Span { start, end: lexer.pos };
+        if is_number {
+            return Ok(span);
+        }
+        Err(Failure::new(span, format!("bad number syntax: {}", quote(lexer.word()))))
     }
 
     /// The next token; comments and space are skipped.
@@ -382,7 +396,7 @@ impl<'a> Lexer<'a> {
 
     fn lex_number_or_duration(&mut self) -> Lexed {
         self.pos = self.start;
-        if self.scan_number() {
+        if self.scan_number(NumberSyntax::Expression) {
             return Ok(TokenKind::Number);
         }
         if self.scan_duration_units() {
@@ -392,9 +406,9 @@ impl<'a> Lexer<'a> {
     }
 
     /// Takes a number as far as it is one. The parser finds out whether it is valid.
-    fn scan_number(&mut self) -> bool {
+    fn scan_number(&mut self, syntax: NumberSyntax) -> bool {
         let mut digits: &[u8] = b"0123456789";
-        if self.accept(b"0") && self.accept(b"xX") {
+        if syntax == NumberSyntax::Expression && self.accept(b"0") && self.accept(b"xX") {
             self.accept(b"_");
             digits = b"0123456789abcdefABCDEF";
         }
@@ -426,7 +440,8 @@ impl<'a> Lexer<'a> {
                 self.skip_while(|byte| digits.contains(&byte));
             }
         }
-        !self.peek_byte().is_some_and(is_alphanumeric)
+        let is_repeated = syntax == NumberSyntax::Series && self.is_next(b"x");
+        self.pos > self.start && (is_repeated || !self.peek_byte().is_some_and(is_alphanumeric))
     }
 
     /// Takes the unit behind a number, and more numbers with units. The parser finds out whether they are valid.

@@ -12,19 +12,26 @@ mod duration_grammar;
 mod error;
 mod grammar;
 mod lexer;
+mod pretty;
+mod printer;
 mod quote;
 mod selectors;
 mod token;
+mod tree;
 
 pub mod ast;
 pub mod duration;
 pub mod functions;
+pub mod series_description;
 
 pub use error::ParseError;
 pub use grammar::DEPTH_MAX;
+pub use pretty::format;
 pub use quote::{format_float, quote};
+pub use series_description::parse_series_description;
+pub use tree::{to_json, tree_text};
 
-use crate::model::Matcher;
+use crate::model::{LabelSet, Matcher};
 use ast::{Expr, ExprKind, Span};
 use error::Failure;
 use grammar::Parser;
@@ -54,6 +61,18 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
             ExprKind::VectorSelector(selector) => Ok(selector.matchers),
             _ => Ok(Vec::new()),
         }
+    };
+    parse().map_err(|failure: Failure| failure.locate(text))
+}
+
+/// Parses a metric as series descriptions start with it, `name{a="b"}`.
+pub fn parse_metric(text: &str) -> Result<LabelSet, ParseError> {
+    let parse = || {
+        check_length(text)?;
+        let mut parser = Parser::new(text);
+        let (labels, _) = parser.metric()?;
+        parser.expect_end()?;
+        Ok(labels)
     };
     parse().map_err(|failure: Failure| failure.locate(text))
 }

@@ -13,6 +13,8 @@ pub fn quote(text: &str) -> String {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
             ' '..='~' => out.push(character),
+            // The lexer takes the bare character for a fault in the encoding of the query.
+            char::REPLACEMENT_CHARACTER => out.push_str("\\ufffd"),
             '\x07' => out.push_str("\\a"),
             '\x08' => out.push_str("\\b"),
             '\x0c' => out.push_str("\\f"),

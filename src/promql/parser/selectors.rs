@@ -7,17 +7,18 @@ use super::ast::{
     AtModifier, Duration, Expr, ExprKind, MatrixSelector, SelectorMode, Span, SubqueryExpr, VectorSelector,
 };
 use super::error::Failure;
-use super::grammar::{Node, Parsed, Parser, leaf};
+use super::grammar::{Parser, Step};
 use super::quote::{quote, unquote};
 use super::token::{Keyword, TokenKind};
-use crate::model::{METRIC_NAME, MatchOp, Matcher};
+use crate::model::{LabelSet, LabelSetBuilder, METRIC_NAME, MatchOp, Matcher};
 
 impl Parser<'_> {
     /// A vector selector that starts with braces, or with the metric name at hand.
-    pub(super) fn vector_selector(&mut self) -> Parsed<Expr> {
+    #[inline(never)]
+    pub(super) fn vector_selector(&mut self) -> Step {
         if self.token.kind == TokenKind::LeftBrace {
             let (matchers, span) = self.label_matchers()?;
-            return leaf(ExprKind::VectorSelector(selector(None, matchers)), span);
+            return Ok(self.push(ExprKind::VectorSelector(selector(None, matchers)), span, 0)?);
         }
         let name = self.take().span;
         self.named_selector(name)
@@ -25,7 +26,7 @@ impl Parser<'_> {
 
     /// A vector selector whose metric name was taken.
     #[inline(never)]
-    pub(super) fn named_selector(&mut self, name_span: Span) -> Parsed<Expr> {
+    pub(super) fn named_selector(&mut self, name_span: Span) -> Step {
         let name = self.text_of(name_span);
         let mut span = name_span;
         let mut matchers = Vec::new();
@@ -35,7 +36,7 @@ impl Parser<'_> {
             span.end = braces.end;
         }
         matchers.push(Matcher::equal(METRIC_NAME, name));
-        leaf(ExprKind::VectorSelector(selector(Some(name.to_owned()), matchers)), span)
+        Ok(self.push(ExprKind::VectorSelector(selector(Some(name.to_owned()), matchers)), span, 0)?)
     }
 
     /// `{a="b", "c"!~"d", "metric.name"}`
@@ -51,6 +52,62 @@ impl Parser<'_> {
                 return Err(self.unexpected().within("label matching", "\",\" or \"}\""));
             }
         }
+    }
+
+    /// The metric that a series description starts with, `name{a="b"}`, and where it ends.
+    pub(super) fn metric(&mut self) -> Result<(LabelSet, usize), Failure> {
+        let mut labels = LabelSetBuilder::default();
+        let mut end = self.token.span.start;
+        if self.starts_metric_name() {
+            let name = self.take().span;
+            labels.set(METRIC_NAME, self.text_of(name));
+            end = name.end;
+            // What is not attached to the name is a value already.
+            if self.token.span.start != end {
+                return Ok((labels.build(), end));
+            }
+        }
+        if self.token.kind == TokenKind::LeftBrace {
+            self.take();
+            loop {
+                if self.token.kind == TokenKind::RightBrace {
+                    end = self.take().span.end;
+                    break;
+                }
+                self.label(&mut labels)?;
+                if self.accept(&TokenKind::Comma).is_none() && self.token.kind != TokenKind::RightBrace {
+                    return Err(self.unexpected().within("label set", "\",\" or \"}\""));
+                }
+            }
+        }
+        Ok((labels.build(), end))
+    }
+
+    /// `a="b"`, `"a.b"="c"`, or the metric's name in quotes.
+    fn label(&mut self, labels: &mut LabelSetBuilder) -> Result<(), Failure> {
+        let is_quoted = match self.token.kind {
+            TokenKind::Identifier => false,
+            TokenKind::String => true,
+            _ => return Err(self.unexpected().within("label set", "identifier or \"}\"")),
+        };
+        let name_span = self.take().span;
+        let name = match is_quoted {
+            true => unquote(self.text_of(name_span)),
+            false => self.text_of(name_span).to_owned(),
+        };
+        if self.accept(&TokenKind::Assign).is_none() {
+            if is_quoted {
+                labels.set(METRIC_NAME, &name);
+                return Ok(());
+            }
+            return Err(self.unexpected().within("label set", "\"=\""));
+        }
+        if self.token.kind != TokenKind::String {
+            return Err(self.unexpected().within("label set", "string"));
+        }
+        let value = self.take().span;
+        labels.set(&name, &unquote(self.text_of(value)));
+        Ok(())
     }
 
     fn label_matcher(&mut self) -> Result<Matcher, Failure> {
@@ -125,43 +182,37 @@ impl Parser<'_> {
         Ok(name)
     }
 
-    /// What is attached behind an expression, as often as something is.
-    pub(super) fn attachments(&mut self, node: Node<Expr>) -> Parsed<Expr> {
-        let mut node = node;
+    /// What is attached behind the last expression, as often as something is.
+    pub(super) fn attachments(&mut self) -> Step {
         loop {
             match self.token.kind {
-                TokenKind::LeftBracket => node = self.range_or_subquery(node)?,
-                TokenKind::Keyword(Keyword::Offset) => self.offset(&mut node.value)?,
-                TokenKind::At => self.at_modifier(&mut node.value)?,
-                TokenKind::Keyword(Keyword::Anchored) => {
-                    self.take();
-                    set_mode(&mut node.value, SelectorMode::Anchored)?;
-                }
-                TokenKind::Keyword(Keyword::Smoothed) => {
-                    self.take();
-                    set_mode(&mut node.value, SelectorMode::Smoothed)?;
-                }
-                _ => return Ok(node),
+                TokenKind::LeftBracket => self.range_or_subquery()?,
+                TokenKind::Keyword(Keyword::Offset) => self.offset()?,
+                TokenKind::At => self.at_modifier()?,
+                TokenKind::Keyword(Keyword::Anchored) => self.mode(SelectorMode::Anchored)?,
+                TokenKind::Keyword(Keyword::Smoothed) => self.mode(SelectorMode::Smoothed)?,
+                _ => return Ok(()),
             }
         }
     }
 
     /// `[5m]`, `[5m:]` or `[5m:1m]`
     #[inline(never)]
-    fn range_or_subquery(&mut self, node: Node<Expr>) -> Parsed<Expr> {
+    fn range_or_subquery(&mut self) -> Step {
         let open = self.take().span;
         let range = self
             .positive_duration()
             .map_err(|failure| failure.within("subquery or range selector", "number, duration, step(), or range()"))?;
         if let Some(close) = self.accept(&TokenKind::RightBracket) {
             let brackets = Span { start: open.start, end: close.end };
-            let vector_span = node.value.span;
-            let vector = take_vector(node.value).map_err(|message| Failure::new(brackets, message))?;
+            let expr = self.pop()?.value;
+            let vector_span = expr.span;
+            let vector = take_vector(expr).map_err(|message| Failure::new(brackets, message))?;
             let span = Span { start: vector_span.start, end: close.end };
-            return leaf(ExprKind::MatrixSelector(MatrixSelector { vector, vector_span, range }), span);
+            return Ok(self.push(ExprKind::MatrixSelector(MatrixSelector { vector, vector_span, range }), span, 0)?);
         }
         if self.accept(&TokenKind::Colon).is_none() {
-            return Err(self.unexpected().within("subquery or range", "\":\" or \"]\""));
+            return Err(self.unexpected().within("subquery or range", "\":\" or \"]\"").into());
         }
         let mut step = None;
         if self.token.kind != TokenKind::RightBracket {
@@ -170,20 +221,21 @@ impl Parser<'_> {
             })?);
         }
         let Some(close) = self.accept(&TokenKind::RightBracket) else {
-            return Err(self.unexpected().within("subquery selector", "\"]\""));
+            return Err(self.unexpected().within("subquery selector", "\"]\"").into());
         };
-        let span = Span { start: node.value.span.start, end: close.end };
-        let height = self.bound(node.height + 1, span)?;
-        let subquery = SubqueryExpr { expr: node.value, range, step, offset: Duration::Fixed(0), at: None };
-        Ok(Node { value: Expr { kind: ExprKind::Subquery(Box::new(subquery)), span }, height })
+        let expr = self.pop()?;
+        let span = Span { start: expr.value.span.start, end: close.end };
+        let subquery = SubqueryExpr { expr: expr.value, range, step, offset: Duration::Fixed(0), at: None };
+        Ok(self.push(ExprKind::Subquery(Box::new(subquery)), span, expr.height)?)
     }
 
     #[inline(never)]
-    fn offset(&mut self, expr: &mut Expr) -> Result<(), Failure> {
+    fn offset(&mut self) -> Step {
         self.take();
         let (offset, end) = self
             .offset_duration()
             .map_err(|failure| failure.within("offset", "number, duration, step(), or range()"))?;
+        let expr = self.last()?;
         let span = expr.span;
         let target = match &mut expr.kind {
             ExprKind::VectorSelector(selector) => &mut selector.offset,
@@ -192,11 +244,11 @@ impl Parser<'_> {
             _ => {
                 let message = "offset modifier must be preceded by an instant vector selector or range vector \
                                selector or a subquery";
-                return Err(Failure::new(span, message));
+                return Err(Failure::new(span, message).into());
             }
         };
         if *target != Duration::Fixed(0) {
-            return Err(Failure::new(span, "offset may not be set multiple times"));
+            return Err(Failure::new(span, "offset may not be set multiple times").into());
         }
         *target = offset;
         expr.span.end = end;
@@ -204,9 +256,11 @@ impl Parser<'_> {
     }
 
     #[inline(never)]
-    fn at_modifier(&mut self, expr: &mut Expr) -> Result<(), Failure> {
+    fn at_modifier(&mut self) -> Step {
         self.take();
-        let (at, end) = self.at_time(expr.span).map_err(|failure| failure.within("@", "timestamp"))?;
+        let target = self.last()?.span;
+        let (at, end) = self.at_time(target).map_err(|failure| failure.within("@", "timestamp"))?;
+        let expr = self.last()?;
         let span = expr.span;
         let target = match &mut expr.kind {
             ExprKind::VectorSelector(selector) => &mut selector.at,
@@ -215,15 +269,20 @@ impl Parser<'_> {
             _ => {
                 let message = "@ modifier must be preceded by an instant vector selector or range vector selector \
                                or a subquery";
-                return Err(Failure::new(span, message));
+                return Err(Failure::new(span, message).into());
             }
         };
         if target.is_some() {
-            return Err(Failure::new(span, "@ <timestamp> may not be set multiple times"));
+            return Err(Failure::new(span, "@ <timestamp> may not be set multiple times").into());
         }
         *target = Some(at);
         expr.span.end = end;
         Ok(())
+    }
+
+    fn mode(&mut self, mode: SelectorMode) -> Step {
+        self.take();
+        Ok(set_mode(self.last()?, mode)?)
     }
 
     /// The time behind an `@`, and where it ends. `target` is what the modifier is attached to.

@@ -13,7 +13,7 @@ use super::{Api, ApiRequest, off_the_way};
 use crate::db::Db;
 use crate::model::{LabelSet, METRIC_NAME, Matcher, TimeRange, is_stale_nan};
 use crate::promql::parser::parse_selector;
-use crate::storage::{Column, Queryable as _, SelectHints};
+use crate::storage::{Column, SelectHints};
 use crate::telemetry::TextFormat;
 use crate::telemetry::exposition::{write_escaped, write_value};
 

@@ -12,7 +12,7 @@ use super::{ApiRequest, off_the_way};
 use crate::db::Db;
 use crate::model::{LabelSet, Matcher, TimeRange};
 use crate::promql::parser::parse_selector;
-use crate::storage::{Querier, Queryable as _, SelectHints, StorageError};
+use crate::storage::{Querier, SelectHints, StorageError};
 use std::sync::Arc;
 
 /// The selectors of `match[]`.

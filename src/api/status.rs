@@ -10,7 +10,6 @@ use super::response::{self, ApiBody};
 use super::{Api, ApiRequest, off_the_way, rfc3339};
 use crate::db::Db;
 use crate::model::TimeRange;
-use crate::storage::Queryable as _;
 
 /// The Prometheus API level that the program is tested against. Grafana chooses calls by it.
 pub const PROMETHEUS_API_VERSION: &str = "3.5.0";

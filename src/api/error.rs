@@ -19,6 +19,8 @@ pub enum ErrorType {
     Internal,
     /// There is no such thing.
     NotFound,
+    /// It cannot be done now.
+    Unavailable,
 }
 
 impl ErrorType {
@@ -31,6 +33,7 @@ impl ErrorType {
             ErrorType::Timeout => "timeout",
             ErrorType::Internal => "internal",
             ErrorType::NotFound => "not_found",
+            ErrorType::Unavailable => "unavailable",
         }
     }
 
@@ -41,7 +44,8 @@ impl ErrorType {
             ErrorType::Execution => StatusCode::UNPROCESSABLE_ENTITY,
             // 499 is nginx's "client closed request", and what Prometheus uses.
             ErrorType::Canceled => StatusCode::from_u16(499).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
-            ErrorType::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            // Prometheus forgot a status for `unavailable`, and so answers 500; 503 is what it means.
+            ErrorType::Timeout | ErrorType::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorType::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorType::NotFound => StatusCode::NOT_FOUND,
         }

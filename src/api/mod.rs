@@ -194,7 +194,7 @@ impl Api {
             Route::StatusBuildInfo => Ok(status::build_info()),
             Route::StatusTsdb => self.status_tsdb(request, db).await,
             Route::StorageStatus => Ok(self.storage_status(&db)),
-            Route::StorageHead => Ok(storage::head(&db)),
+            Route::StorageHead => storage::head(db).await,
             Route::StorageWal => Ok(storage::wal(&db)),
             Route::HeadDigests => storage::head_digests(request, db).await,
             Route::Home

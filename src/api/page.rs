@@ -19,17 +19,16 @@ impl Api {
                 rows.push(("State", format!("replaying the log: {done} of {total} bytes")));
             }
             Some(db) => {
-                let (log, head) = (db.log_status(), db.head_stats());
+                let log = db.log_status();
                 let state = match &log.failure {
                     None => "ready".to_owned(),
                     Some(reason) => format!("the log cannot be written: {reason}"),
                 };
                 rows.push(("State", state));
                 rows.push(("Data directory", db.options().data_dir.display().to_string()));
-                rows.push(("Series in the head", head.series.to_string()));
-                rows.push(("Samples appended since the start", head.samples_appended.to_string()));
-                if let (Some(min_ms), Some(max_ms)) = (head.min_time_ms, head.max_time_ms) {
-                    rows.push(("Samples from, to", format!("{} to {}", rfc3339(min_ms), rfc3339(max_ms))));
+                rows.push(("Series in the head", db.head().series_count().to_string()));
+                if let Some(range) = db.head().time_range() {
+                    rows.push(("Samples", format!("{} to {}", rfc3339(range.start_ms), rfc3339(range.end_ms))));
                 }
                 rows.push(("Log", format!("{} segments, {} bytes", log.segments, log.bytes)));
                 rows.push(("Durability", log.durability.as_str().to_owned()));

@@ -1,6 +1,7 @@
 //! What is stored, without samples: `series`, `labels`, `label/<name>/values`, `metadata`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use hyper::Response;
 
@@ -13,7 +14,7 @@ use crate::db::Db;
 use crate::model::{LabelSet, Matcher, TimeRange};
 use crate::promql::parser::parse_selector;
 use crate::storage::{Querier, SelectHints, StorageError};
-use std::sync::Arc;
+use crate::wal::record::MetricType;
 
 /// The selectors of `match[]`.
 fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
@@ -172,19 +173,30 @@ pub(super) fn metadata(request: &ApiRequest, db: &Db) -> Result<Response<ApiBody
     };
     // A negative limit means all, and 0 means none.
     let limit = number("limit")?.and_then(|limit| usize::try_from(limit).ok());
-    let per_metric = number("limit_per_metric")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
-    let families = db.metadata().families(params.get("metric"), limit.unwrap_or(usize::MAX));
+    // The head keeps one description of a family, the newest: no bound on them can cut anything.
+    number("limit_per_metric")?;
+    let mut families = db.head().metadata(params.get("metric"));
+    families.truncate(limit.unwrap_or(usize::MAX));
     Ok(response::success(|json| {
         json.begin_object();
-        for (family, entries) in &families {
-            json.key(family).begin_list();
-            for entry in entries.iter().take(per_metric.unwrap_or(usize::MAX)) {
-                json.begin_object();
-                json.key("type").string(&entry.metric_type).key("unit").string(&entry.unit);
-                json.key("help").string(&entry.help).end_object();
-            }
-            json.end_list();
+        for (family, entry) in &families {
+            json.key(family).begin_list().begin_object();
+            json.key("type").string(metric_type(entry.metric_type)).key("unit").string(&entry.unit);
+            json.key("help").string(&entry.help).end_object().end_list();
         }
         json.end_object();
     }))
+}
+
+fn metric_type(metric_type: MetricType) -> &'static str {
+    match metric_type {
+        MetricType::Unknown => "unknown",
+        MetricType::Counter => "counter",
+        MetricType::Gauge => "gauge",
+        MetricType::Histogram => "histogram",
+        MetricType::GaugeHistogram => "gaugehistogram",
+        MetricType::Summary => "summary",
+        MetricType::Info => "info",
+        MetricType::StateSet => "stateset",
+    }
 }

@@ -121,32 +121,24 @@ impl Api {
             Some(_) => return Err(ApiError::bad_data("limit must be a positive number, at most 10000")),
         };
         off_the_way(move || {
-            let stats = db.head_stats();
-            let querier = db.queryable().querier(TimeRange::ALL)?;
-            let mut by_name = Vec::new();
-            let mut pairs = 0;
-            for name in querier.label_names(&[], 0)? {
-                let values = querier.label_values(&name, &[], 0)?;
-                pairs += values.len() as u64;
-                by_name.push((name, values.len() as u64));
-            }
-            let cardinality = db.cardinality(limit);
-            largest(&mut by_name, limit);
+            let head = db.head();
+            let stats = head.stats();
+            let range = stats.time_range.unwrap_or(TimeRange::new(i64::MAX, i64::MIN));
+            let tables = [
+                ("seriesCountByMetricName", head.top_metrics_by_series(limit)),
+                ("labelValueCountByLabelName", head.top_names_by_values(limit)),
+                ("memoryInBytesByLabelName", head.top_names_by_bytes(limit)),
+                ("seriesCountByLabelValuePair", head.top_pairs_by_series(limit)),
+            ];
             Ok(response::success(|json| {
                 json.begin_object().key("headStats").begin_object();
-                json.key("numSeries").uint(stats.series).key("numLabelPairs").uint(pairs);
+                json.key("numSeries").uint(stats.series as u64).key("numLabelPairs").uint(stats.index.pairs as u64);
                 json.key("chunkCount").uint(stats.chunks);
-                json.key("minTime").int(stats.min_time_ms.unwrap_or(i64::MAX));
-                json.key("maxTime").int(stats.max_time_ms.unwrap_or(i64::MIN)).end_object();
-                for (key, rows) in [
-                    ("seriesCountByMetricName", &cardinality.by_metric),
-                    ("labelValueCountByLabelName", &by_name),
-                    ("memoryInBytesByLabelName", &cardinality.bytes_by_label),
-                    ("seriesCountByLabelValuePair", &cardinality.by_pair),
-                ] {
+                json.key("minTime").int(range.start_ms).key("maxTime").int(range.end_ms).end_object();
+                for (key, rows) in &tables {
                     json.key(key).begin_list();
-                    for (name, value) in rows {
-                        json.begin_object().key("name").string(name).key("value").uint(*value).end_object();
+                    for row in rows {
+                        json.begin_object().key("name").string(&row.name).key("value").uint(row.value).end_object();
                     }
                     json.end_list();
                 }
@@ -155,10 +147,4 @@ impl Api {
         })
         .await
     }
-}
-
-/// Keeps the `limit` rows with the largest numbers, largest first.
-fn largest(rows: &mut Vec<(String, u64)>, limit: usize) {
-    rows.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    rows.truncate(limit);
 }

@@ -1,11 +1,11 @@
 //! How the log and the head stand: `/health`, `/-/ready`, `/api/v1/storage/*`.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use hyper::{Response, StatusCode};
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorType};
 use super::json::JsonWriter;
 use super::response::{self, ApiBody};
 use super::{Api, ApiRequest, off_the_way, rfc3339, status};
@@ -69,9 +69,67 @@ impl Api {
     }
 }
 
-/// `storage/head`.
-pub(super) fn head(db: &Db) -> Response<ApiBody> {
-    response::success(|json| write_head(json, db))
+/// `storage/head`: all sizes of the head. Looks at every series.
+pub(super) async fn head(db: Arc<Db>) -> Result<Response<ApiBody>, ApiError> {
+    off_the_way(move || {
+        let stats = db.head().stats();
+        Ok(response::success(|json| {
+            json.begin_object();
+            write_moment(json.key("min_time"), stats.time_range.map(|range| range.start_ms));
+            write_moment(json.key("max_time"), stats.time_range.map(|range| range.end_ms));
+            for (key, value) in [
+                ("series", stats.series as u64),
+                ("samples", stats.samples),
+                ("chunks", stats.chunks),
+                ("chunks_in_memory", stats.chunks_in_memory),
+                ("chunks_in_files", stats.chunks_in_files),
+                ("chunk_write_failures", stats.chunk_write_failures),
+                ("damaged_chunk_reads", stats.damaged_chunk_reads),
+                ("symbols", stats.index.symbols as u64),
+                ("label_pairs", stats.index.pairs as u64),
+                ("label_names", stats.index.names as u64),
+                ("symbol_bytes", stats.index.symbol_bytes as u64),
+                ("pair_bytes", stats.index.pair_bytes as u64),
+                ("postings_bytes", stats.index.postings_bytes as u64),
+                ("row_bytes", stats.row_bytes as u64),
+                ("label_bytes", stats.label_bytes as u64),
+                ("open_chunk_bytes", stats.open_chunk_bytes as u64),
+                ("full_chunk_bytes", stats.full_chunk_bytes as u64),
+            ] {
+                json.key(key).uint(value);
+            }
+            json.end_object();
+        }))
+    })
+    .await
+}
+
+/// `storage/head/digests`: what queries would serve, series by series, for a comparison with the log.
+///
+/// The first line is `group <number>`: all that the log holds up to this durable group is in the lines that follow, and
+/// nothing else. Each of them is `<digest of the labels> <samples> <digest of the samples>`. Warnings of the reads stand
+/// at the end, behind `# `.
+pub(super) async fn head_digests(request: ApiRequest, db: Arc<Db>) -> Result<Response<ApiBody>, ApiError> {
+    let counted = db.clone();
+    let (snapshot, cut) = off_the_way(move || Ok(counted.cut(|| counted.head().snapshot_counts()))).await?;
+    let group = cut.durable.await.map_err(|fault| ApiError::new(ErrorType::Unavailable, fault.to_string()))?;
+    let gzip = response::accepts_gzip(&request.headers);
+    Ok(response::stream("text/plain; charset=utf-8", gzip, move |sink| {
+        let mut lines = std::io::BufWriter::with_capacity(32 << 10, sink);
+        writeln!(lines, "group {group}")?;
+        let mut written = Ok(());
+        let warnings = db.head().digest_series(&snapshot, |series| {
+            if written.is_ok() {
+                written = writeln!(lines, "{} {} {}", series.labels, series.samples, series.digest);
+            }
+        });
+        written?;
+        for warning in warnings {
+            writeln!(lines, "# {}", warning.replace('\n', " "))?;
+        }
+        lines.flush()
+    })
+    .await)
 }
 
 /// `storage/wal`.
@@ -129,12 +187,12 @@ fn write_log(json: &mut JsonWriter<'_>, log: &LogStatus) {
     json.key("sync_seconds").float(counters.sync_time.as_secs_f64()).end_object();
 }
 
+/// What is known of the head without looking at its series.
 fn write_head(json: &mut JsonWriter<'_>, db: &Db) {
-    let stats = db.head_stats();
-    json.begin_object().key("series").uint(stats.series).key("chunks").uint(stats.chunks);
-    json.key("samples_appended").uint(stats.samples_appended).key("series_created").uint(stats.series_created);
-    write_moment(json.key("min_time"), stats.min_time_ms);
-    write_moment(json.key("max_time"), stats.max_time_ms);
+    let range = db.head().time_range();
+    json.begin_object().key("series").uint(db.head().series_count() as u64);
+    write_moment(json.key("min_time"), range.map(|range| range.start_ms));
+    write_moment(json.key("max_time"), range.map(|range| range.end_ms));
     json.end_object();
 }
 

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use super::units::{Bytes, format_duration, parse_duration};
-use super::{Config, RecoveryMode, WalCompression};
-use crate::wal::Durability;
+use super::Config;
+use crate::wal::{Compression, Durability, RecoveryMode};
 
 /// One configuration key.
 #[derive(Debug)]
@@ -64,6 +64,13 @@ fn optional<T>(text: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<Opti
 
 fn show_optional<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+}
+
+fn recovery_mode(mode: RecoveryMode) -> &'static str {
+    match mode {
+        RecoveryMode::Salvage => "salvage",
+        RecoveryMode::Strict => "strict",
+    }
 }
 
 const KIB: u64 = 1 << 10;
@@ -133,7 +140,7 @@ pub static KEYS: &[Key] = &[
         name: "wal.max_buffer_entries",
         default: "1000",
         allowed: "a number from 1 to 1000000",
-        help: "Requests that may wait for the log at once; later ones wait to be admitted.",
+        help: "Write requests that may be accepted and not yet durable at once; later ones wait until one is.",
         set: |config, text| put(&mut config.wal.max_buffer_entries, count(text, 1, 1_000_000)? as usize),
         get: |config| config.wal.max_buffer_entries.to_string(),
     },
@@ -143,13 +150,8 @@ pub static KEYS: &[Key] = &[
         allowed: "snappy, zstd or none",
         help: "How records of the log are compressed. Prometheus reads all three.",
         set: |config, text| {
-            let compression = match text {
-                "snappy" => WalCompression::Snappy,
-                "zstd" => WalCompression::Zstd,
-                "none" => WalCompression::None,
-                _ => return None,
-            };
-            put(&mut config.wal.compression, compression)
+            let all = [Compression::Snappy, Compression::Zstd, Compression::None];
+            put(&mut config.wal.compression, all.into_iter().find(|compression| compression.as_str() == text)?)
         },
         get: |config| config.wal.compression.as_str().to_owned(),
     },
@@ -160,14 +162,10 @@ pub static KEYS: &[Key] = &[
         help: "What a start does about damage in the log. `salvage`: set it aside in `quarantine/`, name the loss, and \
                start. `strict`: refuse to start.",
         set: |config, text| {
-            let mode = match text {
-                "salvage" => RecoveryMode::Salvage,
-                "strict" => RecoveryMode::Strict,
-                _ => return None,
-            };
-            put(&mut config.wal.recovery, mode)
+            let modes = [RecoveryMode::Salvage, RecoveryMode::Strict];
+            put(&mut config.wal.recovery, modes.into_iter().find(|mode| recovery_mode(*mode) == text)?)
         },
-        get: |config| config.wal.recovery.as_str().to_owned(),
+        get: |config| recovery_mode(config.wal.recovery).to_owned(),
     },
     Key {
         name: "head.chunk_range",
@@ -220,6 +218,24 @@ pub static KEYS: &[Key] = &[
         get: |config| format_duration(config.query.lookback_delta),
     },
     Key {
+        name: "query.max_series",
+        default: "none",
+        allowed: "a number from 1 to 4000000000, or none",
+        help: "Series that the selectors of one query may find.",
+        set: |config, text| {
+            put(&mut config.query.max_series, optional(text, |text| count(text, 1, 4_000_000_000))?)
+        },
+        get: |config| show_optional(config.query.max_series),
+    },
+    Key {
+        name: "query.max_memory",
+        default: "none",
+        allowed: "a size from 1MiB to 1TiB, or none",
+        help: "Bytes that one query may hold in memory at once; `none` derives it from `query.max_samples`.",
+        set: |config, text| put(&mut config.query.max_memory, optional(text, |text| size(text, MIB, 1024 * GIB))?),
+        get: |config| show_optional(config.query.max_memory),
+    },
+    Key {
         name: "limits.max_body_size",
         default: "32MiB",
         allowed: "a size from 1KiB to 1GiB",
@@ -237,7 +253,7 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "limits.max_labels_per_series",
-        default: "256",
+        default: "128",
         allowed: "a number from 1 to 10000",
         help: "Labels of one series, the metric name included.",
         set: |config, text| put(&mut config.limits.max_labels_per_series, count(text, 1, 10_000)? as usize),
@@ -253,7 +269,7 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "limits.max_label_value_length",
-        default: "16KiB",
+        default: "64KiB",
         allowed: "a size from 1 to 1MiB",
         help: "Bytes of a label's value.",
         set: |config, text| put(&mut config.limits.max_label_value_length, size(text, 1, MIB)?),

@@ -11,50 +11,7 @@ use keys::{ENV_PREFIX, KEYS};
 use units::Bytes;
 
 use crate::fs::Fs;
-use crate::wal::Durability;
-
-/// How records of the log are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WalCompression {
-    /// Snappy's block format.
-    #[default]
-    Snappy,
-    /// Zstandard.
-    Zstd,
-    /// Not at all.
-    None,
-}
-
-impl WalCompression {
-    /// The name in configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            WalCompression::Snappy => "snappy",
-            WalCompression::Zstd => "zstd",
-            WalCompression::None => "none",
-        }
-    }
-}
-
-/// What a start does about damage in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum RecoveryMode {
-    /// Set the damage aside, name the loss, start.
-    #[default]
-    Salvage,
-    /// Refuse to start.
-    Strict,
-}
-
-impl RecoveryMode {
-    /// The name in configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            RecoveryMode::Salvage => "salvage",
-            RecoveryMode::Strict => "strict",
-        }
-    }
-}
+use crate::wal::{Compression, Durability, RecoveryMode};
 
 /// `wal.*`: the write-ahead log.
 #[derive(Debug, Clone)]
@@ -68,7 +25,7 @@ pub struct WalConfig {
     /// Requests that may wait for the log at once.
     pub max_buffer_entries: usize,
     /// How records are compressed.
-    pub compression: WalCompression,
+    pub compression: Compression,
     /// What a start does about damage.
     pub recovery: RecoveryMode,
 }
@@ -93,6 +50,10 @@ pub struct QueryConfig {
     pub max_concurrency: usize,
     /// How old a sample may be to count as its series' value.
     pub lookback_delta: Duration,
+    /// Series that a query may select.
+    pub max_series: Option<u64>,
+    /// Bytes that a query may hold at once.
+    pub max_memory: Option<Bytes>,
 }
 
 /// `limits.*`: bounds of what is written.
@@ -148,7 +109,7 @@ impl Default for Config {
                 flush_interval: Duration::ZERO,
                 max_segment_size: Bytes(0),
                 max_buffer_entries: 0,
-                compression: WalCompression::Snappy,
+                compression: Compression::Snappy,
                 recovery: RecoveryMode::Salvage,
             },
             head: HeadConfig { chunk_range: Duration::ZERO, max_series: None },
@@ -157,6 +118,8 @@ impl Default for Config {
                 max_samples: 0,
                 max_concurrency: 0,
                 lookback_delta: Duration::ZERO,
+                max_series: None,
+                max_memory: None,
             },
             limits: LimitsConfig {
                 max_body_size: Bytes(0),

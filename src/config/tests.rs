@@ -41,7 +41,7 @@ fn config_later_source_wins_and_is_named_as_origin() {
     assert!(matches!(shown(&resolved, "wal.max_buffer_entries").origin, Origin::File(_)));
     assert_eq!(resolved.config.wal.max_segment_size, Bytes(2 << 20));
     assert_eq!(shown(&resolved, "wal.max_segment_size").origin.to_string(), "environment CHRONOLITH_WAL_MAX_SEGMENT_SIZE");
-    assert_eq!(resolved.config.wal.compression, WalCompression::Snappy);
+    assert_eq!(resolved.config.wal.compression, Compression::Snappy);
     assert_eq!(shown(&resolved, "wal.compression").origin.to_string(), "flag --wal.compression");
     assert_eq!(shown(&resolved, "wal.durability").origin, Origin::Default);
 }

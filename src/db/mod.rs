@@ -3,20 +3,17 @@
 //! A write goes through [`Db::append`]: it is admitted by the log, accepted by the head, and registered with the log,
 //! which acknowledges it when the group that holds it is durable. Nothing else writes to the head.
 
-mod metadata;
 mod slot;
-mod stand_in;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use metadata::{FamilyMetadata, MetadataStore};
 pub use slot::{DbSlot, ReplaySegments, ReplayWatch};
-pub use stand_in::{Head, HeadStats};
 
 use crate::clock::Clock;
 use crate::fs::{DirLock, Fs, names};
+use crate::head::{Head, HeadOptions};
 use crate::model::TimestampMs;
 use crate::storage::{BatchOutcome, Queryable, WriteBatch};
 use crate::wal::{
@@ -33,7 +30,7 @@ pub struct DbOptions {
     /// What recovery does about damage.
     pub recovery: RecoveryMode,
     /// Bounds and shape of the head.
-    pub head: stand_in::HeadOptions,
+    pub head: HeadOptions,
 }
 
 /// Why a data directory could not be opened.
@@ -73,7 +70,6 @@ pub struct Db {
     committer: Arc<Committer>,
     recovery: Recovery,
     replay_time: Duration,
-    metadata: MetadataStore,
     /// Declared last: the lock is let go when all else is closed.
     _lock: DirLock,
 }
@@ -101,15 +97,16 @@ impl Db {
         fs.sync_dir(dir).map_err(io_error("sync directory", dir))?;
 
         let began = clock.monotonic();
-        let head = Arc::new(Head::new(options.head.clone()));
+        let chunks_dir = dir.join(names::CHUNKS_HEAD_DIR);
+        let head = Head::open(options.head.clone(), fs.clone(), &chunks_dir).map_err(io_error("open", &chunks_dir))?;
+        let head = Arc::new(head);
         let quarantine_dir = dir.join(names::QUARANTINE_DIR);
-        let mut sink = head.replay_sink();
+        let mut sink = NoReplay;
         let recovery = recover(&*fs, &wal_dir, &quarantine_dir, options.recovery, &mut sink, watch.progress())?;
         let replay_time = clock.monotonic().saturating_sub(began);
         let committer =
             Committer::start(fs, wal_dir, recovery.resume, options.wal.clone(), head.clone(), clock)?;
-        let metadata = MetadataStore::default();
-        Ok(Db { options, head, committer, recovery, replay_time, metadata, _lock: lock })
+        Ok(Db { options, head, committer, recovery, replay_time, _lock: lock })
     }
 
     /// Accepts or refuses each sample of a batch. What it accepts can be read at once, and is durable when the future
@@ -135,11 +132,6 @@ impl Db {
         &self.head
     }
 
-    /// Counts of the head.
-    pub fn head_stats(&self) -> HeadStats {
-        self.head.stats()
-    }
-
     /// The state of the log.
     pub fn log_status(&self) -> LogStatus {
         self.committer.status()
@@ -160,11 +152,6 @@ impl Db {
         self.replay_time
     }
 
-    /// What senders said about metric families.
-    pub fn metadata(&self) -> &MetadataStore {
-        &self.metadata
-    }
-
     /// How the directory was opened.
     pub fn options(&self) -> &DbOptions {
         &self.options
@@ -173,6 +160,14 @@ impl Db {
     /// Refuses writes from now on and makes all accepted ones durable. Reads go on.
     pub fn close(&self) {
         self.committer.shutdown();
+    }
+}
+
+struct NoReplay;
+
+impl crate::wal::ReplaySink for NoReplay {
+    fn record(&mut self, _position: crate::wal::RecordPosition, _record: Vec<u8>) -> Result<(), WalError> {
+        Ok(())
     }
 }
 

@@ -12,15 +12,17 @@ use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
+use tokio::sync::Semaphore;
+
 use super::metrics::{HttpMetrics, Metrics};
+use super::write_store::DbStore;
+use crate::api::error::ApiError;
 use crate::api::response::{self, ApiBody};
 use crate::api::route::Route;
 use crate::api::{Api, ApiRequest};
 use crate::clock::Clock;
 use crate::ingest::{WriteService, handle_remote_write};
 use crate::telemetry::TextFormat;
-
-use super::write_store::DbStore;
 
 /// Bytes of a form in a request's body. The longest query has 1 MiB, and each of its bytes may be escaped as three.
 const FORM_BYTES_MAX: usize = 4 << 20;
@@ -31,6 +33,8 @@ pub struct Service {
     pub api: Arc<Api>,
     /// The write endpoint.
     pub write: WriteService<DbStore>,
+    /// Places for write requests that are accepted and not yet durable.
+    pub write_places: Semaphore,
     /// All that `/metrics` shows.
     pub metrics: Metrics,
     /// Where time comes from.
@@ -85,7 +89,7 @@ impl Service {
             Ok(answer) => answer,
             Err(panicked) => {
                 tracing::error!(error = %panicked, "request ended in a panic");
-                response::error(&crate::api::error::ApiError::internal("the request could not be worked on", panicked))
+                response::error(&ApiError::internal("the request could not be worked on", panicked))
             }
         };
         response::compress_whole(&mut answer, gzip);
@@ -116,7 +120,7 @@ impl Service {
             return answer;
         }
         if route == Route::Metrics {
-            return self.exposition(&parts.headers);
+            return self.exposition(&parts.headers).await;
         }
         let form = match self.form(&parts, body).await {
             Ok(form) => form,
@@ -159,13 +163,20 @@ impl Service {
             Ok(body) => body,
             Err(refusal) => return *refusal,
         };
+        // The places are never closed.
+        let _place = self.write_places.acquire().await;
         handle_remote_write(&self.write, &parts.method, &parts.headers, body).await.map(ApiBody::whole)
     }
 
-    fn exposition(&self, headers: &HeaderMap) -> Response<ApiBody> {
+    /// `/metrics`. The head's sizes come from a look at every series, so it is done where that holds nobody up.
+    async fn exposition(self: &Arc<Self>, headers: &HeaderMap) -> Response<ApiBody> {
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
         let format = TextFormat::negotiate(accept);
-        response::with_type(StatusCode::OK, format.content_type(), self.metrics.exposition(format, self))
+        let service = self.clone();
+        match tokio::task::spawn_blocking(move || service.metrics.exposition(format, &service)).await {
+            Ok(text) => response::with_type(StatusCode::OK, format.content_type(), text),
+            Err(panicked) => response::error(&ApiError::internal("the metrics could not be collected", panicked)),
+        }
     }
 }
 

@@ -379,9 +379,9 @@ fn scan_file(
                 *entries += 1;
                 offset = next;
             }
-            // Zeros to the end: pre-allocated by Prometheus, or pages that a power loss took.
-            Found::End if is_last || offset == bytes.len() => return None,
-            Found::End => return stop(offset, "file ends in zeros although another follows", false),
+            Found::End if offset == bytes.len() => return None,
+            // Pre-allocated by Prometheus, or pages that a power loss took.
+            Found::End => return stop(offset, "file ends in zeros", true),
             Found::Torn => return stop(offset, "chunk is cut short", true),
             Found::Damaged(what) => return stop(offset, what, false),
         }

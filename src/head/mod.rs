@@ -21,9 +21,11 @@
 mod append;
 mod flush;
 mod identity;
+mod load;
 mod metadata;
 mod options;
 mod read;
+mod replay;
 mod series;
 mod shard;
 mod snapshot;
@@ -34,8 +36,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use load::LoadReport;
 pub use metadata::{Metadata, MetadataEntry};
 pub use options::HeadOptions;
+pub use replay::{HeadReplay, ReplayReport};
 pub use snapshot::{SeriesDigest, SnapshotCounts};
 pub use stats::{HeadStats, NamedCount};
 
@@ -46,6 +50,7 @@ use crate::model::{TimeRange, TimestampMs};
 use crate::wal::{GroupRecords, GroupSource};
 use flush::{FlushMessage, Flusher};
 use identity::Identity;
+use load::Loaded;
 use shard::{SHARDS, Shard};
 
 /// Spare buffers that are kept for records.
@@ -58,6 +63,8 @@ const SPARE_BYTES_MAX: usize = 1 << 20;
 pub struct Head {
     shared: Arc<Shared>,
     flusher: Option<Flusher>,
+    /// Chunks of files, until replay gives their series names.
+    loaded: Mutex<Loaded>,
 }
 
 /// What writers, readers and the flusher share.
@@ -145,6 +152,11 @@ impl Shared {
         })
     }
 
+    /// Gives no new series a reference up to `newest_ref`: the log or the files know it already.
+    fn skip_refs_to(&self, newest_ref: u64) {
+        self.counters.next_ref.fetch_max(newest_ref.saturating_add(1), Ordering::Relaxed);
+    }
+
     /// Widens the head's range by that of added samples.
     fn widen(&self, range: TimeRange) {
         self.counters.min_time_ms.fetch_min(range.start_ms, Ordering::Relaxed);
@@ -156,7 +168,7 @@ impl Shared {
 impl Head {
     /// An empty head in memory alone: full chunks stay there.
     pub fn in_memory(options: HeadOptions) -> Self {
-        Head { shared: Arc::new(Shared::new(options, None)), flusher: None }
+        Head { shared: Arc::new(Shared::new(options, None)), flusher: None, loaded: Mutex::default() }
     }
 
     /// An empty head that writes its full chunks to files in `chunks_dir`, which is made if need be.
@@ -169,12 +181,7 @@ impl Head {
             .with_file_bytes_max(options.chunk_file_bytes_max);
         let shared = Arc::new(Shared::new(options, Some(reader)));
         let flusher = Flusher::start(shared.clone(), writer)?;
-        Ok(Head { shared, flusher: Some(flusher) })
-    }
-
-    /// Opens the head of a data directory, still without what the log and the chunk files hold.
-    pub fn open(options: HeadOptions, fs: Arc<dyn Fs>, chunks_dir: &Path) -> io::Result<Self> {
-        Self::with_files(options, fs, chunks_dir, 0)
+        Ok(Head { shared, flusher: Some(flusher), loaded: Mutex::default() })
     }
 
     /// The options that the head was made with.
@@ -255,5 +262,7 @@ impl GroupSource for Head {
     }
 }
 
+#[cfg(test)]
+mod replay_tests;
 #[cfg(test)]
 mod tests;

@@ -142,13 +142,21 @@ impl Series {
         true
     }
 
-    /// Takes over a chunk that was found in a file at start. The newest sample is known from the chunk's end.
-    pub(super) fn load(&mut self, chunk: FullChunk, samples: u64, last_bits: u64) {
-        self.last_ms = chunk.max_time_ms;
-        self.last_bits = last_bits;
-        self.samples += samples;
-        self.full.reserve_exact(1);
-        self.full.push(chunk);
+    /// Takes over chunks that were found in files, in time order. The newest sample's value is not known from that:
+    /// replay supplies it ([`Series::confirm_loaded`]).
+    pub(super) fn load(&mut self, full: Vec<FullChunk>, samples: u64) {
+        self.last_ms = full.last().map_or(0, |chunk| chunk.max_time_ms);
+        self.samples = samples;
+        self.full = full;
+    }
+
+    /// Whether a replayed sample that is not newer is one of those in loaded chunks.
+    pub(super) fn confirm_loaded(&mut self, timestamp_ms: TimestampMs, bits: u64) -> bool {
+        let is_loaded = self.appender.is_none();
+        if is_loaded && timestamp_ms == self.last_ms {
+            self.last_bits = bits;
+        }
+        is_loaded
     }
 
     /// The open chunk's bytes, empty where there is none, and its range.

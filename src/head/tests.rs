@@ -53,6 +53,11 @@ fn head() -> Head {
     Head::in_memory(HeadOptions::default())
 }
 
+pub(super) fn open(options: HeadOptions, data_dir: &Path) -> Head {
+    let (chunks_dir, quarantine_dir) = (data_dir.join("chunks_head"), data_dir.join("quarantine"));
+    Head::open(options, Arc::new(SystemFs), &chunks_dir, &quarantine_dir).unwrap().0
+}
+
 /// All samples of all series, by label set.
 pub(super) fn contents(head: &Head) -> BTreeMap<LabelSet, Vec<(i64, u64)>> {
     let querier = head.querier(TimeRange::ALL).unwrap();
@@ -222,7 +227,7 @@ fn group_records_hold_what_was_added_and_nothing_else() {
 #[test]
 fn full_chunks_go_to_files_only_after_their_group_is_durable_and_read_the_same() {
     let dir = tempfile::tempdir().unwrap();
-    let head = Head::open(HeadOptions::default(), Arc::new(SystemFs), dir.path()).unwrap();
+    let head = open(HeadOptions::default(), dir.path());
     let mut samples: Vec<(i64, f64)> = (0..300).map(|i| (NOW_MS + i * 100, i as f64)).collect();
     samples[7].1 = crate::model::stale_nan();
     let labels = [("__name__", "up")];
@@ -241,12 +246,12 @@ fn full_chunks_go_to_files_only_after_their_group_is_durable_and_read_the_same()
 #[test]
 fn damaged_chunk_is_left_out_with_a_warning() {
     let dir = tempfile::tempdir().unwrap();
-    let head = Head::open(HeadOptions::default(), Arc::new(SystemFs), dir.path()).unwrap();
+    let head = open(HeadOptions::default(), dir.path());
     let samples: Vec<(i64, f64)> = (0..300).map(|i| (NOW_MS + i * 100, i as f64)).collect();
     Request::one(&[("__name__", "up")], &samples).append_to(&head);
     head.take_records().on_durable.unwrap()();
     head.flush_chunks();
-    let path = dir.path().join("000001");
+    let path = dir.path().join("chunks_head/000001");
     let mut bytes = SystemFs.read(&path).unwrap();
     bytes[60] ^= 4;
     SystemFs.remove_file(&path).unwrap();
@@ -331,7 +336,7 @@ proptest! {
     #[test]
     fn prop_head_agrees_with_a_model_and_so_do_its_records(requests in random_requests()) {
         let dir = tempfile::tempdir().unwrap();
-        let head = Head::open(random_options(), Arc::new(SystemFs), dir.path()).unwrap();
+        let head = open(random_options(), dir.path());
         let mut model = BTreeMap::new();
         let mut known = BTreeMap::new();
         for entries in [first_request()].into_iter().chain(requests) {

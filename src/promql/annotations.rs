@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 
 use super::functions::number::go_general;
 use super::parser::ast::{BinaryOp, Span};
+use super::parser::quote;
 use crate::model::TimestampMs;
 
 /// Most warnings, and most infos, that the API shows of one query.
@@ -91,13 +92,16 @@ impl Annotation {
 
     /// A classic bucket whose `le` label is missing or not a number.
     pub fn bad_bucket_label(metric_name: &str, label: &str, span: Span) -> Self {
-        let text = format!("bucket label \"le\" is missing or has a malformed value of {label:?}");
+        let text = format!("bucket label \"le\" is missing or has a malformed value of {}", quote(label));
         Annotation::warning(span, with_metric_name(text, metric_name))
     }
 
     /// One series has both floats and histograms where only one kind can be used.
     pub fn mixed_floats_histograms(metric_name: &str, span: Span) -> Self {
-        Annotation::warning(span, format!("encountered a mix of histograms and floats for metric name {metric_name:?}"))
+        Annotation::warning(
+            span,
+            format!("encountered a mix of histograms and floats for metric name {}", quote(metric_name)),
+        )
     }
 
     /// An aggregation met both floats and histograms.
@@ -113,18 +117,18 @@ impl Annotation {
 
     /// A counter function met a gauge histogram.
     pub fn native_histogram_not_counter(metric_name: &str, span: Span) -> Self {
-        Annotation::warning(span, format!("this native histogram metric is not a counter: {metric_name:?}"))
+        Annotation::warning(span, format!("this native histogram metric is not a counter: {}", quote(metric_name)))
     }
 
     /// A gauge function met a counter histogram.
     pub fn native_histogram_not_gauge(metric_name: &str, span: Span) -> Self {
-        Annotation::warning(span, format!("this native histogram metric is not a gauge: {metric_name:?}"))
+        Annotation::warning(span, format!("this native histogram metric is not a gauge: {}", quote(metric_name)))
     }
 
     /// Histograms with exponential and with custom buckets meet.
     pub fn mixed_exponential_custom_histograms(metric_name: &str, span: Span) -> Self {
         let text = "vector contains a mix of histograms with exponential and custom buckets schemas for metric name";
-        Annotation::warning(span, format!("{text} {metric_name:?}"))
+        Annotation::warning(span, format!("{text} {}", quote(metric_name)))
     }
 
     /// A binary operator cannot join the bucket layouts of its operands.
@@ -148,13 +152,13 @@ impl Annotation {
     /// A counter function on a metric whose name is not that of a counter.
     pub fn possible_non_counter(metric_name: &str, span: Span) -> Self {
         let text = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket:";
-        Annotation::info(span, format!("{text} {metric_name:?}"))
+        Annotation::info(span, format!("{text} {}", quote(metric_name)))
     }
 
     /// A counter function on a metric whose `__type__` label is not that of a counter.
     pub fn possible_non_counter_label(metric_name: &str, type_label: &str, span: Span) -> Self {
         let text = "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\"";
-        Annotation::info(span, format!("{text}, got {type_label:?}: {metric_name:?}"))
+        Annotation::info(span, format!("{text}, got {}: {}", quote(type_label), quote(metric_name)))
     }
 
     /// `histogram_quantile` had to repair buckets that were not monotonic.
@@ -188,7 +192,7 @@ impl Annotation {
     /// A range function left histograms out.
     pub fn histogram_ignored_in_mixed_range(metric_name: &str, span: Span) -> Self {
         let text = "ignored histograms in a range containing both floats and histograms for metric name";
-        Annotation::info(span, format!("{text} {metric_name:?}"))
+        Annotation::info(span, format!("{text} {}", quote(metric_name)))
     }
 
     /// A native histogram holds observations of NaN, and the quantile falls among them.
@@ -335,7 +339,7 @@ impl Annotations {
 }
 
 fn with_metric_name(text: String, metric_name: &str) -> String {
-    if metric_name.is_empty() { text } else { format!("{text} for metric name {metric_name:?}") }
+    if metric_name.is_empty() { text } else { format!("{text} for metric name {}", quote(metric_name)) }
 }
 
 /// `line:column` of the start of `span`, both from 1, columns in bytes.
@@ -355,5 +359,73 @@ fn rfc3339(at_ms: TimestampMs) -> String {
     match jiff::Timestamp::from_second(at_ms / 1000) {
         Ok(time) => time.to_string(),
         Err(_) => format!("{at_ms}ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUERY: &str = "sum(\n  rate(x[5m]))";
+
+    fn span(start: usize) -> Span {
+        Span { start, end: start + 1 }
+    }
+
+    #[test]
+    fn annotation_renders_with_line_and_column() {
+        let annotation = Annotation::possible_non_counter("x\"y", span(12));
+        let text = "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \
+                    \"x\\\"y\" (2:8)";
+        assert_eq!(annotation.render(QUERY), text);
+        assert_eq!(annotation.level(), Level::Info);
+        assert!(Annotation::sort_in_range_query(span(0)).render(QUERY).ends_with("(1:1)"));
+        assert!(Annotation::sort_in_range_query(span(99)).render(QUERY).ends_with("(invalid position)"));
+        assert!(Annotation::sort_in_range_query(span(0)).render("").ends_with("(unknown position)"));
+    }
+
+    #[test]
+    fn annotations_of_the_same_text_are_one() {
+        let mut annotations = Annotations::new();
+        annotations.add(Annotation::invalid_quantile(2.0, span(0)));
+        annotations.add(Annotation::invalid_quantile(2.0, span(3)));
+        let mut others = Annotations::new();
+        others.add(Annotation::invalid_quantile(2.0, span(4)));
+        others.add(Annotation::invalid_quantile(3.0, span(4)));
+        annotations.merge(others);
+        let texts = annotations.render(Level::Warning, QUERY);
+        assert_eq!(
+            texts,
+            [
+                "PromQL warning: quantile value should be between 0 and 1, got 2 (1:5)",
+                "PromQL warning: quantile value should be between 0 and 1, got 3 (1:5)",
+            ]
+        );
+        assert_eq!(annotations.render(Level::Info, QUERY), [""; 0]);
+    }
+
+    #[test]
+    fn repairs_of_monotonicity_add_up() {
+        let mut annotations = Annotations::new();
+        annotations.add(Annotation::forced_monotonicity("b", span(0), 5_000, (1.0, 2.0), 3.0));
+        annotations.add(Annotation::forced_monotonicity("b", span(0), 1_000, (2.0, 4.5), 0.12345));
+        annotations.add(Annotation::forced_monotonicity("b", span(0), 3_000, (2.0, 2.0), 1.0));
+        let texts = annotations.render(Level::Info, QUERY);
+        assert_eq!(texts.len(), 1);
+        let end = "for metric name \"b\", from buckets 1 to 4.5, with a max diff of 3, over 3 samples from \
+                   1970-01-01T00:00:01Z to 1970-01-01T00:00:05Z (1:1)";
+        assert!(texts[0].ends_with(end), "{}", texts[0]);
+    }
+
+    #[test]
+    fn shown_annotations_are_capped() {
+        let mut annotations = Annotations::new();
+        for quantile in 2..14 {
+            annotations.add(Annotation::invalid_quantile(f64::from(quantile), span(0)));
+        }
+        let texts = annotations.render_capped(Level::Warning, QUERY);
+        assert_eq!(texts.len(), SHOWN_MAX + 1);
+        assert_eq!(texts[SHOWN_MAX], "2 more warning annotations omitted");
+        assert_eq!(annotations.render(Level::Warning, QUERY).len(), 12);
     }
 }

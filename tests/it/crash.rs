@@ -5,13 +5,11 @@
 
 use std::env;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use crate::harness::chronolith::{self, binary};
 use crate::harness::load::Load;
-use crate::harness::{Chronolith, Process, Random, Settings, wait_for};
+use crate::harness::{Chronolith, Process, Random, Settings, chronolith, wait_for};
 
 /// Small segments, so that many a kill meets the change from one to the next.
 const SMALL_SEGMENT: &str = "256KiB";
@@ -29,11 +27,10 @@ fn bench(server: &Chronolith, receipts: &Path, round: u64, scrapes: u64) -> Proc
     let start_ms = (UNIX_EPOCH.elapsed().unwrap().as_millis() as u64).saturating_sub(6 * 3_600_000);
     // A round covers 20 s of time, so that later rounds are later than all before them.
     let start = (start_ms / 1000) / 3600 * 3600 + round * 20;
-    let mut command = Command::new(binary());
+    let mut command = chronolith::command(&["bench", "write", "--url"]);
     command
-        .args(["bench", "write", "--url"])
         .arg(format!("http://{}", server.address))
-        .args(["--protocol", "remote-write", "--series", "2000", "--batch", "200", "--connections", "4"])
+        .args(["--protocol", "remote-write", "--series", "5000", "--batch", "100", "--connections", "4"])
         .args(["--interval", "100ms", "--scrapes"])
         .arg(scrapes.to_string())
         .arg("--start")
@@ -139,7 +136,9 @@ fn crash_kill_during_replay_loses_nothing() {
     chronolith::verify(&data, Some(&receipts));
     let server = Chronolith::start(&data);
     let read = load.check_read_back(&server);
-    eprintln!("{rounds} kills within a start of {start_time:?}, {unready} before it was ready: {read} samples, none lost");
+    eprintln!(
+        "{rounds} kills within a start of {start_time:?}, {unready} before it was ready: {read} samples, none lost"
+    );
 }
 
 #[test]
@@ -175,10 +174,8 @@ fn verify_receipt_that_was_never_given_is_named_and_fails() {
     };
     let first = good.lines().next().unwrap();
     std::fs::write(&receipts, good.replace(first, &forged(first))).unwrap();
-    let (status, stdout, stderr) = crate::harness::process::run(
-        binary(),
-        &["verify", "--data-dir", data.to_str().unwrap(), "--receipts", receipts.to_str().unwrap()],
-    );
+    let (status, stdout, stderr) =
+        chronolith::run(&["verify", "--data-dir", data.to_str().unwrap(), "--receipts", receipts.to_str().unwrap()]);
     assert_eq!(status, Some(1), "{stdout}\n{stderr}");
     std::fs::write(&receipts, good).unwrap();
     chronolith::verify(&data, Some(&receipts));

@@ -2,7 +2,7 @@
 //! `quantile`. Each series is folded into its group's columns as it comes, in the order of the series, which is the
 //! order in which Prometheus adds up floats.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::QueryError;
 use super::evaluate::Evaluator;

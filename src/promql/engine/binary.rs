@@ -64,10 +64,10 @@ impl Evaluator<'_> {
                 Ok(StepsValue::Scalar(both.collect()))
             }
             (StepsValue::Vector(vector), StepsValue::Scalar(scalar)) => {
-                self.vector_and_scalar(node, vector, &scalar, ScalarSide::Right, steps)
+                self.vector_and_scalar(node, vector, &scalar, ScalarSide::Right)
             }
             (StepsValue::Scalar(scalar), StepsValue::Vector(vector)) => {
-                self.vector_and_scalar(node, vector, &scalar, ScalarSide::Left, steps)
+                self.vector_and_scalar(node, vector, &scalar, ScalarSide::Left)
             }
             (StepsValue::Vector(left), StepsValue::Vector(right)) => {
                 Ok(StepsValue::Vector(self.vector_and_vector(node, left, right, steps)?))
@@ -84,7 +84,6 @@ impl Evaluator<'_> {
         mut vector: Vec<SeriesSteps>,
         scalar: &[f64],
         side: ScalarSide,
-        steps: &Steps,
     ) -> Result<StepsValue, QueryError> {
         let (op, return_bool) = (node.expr.op, node.expr.return_bool);
         for one in &mut vector {
@@ -114,7 +113,7 @@ impl Evaluator<'_> {
             }
             one.drop_name |= return_bool || changes_meaning(op);
         }
-        Ok(StepsValue::Vector(self.finish(vector, steps)?))
+        Ok(StepsValue::Vector(self.finish_in_place(vector)?))
     }
 
     /// Histograms are not computed with yet: they go, with a note where Prometheus has one too.

@@ -1,6 +1,6 @@
 //! `count_values`: how many series of a group have each value. The value becomes a label.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::QueryError;
 use super::evaluate::Evaluator;
@@ -15,7 +15,8 @@ impl Evaluator<'_> {
         let Some(Node::String(value_label)) = &node.param else {
             return Err(QueryError::Execution("expected a string as the parameter of count_values".to_owned()));
         };
-        if value_label.is_empty() {
+        // The parser puts U+FFFD where the text is not UTF-8, which no label name may hold.
+        if value_label.is_empty() || value_label.contains(char::REPLACEMENT_CHARACTER) {
             return Err(QueryError::Execution(format!("invalid label name {value_label:?}")));
         }
         let named = |name: &str| node.expr.grouping.iter().any(|one| one == name);

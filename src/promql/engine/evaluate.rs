@@ -1,7 +1,8 @@
 //! Walks the plan and computes the value of each node over all steps.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+
+use hashbrown::HashSet;
 
 use super::limits::{Cost, Limits};
 use super::names;
@@ -134,8 +135,7 @@ impl<'q> Evaluator<'q> {
                 *value = -*value;
             }
         }
-        if !self.options.delayed_name_removal {
-            names::drop_names(&mut series);
+        if !self.options.delayed_name_removal && names::drop_names_of_distinct(&mut series) {
             series = names::merge_same_labels(series)?;
         }
         Ok(StepsValue::Vector(series))
@@ -178,6 +178,15 @@ impl<'q> Evaluator<'q> {
             return Ok(series);
         }
         names::merge_same_labels(series)
+    }
+
+    /// As [`finish`](Self::finish), for series that have the labels that they had as an operand.
+    pub(super) fn finish_in_place(&self, mut series: Vec<SeriesSteps>) -> Result<Vec<SeriesSteps>, QueryError> {
+        series.retain(|one| !names::is_empty(one));
+        if !self.options.delayed_name_removal && names::drop_names_of_distinct(&mut series) {
+            return names::merge_same_labels(series);
+        }
+        Ok(series)
     }
 
     /// Takes away the names whose removal was put off until now.

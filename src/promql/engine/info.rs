@@ -3,7 +3,9 @@
 //! An info series describes those that have the same `instance` and `job`. Which one does may change from step to step,
 //! so one series of the argument may become several. Source: Prometheus `promql/info.go`, version 3.14.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
 
 use super::QueryError;
 use super::evaluate::Evaluator;

@@ -4,13 +4,13 @@
 //! Where a group has at most one series on the side of one, whole columns are joined; else each step is looked at, since
 //! series may take turns. Source: Prometheus `promql/engine.go` `VectorBinop`, `VectorAnd`, `VectorOr`, `VectorUnless`.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::QueryError;
 use super::binary::{apply, changes_meaning, is_trim};
 use super::evaluate::{Evaluator, remove_histograms};
-use super::limits::{CHECK_EVERY, Cost};
+use super::limits::{CHECK_EVERY, Cost, Limits};
 use super::names;
 use super::plan::Binary;
 use crate::model::{LabelSet, METRIC_NAME};
@@ -165,6 +165,7 @@ impl Evaluator<'_> {
             many: &many,
             one: &one,
             steps,
+            limits: self.limits,
             from_many: Vec::new(),
             from_one: Vec::new(),
         };
@@ -175,10 +176,7 @@ impl Evaluator<'_> {
                 since_check = 0;
                 self.limits.check()?;
             }
-            let before = join.from_many.len() + join.from_one.len();
             join.group(group)?;
-            let made = join.from_many.len() + join.from_one.len() - before;
-            self.limits.hold(Cost::of_column(0, made * steps.count))?;
         }
         let Join { mut from_many, mut from_one, .. } = join;
         from_many.sort_by_key(|(index, _)| *index);
@@ -200,7 +198,13 @@ impl Evaluator<'_> {
         let (of_many, of_one) = (remove(many), remove(one));
         let (of_left, of_right) = if swapped { (of_one, of_many) } else { (of_many, of_one) };
         let name = |is_histogram: bool| if is_histogram { "histogram" } else { "float" };
-        if of_left != of_right && node.expr.op != BinaryOp::Mul && !(of_left && node.expr.op == BinaryOp::Div) {
+        let will_be_computed = match node.expr.op {
+            BinaryOp::Mul => of_left != of_right,
+            BinaryOp::Div | BinaryOp::TrimLower | BinaryOp::TrimUpper => of_left && !of_right,
+            BinaryOp::Add | BinaryOp::Sub | BinaryOp::Eq | BinaryOp::Ne => of_left && of_right,
+            _ => false,
+        };
+        if (of_left || of_right) && !will_be_computed {
             self.note_types(node, name(of_left), name(of_right));
         }
     }
@@ -220,6 +224,7 @@ struct Join<'j> {
     many: &'j [SeriesSteps],
     one: &'j [SeriesSteps],
     steps: &'j Steps,
+    limits: &'j Limits,
     from_many: Placed,
     from_one: Placed,
 }
@@ -233,7 +238,7 @@ impl Join<'_> {
                     return Ok(());
                 }
             } else if let [one] = group.one[..]
-                && self.columns(group, one)
+                && self.columns(group, one)?
             {
                 return Ok(());
             }
@@ -242,10 +247,10 @@ impl Join<'_> {
     }
 
     /// Joins whole columns. Gives up where two results could be the same series.
-    fn columns(&mut self, group: &Group, one: usize) -> bool {
+    fn columns(&mut self, group: &Group, one: usize) -> Result<bool, QueryError> {
         let is_one_to_one = self.matching.cardinality == MatchCardinality::OneToOne;
         if is_one_to_one && group.many.len() > 1 {
-            return false;
+            return Ok(false);
         }
         let one_series = &self.one[one];
         let labels: Vec<LabelSet> =
@@ -254,7 +259,7 @@ impl Join<'_> {
             let mut sorted: Vec<&LabelSet> = labels.iter().collect();
             sorted.sort_unstable();
             if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
-                return false;
+                return Ok(false);
             }
         }
         for (&many, labels) in group.many.iter().zip(labels) {
@@ -264,10 +269,11 @@ impl Join<'_> {
                     if is_absent(many) || is_absent(one) { ABSENT } else { self.compute(many, one) }
                 },
             );
+            self.limits.hold(Cost::of_column(0, self.steps.count))?;
             let values = values.collect();
             self.from_many.push((many, self.result(labels, values)));
         }
-        true
+        Ok(true)
     }
 
     /// Joins step by step, with Prometheus' errors where more than one series matches.
@@ -304,9 +310,9 @@ impl Join<'_> {
                     return Err(QueryError::Execution(format!("multiple matches for labels: {text}")));
                 }
                 is_matched = true;
-                let slot = results.slot((Some(many), the_one), self.steps.count, || {
+                let slot = results.slot((Some(many), the_one), self.steps.count, self.limits, || {
                     self.result_labels(&self.many[many].labels, one_labels)
-                });
+                })?;
                 if !results.claim(slot, step) {
                     let text = "grouping labels must ensure unique matches";
                     return Err(QueryError::Execution(format!("multiple matches for labels: {text}")));
@@ -314,10 +320,10 @@ impl Join<'_> {
                 results.values[slot][step] = self.compute(value, one_value);
             }
             if let (Some(one), Some(fill), false) = (the_one, self.matching.fill_left, is_matched) {
-                let slot = results.slot((None, Some(one)), self.steps.count, || {
+                let slot = results.slot((None, Some(one)), self.steps.count, self.limits, || {
                     let one_labels = &self.one[one].labels;
                     self.result_labels(&matched_labels(self.matching, one_labels), one_labels)
-                });
+                })?;
                 results.values[slot][step] = self.compute(fill, self.one[one].values[step]);
             }
         }
@@ -400,10 +406,17 @@ struct Results {
 }
 
 impl Results {
-    fn slot(&mut self, pair: Pair, steps: usize, labels: impl FnOnce() -> LabelSet) -> usize {
-        match self.slot_of.entry(pair) {
+    fn slot(
+        &mut self,
+        pair: Pair,
+        steps: usize,
+        limits: &Limits,
+        labels: impl FnOnce() -> LabelSet,
+    ) -> Result<usize, QueryError> {
+        Ok(match self.slot_of.entry(pair) {
             Entry::Occupied(entry) => *entry.get(),
             Entry::Vacant(entry) => {
+                limits.hold(Cost::of_column(0, steps))?;
                 let slot = *entry.insert(self.pairs.len());
                 let labels = labels();
                 let next = self.number_of.len();
@@ -415,7 +428,7 @@ impl Results {
                 self.values.push(vec![ABSENT; steps]);
                 slot
             }
-        }
+        })
     }
 
     /// Whether the slot's labels are still free at this step; they are taken then.

@@ -10,6 +10,7 @@ mod aggregate;
 mod binary;
 mod call;
 mod count_values;
+mod depth;
 mod error;
 mod evaluate;
 mod info;
@@ -121,7 +122,7 @@ impl Engine {
     ) -> Result<QueryResult, QueryError> {
         let steps = Steps { start_ms: time_ms, step_ms: 0, count: 1 };
         let times = QueryTimes { start_ms: time_ms, end_ms: time_ms, step_ms: 0 };
-        self.run(storage, expr, steps, times, options, true)
+        depth::with_stack_for(expr, || self.run(storage, expr, steps, times, options, true))
     }
 
     /// The values of an expression at `start_ms` and then every `step_ms` up to `end_ms`.
@@ -152,7 +153,8 @@ impl Engine {
             return Err(QueryError::TooManySamples);
         }
         let steps = Steps { start_ms, step_ms, count: count as usize };
-        self.run(storage, expr, steps, QueryTimes { start_ms, end_ms, step_ms }, options, false)
+        let times = QueryTimes { start_ms, end_ms, step_ms };
+        depth::with_stack_for(expr, || self.run(storage, expr, steps, times, options, false))
     }
 
     fn run(
@@ -173,7 +175,8 @@ impl Engine {
             self.options.memory_max.unwrap_or(self.options.samples_max.saturating_mul(BYTES_PER_SAMPLE)),
         );
         limits.check()?;
-        let lookback_ms = options.lookback_delta_ms.unwrap_or(self.options.lookback_delta_ms);
+        let asked = options.lookback_delta_ms.filter(|lookback_ms| *lookback_ms > 0);
+        let lookback_ms = asked.unwrap_or(self.options.lookback_delta_ms);
         let expr = resolve(unparenthesized(expr), &times)?;
         let scope = TimeRange::new(steps.start_ms, times.end_ms);
 

@@ -4,9 +4,8 @@
 //! that (`drop_name`) and the name goes when the result is shown. Source: Prometheus `promql/engine.go`,
 //! `mergeSeriesWithSameLabelset`, `cleanupMetricLabels`, `model/labels` `DropReserved`.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
-use std::collections::hash_map::Entry;
+use hashbrown::hash_map::Entry;
+use hashbrown::{HashMap, HashSet};
 
 use super::QueryError;
 use crate::model::{LabelSet, METRIC_NAME};
@@ -37,6 +36,18 @@ pub(super) fn drop_names(series: &mut [SeriesSteps]) {
     for one in series.iter_mut().filter(|one| one.drop_name) {
         one.labels = without_metadata(&one.labels);
     }
+}
+
+/// Takes all names away that are to go, as [`drop_names`] does, from series whose labels differ. Gives whether some may
+/// be the same now.
+pub(super) fn drop_names_of_distinct(series: &mut [SeriesSteps]) -> bool {
+    let is_uniform = series.iter().all(|one| {
+        one.drop_name
+            && one.labels.metric_name() == series[0].labels.metric_name()
+            && !one.labels.iter().any(|label| label.name != METRIC_NAME && is_metadata_label(label.name))
+    });
+    drop_names(series);
+    !is_uniform
 }
 
 /// Whether two series have the same labels.

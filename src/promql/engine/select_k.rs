@@ -6,7 +6,7 @@
 use super::QueryError;
 use super::aggregate::Grouper;
 use super::evaluate::Evaluator;
-use super::limits::CHECK_EVERY;
+use super::limits::{CHECK_EVERY, Cost};
 use super::plan::Aggregate;
 use crate::model::LabelSet;
 use crate::promql::annotations::Annotation;
@@ -113,7 +113,7 @@ impl Evaluator<'_> {
             picked.extend(heaps.into_iter().flat_map(|heap| heap.0).map(|(_, index)| index));
             for &index in &picked {
                 if kept[index].is_empty() {
-                    self.limits.room_for(steps.count)?;
+                    self.limits.hold(Cost::of_column(0, steps.count))?;
                     kept[index] = vec![ABSENT; steps.count];
                 }
                 kept[index][step] = series[index].values[step];

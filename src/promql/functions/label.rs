@@ -15,6 +15,7 @@ pub(super) fn label_replace(context: &CallContext<'_>, args: Vec<StepsValue>) ->
     let pattern = Pattern::new(&regex)
         .map_err(|_| FunctionError(format!("invalid regular expression in label_replace(): {regex}")))?;
     check_label_name(&dst, "destination", "label_replace")?;
+    let mut budget = Budget::new("label_replace");
     for series in &mut vector {
         let value = series.labels.get(&src).unwrap_or_default();
         let Some(captures) = pattern.regex().captures(value) else {
@@ -22,6 +23,7 @@ pub(super) fn label_replace(context: &CallContext<'_>, args: Vec<StepsValue>) ->
         };
         let mut replaced = String::new();
         expand(&replacement, &captures, &mut replaced);
+        budget.spend(replaced.len())?;
         set_label(series, &dst, &replaced);
     }
     merge_same_labels(vector).map(StepsValue::Vector)
@@ -39,17 +41,51 @@ pub(super) fn label_join(context: &CallContext<'_>, args: Vec<StepsValue>) -> Re
         sources.push(source);
     }
     check_label_name(&dst, "destination", "label_join")?;
+    let mut budget = Budget::new("label_join");
     for series in &mut vector {
         let values: Vec<&str> = sources.iter().map(|name| series.labels.get(name).unwrap_or_default()).collect();
         let joined = values.join(&separator);
+        budget.spend(joined.len())?;
         set_label(series, &dst, &joined);
     }
     merge_same_labels(vector).map(StepsValue::Vector)
 }
 
+/// Longest label value that a function makes.
+const VALUE_BYTES_MAX: usize = 64 << 10;
+
+/// All the label values that one call makes, taken together.
+const CALL_BYTES_MAX: usize = 256 << 20;
+
+/// What a call may still make of label values. Without a bound, nested calls that double a value would fill the memory.
+struct Budget {
+    function: &'static str,
+    left: usize,
+}
+
+impl Budget {
+    fn new(function: &'static str) -> Self {
+        Budget { function, left: CALL_BYTES_MAX }
+    }
+
+    fn spend(&mut self, bytes: usize) -> std::result::Result<(), FunctionError> {
+        let function = self.function;
+        if bytes > VALUE_BYTES_MAX {
+            let text = format!("label value of {bytes} bytes in {function}(), at most {VALUE_BYTES_MAX} are allowed");
+            return Err(FunctionError(text));
+        }
+        let Some(left) = self.left.checked_sub(bytes) else {
+            let text = format!("label values of more than {CALL_BYTES_MAX} bytes in {function}()");
+            return Err(FunctionError(text));
+        };
+        self.left = left;
+        Ok(())
+    }
+}
+
 fn check_label_name(name: &str, role: &str, function: &str) -> std::result::Result<(), FunctionError> {
-    // Any text may name a label, but not an empty one.
-    if name.is_empty() {
+    // Any text may name a label, but not an empty one, nor bytes that are no text: the parser shows these by U+FFFD.
+    if name.is_empty() || name.contains(char::REPLACEMENT_CHARACTER) {
         return Err(FunctionError(format!("invalid {role} label name in {function}(): {name}")));
     }
     Ok(())

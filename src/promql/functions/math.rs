@@ -1,6 +1,6 @@
 //! Functions of single numbers: rounding, powers and logarithms, angles, bounds.
 //!
-//! Where Go's and the C library's definitions differ, Go's hold: `log10` goes by way of `log2`, and the inverse
+//! Where Go's and the C library's definitions differ, Go's hold: `log10` goes by way of `ln`, `log2` splits off the exponent, and the inverse
 //! hyperbolic functions use the forms that stay exact near 0 and do not overflow.
 
 use super::columns::{Args, map_floats};
@@ -51,7 +51,7 @@ of_one_number! {
     /// `ln`
     ln = f64::ln;
     /// `log10`
-    log10 = |value| log_base_2(value) * (std::f64::consts::LN_2 / std::f64::consts::LN_10);
+    log10 = |value| value.ln() * std::f64::consts::LOG10_E;
     /// `log2`
     log2 = log_base_2;
     /// `rad`: degrees to radians.
@@ -157,7 +157,7 @@ fn log_base_2(value: f64) -> f64 {
     if fraction == 0.5 {
         return f64::from(exponent - 1);
     }
-    fraction.ln() * (1.0 / std::f64::consts::LN_2) + f64::from(exponent)
+    fraction.ln() * std::f64::consts::LOG2_E + f64::from(exponent)
 }
 
 /// Beyond this, the square of a number swallows 1.

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::Notes;
 use super::kahan::Sum;
-use super::window::only_floats;
+use super::window::{histogram_at, only_floats};
 use crate::promql::annotations::Annotation;
 use crate::promql::value::Window;
 
@@ -29,10 +29,6 @@ fn unmixed_floats<'a>(window: &Window<'a>, notes: &mut Notes<'_>) -> Option<&'a 
         notes.add_for_metric(0, Annotation::mixed_floats_histograms);
     }
     None
-}
-
-fn is_histogram(window: &Window<'_>, index: usize) -> bool {
-    window.histograms.binary_search_by_key(&(index + window.first_index), |(at, _)| *at).is_ok()
 }
 
 /// `avg_over_time`: the mean, as sum by count until the sum would overflow, and from there on as a running mean.
@@ -91,13 +87,13 @@ pub(super) fn present(_: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Option<f6
 
 /// `first_over_time`: the oldest value.
 pub(super) fn first(window: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Option<f64> {
-    if is_histogram(window, 0) { None } else { window.values.first().copied() }
+    if histogram_at(window, 0).is_some() { None } else { window.values.first().copied() }
 }
 
 /// `last_over_time`: the latest value.
 pub(super) fn last(window: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Option<f64> {
     let index = window.values.len().checked_sub(1)?;
-    if is_histogram(window, index) { None } else { window.values.last().copied() }
+    if histogram_at(window, index).is_some() { None } else { window.values.last().copied() }
 }
 
 /// `ts_of_first_over_time`: when the oldest sample was taken, in seconds.

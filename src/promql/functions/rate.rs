@@ -1,9 +1,11 @@
 //! Change over time: `rate` and its family, `resets`, `changes`, regression and smoothing.
 
 use super::{FunctionError, Notes};
+use crate::model::FloatHistogram;
+use crate::model::histogram::CounterResetHint;
 use crate::promql::annotations::Annotation;
 use crate::promql::functions::kahan::Sum;
-use crate::promql::functions::window::{only_floats, range_seconds};
+use crate::promql::functions::window::{histogram_at, only_floats, range_seconds};
 use crate::promql::parser::ast::SelectorMode;
 use crate::promql::value::Window;
 
@@ -166,15 +168,34 @@ fn between_last_two(window: &Window<'_>, notes: &mut Notes<'_>, is_rate: bool) -
 
 /// `resets`: how often a counter fell.
 pub(super) fn resets(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Option<f64> {
-    count_pairs(window, notes, |previous, current| current < previous)
+    let fell = |previous: &FloatHistogram, current: &FloatHistogram| {
+        // Without a hint, a lower count shows a reset; buckets are compared once they can be.
+        match current.counter_reset_hint {
+            CounterResetHint::Reset => true,
+            CounterResetHint::Unknown => current.count < previous.count,
+            CounterResetHint::NotReset | CounterResetHint::Gauge => false,
+        }
+    };
+    count_pairs(window, notes, |previous, current| current < previous, fell)
 }
 
 /// `changes`: how often the value changed. From NaN to NaN is no change.
 pub(super) fn changes(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Option<f64> {
-    count_pairs(window, notes, |previous, current| current != previous && !(current.is_nan() && previous.is_nan()))
+    let changed = |previous: f64, current: f64| current != previous && !(current.is_nan() && previous.is_nan());
+    let same = |previous: &FloatHistogram, current: &FloatHistogram| {
+        let hint = previous.counter_reset_hint;
+        *previous == FloatHistogram { counter_reset_hint: hint, ..current.clone() }
+    };
+    count_pairs(window, notes, changed, |previous, current| !same(previous, current))
 }
 
-fn count_pairs(window: &Window<'_>, notes: &Notes<'_>, differs: impl Fn(f64, f64) -> bool) -> Option<f64> {
+/// Counts the neighbours that differ. From a float to a histogram, or back, always counts.
+fn count_pairs(
+    window: &Window<'_>,
+    notes: &Notes<'_>,
+    floats_differ: impl Fn(f64, f64) -> bool,
+    histograms_differ: impl Fn(&FloatHistogram, &FloatHistogram) -> bool,
+) -> Option<f64> {
     let mut first = 0;
     if notes.selector_mode() == Some(SelectorMode::Anchored) {
         // The last sample up to the start of the range is what the others are compared with.
@@ -186,20 +207,17 @@ fn count_pairs(window: &Window<'_>, notes: &Notes<'_>, differs: impl Fn(f64, f64
     }
     let values = &window.values[first..];
     if window.histograms.is_empty() {
-        return Some(values.windows(2).filter(|pair| differs(pair[0], pair[1])).count() as f64);
+        return Some(values.windows(2).filter(|pair| floats_differ(pair[0], pair[1])).count() as f64);
     }
-    let is_histogram =
-        |index: usize| window.histograms.binary_search_by_key(&(index + window.first_index), |(at, _)| *at).is_ok();
-    let mut count = 0usize;
-    for (offset, pair) in values.windows(2).enumerate() {
-        let before = is_histogram(first + offset);
-        let after = is_histogram(first + offset + 1);
-        // From one kind to the other counts; pairs of histograms are compared by their sums until they can be by more.
-        if before != after || differs(pair[0], pair[1]) {
-            count += 1;
+    let pairs = values.windows(2).enumerate().filter(|(offset, pair)| {
+        let index = first + offset;
+        match (histogram_at(window, index), histogram_at(window, index + 1)) {
+            (None, None) => floats_differ(pair[0], pair[1]),
+            (Some(previous), Some(current)) => histograms_differ(previous, current),
+            _ => true,
         }
-    }
-    Some(count as f64)
+    });
+    Some(pairs.count() as f64)
 }
 
 /// `deriv`: the slope of the regression line, per second.

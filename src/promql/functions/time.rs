@@ -39,9 +39,15 @@ struct Date {
     day: i64,
 }
 
+/// Seconds from the first day that Go's calendar has, 1 January of the year -292277022399, to the epoch.
+const FIRST_DAY: u64 = 9_223_372_028_715_321_600;
+
 impl Moment {
+    /// Seconds are counted from Go's first day without a sign, so what lies before it comes out at the far end.
     fn from_seconds(seconds: i64) -> Self {
-        Moment { days: seconds.div_euclid(86_400), second_of_day: seconds.rem_euclid(86_400) }
+        let counted = seconds.cast_unsigned().wrapping_add(FIRST_DAY);
+        let days = (counted / 86_400).cast_signed() - (FIRST_DAY / 86_400).cast_signed();
+        Moment { days, second_of_day: (counted % 86_400).cast_signed() }
     }
 
     /// The calendar repeats every 400 years of 146,097 days. Counted from a 1 March, the leap day ends a year, so
@@ -158,8 +164,9 @@ mod tests {
         assert_eq!(whole_seconds(f64::NAN), i64::MIN);
         assert_eq!(whole_seconds(f64::INFINITY), i64::MIN);
         assert_eq!(whole_seconds(1e300), i64::MIN);
-        // No overflow on the way to a date.
-        Moment::from_seconds(i64::MIN).date();
-        Moment::from_seconds(i64::MAX).date();
+        let wrapped = Moment::from_seconds(i64::MIN).date();
+        assert_eq!((wrapped.year, wrapped.month, wrapped.day), (292_277_026_596, 12, 4));
+        assert_eq!(Moment::from_seconds(i64::MAX).date().year, 292_277_026_596);
+        assert_eq!(Moment::from_seconds(-1).date().year, 1969);
     }
 }

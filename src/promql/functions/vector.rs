@@ -88,11 +88,11 @@ fn sort_by_labels(context: &CallContext<'_>, args: Vec<StepsValue>, direct: fn(O
     }
     if !refuse_several_steps(context) {
         vector.sort_by(|a, b| {
-            let value = |labels: &LabelSet, name: &str| labels.get(name).unwrap_or_default().to_owned();
-            let by_names = names
-                .iter()
-                .map(|name| natural_order(&value(&a.labels, name), &value(&b.labels, name)))
-                .find(|ordering| ordering.is_ne());
+            let by_name = |name: &String| {
+                let (a, b) = (a.labels.get(name), b.labels.get(name));
+                natural_order(a.unwrap_or_default(), b.unwrap_or_default())
+            };
+            let by_names = names.iter().map(by_name).find(|ordering| ordering.is_ne());
             direct(by_names.unwrap_or_else(|| a.labels.cmp(&b.labels)))
         });
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::model::FloatHistogram;
 use crate::promql::value::Window;
 
 /// The length of the range in seconds.
@@ -27,4 +28,11 @@ pub(super) fn only_floats<'a>(window: &Window<'a>) -> (Cow<'a, [i64]>, Cow<'a, [
         }
     }
     (Cow::Owned(times), Cow::Owned(values))
+}
+
+/// The histogram that the sample at `index` is, if it is one.
+pub(super) fn histogram_at<'a>(window: &Window<'a>, index: usize) -> Option<&'a FloatHistogram> {
+    let histograms = window.histograms;
+    let place = histograms.binary_search_by_key(&(index + window.first_index), |(at, _)| *at).ok()?;
+    histograms.get(place).map(|(_, histogram)| histogram)
 }

@@ -6,7 +6,9 @@
 use std::fmt::{self, Write};
 
 use super::ast::{Expr, ExprKind};
-use super::printer::{sign, write_aggregate_head, write_operator, write_subquery_suffix};
+use super::printer::{
+    INFINITE_BASE, is_infinite_base, sign, write_aggregate_head, write_operator, write_subquery_suffix,
+};
 
 /// Longest part that stays on one line, in bytes.
 const LINE_BYTES_MAX: usize = 100;
@@ -38,7 +40,12 @@ impl Printer {
         let is_split = self.needs_split(expr);
         match &expr.kind {
             ExprKind::Binary(binary) if is_split => {
-                self.expr(&binary.left, level + 1, indents_first)?;
+                if is_infinite_base(binary) {
+                    self.indent(if indents_first { level + 1 } else { 0 });
+                    self.out.push_str(INFINITE_BASE);
+                } else {
+                    self.expr(&binary.left, level + 1, indents_first)?;
+                }
                 self.out.push('\n');
                 self.indent(level);
                 write_operator(&mut self.out, binary)?;
@@ -119,5 +126,45 @@ impl Printer {
             }
         }
         write!(Left(self.line_bytes_max), "{expr}").is_err()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promql::parser::parse_expr;
+
+    /// The expression in lines of some 20 bytes.
+    fn narrow(text: &str) -> String {
+        format_in(&parse_expr(text).unwrap(), 20)
+    }
+
+    #[test]
+    fn expression_that_fits_stays_on_its_line() {
+        assert_eq!(narrow("a+b"), "a + b");
+        assert_eq!(narrow("sum( rate( a[5m] ) )"), "sum(rate(a[5m]))");
+        let text = "sum by (job) (rate(http_requests_total{code=\"500\"}[5m])) / 100";
+        assert_eq!(format(&parse_expr(text).unwrap()), text);
+    }
+
+    #[test]
+    fn expression_too_long_is_split_at_its_outermost_parts() {
+        assert_eq!(
+            narrow("sum by (job) (rate(requests[5m])) > bool 100"),
+            "  sum by (job) (\n    rate(requests[5m])\n  )\n> bool\n  100"
+        );
+        assert_eq!(
+            narrow("-(topk(3, requests) + on (job, instance) up)"),
+            "-(\n    topk(3, requests)\n  + on (job, instance)\n    up\n)"
+        );
+        assert_eq!(
+            narrow("label_replace(requests, \"dst\", \"$1\", \"src\", \"(.*)\")"),
+            "label_replace(\n  requests,\n  \"dst\",\n  \"$1\",\n  \"src\",\n  \"(.*)\"\n)"
+        );
+        assert_eq!(narrow("topk by (job) (3, requests_total)"), "topk by (job) (\n  3,\n  requests_total\n)");
+        assert_eq!(
+            narrow("max_over_time(rate(requests[5m])[1h:] offset 1d)"),
+            "max_over_time(\n  rate(requests[5m])[1h:] offset 1d\n)"
+        );
     }
 }

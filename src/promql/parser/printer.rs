@@ -52,18 +52,24 @@ impl Display for NumberLiteral {
 
 impl Display for BinaryExpr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match &self.left.kind {
-            // A plus in front would apply to the whole power.
-            ExprKind::Number(number) if self.op == BinaryOp::Pow && number.value == f64::INFINITY => {
-                f.write_str("Inf")?;
-            }
-            _ => self.left.fmt(f)?,
+        match is_infinite_base(self) {
+            true => f.write_str(INFINITE_BASE)?,
+            false => self.left.fmt(f)?,
         }
         f.write_char(' ')?;
         write_operator(f, self)?;
         f.write_char(' ')?;
         self.right.fmt(f)
     }
+}
+
+/// How an infinite base of a power is written: a plus in front would apply to the whole power.
+pub(super) const INFINITE_BASE: &str = "Inf";
+
+/// Whether this is a power whose base is `Inf`.
+pub(super) fn is_infinite_base(binary: &BinaryExpr) -> bool {
+    let ExprKind::Number(number) = &binary.left.kind else { return false };
+    binary.op == BinaryOp::Pow && number.value == f64::INFINITY
 }
 
 /// The operator with its modifiers.

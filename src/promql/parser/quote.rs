@@ -195,3 +195,42 @@ pub(super) fn format_float_short(value: f64) -> String {
     };
     format!("{mantissa}e{sign}{digits:0>2}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_quoted_with_the_escapes_of_go() {
+        for (text, quoted) in [
+            ("plain ü 😀", "\"plain ü 😀\""),
+            ("a\"b\\c", r#""a\"b\\c""#),
+            ("\x07\x08\x0c\n\r\t\x0b", r#""\a\b\f\n\r\t\v""#),
+            ("\0\x7f\u{80}\u{200b}\u{e0001}", r#""\x00\x7f\u0080\u200b\U000e0001""#),
+            ("e\u{301}", "\"e\u{301}\""),
+        ] {
+            assert_eq!(quote(text), quoted);
+            assert_eq!(unquote(quoted), text);
+        }
+        assert_eq!(quote_char('\''), r"'\''");
+        assert_eq!(quote_char('"'), "'\"'");
+        assert_eq!(quote_char('\n'), r"'\n'");
+    }
+
+    #[test]
+    fn number_short_form_has_an_exponent_where_go_has_one() {
+        for (value, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (-1.5e-10, "-1.5e-10"),
+            (1e20, "100000000000000000000"),
+            (1e21, "1e+21"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(format_float_short(value), text);
+        }
+    }
+}

@@ -15,76 +15,84 @@ use super::quote::{format_float, quote};
 
 /// The tree as `/api/v1/parse_query` gives it.
 pub fn to_json(expr: &Expr) -> Value {
+    let mut node = own_json(expr);
+    // `json!` would copy the parts, and so the whole tree once for each level.
     match &expr.kind {
-        ExprKind::Number(number) => json!({"type": "numberLiteral", "val": format_float(number.value)}),
-        ExprKind::String(text) => json!({"type": "stringLiteral", "val": text}),
-        ExprKind::Paren(inner) => with_parts(json!({"type": "parenExpr"}), [("expr", to_json(inner))]),
-        ExprKind::Unary { negative, expr } => {
-            with_parts(json!({"type": "unaryExpr", "op": sign(*negative)}), [("expr", to_json(expr))])
+        ExprKind::Paren(inner) | ExprKind::Unary { expr: inner, .. } => put(&mut node, "expr", to_json(inner)),
+        ExprKind::Subquery(subquery) => put(&mut node, "expr", to_json(&subquery.expr)),
+        ExprKind::Binary(binary) => {
+            put(&mut node, "lhs", to_json(&binary.left));
+            put(&mut node, "rhs", to_json(&binary.right));
         }
-        ExprKind::Binary(binary) => with_parts(
-            json!({"type": "binaryExpr", "op": binary.op.as_str(), "bool": binary.return_bool}),
-            [
-                ("lhs", to_json(&binary.left)),
-                ("rhs", to_json(&binary.right)),
-                ("matching", binary.matching.as_ref().map_or(Value::Null, matching_json)),
-            ],
-        ),
-        ExprKind::Aggregate(aggregate) => with_parts(
-            json!({
-                "type": "aggregation",
-                "op": aggregate.op.as_str(),
-                "grouping": aggregate.grouping,
-                "without": aggregate.without,
-            }),
-            [("expr", to_json(&aggregate.expr)), ("param", aggregate.param.as_ref().map_or(Value::Null, to_json))],
-        ),
-        ExprKind::Call(call) => with_parts(
-            json!({
-                "type": "call",
-                "func": {
-                    "name": call.function.name,
-                    "argTypes": call.function.args.iter().map(|arg| arg.as_str()).collect::<Vec<_>>(),
-                    "variadic": call.function.variadic,
-                    "returnType": call.function.returns.as_str(),
-                },
-            }),
-            [("args", Value::Array(call.args.iter().map(to_json).collect()))],
-        ),
-        ExprKind::VectorSelector(selector) => selector_json("vectorSelector", selector),
-        ExprKind::MatrixSelector(selector) => with_parts(
-            selector_json("matrixSelector", &selector.vector),
-            [("range", selector.range.fixed_ms().into()), ("rangeExpr", duration_json(&selector.range))],
-        ),
-        ExprKind::Subquery(subquery) => {
-            let (timestamp, start_or_end) = at_json(subquery.at);
-            let step = subquery.step.as_ref();
-            with_parts(
-                json!({
-                    "type": "subquery",
-                    "range": subquery.range.fixed_ms(),
-                    "offset": subquery.offset.fixed_ms(),
-                    "step": step.map_or(0, Duration::fixed_ms),
-                    "timestamp": timestamp,
-                    "startOrEnd": start_or_end,
-                }),
-                [
-                    ("expr", to_json(&subquery.expr)),
-                    ("rangeExpr", duration_json(&subquery.range)),
-                    ("offsetExpr", duration_json(&subquery.offset)),
-                    ("stepExpr", step.map_or(Value::Null, duration_json)),
-                ],
-            )
+        ExprKind::Aggregate(aggregate) => {
+            put(&mut node, "expr", to_json(&aggregate.expr));
+            put(&mut node, "param", aggregate.param.as_ref().map_or(Value::Null, to_json));
         }
+        ExprKind::Call(call) => put(&mut node, "args", call.args.iter().map(to_json).collect()),
+        ExprKind::Number(_) | ExprKind::String(_) | ExprKind::VectorSelector(_) | ExprKind::MatrixSelector(_) => {}
+    }
+    node
+}
+
+#[inline(never)]
+fn put(node: &mut Value, name: &str, part: Value) {
+    if let Value::Object(fields) = node {
+        fields.insert(name.to_owned(), part);
     }
 }
 
-/// The object with its parts put in. `json!` would copy each part, and so the whole tree once for each level.
-fn with_parts<const N: usize>(mut object: Value, parts: [(&str, Value); N]) -> Value {
-    if let Value::Object(fields) = &mut object {
-        fields.extend(parts.map(|(name, part)| (name.to_owned(), part)));
+/// The fields of a node that are not expressions.
+#[inline(never)]
+fn own_json(expr: &Expr) -> Value {
+    match &expr.kind {
+        ExprKind::Number(number) => json!({"type": "numberLiteral", "val": format_float(number.value)}),
+        ExprKind::String(text) => json!({"type": "stringLiteral", "val": text}),
+        ExprKind::Paren(_) => json!({"type": "parenExpr"}),
+        ExprKind::Unary { negative, .. } => json!({"type": "unaryExpr", "op": sign(*negative)}),
+        ExprKind::Binary(binary) => json!({
+            "type": "binaryExpr",
+            "op": binary.op.as_str(),
+            "bool": binary.return_bool,
+            "matching": binary.matching.as_ref().map(matching_json),
+        }),
+        ExprKind::Aggregate(aggregate) => json!({
+            "type": "aggregation",
+            "op": aggregate.op.as_str(),
+            "grouping": aggregate.grouping,
+            "without": aggregate.without,
+        }),
+        ExprKind::Call(call) => json!({
+            "type": "call",
+            "func": {
+                "name": call.function.name,
+                "argTypes": call.function.args.iter().map(|arg| arg.as_str()).collect::<Vec<_>>(),
+                "variadic": call.function.variadic,
+                "returnType": call.function.returns.as_str(),
+            },
+        }),
+        ExprKind::VectorSelector(selector) => selector_json("vectorSelector", selector),
+        ExprKind::MatrixSelector(selector) => {
+            let mut node = selector_json("matrixSelector", &selector.vector);
+            put(&mut node, "range", selector.range.fixed_ms().into());
+            put(&mut node, "rangeExpr", duration_json(&selector.range));
+            node
+        }
+        ExprKind::Subquery(subquery) => {
+            let (timestamp, start_or_end) = at_json(subquery.at);
+            let step = subquery.step.as_ref();
+            json!({
+                "type": "subquery",
+                "range": subquery.range.fixed_ms(),
+                "rangeExpr": duration_json(&subquery.range),
+                "offset": subquery.offset.fixed_ms(),
+                "offsetExpr": duration_json(&subquery.offset),
+                "step": step.map_or(0, Duration::fixed_ms),
+                "stepExpr": step.map_or(Value::Null, duration_json),
+                "timestamp": timestamp,
+                "startOrEnd": start_or_end,
+            })
+        }
     }
-    object
 }
 
 fn matching_json(matching: &VectorMatching) -> Value {
@@ -145,30 +153,28 @@ fn duration_json(duration: &Duration) -> Value {
 
 /// Prometheus knows no node for parentheses here, but a mark at the node in them.
 fn duration_expr_json(expr: &DurationExpr, is_wrapped: bool) -> Value {
-    let node = |op: &str, left: Option<&DurationExpr>, right: Option<&DurationExpr>| {
-        let part = |part: Option<&DurationExpr>| part.map_or(Value::Null, |part| duration_expr_json(part, false));
-        with_parts(
-            json!({"type": "durationExpr", "op": op, "wrapped": is_wrapped}),
-            [("lhs", part(left)), ("rhs", part(right))],
-        )
-    };
-    match &expr.kind {
+    let (op, left, right): (_, Option<&DurationExpr>, Option<&DurationExpr>) = match &expr.kind {
         // A number has no room for the mark, so it becomes one with a plus.
-        DurationExprKind::Number(_) if is_wrapped => node("+", None, Some(expr)),
-        DurationExprKind::Number(number) => json!({
-            "type": "numberLiteral",
-            "val": format_float(number.value),
-            "duration": number.is_duration,
-        }),
-        DurationExprKind::Step => node("step", None, None),
-        DurationExprKind::Range => node("range", None, None),
-        DurationExprKind::Pick { max, left, right } => {
-            node(if *max { "max_of" } else { "min_of" }, Some(left), Some(right))
+        DurationExprKind::Number(_) if is_wrapped => ("+", None, Some(expr)),
+        DurationExprKind::Number(number) => {
+            let val = format_float(number.value);
+            return json!({"type": "numberLiteral", "val": val, "duration": number.is_duration});
         }
-        DurationExprKind::Unary { negative, expr } => node(if *negative { "-" } else { "+" }, None, Some(expr)),
-        DurationExprKind::Binary { op, left, right } => node(op.as_str(), Some(left), Some(right)),
-        DurationExprKind::Paren(inner) => duration_expr_json(inner, true),
-    }
+        DurationExprKind::Paren(inner) => return duration_expr_json(inner, true),
+        DurationExprKind::Step => ("step", None, None),
+        DurationExprKind::Range => ("range", None, None),
+        DurationExprKind::Pick { max, left, right } => {
+            (if *max { "max_of" } else { "min_of" }, Some(left), Some(right))
+        }
+        DurationExprKind::Unary { negative, expr } => (if *negative { "-" } else { "+" }, None, Some(expr)),
+        DurationExprKind::Binary { op, left, right } => (op.as_str(), Some(left), Some(right)),
+    };
+    let part = |part: Option<&DurationExpr>| part.map_or(Value::Null, |part| duration_expr_json(part, false));
+    let (left, right) = (part(left), part(right));
+    let mut node = json!({"type": "durationExpr", "op": op, "wrapped": is_wrapped});
+    put(&mut node, "lhs", left);
+    put(&mut node, "rhs", right);
+    node
 }
 
 /// The tree as text: a line for each node with its kind, what is its own, and its span of bytes.

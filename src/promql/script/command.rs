@@ -270,12 +270,9 @@ fn expectation(line: &str, eval: &mut Eval) -> Result<More, String> {
     Ok(More::Lines)
 }
 
-/// A line that is a number: an integer in decimal or with a base prefix, or a float.
+/// A line that is a number: an integer in decimal or hexadecimal, or a float.
 fn parse_number(text: &str) -> Option<f64> {
-    if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        if let Ok(value) = i64::from_str_radix(digits, 16) {
-            return Some(value as f64);
-        }
-    }
-    parse_go_float(text)
+    let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let integer = hexadecimal.and_then(|digits| i64::from_str_radix(digits, 16).ok());
+    integer.map(|value| value as f64).or_else(|| parse_go_float(text))
 }

@@ -57,8 +57,9 @@ fn pin(expr: &mut Expr, at_ms: TimestampMs) -> bool {
             pin(&mut aggregate.expr, at_ms) && param
         }
         ExprKind::Call(call) => {
-            let fixed = call.args.iter_mut().fold(true, |fixed, arg| pin(arg, at_ms) && fixed);
-            fixed && !TIME_DEPENDENT.contains(&call.function.name)
+            // All arguments are pinned, even behind one that cannot be.
+            let unfixed = call.args.iter_mut().filter_map(|arg| (!pin(arg, at_ms)).then_some(())).count();
+            unfixed == 0 && !TIME_DEPENDENT.contains(&call.function.name)
         }
         ExprKind::VectorSelector(selector) => {
             fix(&mut selector.at);

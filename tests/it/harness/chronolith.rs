@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::http::{self, Response};
-use super::process::{Process, free_address, run};
+use super::process::{self, Process, free_address};
 
 /// How long a start may take.
 const START: Duration = Duration::from_secs(60);
@@ -16,6 +16,21 @@ const START: Duration = Duration::from_secs(60);
 /// The binary that cargo built for this test run, or another one that `CHRONOLITH_BINARY` names.
 pub fn binary() -> String {
     std::env::var("CHRONOLITH_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_chronolith").to_owned())
+}
+
+/// The binary's command line, without this run's own variables in its environment.
+pub fn command(arguments: &[&str]) -> Command {
+    clean(Command::new(binary()), arguments)
+}
+
+fn clean(mut command: Command, arguments: &[&str]) -> Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CHRONOLITH_")) {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments);
+    command
 }
 
 /// How to start a server.
@@ -67,7 +82,11 @@ impl Chronolith {
 
     /// Starts a server and doesn't wait.
     pub fn spawn(data_dir: &Path, settings: Settings) -> Self {
-        let address = free_address();
+        Self::respawn(data_dir, free_address(), settings)
+    }
+
+    /// Starts a server at an address that one had before, and doesn't wait.
+    pub fn respawn(data_dir: &Path, address: SocketAddr, settings: Settings) -> Self {
         let process = spawn_process(data_dir, address, &settings);
         Chronolith { process, address, data_dir: data_dir.to_owned(), settings }
     }
@@ -112,20 +131,19 @@ impl Chronolith {
 
 fn spawn_process(data_dir: &Path, address: SocketAddr, settings: &Settings) -> Process {
     let log_dir = data_dir.parent().unwrap();
-    let mut command = match settings.wrapper.split_first() {
-        None => Command::new(binary()),
-        Some((program, arguments)) => {
-            let mut command = Command::new(program);
-            command.args(arguments).arg(binary());
-            command
-        }
-    };
-    command.arg("serve");
+    let binary = binary();
+    let line: Vec<&str> = settings.wrapper.iter().map(String::as_str).chain([binary.as_str(), "serve"]).collect();
+    let mut command = clean(Command::new(line[0]), &line[1..]);
     command.env("CHRONOLITH_DATA_DIR", data_dir).env("CHRONOLITH_LISTEN", address.to_string());
     for (key, value) in &settings.values {
         command.env(format!("CHRONOLITH_{}", key.replace('.', "_").to_uppercase()), value);
     }
     Process::start("chronolith", command, log_dir)
+}
+
+/// Runs one of the binary's commands to its end; gives its status and both outputs.
+pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    process::run(command(arguments))
 }
 
 /// Proves a directory with `chronolith verify`; panics with its report unless it is proven.
@@ -134,7 +152,7 @@ pub fn verify(data_dir: &Path, receipts: Option<&Path>) -> String {
     if let Some(receipts) = receipts {
         arguments.extend(["--receipts", receipts.to_str().unwrap()]);
     }
-    let (status, stdout, stderr) = run(binary(), &arguments);
+    let (status, stdout, stderr) = run(&arguments);
     assert_eq!(status, Some(0), "chronolith {}\n{stdout}\n{stderr}", arguments.join(" "));
     stdout
 }

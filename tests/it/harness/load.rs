@@ -4,7 +4,7 @@
 //! again until it is, as Prometheus does. Each value is a function of worker, series and scrape. What was acknowledged is
 //! proven twice: by `chronolith verify` from the receipts, and by reading every sample back through PromQL.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -101,6 +101,14 @@ impl Load {
         });
     }
 
+    /// Waits until `count` more requests are acknowledged, or for `limit`.
+    pub fn wait_for_acks_or(&self, count: usize, limit: Duration) {
+        let (goal, start) = (self.acked() + count, Instant::now());
+        while self.acked() < goal && start.elapsed() < limit {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Stops sending and waits for the workers.
     pub fn stop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -109,10 +117,13 @@ impl Load {
         }
     }
 
-    /// Writes the receipts of all acknowledged requests, as JSON lines.
+    /// Writes the receipts of all acknowledged requests, as JSON lines. No commit number may be used twice, kills or not.
     pub fn write_receipts(&self, path: &Path) {
         let mut file = std::fs::File::create(path).unwrap();
+        let mut commits = HashSet::new();
         for ack in &self.ledger.lock().unwrap().acks {
+            let receipt: serde_json::Value = serde_json::from_str(&ack.receipt).unwrap();
+            assert!(commits.insert(receipt["commit"].as_u64()), "commit number used twice: {}", ack.receipt);
             writeln!(file, "{}", ack.receipt).unwrap();
         }
     }
@@ -151,7 +162,11 @@ impl Load {
                     );
                     checked += 1;
                 }
-                assert_eq!(samples.len() as u64, last + 1, "samples that nobody sent: worker {worker}, series {series}");
+                assert_eq!(
+                    samples.len() as u64,
+                    last + 1,
+                    "samples that nobody sent: worker {worker}, series {series}"
+                );
             }
         }
         checked

@@ -4,6 +4,7 @@
 //! its handle is dropped.
 
 pub mod chronolith;
+pub mod faults;
 pub mod http;
 pub mod load;
 pub mod peers;

@@ -114,12 +114,9 @@ impl Drop for Process {
 }
 
 /// Runs a program to its end; gives its status and both outputs.
-pub fn run(program: impl AsRef<OsStr>, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(&program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.as_ref().display()));
+pub fn run(mut command: Command) -> (Option<i32>, String, String) {
+    let output =
+        command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
     (
         output.status.code(),
         String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -129,7 +126,9 @@ pub fn run(program: impl AsRef<OsStr>, arguments: &[&str]) -> (Option<i32>, Stri
 
 /// Runs a program that has to succeed; gives its standard output.
 pub fn run_well(program: impl AsRef<OsStr>, arguments: &[&str]) -> String {
-    let (status, stdout, stderr) = run(&program, arguments);
+    let mut command = Command::new(&program);
+    command.args(arguments);
+    let (status, stdout, stderr) = run(command);
     assert_eq!(status, Some(0), "{} {arguments:?}\n{stdout}\n{stderr}", program.as_ref().display());
     stdout
 }

@@ -104,7 +104,8 @@ fn difference(expected: &Answer, actual: &Answer) -> Option<String> {
         return Some(format!("annotations {actual_notes:?}, not {expected_notes:?}"));
     }
     let in_order = expected.compare == Compare::Ordered;
-    let (expected_data, actual_data) = (normal(&expected.body["data"], in_order), normal(&actual.body["data"], in_order));
+    let (expected_data, actual_data) =
+        (normal(&expected.body["data"], in_order), normal(&actual.body["data"], in_order));
     let tolerance = if expected.compare == Compare::Close { 1e-12 } else { 0.0 };
     value_difference("data", &expected_data, &actual_data, tolerance)
 }

@@ -28,7 +28,11 @@ fn interop_prometheus_gives_the_same_answers_as_what_it_wrote_to() {
         // From here on nothing writes to either.
         let prometheus = peers.prometheus(&prometheus_data, "");
         let expected = ask(prometheus.address, window);
-        assert!(non_empty(&expected) * 10 > expected.len() * 8, "too few questions with data: {}", non_empty(&expected));
+        assert!(
+            non_empty(&expected) * 10 > expected.len() * 8,
+            "too few questions with data: {}",
+            non_empty(&expected)
+        );
         assert_equal("running", &expected, &ask(server.address, window));
 
         server.kill_and_restart();
@@ -41,6 +45,13 @@ fn interop_prometheus_gives_the_same_answers_as_what_it_wrote_to() {
         let reader = peers.prometheus(&copy, "");
         assert_equal("Prometheus on a copy of the directory", &expected, &ask(reader.address, window));
         drop((prometheus, reader));
+
+        // The other way round: a log that Prometheus wrote, without a seal.
+        let theirs = dir.path().join("theirs");
+        copy_dir(&prometheus_data, &theirs);
+        let server = Chronolith::start(&theirs);
+        assert_equal("Chronolith on a copy of Prometheus' directory", &expected, &ask(server.address, window));
+        drop(server);
 
         // Sample for sample, through promtool's own reader of a directory.
         copy_dir(&data, &dir.path().join("second copy"));

@@ -111,3 +111,30 @@ fn times_at_the_ends_of_their_type_do_not_overflow() {
         let _ = range(&storage, "n + n @ end()", time_ms, time_ms, 1);
     }
 }
+
+#[test]
+fn deepest_expression_that_parses_is_evaluated_within_a_small_stack() {
+    let storage = counters(1);
+    let nestings = [
+        ("(", "n", ")"),
+        ("-", "n", ""),
+        ("sum(", "n", ")"),
+        ("quantile(0.5, ", "n", ")"),
+        ("abs(", "n", ")"),
+        ("n ^ ", "n", ""),
+        ("", "n", " + n"),
+        ("max_over_time(", "n", "[1m:1m])"),
+    ];
+    for (before, inner, after) in nestings {
+        let nested = |depth: usize| format!("{}{inner}{}", before.repeat(depth), after.repeat(depth));
+        let mut depths = (100..3000).rev().step_by(100);
+        let expr = depths.find_map(|depth| parse_expr(&nested(depth)).ok()).expect("some depth parses");
+        let engine = engine(EngineOptions::default());
+        std::thread::scope(|scope| {
+            let small = std::thread::Builder::new().stack_size(512 * 1024);
+            let query = || engine.range(&storage, &expr, 0, 1000, 1000, &QueryOptions::default()).map(drop);
+            // What comes out does not matter here, only that something does.
+            let _ = small.spawn_scoped(scope, query).expect("a thread").join().expect("no panic");
+        });
+    }
+}

@@ -13,7 +13,7 @@ pub use slot::{DbSlot, ReplaySegments, ReplayWatch};
 
 use crate::clock::Clock;
 use crate::fs::{DirLock, Fs, names};
-use crate::head::{Head, HeadOptions};
+use crate::head::{Head, HeadOptions, LoadReport, ReplayReport};
 use crate::model::TimestampMs;
 use crate::storage::{BatchOutcome, Queryable, WriteBatch};
 use crate::wal::{
@@ -69,6 +69,8 @@ pub struct Db {
     head: Arc<Head>,
     committer: Arc<Committer>,
     recovery: Recovery,
+    loaded: LoadReport,
+    replayed: ReplayReport,
     replay_time: Duration,
     /// Declared last: the lock is let go when all else is closed.
     _lock: DirLock,
@@ -98,15 +100,17 @@ impl Db {
 
         let began = clock.monotonic();
         let chunks_dir = dir.join(names::CHUNKS_HEAD_DIR);
-        let head = Head::open(options.head.clone(), fs.clone(), &chunks_dir).map_err(io_error("open", &chunks_dir))?;
-        let head = Arc::new(head);
         let quarantine_dir = dir.join(names::QUARANTINE_DIR);
-        let mut sink = NoReplay;
-        let recovery = recover(&*fs, &wal_dir, &quarantine_dir, options.recovery, &mut sink, watch.progress())?;
+        let (head, loaded) = Head::open(options.head.clone(), fs.clone(), &chunks_dir, &quarantine_dir)
+            .map_err(io_error("open head chunks in", &chunks_dir))?;
+        let head = Arc::new(head);
+        let mut replay = head.replay(0).map_err(io_error("start the replay of", &wal_dir))?;
+        let recovery = recover(&*fs, &wal_dir, &quarantine_dir, options.recovery, &mut replay, watch.progress())?;
+        let replayed = replay.finish()?;
         let replay_time = clock.monotonic().saturating_sub(began);
         let committer =
             Committer::start(fs, wal_dir, recovery.resume, options.wal.clone(), head.clone(), clock)?;
-        Ok(Db { options, head, committer, recovery, replay_time, _lock: lock })
+        Ok(Db { options, head, committer, recovery, loaded, replayed, replay_time, _lock: lock })
     }
 
     /// Accepts or refuses each sample of a batch. What it accepts can be read at once, and is durable when the future
@@ -147,6 +151,16 @@ impl Db {
         &self.recovery
     }
 
+    /// What the start found in the head chunk files.
+    pub fn loaded(&self) -> &LoadReport {
+        &self.loaded
+    }
+
+    /// What the start took from the log into the head.
+    pub fn replayed(&self) -> &ReplayReport {
+        &self.replayed
+    }
+
     /// How long the start took to replay the log.
     pub fn replay_time(&self) -> Duration {
         self.replay_time
@@ -160,14 +174,6 @@ impl Db {
     /// Refuses writes from now on and makes all accepted ones durable. Reads go on.
     pub fn close(&self) {
         self.committer.shutdown();
-    }
-}
-
-struct NoReplay;
-
-impl crate::wal::ReplaySink for NoReplay {
-    fn record(&mut self, _position: crate::wal::RecordPosition, _record: Vec<u8>) -> Result<(), WalError> {
-        Ok(())
     }
 }
 

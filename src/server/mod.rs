@@ -24,13 +24,10 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use crate::api::status::VERSION;
 use crate::api::{Api, ApiOptions};
 use crate::clock::Clock;
-use crate::config::{Config, Resolved};
 use crate::db::{Db, DbOptions, DbSlot, OpenError};
 use crate::fs::Fs;
-use crate::head::HeadOptions;
 use crate::ingest::{WriteLimits, WriteService};
 use crate::promql::engine::EngineOptions;
-use crate::wal::WalOptions;
 use connections::{ConnectionLimits, ConnectionMetrics};
 use metrics::{HttpMetrics, Metrics};
 use service::Service;
@@ -64,48 +61,31 @@ pub enum ServeError {
     OpenPanicked(String),
 }
 
-/// The options of the database, from the configuration.
-pub fn db_options(config: &Config) -> DbOptions {
-    let bytes = |bytes: crate::config::units::Bytes| usize::try_from(bytes.0).unwrap_or(usize::MAX);
-    DbOptions {
-        data_dir: config.data_dir.clone(),
-        wal: WalOptions {
-            durability: config.wal.durability,
-            flush_interval: config.wal.flush_interval,
-            segment_bytes: config.wal.max_segment_size.0,
-            compression: config.wal.compression,
-            ..WalOptions::default()
-        },
-        recovery: config.wal.recovery,
-        head: HeadOptions {
-            chunk_range_ms: millis(config.head.chunk_range),
-            series_max: config.head.max_series.map_or(0, |most| usize::try_from(most).unwrap_or(usize::MAX)),
-            labels_max: config.limits.max_labels_per_series,
-            label_name_bytes_max: bytes(config.limits.max_label_name_length),
-            label_value_bytes_max: bytes(config.limits.max_label_value_length),
-            ..HeadOptions::default()
-        },
-    }
-}
-
-/// The options of the engine, from the configuration.
-pub fn engine_options(config: &Config) -> EngineOptions {
-    EngineOptions {
-        lookback_delta_ms: millis(config.query.lookback_delta),
-        samples_max: config.query.max_samples,
-        series_max: config.query.max_series.unwrap_or(0),
-        timeout: config.query.timeout,
-        memory_max: config.query.max_memory.map(|bytes| bytes.0),
-        ..EngineOptions::default()
-    }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+/// How a server is set up.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Where HTTP is served.
+    pub listen: String,
+    /// The data directory, the log and the head.
+    pub db: DbOptions,
+    /// How queries are evaluated.
+    pub engine: EngineOptions,
+    /// Queries that are evaluated at once.
+    pub queries_max: usize,
+    /// Bounds on a write request.
+    pub write_limits: WriteLimits,
+    /// Write requests that may be accepted and not yet durable at once.
+    pub writes_max: usize,
+    /// Connections that are open at once.
+    pub connections_max: usize,
+    /// How long a client may take to send the head of a request, or its body.
+    pub read_timeout: Duration,
+    /// The resolved configuration, key and value, as it is shown.
+    pub shown_config: Vec<(&'static str, String)>,
 }
 
 /// Serves until a signal ends it.
-pub fn run(resolved: &Resolved, fs: Arc<dyn Fs>, clock: Arc<dyn Clock>) -> Result<(), ServeError> {
+pub fn run(options: ServerOptions, fs: Arc<dyn Fs>, clock: Arc<dyn Clock>) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(THREAD_STACK_BYTES)
@@ -114,7 +94,7 @@ pub fn run(resolved: &Resolved, fs: Arc<dyn Fs>, clock: Arc<dyn Clock>) -> Resul
         .map_err(ServeError::Runtime)?;
     let result = runtime.block_on(async {
         let stop = signals().map_err(ServeError::Runtime)?;
-        serve(resolved, fs, clock, stop, |_| ()).await
+        serve(options, fs, clock, stop, |_| ()).await
     });
     // A replay that a signal interrupted is not waited for: it only reads, and its repairs survive a kill.
     runtime.shutdown_background();
@@ -135,17 +115,16 @@ fn signals() -> io::Result<impl Future<Output = &'static str>> {
 
 /// Serves until `stop` resolves. `listening` is told the address.
 pub async fn serve(
-    resolved: &Resolved,
+    options: ServerOptions,
     fs: Arc<dyn Fs>,
     clock: Arc<dyn Clock>,
     stop: impl Future<Output = &'static str>,
     listening: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
-    let config = &resolved.config;
     let started_ms = clock.now_ms();
-    tracing::info!(version = VERSION, data_dir = %config.data_dir.display(), "started");
-    let listen_error = |source| ServeError::Listen { listen: config.listen.clone(), source };
-    let listener = TcpListener::bind(&config.listen).await.map_err(listen_error)?;
+    tracing::info!(version = VERSION, data_dir = %options.db.data_dir.display(), "started");
+    let listen_error = |source| ServeError::Listen { listen: options.listen.clone(), source };
+    let listener = TcpListener::bind(&options.listen).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
     tracing::info!(%address, "listening");
     listening(address);
@@ -153,9 +132,9 @@ pub async fn serve(
     let slot = Arc::new(DbSlot::default());
     let api = Arc::new(Api::new(
         ApiOptions {
-            engine: engine_options(config),
-            queries_max: config.query.max_concurrency,
-            config: resolved.shown().map(|shown| (shown.key, shown.value)).collect(),
+            engine: options.engine,
+            queries_max: options.queries_max,
+            config: options.shown_config,
             started_ms,
         },
         slot.clone(),
@@ -164,8 +143,8 @@ pub async fn serve(
     let connection_metrics = Arc::new(ConnectionMetrics::default());
     let service = Arc::new(Service {
         api: api.clone(),
-        write: WriteService::new(DbStore(slot.clone()), write_limits(config), clock.clone()),
-        write_places: Semaphore::new(config.wal.max_buffer_entries),
+        write: WriteService::new(DbStore(slot.clone()), options.write_limits, clock.clone()),
+        write_places: Semaphore::new(options.writes_max),
         metrics: Metrics {
             http: HttpMetrics::default(),
             connections: connection_metrics.clone(),
@@ -173,12 +152,12 @@ pub async fn serve(
             started_seconds: started_ms as f64 / 1000.0,
         },
         clock: clock.clone(),
-        body_timeout: config.web.read_timeout,
+        body_timeout: options.read_timeout,
         in_flight: AtomicU64::new(0),
     });
     let limits = ConnectionLimits {
-        connections_max: config.web.max_connections,
-        header_timeout: config.web.read_timeout,
+        connections_max: options.connections_max,
+        header_timeout: options.read_timeout,
         drain_timeout: DRAIN_TIMEOUT,
     };
     let (stop_sender, stop_receiver) = watch::channel(false);
@@ -187,7 +166,7 @@ pub async fn serve(
 
     tokio::pin!(stop);
     let opened = tokio::select! {
-        opened = open(db_options(config), fs, clock, slot.clone()) => opened.map(Some),
+        opened = open(options.db, fs, clock, slot.clone()) => opened.map(Some),
         signal = &mut stop => {
             tracing::info!(signal, "stopping during replay");
             Ok(None)
@@ -212,14 +191,6 @@ pub async fn serve(
         close(db).await;
     }
     result
-}
-
-fn write_limits(config: &Config) -> WriteLimits {
-    WriteLimits {
-        body_bytes: config.limits.max_body_size.0,
-        decoded_bytes: config.limits.max_decompressed_size.0,
-        ..WriteLimits::default()
-    }
 }
 
 /// Opens the database on a thread of its own, and puts it into the slot.
@@ -284,12 +255,27 @@ fn log_recovery(db: &Db) {
     if let Some(reason) = &recovery.repair_failure {
         tracing::warn!(%reason, "damage could not be set aside; the next start tries again");
     }
+    let (loaded, replayed) = (db.loaded(), db.replayed());
+    if let Some(damage) = &loaded.damage {
+        tracing::error!(%damage, "damage in the head chunk files; their samples were taken from the log");
+    }
+    if replayed.samples_unknown > 0 || replayed.records_damaged > 0 {
+        tracing::error!(
+            samples_of_unknown_series = replayed.samples_unknown, records_damaged = replayed.records_damaged,
+            first = replayed.first_damage.as_deref().unwrap_or(""), "parts of the log could not be replayed"
+        );
+    }
+    if replayed.records_skipped > 0 {
+        tracing::warn!(records = replayed.records_skipped, "records of kinds that are not read yet were passed over");
+    }
     tracing::info!(
         elapsed = ?db.replay_time(),
         segments = recovery.log.segments.len(),
         records = recovery.log.records(),
         groups = recovery.log.sealed_groups,
-        series = db.head().series_count(),
+        series = replayed.series,
+        samples = replayed.samples,
+        samples_in_files = replayed.samples_in_files,
         "log replayed"
     );
 }

@@ -19,6 +19,7 @@ mod matching;
 mod names;
 mod parallel;
 mod plan;
+mod power;
 mod resolve;
 mod result;
 mod select_k;

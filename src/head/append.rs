@@ -1,0 +1,331 @@
+//! Writing: a request's samples are accepted or refused, stored, and encoded for the log.
+//!
+//! In three passes, so that each shard is locked a fixed number of times for a request of any size, and so that the
+//! memory of a shard's rows is fetched side by side rather than one row at a time:
+//!
+//! 1. every entry's label bytes are hashed, the entries are sorted by shard, and the rows of known series are found;
+//! 2. entries that were not found are decoded, validated, looked up by their canonical bytes, and created if new;
+//! 3. the samples are judged and appended, shard by shard, in the order of the request.
+//!
+//! A sample is judged as Prometheus does without an out-of-order window (`tsdb/head_append.go`): newer than the newest
+//! of its series is accepted; equal to it in time and bits is accepted and adds nothing; equal in time only, or older,
+//! is refused. A series that is not there yet is not begun further back than half a chunk range before the newest
+//! sample of the head.
+
+use std::sync::atomic::Ordering;
+
+use super::series::{Series, SeriesHash, Verdict};
+use super::shard::{SHARDS, shard_of, split_slot};
+use super::{Head, Shared};
+use crate::index::{PairId, Slot};
+use crate::model::raw_labels::encode_canonical;
+use crate::model::{Digest, LabelSet, RawLabels, Sample, TimeRange};
+use crate::storage::{BatchOutcome, RejectReason, SeriesEntry, WriteBatch};
+
+/// Marks an entry without a row: refused, or without samples.
+const NO_SLOT: Slot = Slot::MAX;
+
+/// A bound on times, fixed for one request.
+#[derive(Debug, Clone, Copy)]
+struct TimeBounds {
+    /// Oldest time with which a new series may begin.
+    new_series_min_ms: i64,
+    max_ms: i64,
+}
+
+/// A series that is to be created.
+struct NewSeries {
+    entry: usize,
+    hash: SeriesHash,
+    labels: LabelSet,
+    digest: Digest,
+}
+
+/// The entries of a batch by shard: a permutation of their indices, and where each shard's begin.
+struct ByShard {
+    entries: Vec<u32>,
+    starts: [usize; SHARDS + 1],
+}
+
+impl ByShard {
+    /// Sorts `0..count`, stably, by what `shard` says; entries for which it says `None` are left out.
+    fn new(count: usize, shard: impl Fn(usize) -> Option<usize>) -> Self {
+        let mut starts = [0usize; SHARDS + 1];
+        for number in (0..count).filter_map(&shard) {
+            starts[number + 1] += 1;
+        }
+        for number in 0..SHARDS {
+            starts[number + 1] += starts[number];
+        }
+        let mut next = starts;
+        let mut entries = vec![0; starts[SHARDS]];
+        for entry in 0..count {
+            if let Some(number) = shard(entry) {
+                entries[next[number]] = entry as u32;
+                next[number] += 1;
+            }
+        }
+        ByShard { entries, starts }
+    }
+
+    /// The entries of one shard, in the order of the request.
+    fn of(&self, shard: usize) -> &[u32] {
+        &self.entries[self.starts[shard]..self.starts[shard + 1]]
+    }
+}
+
+fn samples_of<'a>(batch: &'a WriteBatch<'_>, entry: &SeriesEntry<'_>) -> &'a [Sample] {
+    batch.samples.get(entry.samples.start as usize..entry.samples.end as usize).unwrap_or(&[])
+}
+
+/// The labels for a message; they were valid, or are shown as far as they can be.
+fn describe(labels: RawLabels<'_>) -> String {
+    labels.to_label_set().map_or_else(|error| error.to_string(), |set| set.to_string())
+}
+
+impl Head {
+    /// Accepts or refuses each sample of a batch. `now_ms` is the wall clock.
+    ///
+    /// The caller has been admitted to the current group of the log ([`crate::wal::commit`]); what was added is durable
+    /// once that group is.
+    pub fn append(&self, batch: &WriteBatch<'_>, now_ms: i64) -> BatchOutcome {
+        let shared = &*self.shared;
+        let mut outcome = BatchOutcome::default();
+        let newest_ms = shared.time_range().map(|range| range.end_ms);
+        let bounds = TimeBounds {
+            new_series_min_ms: newest_ms
+                .map_or(i64::MIN, |newest_ms| newest_ms.saturating_sub(shared.options.chunk_range_ms / 2)),
+            max_ms: now_ms.saturating_add(shared.options.future_ms_max),
+        };
+        let hashes: Vec<SeriesHash> = batch.series.iter().map(|entry| shared.identity.hash(entry.labels.0)).collect();
+        let mut slots = vec![NO_SLOT; batch.series.len()];
+        let by_hash = ByShard::new(hashes.len(), |entry| Some(shard_of(hashes[entry])));
+        let mut misses = Vec::new();
+        for number in 0..SHARDS {
+            let entries = by_hash.of(number);
+            if entries.is_empty() {
+                continue;
+            }
+            let shard = shared.shard(number);
+            for &entry in entries {
+                match shard.find(hashes[entry as usize]) {
+                    Some(row) => slots[entry as usize] = shard.slot(row),
+                    None => misses.push(entry as usize),
+                }
+            }
+        }
+        let by_slot = if misses.is_empty() {
+            by_hash
+        } else {
+            misses.sort_unstable();
+            self.resolve(batch, &misses, &hashes, bounds, &mut slots, &mut outcome);
+            ByShard::new(slots.len(), |entry| (slots[entry] != NO_SLOT).then(|| split_slot(slots[entry]).0))
+        };
+        for number in 0..SHARDS {
+            let entries = by_slot.of(number);
+            if !entries.is_empty() {
+                self.append_to_shard(number, entries, &slots, batch, bounds, &mut outcome);
+            }
+        }
+        shared.counters.samples.fetch_add(outcome.added, Ordering::Relaxed);
+        outcome
+    }
+
+    /// The third pass, for one shard.
+    fn append_to_shard(
+        &self,
+        number: usize,
+        entries: &[u32],
+        slots: &[Slot],
+        batch: &WriteBatch<'_>,
+        bounds: TimeBounds,
+        outcome: &mut BatchOutcome,
+    ) {
+        let mut range: Option<TimeRange> = None;
+        let chunk_range_ms = self.shared.options.chunk_range_ms;
+        let mut shard = self.shared.shard(number);
+        for &entry in entries {
+            let (_, row) = split_slot(slots[entry as usize]);
+            let series_entry = &batch.series[entry as usize];
+            let series = shard.row(row);
+            let (series_ref, series_digest) = (series.series_ref, series.digest);
+            for sample in samples_of(batch, series_entry) {
+                let (timestamp_ms, bits) = (sample.timestamp_ms, sample.value.to_bits());
+                let series = shard.row(row);
+                let reason = match series.judge(timestamp_ms, bits) {
+                    Verdict::Newer if series.samples == 0 && timestamp_ms < bounds.new_series_min_ms => {
+                        RejectReason::OutOfBounds
+                    }
+                    Verdict::Newer if timestamp_ms <= bounds.max_ms => {
+                        shard.push(row, timestamp_ms, bits, chunk_range_ms);
+                        shard.log_sample(series_ref, timestamp_ms, bits);
+                        outcome.added += 1;
+                        outcome.digest += series_digest.of_sample(timestamp_ms, sample.value);
+                        let range = range.get_or_insert(TimeRange::new(timestamp_ms, timestamp_ms));
+                        range.start_ms = range.start_ms.min(timestamp_ms);
+                        range.end_ms = range.end_ms.max(timestamp_ms);
+                        continue;
+                    }
+                    Verdict::Duplicate => {
+                        outcome.duplicates += 1;
+                        continue;
+                    }
+                    Verdict::Newer => RejectReason::TooFarInFuture,
+                    Verdict::Conflict => RejectReason::DuplicateTimestamp,
+                    Verdict::Older => RejectReason::OutOfOrder,
+                };
+                let newest_ms = shard.row(row).last_ms;
+                outcome.reject(reason, entry as usize, 1, || {
+                    let series = describe(series_entry.labels);
+                    format!("sample at {timestamp_ms} ms, newest of the series at {newest_ms} ms: {series}")
+                });
+            }
+        }
+        drop(shard);
+        if let Some(range) = range {
+            self.shared.widen(range);
+        }
+    }
+
+    /// The second pass: finds or creates the series of entries whose bytes are not known.
+    fn resolve(
+        &self,
+        batch: &WriteBatch<'_>,
+        misses: &[usize],
+        hashes: &[SeriesHash],
+        bounds: TimeBounds,
+        slots: &mut [Slot],
+        outcome: &mut BatchOutcome,
+    ) {
+        let shared = &*self.shared;
+        let mut new = Vec::new();
+        let mut canonical = Vec::new();
+        for &entry in misses {
+            let series_entry = &batch.series[entry];
+            let samples = samples_of(batch, series_entry);
+            if samples.is_empty() {
+                continue;
+            }
+            let labels = match self.check_labels(series_entry.labels) {
+                Ok(labels) => labels,
+                Err((reason, detail)) => {
+                    outcome.reject(reason, entry, samples.len() as u64, || detail);
+                    continue;
+                }
+            };
+            canonical.clear();
+            encode_canonical(labels.iter(), &mut canonical);
+            let mut hash = hashes[entry];
+            if canonical != series_entry.labels.0 {
+                hash = shared.identity.hash(&canonical);
+                let shard = shared.shard(shard_of(hash));
+                if let Some(row) = shard.find(hash) {
+                    slots[entry] = shard.slot(row);
+                    continue;
+                }
+            }
+            if reject_outside(samples, bounds, entry, &labels, outcome) {
+                continue;
+            }
+            if !shared.reserve_series() {
+                outcome.reject(RejectReason::SeriesLimit, entry, samples.len() as u64, || {
+                    format!("the head holds {} series, no new ones are taken: {labels}", shared.options.series_max)
+                });
+                continue;
+            }
+            new.push(NewSeries { entry, hash, labels, digest: Digest::of_canonical_labels(&canonical) });
+        }
+        if !new.is_empty() {
+            outcome.series_created += self.create(&new, slots);
+        }
+    }
+
+    /// The label set, if it is valid and within the limits.
+    fn check_labels(&self, labels: RawLabels<'_>) -> Result<LabelSet, (RejectReason, String)> {
+        let options = &self.shared.options;
+        let labels = labels.to_label_set().map_err(|error| (RejectReason::InvalidLabels, error.to_string()))?;
+        if labels.len() > options.labels_max {
+            let detail = format!("{} labels, at most {} are allowed: {labels}", labels.len(), options.labels_max);
+            return Err((RejectReason::LabelLimit, detail));
+        }
+        for label in labels.iter() {
+            for (part, bytes, bytes_max) in [
+                ("name", label.name.len(), options.label_name_bytes_max),
+                ("value", label.value.len(), options.label_value_bytes_max),
+            ] {
+                if bytes > bytes_max {
+                    let name: String = label.name.chars().take(100).collect();
+                    let detail = format!("label {name:?}: {part} of {bytes} bytes, at most {bytes_max} are allowed");
+                    return Err((RejectReason::LabelLimit, detail));
+                }
+            }
+        }
+        Ok(labels)
+    }
+
+    /// Creates series whose places were reserved, unless another request, or an earlier entry, was first.
+    fn create(&self, new: &[NewSeries], slots: &mut [Slot]) -> u64 {
+        let shared = &*self.shared;
+        let rows: Vec<Box<[PairId]>> = {
+            let mut index = shared.index_mut();
+            new.iter().map(|new| new.labels.iter().map(|label| index.intern_pair(label)).collect()).collect()
+        };
+        let mut created = Vec::with_capacity(new.len());
+        for (new, pairs) in new.iter().zip(rows) {
+            let mut shard = shared.shard(shard_of(new.hash));
+            let row = match shard.find(new.hash) {
+                Some(row) => {
+                    shared.counters.series.fetch_sub(1, Ordering::Relaxed);
+                    row
+                }
+                None => {
+                    let series_ref = shared.counters.next_ref.fetch_add(1, Ordering::Relaxed);
+                    shard.log_series(series_ref, new.labels.iter());
+                    let row = shard.insert(Series::new(new.hash, new.digest, series_ref, pairs.clone()));
+                    created.push((shard.slot(row), pairs));
+                    row
+                }
+            };
+            slots[new.entry] = shard.slot(row);
+        }
+        let mut index = shared.index_mut();
+        for (slot, pairs) in &created {
+            index.add_series(*slot, pairs);
+        }
+        created.len() as u64
+    }
+}
+
+impl Shared {
+    /// Makes room for one more series, if there may be one.
+    fn reserve_series(&self) -> bool {
+        let before = self.counters.series.fetch_add(1, Ordering::Relaxed);
+        let fits = self.options.series_max == 0 || before < self.options.series_max;
+        if !fits {
+            self.counters.series.fetch_sub(1, Ordering::Relaxed);
+        }
+        fits
+    }
+}
+
+/// Refuses a new series all of whose samples are out of bounds, so that it isn't created for nothing. Says whether it did.
+fn reject_outside(
+    samples: &[Sample],
+    bounds: TimeBounds,
+    entry: usize,
+    labels: &LabelSet,
+    outcome: &mut BatchOutcome,
+) -> bool {
+    let is_inside = |sample: &Sample| (bounds.new_series_min_ms..=bounds.max_ms).contains(&sample.timestamp_ms);
+    if samples.iter().any(is_inside) {
+        return false;
+    }
+    for sample in samples {
+        let (reason, timestamp_ms) = match sample.timestamp_ms {
+            late if late > bounds.max_ms => (RejectReason::TooFarInFuture, late),
+            early => (RejectReason::OutOfBounds, early),
+        };
+        outcome.reject(reason, entry, 1, || format!("sample at {timestamp_ms} ms of a new series: {labels}"));
+    }
+    true
+}

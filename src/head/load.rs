@@ -1,0 +1,150 @@
+//! At start: the chunks that the head chunk files hold, so that replay need not build them again.
+//!
+//! Chunks are read up to the first place that is not good. All of a series' chunks before that place are complete up to
+//! the newest of them, so replay passes over samples up to there and takes the rest from the log. What lies behind is
+//! moved out of the way, so that Prometheus can open the directory too: a torn tail, which every crash may leave, is
+//! cut, as all of it is in the log; damage goes to quarantine, with the files behind it.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use super::series::{ChunkPlace, FullChunk};
+use super::{Head, HeadOptions};
+use crate::chunk::head_file::{self, ScanReport};
+use crate::chunk::{ChunkRef, ENCODING_XOR, HeadChunkEntry, xor};
+use crate::fs::Fs;
+use crate::fs::names::{head_chunk_file, parse_head_chunk_file};
+
+/// The chunks of one series that were found in files, in time order.
+#[derive(Debug, Default)]
+pub(super) struct LoadedChunks {
+    pub(super) full: Vec<FullChunk>,
+    pub(super) samples: u64,
+}
+
+/// Chunks by the series' reference in the log.
+pub(super) type Loaded = HashMap<u64, LoadedChunks>;
+
+/// What was found in the head chunk files, and what was done about damage.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Good chunks.
+    pub chunks: u64,
+    /// Samples in them.
+    pub samples: u64,
+    /// Chunks of a kind that is not read here; their samples come from the log, as far as it holds them.
+    pub chunks_skipped: u64,
+    /// What was damaged, where; `None` where nothing was, but perhaps a torn tail.
+    pub damage: Option<String>,
+    /// Files in quarantine that hold the damaged bytes and all behind them.
+    pub quarantined: Vec<PathBuf>,
+    /// Bytes of a torn tail that were cut.
+    pub torn_bytes: u64,
+    /// Why damage could not be moved out of the way. It is passed over, and the next start tries again.
+    pub repair_failure: Option<String>,
+}
+
+impl Head {
+    /// Opens the head of a data directory with the chunks of its files. Their series get names by
+    /// [`replay`](Head::replay) of the log.
+    pub fn open(
+        options: HeadOptions,
+        fs: Arc<dyn Fs>,
+        chunks_dir: &Path,
+        quarantine_dir: &Path,
+    ) -> io::Result<(Self, LoadReport)> {
+        let mut loaded = Loaded::new();
+        let mut report = LoadReport::default();
+        let scan = head_file::scan(&*fs, chunks_dir, |chunk, entry| load(&mut loaded, &mut report, chunk, entry))?;
+        let mut last_file = scan.files.last().copied().unwrap_or(0);
+        if let Err(error) = repair(&*fs, chunks_dir, quarantine_dir, &scan, &mut report) {
+            tracing::warn!(%error, "damaged head chunk files not moved to quarantine");
+            report.repair_failure = Some(error.to_string());
+            let entries = fs.list(chunks_dir)?;
+            last_file =
+                entries.iter().filter_map(|entry| parse_head_chunk_file(&entry.name)).max().unwrap_or(last_file);
+        }
+        let newest_ref = loaded.keys().max().copied().unwrap_or(0);
+        let mut head = Self::with_files(options, fs, chunks_dir, last_file)?;
+        head.shared.skip_refs_to(newest_ref);
+        head.loaded = Mutex::new(loaded);
+        Ok((head, report))
+    }
+}
+
+fn load(loaded: &mut Loaded, report: &mut LoadReport, chunk: ChunkRef, entry: &HeadChunkEntry<'_>) {
+    let chunks = loaded.entry(entry.series_ref).or_default();
+    let samples = u64::from(xor::sample_count(entry.data));
+    let follows = chunks.full.last().is_none_or(|last| last.max_time_ms < entry.min_time_ms);
+    if entry.encoding != ENCODING_XOR || samples == 0 || entry.min_time_ms > entry.max_time_ms || !follows {
+        report.chunks_skipped += 1;
+        return;
+    }
+    chunks.full.reserve_exact(1);
+    chunks.full.push(FullChunk {
+        min_time_ms: entry.min_time_ms,
+        max_time_ms: entry.max_time_ms,
+        place: ChunkPlace::File(chunk),
+    });
+    chunks.samples += samples;
+    report.chunks += 1;
+    report.samples += samples;
+}
+
+/// Moves what the scan did not accept out of the way.
+fn repair(
+    fs: &dyn Fs,
+    chunks_dir: &Path,
+    quarantine_dir: &Path,
+    scan: &ScanReport,
+    report: &mut LoadReport,
+) -> io::Result<()> {
+    let Some(stop) = &scan.stop else { return Ok(()) };
+    let path = head_chunk_file(chunks_dir, stop.file);
+    if stop.is_torn_tail {
+        report.torn_bytes = fs.open(&path)?.len()?.saturating_sub(stop.offset);
+        if stop.offset == 0 {
+            fs.remove_file(&path)?;
+            return fs.sync_dir(chunks_dir);
+        }
+        return fs.append(&path)?.truncate(stop.offset);
+    }
+    let damage = format!("{} in {} at byte {}", stop.what, path.display(), stop.offset);
+    tracing::warn!(
+        damage,
+        files_behind = scan.unread.len(),
+        "head chunk files damaged, samples are rebuilt from the log"
+    );
+    report.damage = Some(damage);
+    fs.create_dir_all(quarantine_dir)?;
+    if stop.offset > 0 {
+        let bytes = fs.read(&path)?;
+        let tail = bytes.get(usize::try_from(stop.offset).unwrap_or(usize::MAX)..).unwrap_or(&[]);
+        let target = free_name(fs, quarantine_dir, &format!("chunks_head-{:06}-{}", stop.file, stop.offset));
+        let mut copy = fs.create(&target)?;
+        copy.write_all(tail)?;
+        copy.sync_data()?;
+        report.quarantined.push(target);
+        fs.sync_dir(quarantine_dir)?;
+        fs.append(&path)?.truncate(stop.offset)?;
+    }
+    for &file in &scan.unread {
+        let target = free_name(fs, quarantine_dir, &format!("chunks_head-{file:06}"));
+        fs.rename(&head_chunk_file(chunks_dir, file), &target)?;
+        report.quarantined.push(target);
+    }
+    fs.sync_dir(chunks_dir)?;
+    fs.sync_dir(quarantine_dir)
+}
+
+/// A path in `dir` that does not exist yet.
+fn free_name(fs: &dyn Fs, dir: &Path, name: &str) -> PathBuf {
+    let first = dir.join(name);
+    if !fs.exists(&first) {
+        return first;
+    }
+    let next = (1u32..).map(|number| dir.join(format!("{name}.{number}"))).find(|path| !fs.exists(path));
+    next.unwrap_or(first)
+}

@@ -1,0 +1,66 @@
+//! Type, help and unit of metrics, as senders state them. Kept in memory, bounded, and stated anew by senders every
+//! minute or so, so not logged.
+
+use std::collections::BTreeMap;
+
+use super::Head;
+use crate::wal::record::MetricType;
+
+/// What is known about a metric family.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MetadataEntry {
+    /// The metric's type.
+    pub metric_type: MetricType,
+    /// Its description.
+    pub help: String,
+    /// Its unit.
+    pub unit: String,
+}
+
+/// Metadata by metric family name.
+#[derive(Debug, Clone, Default)]
+pub struct Metadata {
+    entries: BTreeMap<String, MetadataEntry>,
+}
+
+/// Longest text of a help or unit that is kept; the rest is cut.
+const TEXT_BYTES_MAX: usize = 4096;
+
+fn cut(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        let end = (0..=TEXT_BYTES_MAX).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        text.truncate(end);
+        text.shrink_to_fit();
+    }
+    text
+}
+
+impl Head {
+    /// Remembers what a sender states about a metric family. Says whether there was room for it.
+    pub fn set_metadata(&self, metric_family: &str, entry: MetadataEntry) -> bool {
+        let mut metadata = self.shared.metadata();
+        if let Some(known) = metadata.entries.get_mut(metric_family) {
+            if *known != entry {
+                *known = MetadataEntry { help: cut(entry.help), unit: cut(entry.unit), ..entry };
+            }
+            return true;
+        }
+        let fits = metadata.entries.len() < self.shared.options.metadata_max
+            && metric_family.len() <= self.shared.options.label_value_bytes_max;
+        if fits {
+            let entry = MetadataEntry { help: cut(entry.help), unit: cut(entry.unit), ..entry };
+            metadata.entries.insert(metric_family.to_owned(), entry);
+        }
+        fits
+    }
+
+    /// Metadata of all metric families, or of one, by name.
+    pub fn metadata(&self, metric_family: Option<&str>) -> Vec<(String, MetadataEntry)> {
+        let metadata = self.shared.metadata();
+        let owned = |(name, entry): (&String, &MetadataEntry)| (name.clone(), entry.clone());
+        match metric_family {
+            Some(name) => metadata.entries.get_key_value(name).map(owned).into_iter().collect(),
+            None => metadata.entries.iter().map(owned).collect(),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What can be set about a head.
+
+/// Options of a head.
+#[derive(Debug, Clone)]
+pub struct HeadOptions {
+    /// A chunk never crosses a multiple of this, and new series start at most half of it before the newest sample.
+    pub chunk_range_ms: i64,
+    /// A sample later than the clock by more than this is refused.
+    pub future_ms_max: i64,
+    /// Series that the head may hold; 0 means no bound.
+    pub series_max: usize,
+    /// Labels that a series may have.
+    pub labels_max: usize,
+    /// Bytes of a label's name.
+    pub label_name_bytes_max: usize,
+    /// Bytes of a label's value.
+    pub label_value_bytes_max: usize,
+    /// Metrics whose type, help and unit are kept.
+    pub metadata_max: usize,
+    /// A head chunk file is at most this long; Prometheus' own bound is 128 MiB.
+    pub chunk_file_bytes_max: u64,
+    /// Key of the series hash, for tests that need the same shards twice; random where it is `None`.
+    pub hash_key: Option<[u64; 4]>,
+}
+
+impl Default for HeadOptions {
+    fn default() -> Self {
+        HeadOptions {
+            chunk_range_ms: 2 * 60 * 60 * 1000,
+            future_ms_max: 10 * 60 * 1000,
+            series_max: 0,
+            labels_max: 128,
+            label_name_bytes_max: 1024,
+            label_value_bytes_max: 64 << 10,
+            metadata_max: 100_000,
+            chunk_file_bytes_max: crate::chunk::head_file::FILE_BYTES_MAX,
+            hash_key: None,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Reading: matchers to series, and the samples of a series from its full chunks and its open one.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::series::{ChunkPlace, FullChunk};
+use super::shard::{SHARDS, split_slot};
+use super::{Head, Shared};
+use crate::chunk::xor;
+use crate::index::{PairId, Slot};
+use crate::model::{LabelSet, Matcher, TimeRange};
+use crate::storage::{Column, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError};
+
+/// Warnings that a query keeps; damage beyond is one more line of the same kind.
+const WARNINGS_MAX: usize = 10;
+
+/// Warnings of one query, shared with the sources of its samples.
+#[derive(Debug, Default)]
+struct Warnings(Mutex<BTreeSet<String>>);
+
+impl Warnings {
+    fn add(&self, warning: String) {
+        let mut warnings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if warnings.len() < WARNINGS_MAX {
+            warnings.insert(warning);
+        }
+    }
+}
+
+impl Queryable for Head {
+    fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, StorageError> {
+        Ok(Box::new(HeadQuerier { shared: self.shared.clone(), range, warnings: Arc::default() }))
+    }
+}
+
+/// A view on the head for one time range.
+struct HeadQuerier {
+    shared: Arc<Shared>,
+    range: TimeRange,
+    warnings: Arc<Warnings>,
+}
+
+impl HeadQuerier {
+    fn is_outside(&self) -> bool {
+        self.shared.time_range().is_none_or(|range| !range.overlaps(&self.range))
+    }
+}
+
+impl Querier for HeadQuerier {
+    fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Vec<SelectedSeries>, StorageError> {
+        if self.is_outside() {
+            return Ok(Vec::new());
+        }
+        self.shared.sort_index_if_worth_it();
+        let slots = self.shared.index().select(matchers);
+        if hints.series_max > 0 && slots.len() > hints.series_max as u64 {
+            return Err(StorageError::Limit { what: "number of selected series", limit: hints.series_max as u64 });
+        }
+        // Numbers of the pairs first, shard by shard; the texts without any shard's lock.
+        let mut by_shard: Vec<Vec<Slot>> = vec![Vec::new(); SHARDS];
+        for slot in &slots {
+            by_shard[split_slot(slot).0].push(slot);
+        }
+        let mut found: Vec<(Slot, usize)> = Vec::with_capacity(slots.len() as usize);
+        let mut pairs: Vec<PairId> = Vec::new();
+        for (number, slots) in by_shard.into_iter().enumerate().filter(|(_, slots)| !slots.is_empty()) {
+            let shard = self.shared.shard(number);
+            for slot in slots {
+                let series = shard.row(split_slot(slot).1);
+                if series.time_range().is_some_and(|range| range.overlaps(&self.range)) {
+                    pairs.extend_from_slice(&series.pairs);
+                    found.push((slot, pairs.len()));
+                }
+            }
+        }
+        let mut start = 0;
+        let index = self.shared.index();
+        let mut selected: Vec<(LabelSet, Slot)> = Vec::with_capacity(found.len());
+        for (slot, end) in found {
+            selected.push((index.label_set(&pairs[start..end]), slot));
+            start = end;
+        }
+        drop(index);
+        selected.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        if hints.limit > 0 {
+            selected.truncate(hints.limit);
+        }
+        let source = |slot| -> Arc<dyn SampleSource> {
+            Arc::new(HeadSamples { shared: self.shared.clone(), slot, warnings: self.warnings.clone() })
+        };
+        Ok(selected.into_iter().map(|(labels, slot)| SelectedSeries { labels, samples: source(slot) }).collect())
+    }
+
+    fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
+        if self.is_outside() {
+            return Ok(Vec::new());
+        }
+        let index = self.shared.index();
+        let within = (!matchers.is_empty()).then(|| index.select(matchers));
+        let mut names = index.label_names(within.as_ref());
+        if limit > 0 {
+            names.truncate(limit);
+        }
+        Ok(names)
+    }
+
+    fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
+        if self.is_outside() {
+            return Ok(Vec::new());
+        }
+        self.shared.sort_index_if_worth_it();
+        let index = self.shared.index();
+        let within = (!matchers.is_empty()).then(|| index.select(matchers));
+        Ok(index.label_values(name, within.as_ref(), limit))
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+/// The samples of one series of the head.
+struct HeadSamples {
+    shared: Arc<Shared>,
+    slot: Slot,
+    warnings: Arc<Warnings>,
+}
+
+impl SampleSource for HeadSamples {
+    fn read(&self, range: TimeRange, column: &mut Column) -> Result<(), StorageError> {
+        self.shared.read_samples(self.slot, range, column, &mut |warning| self.warnings.add(warning));
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn sort_index_if_worth_it(&self) {
+        if self.index().wants_sorting() {
+            self.index_mut().sort_values();
+        }
+    }
+
+    /// Appends the samples of a series that lie in `range` to `column`. A chunk that is damaged is left out, and said.
+    pub(super) fn read_samples(&self, slot: Slot, range: TimeRange, column: &mut Column, warn: &mut dyn FnMut(String)) {
+        let (number, row) = split_slot(slot);
+        let mut open = Vec::new();
+        let full: Vec<FullChunk> = {
+            let shard = self.shard(number);
+            let series = shard.row(row);
+            let (bytes, open_range) = series.open_chunk();
+            if open_range.overlaps(&range) {
+                open.extend_from_slice(bytes);
+            }
+            // Chunks are in time order, and most queries want the newest.
+            let first = series.full.partition_point(|chunk| chunk.max_time_ms < range.start_ms);
+            series.full[first..].iter().take_while(|chunk| chunk.min_time_ms <= range.end_ms).cloned().collect()
+        };
+        for chunk in &full {
+            if let Err(fault) = self.read_full(chunk, range, column) {
+                self.counters.damaged_chunk_reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let (from, to) = (chunk.min_time_ms, chunk.max_time_ms);
+                warn(format!("a chunk with samples from {from} to {to} ms was left out: {fault}"));
+            }
+        }
+        if !open.is_empty()
+            && let Err(fault) = xor::decode_into(&open, range, column)
+        {
+            warn(format!("an open chunk was read in part: {fault}"));
+        }
+    }
+
+    fn read_full(&self, chunk: &FullChunk, range: TimeRange, column: &mut Column) -> Result<(), String> {
+        let (before, result) = (
+            column.len(),
+            match (&chunk.place, &self.files) {
+                (ChunkPlace::Memory(bytes), _) => {
+                    xor::decode_into(bytes, range, column).map_err(|fault| fault.to_string())
+                }
+                (ChunkPlace::File(chunk), Some(files)) => files
+                    .with_chunk(*chunk, |entry| xor::decode_into(entry.data, range, column))
+                    .map_err(|fault| fault.to_string())
+                    .and_then(|decoded| decoded.map_err(|fault| fault.to_string())),
+                (ChunkPlace::File(_), None) => Err("its file is not open".to_owned()),
+            },
+        );
+        if result.is_err() {
+            // What precedes the damage in the chunk is not trusted either.
+            column.timestamps_ms.truncate(before);
+            column.values.truncate(before);
+        }
+        result
+    }
+}

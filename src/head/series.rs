@@ -1,0 +1,242 @@
+//! One series of the head: a short row with its identity, its newest sample, its open chunk and its full ones.
+
+use std::sync::Arc;
+
+use crate::chunk::{ChunkRef, XorAppender, xor};
+use crate::index::PairId;
+use crate::model::{Digest, TimeRange, TimestampMs};
+
+/// A chunk takes no more samples than this.
+pub(super) const CHUNK_SAMPLES_MAX: u16 = 120;
+
+/// Keyed 128-bit hash of a label set's canonical bytes (see [`identity`](super::identity)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct SeriesHash(pub(super) [u64; 2]);
+
+/// Where the bytes of a full chunk are. Two words, as millions are kept.
+#[derive(Debug, Clone)]
+pub(super) enum ChunkPlace {
+    /// In memory, until they are written to a file.
+    Memory(Arc<[u8]>),
+    /// In a head chunk file.
+    File(ChunkRef),
+}
+
+/// A chunk that takes no more samples.
+#[derive(Debug, Clone)]
+pub(super) struct FullChunk {
+    pub(super) min_time_ms: TimestampMs,
+    pub(super) max_time_ms: TimestampMs,
+    pub(super) place: ChunkPlace,
+}
+
+impl FullChunk {
+    pub(super) fn range(&self) -> TimeRange {
+        TimeRange::new(self.min_time_ms, self.max_time_ms)
+    }
+}
+
+/// What a new sample is to its series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Newer than all before.
+    Newer,
+    /// The newest sample once more.
+    Duplicate,
+    /// Another value at the newest time.
+    Conflict,
+    /// Older than the newest.
+    Older,
+}
+
+/// A row. The fields that an append touches come first.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Series {
+    pub(super) hash: SeriesHash,
+    pub(super) digest: Digest,
+    /// The series' reference in the log.
+    pub(super) series_ref: u64,
+    pub(super) last_ms: TimestampMs,
+    pub(super) last_bits: u64,
+    /// Samples ever added.
+    pub(super) samples: u64,
+    open: Vec<u8>,
+    appender: Option<XorAppender>,
+    open_min_ms: TimestampMs,
+    /// Last time that the open chunk may hold, the end of its chunk range.
+    open_until_ms: TimestampMs,
+    pub(super) full: Vec<FullChunk>,
+    pub(super) pairs: Box<[PairId]>,
+}
+
+impl Series {
+    pub(super) fn new(hash: SeriesHash, digest: Digest, series_ref: u64, pairs: Box<[PairId]>) -> Self {
+        Series {
+            hash,
+            digest,
+            series_ref,
+            last_ms: 0,
+            last_bits: 0,
+            samples: 0,
+            open: Vec::new(),
+            appender: None,
+            open_min_ms: 0,
+            open_until_ms: 0,
+            full: Vec::new(),
+            pairs,
+        }
+    }
+
+    /// What a sample would be.
+    #[inline]
+    pub(super) fn judge(&self, timestamp_ms: TimestampMs, bits: u64) -> Verdict {
+        if self.samples == 0 || timestamp_ms > self.last_ms {
+            Verdict::Newer
+        } else if timestamp_ms < self.last_ms {
+            Verdict::Older
+        } else if bits == self.last_bits {
+            Verdict::Duplicate
+        } else {
+            Verdict::Conflict
+        }
+    }
+
+    /// Adds a sample that is newer than all before. Says whether a chunk became full by that.
+    #[inline]
+    pub(super) fn push(&mut self, timestamp_ms: TimestampMs, bits: u64, chunk_range_ms: i64) -> bool {
+        let mut is_cut = false;
+        match &mut self.appender {
+            Some(appender)
+                if xor::sample_count(&self.open) < CHUNK_SAMPLES_MAX
+                    && self.open.len() <= xor::FULL_BYTES
+                    && timestamp_ms <= self.open_until_ms =>
+            {
+                appender.append(&mut self.open, self.last_ms, self.last_bits, timestamp_ms, bits);
+            }
+            _ => {
+                is_cut = self.cut();
+                self.appender = Some(XorAppender::start(&mut self.open, timestamp_ms, bits));
+                self.open_min_ms = timestamp_ms;
+                self.open_until_ms = range_end_ms(timestamp_ms, chunk_range_ms);
+            }
+        }
+        self.last_ms = timestamp_ms;
+        self.last_bits = bits;
+        self.samples += 1;
+        is_cut
+    }
+
+    /// Makes the open chunk, if there is one, the newest full one.
+    fn cut(&mut self) -> bool {
+        if self.appender.take().is_none() {
+            return false;
+        }
+        let bytes = Arc::from(std::mem::take(&mut self.open));
+        self.full.reserve_exact(1);
+        self.full.push(FullChunk {
+            min_time_ms: self.open_min_ms,
+            max_time_ms: self.last_ms,
+            place: ChunkPlace::Memory(bytes),
+        });
+        true
+    }
+
+    /// Takes over chunks that were found in files, in time order. The newest sample's value is not known from that:
+    /// replay supplies it ([`Series::confirm_loaded`]).
+    pub(super) fn load(&mut self, full: Vec<FullChunk>, samples: u64) {
+        self.last_ms = full.last().map_or(0, |chunk| chunk.max_time_ms);
+        self.samples = samples;
+        self.full = full;
+    }
+
+    /// Whether a replayed sample that is not newer is one of those in loaded chunks.
+    pub(super) fn confirm_loaded(&mut self, timestamp_ms: TimestampMs, bits: u64) -> bool {
+        let is_loaded = self.appender.is_none();
+        if is_loaded && timestamp_ms == self.last_ms {
+            self.last_bits = bits;
+        }
+        is_loaded
+    }
+
+    /// The open chunk's bytes, empty where there is none, and its range.
+    pub(super) fn open_chunk(&self) -> (&[u8], TimeRange) {
+        (&self.open, TimeRange::new(self.open_min_ms, self.last_ms))
+    }
+
+    /// Bytes that the open chunk has on the heap.
+    pub(super) fn open_capacity(&self) -> usize {
+        self.open.capacity()
+    }
+
+    /// From the first to the newest sample.
+    pub(super) fn time_range(&self) -> Option<TimeRange> {
+        let first_ms = self.full.first().map_or(self.open_min_ms, |chunk| chunk.min_time_ms);
+        (self.samples > 0).then(|| TimeRange::new(first_ms, self.last_ms))
+    }
+}
+
+/// The last millisecond before the next multiple of `range_ms`: one block will hold all up to it.
+fn range_end_ms(timestamp_ms: TimestampMs, range_ms: i64) -> TimestampMs {
+    timestamp_ms.saturating_add(range_ms - 1 - timestamp_ms.rem_euclid(range_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series() -> Series {
+        Series::new(SeriesHash::default(), Digest::ZERO, 1, Box::default())
+    }
+
+    #[test]
+    fn row_stays_small() {
+        assert!(size_of::<Series>() <= 176, "{}", size_of::<Series>());
+        assert_eq!(size_of::<FullChunk>(), 32);
+    }
+
+    #[test]
+    fn chunk_is_cut_at_its_sample_count() {
+        let mut series = series();
+        for i in 0..120 {
+            assert!(!series.push(i * 1000, 0, 7_200_000));
+        }
+        assert!(series.push(120_000, 0, 7_200_000));
+        assert_eq!(series.full[0].range(), TimeRange::new(0, 119_000));
+        assert_eq!(series.open_chunk().1, TimeRange::new(120_000, 120_000));
+    }
+
+    #[test]
+    fn chunk_is_cut_at_multiples_of_the_chunk_range_also_below_zero() {
+        let mut series = series();
+        let cuts: Vec<bool> = [-1001, -1000, -1, 0, 999, 1000].map(|ms| series.push(ms, 0, 1000)).into();
+        assert_eq!(cuts, [false, true, false, true, false, true]);
+    }
+
+    #[test]
+    fn chunk_is_cut_at_its_size() {
+        let mut series = series();
+        let mut bits = 1u64;
+        let mut count = 0;
+        while !series.push(count * count, bits, 7_200_000) {
+            // The first and the last bit change each time, so that all 64 are significant.
+            bits = !bits ^ (count as u64) << 20;
+            count += 1;
+        }
+        assert!(count < 120);
+        let ChunkPlace::Memory(bytes) = &series.full[0].place else { panic!("not in memory") };
+        assert!(bytes.len() > xor::FULL_BYTES && bytes.len() <= 1024, "{}", bytes.len());
+    }
+
+    #[test]
+    fn sample_is_judged_against_the_newest_bit_for_bit() {
+        let mut series = series();
+        assert_eq!(series.judge(i64::MIN, 0), Verdict::Newer);
+        series.push(i64::MIN, 7, 7_200_000);
+        assert_eq!(series.judge(i64::MIN, 7), Verdict::Duplicate);
+        assert_eq!(series.judge(i64::MIN, 8), Verdict::Conflict);
+        assert_eq!(series.judge(i64::MAX, 8), Verdict::Newer);
+        series.push(i64::MAX, 8, 7_200_000);
+        assert_eq!(series.judge(0, 8), Verdict::Older);
+    }
+}

@@ -1,0 +1,91 @@
+//! What a verification compares with the log: how many samples each series had at one moment, and their digests as
+//! queries would serve them.
+
+use super::shard::{SHARDS, split_slot};
+use super::{Head, Shared};
+use crate::index::Slot;
+use crate::model::{Digest, TimeRange, TimestampMs};
+use crate::storage::Column;
+
+/// How many samples each series had at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct SnapshotCounts {
+    series: Vec<SeriesCount>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SeriesCount {
+    slot: Slot,
+    samples: u64,
+    last_ms: TimestampMs,
+}
+
+impl SnapshotCounts {
+    /// How many series there were.
+    pub fn series(&self) -> usize {
+        self.series.len()
+    }
+
+    /// How many samples there were.
+    pub fn samples(&self) -> u64 {
+        self.series.iter().map(|series| series.samples).sum()
+    }
+}
+
+/// What queries would serve of one series, up to a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeriesDigest {
+    /// Digest of the label set, which names the series.
+    pub labels: Digest,
+    /// Samples that were decoded.
+    pub samples: u64,
+    /// Sum of their digests.
+    pub digest: Digest,
+}
+
+impl Head {
+    /// Counts the samples of every series. To be called while no request is admitted to a group, so that the counts
+    /// are those of whole groups.
+    pub fn snapshot_counts(&self) -> SnapshotCounts {
+        let mut counts = Vec::with_capacity(self.series_count());
+        for number in 0..SHARDS {
+            let shard = self.shared.shard(number);
+            counts.extend(shard.rows().zip(0..).map(|(series, row)| SeriesCount {
+                slot: shard.slot(row),
+                samples: series.samples,
+                last_ms: series.last_ms,
+            }));
+        }
+        SnapshotCounts { series: counts }
+    }
+
+    /// Decodes each series of the snapshot as a query would, up to the sample that was its newest then. The warnings are
+    /// those that a query would carry.
+    pub fn digest_series(&self, snapshot: &SnapshotCounts, mut each: impl FnMut(SeriesDigest)) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let mut column = Column::default();
+        for counted in snapshot.series.iter().filter(|series| series.samples > 0) {
+            column.clear();
+            let range = TimeRange::new(i64::MIN, counted.last_ms);
+            self.shared.read_samples(counted.slot, range, &mut column, &mut |warning| warnings.push(warning));
+            let labels = self.shared.labels_digest(counted.slot);
+            let samples = column.timestamps_ms.iter().zip(&column.values);
+            let mut series = SeriesDigest { labels, samples: 0, digest: Digest::ZERO };
+            for (&timestamp_ms, &value) in samples {
+                series.samples += 1;
+                series.digest += labels.of_sample(timestamp_ms, value);
+            }
+            each(series);
+        }
+        warnings
+    }
+}
+
+impl Shared {
+    /// Digest of a series' label set as the index has it, computed anew so that it is what a query would show.
+    fn labels_digest(&self, slot: Slot) -> Digest {
+        let (number, row) = split_slot(slot);
+        let pairs = self.shard(number).row(row).pairs.clone();
+        Digest::of_labels(&self.index().label_set(&pairs))
+    }
+}

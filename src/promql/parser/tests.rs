@@ -219,6 +219,16 @@ fn text_that_is_too_long_is_refused_before_it_is_read() {
     parse_expr(&"a".repeat(TEXT_BYTES_MAX)).unwrap();
 }
 
+#[test]
+fn text_of_too_many_tokens_is_refused() {
+    let query = |args: usize| format!("label_join(a, \"\", \"\"{})", ",\"\"".repeat(args));
+    walk(&parse_expr(&query(49_000)).unwrap());
+    assert_eq!(
+        parse_expr(&query(50_000)).unwrap_err().message,
+        "query is too large: at most 100000 tokens are allowed"
+    );
+}
+
 /// Ways to nest: a text that is repeated before the core, the core, and a text that is repeated behind it.
 const NESTINGS: [(&str, &str, &str); 12] = [
     ("(", "a", ")"),

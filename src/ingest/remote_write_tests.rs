@@ -159,6 +159,35 @@ fn known_field_of_another_wire_type_is_an_error_with_its_place() {
 }
 
 #[test]
+fn varint_of_six_bytes_is_read_as_any_other() {
+    for value in [1 << 35, (1 << 42) - 1, 1_760_000_000_123, 1 << 35 | 1 << 7, 1 << 41 | 1 << 14] {
+        let mut bytes = Vec::new();
+        put::uvarint(&mut bytes, value);
+        assert_eq!(six_byte_varint(bytes.try_into().unwrap()), Some(value));
+    }
+    assert_eq!(six_byte_varint([0x80, 0x80, 0x80, 0x80, 0x80, 0x80]), None);
+    assert_eq!(six_byte_varint([0x80, 0x80, 0, 0x80, 0x80, 0]), None);
+}
+
+#[test]
+fn labels_of_any_length_stay_in_one_piece() {
+    for lengths in [[1, 200, 3], [200, 1, 1], [127, 128, 126], [1, 1, 300]] {
+        let values = lengths.map(|length| "v".repeat(length));
+        let labels = Message::default().label("__name__", &values[0]).label("b", &values[1]).label("c", &values[2]);
+        for series in [
+            labels.clone().sample(1, 1.0),
+            Message(Message::default().sample(1, 1.0).0.into_iter().chain(labels.0.clone()).collect()),
+        ] {
+            let message = Message::default().series(series);
+            let (mut gathered, mut batch) = (Vec::new(), WriteBatch::default());
+            decode(&message.0, DecodeLimits::default(), &mut gathered, &mut batch).unwrap();
+            assert_eq!(batch.series[0].labels.0, labels.0);
+            assert!(gathered.is_empty());
+        }
+    }
+}
+
+#[test]
 fn message_past_a_limit_is_refused() {
     let message = Message::default().series(up().sample(1, 1.0)).series(up().sample(2, 1.0).sample(3, 1.0));
     let run = |series, samples| {

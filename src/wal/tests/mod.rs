@@ -1,6 +1,8 @@
 //! Tests of the log as a whole, over the real file system and over the simulated disk.
 
 mod commit;
+mod crash;
+mod damage;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -14,6 +14,9 @@ use crate::storage::{Column, Querier, Queryable, SampleSource, SelectHints, Sele
 /// Warnings that a query keeps; damage beyond is one more line of the same kind.
 const WARNINGS_MAX: usize = 10;
 
+/// Label sets that are built before writers of new series get a turn.
+const SERIES_PER_LOCK: usize = 4096;
+
 /// Warnings of one query, shared with the sources of its samples.
 #[derive(Debug, Default)]
 struct Warnings(Mutex<BTreeSet<String>>);
@@ -74,13 +77,14 @@ impl Querier for HeadQuerier {
             }
         }
         let mut start = 0;
-        let index = self.shared.index();
         let mut selected: Vec<(LabelSet, Slot)> = Vec::with_capacity(found.len());
-        for (slot, end) in found {
-            selected.push((index.label_set(&pairs[start..end]), slot));
-            start = end;
+        for part in found.chunks(SERIES_PER_LOCK) {
+            let index = self.shared.index();
+            for &(slot, end) in part {
+                selected.push((index.label_set(&pairs[start..end]), slot));
+                start = end;
+            }
         }
-        drop(index);
         selected.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         if hints.limit > 0 {
             selected.truncate(hints.limit);

@@ -69,7 +69,11 @@ fn newest_samples(db: &Db, selectors: &[Vec<Matcher>], range: TimeRange) -> Resu
         let name = name_of(&one.labels);
         if last_name.as_deref() != Some(name) {
             text.push_str("# TYPE ");
-            if is_plain_name(name, true) { text.push_str(name) } else { write_quoted(&mut text, name) };
+            if is_plain_name(name, true) {
+                text.push_str(name)
+            } else {
+                write_quoted(&mut text, name)
+            };
             text.push_str(" untyped\n");
             last_name = Some(name.to_owned());
         }
@@ -102,7 +106,11 @@ fn write_series(text: &mut String, name: &str, labels: &LabelSet) {
     let pairs = labels.iter().filter(|label| label.name != METRIC_NAME).map(|label| (label.name, label.value));
     for (label, value) in pairs.chain(instance) {
         text.push(separator);
-        if is_plain_name(label, false) { text.push_str(label) } else { write_quoted(text, label) };
+        if is_plain_name(label, false) {
+            text.push_str(label)
+        } else {
+            write_quoted(text, label)
+        };
         text.push('=');
         write_quoted(text, value);
         separator = ',';
@@ -141,9 +149,6 @@ mod tests {
 
     #[test]
     fn federated_names_outside_the_old_alphabet_are_quoted() {
-        assert_eq!(
-            series(&[("__name__", "http.status"), ("a.b", "1")]),
-            r#"{"http.status","a.b"="1",instance=""}"#
-        );
+        assert_eq!(series(&[("__name__", "http.status"), ("a.b", "1")]), r#"{"http.status","a.b"="1",instance=""}"#);
     }
 }

@@ -64,8 +64,10 @@ enum Format {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server
-    #[command(after_help = "Examples:\n  chronolith serve\n  chronolith serve --config chronolith.toml --wal.durability interval\n  \
-                            CHRONOLITH_LISTEN=0.0.0.0:9095 chronolith serve --data-dir /data")]
+    #[command(
+        after_help = "Examples:\n  chronolith serve\n  chronolith serve --config chronolith.toml --wal.durability interval\n  \
+                            CHRONOLITH_LISTEN=0.0.0.0:9095 chronolith serve --data-dir /data"
+    )]
     Serve(ConfigFlags),
     /// Ask a server
     Query(query::QueryArgs),

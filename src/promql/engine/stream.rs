@@ -177,6 +177,9 @@ impl Stream<'_> {
                 (&series.labels, series.drop_name, &series.samples)
             }
         };
+        // The decoded samples are there while this series is evaluated.
+        let decoded = Cost::of_decoded(column);
+        self.limits.hold(decoded)?;
         let result = if column.is_empty() {
             None
         } else {
@@ -194,6 +197,7 @@ impl Stream<'_> {
             (present > 0).then_some((out, present))
         };
         scratch.column = read;
+        self.limits.release(decoded);
         match result {
             None => Ok(None),
             Some((out, present)) => {

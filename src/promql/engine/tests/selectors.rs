@@ -1,7 +1,7 @@
 //! Selectors, ranges, modifiers and subqueries.
 
 use super::*;
-use crate::model::stale_nan;
+use crate::model::{TimeRange, stale_nan};
 
 #[test]
 fn instant_selector_takes_the_newest_sample_of_the_open_lookback_window() {
@@ -86,6 +86,30 @@ fn duration_expressions_know_the_step_and_the_range_of_the_query() {
         matrix(&storage, "count_over_time(up[step() * 2])", 20 * SECOND, 40 * SECOND, 20 * SECOND),
         ["{} 3@20 4@40"]
     );
+}
+
+#[test]
+fn explanation_names_what_each_selector_reads_and_how_series_are_evaluated() {
+    let storage = storage(&[(&[("__name__", "n_total"), ("a", "1")], &[1.0]), (&[("__name__", "n_total")], &[1.0])]);
+    let expr = parse_expr("sum by (a) (rate(n_total[1m] offset 10s)) / scalar(n_total @ 30)").unwrap();
+    let engine = engine(EngineOptions::default());
+    let plan = engine.explain(&storage, &expr, 0, 2 * MINUTE, MINUTE, &QueryOptions::default()).unwrap();
+    assert_eq!(plan.steps.count, 3);
+    let lines: Vec<String> = plan.nodes.iter().map(|node| format!("{}{}", " ".repeat(node.depth), node.text)).collect();
+    assert_eq!(
+        lines,
+        [
+            "binary operator /",
+            " aggregation sum, folding each series as it comes",
+            "  function rate, series by series",
+            "   range selector n_total[1m] offset 10s: 2 series",
+            " once, since it is the same at every step",
+            "  function scalar",
+            "   instant selector n_total @ 30.000: 2 series",
+        ]
+    );
+    assert_eq!(plan.selectors[0].read, TimeRange::new(-70 * SECOND + 1, 2 * MINUTE - 10 * SECOND));
+    assert_eq!(plan.read, TimeRange::new(30 * SECOND - 5 * MINUTE + 1, 2 * MINUTE - 10 * SECOND));
 }
 
 #[test]

@@ -142,6 +142,7 @@ struct Repair<'a> {
 
 impl Repair<'_> {
     fn run(&self, log: &LogScan, damages: &[Damage]) -> Result<(), WalError> {
+        self.remove_unfinished_copies()?;
         let mut plans: BTreeMap<(bool, u32), SegmentPlan> = BTreeMap::new();
         for (kind, tail) in log
             .abandoned
@@ -201,6 +202,19 @@ impl Repair<'_> {
             let path = names::wal_segment(self.wal_dir, number);
             let mut empty = self.fs.create(&path).map_err(WalError::io("create", &path))?;
             empty.sync_data().map_err(WalError::io("fdatasync", &path))?;
+        }
+        Ok(())
+    }
+
+    /// A start that was interrupted while it repaired leaves a copy that is not in place.
+    fn remove_unfinished_copies(&self) -> Result<(), WalError> {
+        let suffix = format!(".{REPAIR_SUFFIX}");
+        let entries = self.fs.list(self.wal_dir).unwrap_or_default();
+        for entry in entries.iter().filter(|entry| !entry.is_dir) {
+            if entry.name.strip_suffix(&suffix).and_then(names::parse_wal_segment).is_some() {
+                let path = self.wal_dir.join(&entry.name);
+                self.fs.remove_file(&path).map_err(WalError::io("remove", &path))?;
+            }
         }
         Ok(())
     }

@@ -39,7 +39,7 @@ pub(super) fn apply(op: BinaryOp, left: f64, right: f64) -> (f64, bool) {
 }
 
 /// Whether an operator is one for histograms.
-pub(super) fn is_trim(op: BinaryOp) -> bool {
+fn is_trim(op: BinaryOp) -> bool {
     matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower)
 }
 

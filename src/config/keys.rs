@@ -225,11 +225,11 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "query.max_memory",
-        default: "none",
-        allowed: "a size from 1MiB to 1TiB, or none",
-        help: "Bytes that one query may hold in memory at once; `none` derives it from `query.max_samples`.",
-        set: |config, text| put(&mut config.query.max_memory, optional(text, |text| size(text, MIB, 1024 * GIB))?),
-        get: |config| show_optional(config.query.max_memory),
+        default: "1GiB",
+        allowed: "a size from 1MiB to 1TiB",
+        help: "Bytes that one query may hold in memory at once.",
+        set: |config, text| put(&mut config.query.max_memory, size(text, MIB, 1024 * GIB)?),
+        get: |config| config.query.max_memory.to_string(),
     },
     Key {
         name: "limits.max_body_size",

@@ -15,6 +15,9 @@ use crate::storage::{Column, Querier, Queryable, SampleSource, SelectHints, Sele
 /// Warnings that a query keeps; damage beyond is one more line of the same kind.
 const WARNINGS_MAX: usize = 10;
 
+/// Label sets that are built before writers of new series get a turn.
+const SERIES_PER_LOCK: usize = 4096;
+
 /// Warnings of one query, shared with the sources of its samples.
 #[derive(Debug, Default)]
 struct Warnings(Mutex<BTreeSet<String>>);
@@ -75,17 +78,20 @@ impl Querier for HeadQuerier {
                 }
             }
         }
-        let index = self.shared.index();
         let mut ranks = pairs.clone();
-        index.rank_pairs(&mut ranks);
+        self.shared.index().rank_pairs(&mut ranks);
         found.sort_unstable_by(|(_, a), (_, b)| ranks[a.clone()].cmp(&ranks[b.clone()]));
         if hints.limit > 0 {
             found.truncate(hints.limit);
         }
         let mut scratch = LabelSetScratch::default();
-        let selected: Vec<(LabelSet, Slot)> =
-            found.into_iter().map(|(slot, range)| (index.label_set(&pairs[range], &mut scratch), slot)).collect();
-        drop(index);
+        let mut selected: Vec<(LabelSet, Slot)> = Vec::with_capacity(found.len());
+        for part in found.chunks(SERIES_PER_LOCK) {
+            let index = self.shared.index();
+            let labelled =
+                part.iter().map(|(slot, range)| (index.label_set(&pairs[range.clone()], &mut scratch), *slot));
+            selected.extend(labelled);
+        }
         let source = |slot| -> Arc<dyn SampleSource> {
             Arc::new(HeadSamples { shared: self.shared.clone(), slot, warnings: self.warnings.clone() })
         };

@@ -80,7 +80,6 @@ impl Service {
         let mut counted = Counted { service: &self, route: route.clone(), began, status: STATUS_CLIENT_GONE };
         let gzip = response::accepts_gzip(request.headers());
         let origin = request.headers().contains_key(header::ORIGIN);
-        let is_api = request.uri().path().starts_with("/api/");
 
         // A task of its own, so that a panic ends the task and not the connection; dropping the guard ends it too.
         let service = self.clone();
@@ -93,9 +92,7 @@ impl Service {
             }
         };
         response::compress_whole(&mut answer, gzip);
-        if is_api {
-            response::set_vary(&mut answer);
-        }
+        response::set_vary(&mut answer);
         if origin {
             set_cors(answer.headers_mut());
         }
@@ -146,7 +143,7 @@ impl Service {
         let refuse = |status, message: String| Err(Box::new(response::text(status, message)));
         let too_large =
             || refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("body exceeds the limit of {bytes_max} bytes\n"));
-        // An announced length is believed: nobody has to send a body to hear that it is too long.
+        // What announces itself as too large is refused before it is sent.
         if body.size_hint().lower() > bytes_max as u64 {
             return too_large();
         }

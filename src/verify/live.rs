@@ -2,7 +2,7 @@
 //!
 //! `GET /api/v1/storage/head/digests` answers in text: a line `group <n>`, then one line for each series:
 //! `<digest of its labels> <count of its samples> <sum of their digests>`, as of the moment when exactly the groups up
-//! to `n` were accepted.
+//! to `n` were accepted. Warnings of the server's reads follow, behind `# `.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -28,6 +28,7 @@ pub struct LiveHead {
     /// The last group that is in it.
     pub group: u64,
     series: Vec<(Digest, u64, Digest)>,
+    warnings: Vec<String>,
 }
 
 impl LiveHead {
@@ -46,8 +47,12 @@ impl LiveHead {
         let header = lines.next().unwrap_or_default();
         let group = header.strip_prefix("group ").and_then(|number| number.parse().ok());
         let group = group.ok_or_else(|| format!("answer begins with {header:?} instead of `group <n>`"))?;
-        let mut series = Vec::new();
+        let (mut series, mut warnings) = (Vec::new(), Vec::new());
         for (number, line) in (2u64..).zip(lines) {
+            if let Some(warning) = line.strip_prefix("# ") {
+                warnings.push(warning.to_owned());
+                continue;
+            }
             let mut fields = line.split(' ');
             let parsed = (|| {
                 let labels = Digest::from_hex(fields.next()?)?;
@@ -56,12 +61,13 @@ impl LiveHead {
             })();
             series.push(parsed.ok_or_else(|| format!("line {number} of the answer is {line:?}"))?);
         }
-        Ok(LiveHead { group, series })
+        Ok(LiveHead { group, series, warnings })
     }
 
     /// What the head has otherwise than the log.
     pub(super) fn compare(&self, replay: &Replay) -> Differences {
-        let mut differences = Differences { group: self.group, ..Differences::default() };
+        let mut differences =
+            Differences { group: self.group, warnings: self.warnings.clone(), ..Differences::default() };
         // Groups are counted from 1.
         let log_ends_at = replay.last_group().unwrap_or(0);
         differences.log_ends_at = (log_ends_at < self.group).then_some(log_ends_at);
@@ -112,6 +118,7 @@ pub(super) struct Differences {
     named: Vec<(Digest, String)>,
     /// The log's last group, where the head is ahead of it.
     log_ends_at: Option<u64>,
+    warnings: Vec<String>,
 }
 
 impl Differences {
@@ -142,6 +149,9 @@ impl Differences {
         if let Some(last) = self.log_ends_at {
             stage.find(|| format!("the head is at group {}, the log ends with group {last}", self.group));
         }
+        for warning in &self.warnings {
+            stage.find(|| format!("the server warns: {warning}"));
+        }
         for (_, what) in &self.named {
             stage.find(|| what.clone());
         }
@@ -160,8 +170,12 @@ mod tests {
 
     #[test]
     fn answer_is_read_line_by_line() {
-        let text = format!("group 12\n{} 3 {}\n", Digest(1), Digest(2));
-        let head = LiveHead { group: 12, series: vec![(Digest(1), 3, Digest(2))] };
+        let text = format!("group 12\n{} 3 {}\n# a chunk is damaged\n", Digest(1), Digest(2));
+        let head = LiveHead {
+            group: 12,
+            series: vec![(Digest(1), 3, Digest(2))],
+            warnings: vec!["a chunk is damaged".to_owned()],
+        };
         assert_eq!(LiveHead::parse(&text), Ok(head));
         assert_eq!(LiveHead::parse("group 0"), Ok(LiveHead::default()));
     }

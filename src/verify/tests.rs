@@ -358,6 +358,9 @@ fn live_head_that_lacks_or_alters_anything_is_found_and_the_series_named() {
     let mut head = whole.clone();
     head.push((Digest(99), 1, Digest(5)));
     assert_wrong(&live(&head, GROUPS), "live", "1 samples in the head, 0 in the log");
+    let warned = digests(GROUPS, &whole) + "# chunk 3 is damaged\n";
+    let report = log.verify_with(None, Some(serve_once("200 OK", warned)));
+    assert_wrong(&report, "live", "the server warns: chunk 3 is damaged");
     assert_wrong(&live(&whole, GROUPS + 1), "live", "the head is at group 5, the log ends with group 4");
     assert_wrong(&live(&whole, GROUPS - 1), "live", "samples in the head");
 }

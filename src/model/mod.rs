@@ -11,7 +11,7 @@ pub mod sample;
 
 pub use digest::Digest;
 pub use histogram::FloatHistogram;
-pub use label_set::{Label, LabelSet, LabelSetBuilder, METRIC_NAME};
+pub use label_set::{Label, LabelSet, LabelSetBuilder, LabelSetScratch, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use pattern::Pattern;
 pub use raw_labels::{LabelError, RawLabels};

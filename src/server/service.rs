@@ -140,7 +140,7 @@ impl Service {
         let refuse = |status, message: String| Err(Box::new(response::text(status, message)));
         let too_large =
             || refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("body exceeds the limit of {bytes_max} bytes\n"));
-        // What announces itself as too large is refused before it is sent.
+        // An announced length is believed: nobody has to send a body to hear that it is too long.
         if body.size_hint().lower() > bytes_max as u64 {
             return too_large();
         }

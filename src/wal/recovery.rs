@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::contents::{Damage, LogScan, ReplayProgress, ReplaySink, UnsealedTail};
 use super::group_writer::Resume;
 use super::options::{Compression, WalError};
 use super::reader::{LogFiles, SegmentEvent, SegmentReader};
-use super::scan::{Damage, LogScan, ReplayProgress, ReplaySink, UnsealedTail, scan_knowing};
+use super::scan::scan_knowing;
 use super::writer::{RecordCompressor, SegmentWriter};
 use crate::fs::{Fs, names};
 

@@ -189,9 +189,10 @@ fn faults_full_disk_that_is_freed_loses_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mount = dir.path().join("small");
         let disk = SmallDisk::mount(&mount, 64 << 20);
-        let round = Round::start_at(dir, mount.join("data"), Settings::default());
+        let settings = Settings { log_dir: Some(dir.path().to_owned()), ..Settings::default() };
+        let round = Round::start_at(dir, mount.join("data"), settings);
         // The disk ends a few pages behind what it holds: the write that meets the end is a short one.
-        disk.resize(disk.used() + 3 * 4096);
+        disk.leave_free(8 * 4096);
         round.assert_refuses_and_tells();
         disk.resize(64 << 20);
         round.assert_recovers("full disk");
@@ -204,13 +205,14 @@ fn faults_start_on_a_full_disk_answers_queries_and_resumes() {
         let dir = tempfile::tempdir().unwrap();
         let mount = dir.path().join("small");
         let disk = SmallDisk::mount(&mount, 64 << 20);
-        let mut round = Round::start_at(dir, mount.join("data"), Settings::default());
-        disk.resize(disk.used() + 4096);
+        let settings = Settings { log_dir: Some(dir.path().to_owned()), ..Settings::default() };
+        let mut round = Round::start_at(dir, mount.join("data"), settings.clone());
+        disk.leave_free(8 * 4096);
         round.assert_refuses_and_tells();
         round.server.process.kill();
-        disk.resize(disk.used());
+        disk.leave_free(0);
         let address = round.server.address;
-        round.server = Chronolith::respawn(&round.data, address, Settings::default());
+        round.server = Chronolith::respawn(&round.data, address, settings);
         wait_for("a query answered on a full disk", Duration::from_secs(20), || {
             let answer = http::get(address, "/api/v1/query?query=vector(1)").map_err(|error| error.to_string())?;
             (answer.status == 200).then_some(()).ok_or_else(|| answer.text())
@@ -222,14 +224,15 @@ fn faults_start_on_a_full_disk_answers_queries_and_resumes() {
 }
 
 #[test]
-fn faults_64_descriptors_and_200_connections_lose_nothing() {
+fn faults_64_descriptors_and_100_connections_lose_nothing() {
     with_peers(|_| {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         let settings = Settings::default().with("wal.max_segment_size", "64KiB").wrapped(&["prlimit", "--nofile=64"]);
         let round = Round::start_at(dir, data, settings);
         // Connections beyond what the process may open wait in the kernel; the senders' own come and go.
-        let idle: Vec<_> = (0..200).map(|_| http::connect(round.server.address).unwrap()).collect();
+        let idle: Vec<_> = (0..100).map(|_| http::connect(round.server.address).unwrap()).collect();
+        round.load.wait_for_acks_or(100, Duration::from_secs(2));
         drop(idle);
         round.assert_recovers("64 descriptors");
     });

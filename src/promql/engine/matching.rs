@@ -316,7 +316,13 @@ impl Join<'_> {
     fn step_by_step(&mut self, group: &Group) -> Result<(), QueryError> {
         let is_one_to_one = self.matching.cardinality == MatchCardinality::OneToOne;
         let mut results = Results::default();
+        let mut since_check = 0;
         for step in 0..self.steps.count {
+            since_check += group.many.len() + group.one.len();
+            if since_check >= CHECK_EVERY {
+                since_check = 0;
+                self.limits.check()?;
+            }
             let (any_many, any_one) = (self.many_present[step], self.one_present[step]);
             if !(any_many && any_one) && !(self.has_fill && (any_many || any_one)) {
                 continue;

@@ -38,6 +38,8 @@ fn clean(mut command: Command, arguments: &[&str]) -> Command {
 pub struct Settings {
     /// Configuration keys and values, handed over as environment variables.
     pub values: Vec<(&'static str, String)>,
+    /// Where the process' output goes, if not beside the data directory.
+    pub log_dir: Option<PathBuf>,
     /// A program, with its arguments, that runs the server's command line: `prlimit`, `strace`.
     pub wrapper: Vec<String>,
 }
@@ -130,7 +132,7 @@ impl Chronolith {
 }
 
 fn spawn_process(data_dir: &Path, address: SocketAddr, settings: &Settings) -> Process {
-    let log_dir = data_dir.parent().unwrap();
+    let log_dir = settings.log_dir.as_deref().unwrap_or_else(|| data_dir.parent().unwrap());
     let binary = binary();
     let line: Vec<&str> = settings.wrapper.iter().map(String::as_str).chain([binary.as_str(), "serve"]).collect();
     let mut command = clean(Command::new(line[0]), &line[1..]);

@@ -82,11 +82,23 @@ impl SmallDisk {
 
     /// Gives it another size, not below what it holds.
     pub fn resize(&self, bytes: u64) {
-        run_well("mount", &["-o", &format!("remount,size={bytes}"), self.path.to_str().unwrap()]);
+        assert!(self.try_resize(bytes), "resize {} to {bytes}", self.path.display());
     }
 
-    /// Bytes in use.
-    pub fn used(&self) -> u64 {
+    /// Takes away what is free but for `bytes`, while others may be writing to it.
+    pub fn leave_free(&self, bytes: u64) {
+        wait_for("a smaller disk", Duration::from_secs(10), || {
+            self.try_resize(self.used() + bytes).then_some(()).ok_or_else(|| "it grew meanwhile".to_owned())
+        });
+    }
+
+    fn try_resize(&self, bytes: u64) -> bool {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,size={bytes}")]).arg(&self.path).stderr(Stdio::null());
+        mount.status().unwrap().success()
+    }
+
+    fn used(&self) -> u64 {
         let text = run_well("df", &["--block-size=1", "--output=used", self.path.to_str().unwrap()]);
         text.lines().nth(1).unwrap().trim().parse().unwrap()
     }

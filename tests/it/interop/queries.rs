@@ -80,7 +80,7 @@ pub const QUERIES: &[(Compare, &str)] = &[
     (Exact, "up unless on (job) node_load1"),
     (Exact, "node_load1 or node_load5 or vector(1)"),
     (Exact, "node_cpu_seconds_total % 7 ^ 2"),
-    // The last digit of an arcus tangent depends on the mathematical library.
+    // The last digit of an arcus tangent, a logarithm and the like depends on the mathematical library.
     (Close, "node_cpu_seconds_total atan2 3"),
     (Exact, "-node_load1 == -1 * node_load1"),
     (Exact, "node_uname_info * on (instance) group_left (nodename) (node_load1 * 0 + 1)"),
@@ -102,7 +102,8 @@ pub const QUERIES: &[(Compare, &str)] = &[
     (Ordered, "topk(5, scrape_samples_scraped)"),
     (Exact, "round(node_load1, 0.05)"),
     (Exact, "clamp(node_load1, 0.1, 0.5)"),
-    (Exact, "ln(node_memory_MemTotal_bytes) + log2(node_memory_MemFree_bytes) + sqrt(node_load1) + exp(node_load5)"),
+    (Close, "ln(node_memory_MemTotal_bytes) + log2(node_memory_MemFree_bytes) + log10(node_load1) + exp(node_load5)"),
+    (Exact, "sqrt(node_memory_MemFree_bytes) + deg(node_load1) + rad(node_load5)"),
     (Exact, "floor(node_load1 * 100) + ceil(node_load5) + abs(-node_load15) + sgn(node_load1)"),
     (Exact, "day_of_week(timestamp(up)) * 100 + hour(timestamp(up))"),
     (Exact, "time() - node_boot_time_seconds"),

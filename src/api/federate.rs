@@ -69,7 +69,7 @@ fn newest_samples(db: &Db, selectors: &[Vec<Matcher>], range: TimeRange) -> Resu
         let name = name_of(&one.labels);
         if last_name.as_deref() != Some(name) {
             text.push_str("# TYPE ");
-            if is_plain_name(name, true) { text.push_str(name) } else { write_quoted(&mut text, name) };
+            write_name(&mut text, name, true);
             text.push_str(" untyped\n");
             last_name = Some(name.to_owned());
         }
@@ -102,12 +102,21 @@ fn write_series(text: &mut String, name: &str, labels: &LabelSet) {
     let pairs = labels.iter().filter(|label| label.name != METRIC_NAME).map(|label| (label.name, label.value));
     for (label, value) in pairs.chain(instance) {
         text.push(separator);
-        if is_plain_name(label, false) { text.push_str(label) } else { write_quoted(text, label) };
+        write_name(text, label, false);
         text.push('=');
         write_quoted(text, value);
         separator = ',';
     }
     text.push('}');
+}
+
+/// Writes a name, in quotes where it needs them.
+fn write_name(text: &mut String, name: &str, colons: bool) {
+    if is_plain_name(name, colons) {
+        text.push_str(name);
+    } else {
+        write_quoted(text, name);
+    }
 }
 
 fn write_quoted(text: &mut String, value: &str) {
@@ -141,9 +150,6 @@ mod tests {
 
     #[test]
     fn federated_names_outside_the_old_alphabet_are_quoted() {
-        assert_eq!(
-            series(&[("__name__", "http.status"), ("a.b", "1")]),
-            r#"{"http.status","a.b"="1",instance=""}"#
-        );
+        assert_eq!(series(&[("__name__", "http.status"), ("a.b", "1")]), r#"{"http.status","a.b"="1",instance=""}"#);
     }
 }

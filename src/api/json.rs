@@ -208,14 +208,27 @@ mod tests {
     #[test]
     fn json_strings_of_any_text_read_back() {
         let all: String = (0..=0x2ff).filter_map(char::from_u32).chain(['\u{2028}', '\u{10ffff}', '"', '\\']).collect();
-        let read: String = serde_json::from_str(&text(|json| { json.string(&all); })).unwrap();
+        let read: String = serde_json::from_str(&text(|json| {
+            json.string(&all);
+        }))
+        .unwrap();
         assert_eq!(read, all);
     }
 
     #[test]
     fn json_label_set_is_an_object_with_sorted_keys() {
         let labels = LabelSet::from_pairs([("b", "2"), ("a", "quote\"")]);
-        assert_eq!(text(|json| { json.labels(&labels); }), r#"{"a":"quote\"","b":"2"}"#);
-        assert_eq!(text(|json| { json.labels(&LabelSet::empty()); }), "{}");
+        assert_eq!(
+            text(|json| {
+                json.labels(&labels);
+            }),
+            r#"{"a":"quote\"","b":"2"}"#
+        );
+        assert_eq!(
+            text(|json| {
+                json.labels(&LabelSet::empty());
+            }),
+            "{}"
+        );
     }
 }

@@ -245,3 +245,54 @@ fn rfc3339(timestamp_ms: TimestampMs) -> String {
     jiff::Timestamp::from_millisecond(timestamp_ms)
         .map_or_else(|_| timestamp_ms.to_string(), |moment| format!("{moment:.3}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn answer(api: &Arc<Api>, path: &str) -> (u16, HeaderMap, String) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let request =
+            ApiRequest { method: Method::GET, url_query: "query=1".to_owned(), headers: HeaderMap::new(), form: None };
+        runtime.block_on(async {
+            let (head, body) = api.handle(Route::find(path).unwrap(), request).await.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            (head.status.as_u16(), head.headers, String::from_utf8(body.to_vec()).unwrap())
+        })
+    }
+
+    fn opening() -> Arc<Api> {
+        let options =
+            ApiOptions { engine: EngineOptions::default(), queries_max: 1, config: Vec::new(), started_ms: 0 };
+        Arc::new(Api::new(options, Arc::new(DbSlot::default()), Arc::new(ManualClock::at(5000))))
+    }
+
+    #[test]
+    fn api_without_a_database_answers_503_to_what_needs_one() {
+        let api = opening();
+        for path in ["/-/ready", "/api/v1/query", "/api/v1/labels", "/api/v1/status/tsdb", "/federate"] {
+            let (status, headers, body) = answer(&api, path);
+            assert_eq!((status, body.as_str()), (503, "Service Unavailable"), "{path}");
+            assert_eq!(headers["x-prometheus-stopping"], "false");
+        }
+        api.stop();
+        assert_eq!(answer(&api, "/api/v1/query").1["x-prometheus-stopping"], "true");
+    }
+
+    #[test]
+    fn api_without_a_database_says_how_far_the_replay_is() {
+        let api = opening();
+        let progress = api.slot.progress().progress();
+        progress.segments_total.store(4, Ordering::Relaxed);
+        progress.segments_done.store(2, Ordering::Relaxed);
+        let (status, _, body) = answer(&api, "/api/v1/status/walreplay");
+        assert_eq!((status, body.as_str()), (200, r#"{"status":"success","data":{"min":0,"max":3,"current":2}}"#));
+        let (status, _, body) = answer(&api, "/health");
+        assert!(status == 200 && body.contains(r#""status":"replaying""#) && body.contains(r#""uptime_seconds":5"#));
+        assert_eq!(answer(&api, "/-/healthy").0, 200);
+        assert_eq!(answer(&api, "/").0, 200);
+    }
+}

@@ -44,7 +44,8 @@ impl Api {
             escape(&mut table, &value);
             table.push_str("</td></tr>\n");
         }
-        let mut page = response::with_type(StatusCode::OK, "text/html; charset=utf-8", PAGE.replace("{{rows}}", &table));
+        let mut page =
+            response::with_type(StatusCode::OK, "text/html; charset=utf-8", PAGE.replace("{{rows}}", &table));
         // The page's own script and style, and this server's API.
         page.headers_mut().insert(
             CONTENT_SECURITY_POLICY,

@@ -195,3 +195,80 @@ fn query_stats(json: &mut JsonWriter<'_>, stats: &QueryStats, queued: Duration, 
     json.key("peakSamples").uint(stats.samples_peak);
     json.end_object().end_object();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::LabelSet;
+    use crate::model::histogram::BucketSpan;
+    use crate::promql::engine::{MatrixSeries, VectorSample};
+
+    fn data(value: &QueryValue) -> serde_json::Value {
+        let mut out = Vec::new();
+        let mut json = JsonWriter::new(&mut out);
+        query_data(&mut json, value, None).unwrap();
+        json.finish().unwrap();
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    fn histogram() -> FloatHistogram {
+        FloatHistogram {
+            schema: 0,
+            zero_threshold: 0.5,
+            zero_count: 1.0,
+            count: 6.0,
+            sum: 3.5,
+            positive_spans: vec![BucketSpan { offset: 0, length: 1 }, BucketSpan { offset: 1, length: 1 }],
+            positive_buckets: vec![2.0, 1.0],
+            negative_spans: vec![BucketSpan { offset: 1, length: 2 }],
+            negative_buckets: vec![2.0, 0.0],
+            ..FloatHistogram::default()
+        }
+    }
+
+    #[test]
+    fn histogram_shows_its_filled_buckets_from_low_to_high() {
+        let sample = VectorSample {
+            labels: LabelSet::empty(),
+            timestamp_ms: 1500,
+            value: 0.0,
+            histogram: Some(Box::new(histogram())),
+        };
+        let shown = data(&QueryValue::Vector(vec![sample]));
+        assert_eq!(
+            shown["result"][0]["histogram"],
+            serde_json::json!([1.5, {"count": "6", "sum": "3.5", "buckets": [
+                [1, "-2", "-1", "2"], [3, "-0.5", "0.5", "1"], [0, "0.5", "1", "2"], [0, "2", "4", "1"]
+            ]}])
+        );
+    }
+
+    #[test]
+    fn histogram_with_boundaries_of_its_own_begins_at_minus_infinity() {
+        let custom = FloatHistogram {
+            schema: CUSTOM_BUCKETS_SCHEMA,
+            custom_values: vec![5.0],
+            positive_spans: vec![BucketSpan { offset: 0, length: 2 }],
+            positive_buckets: vec![1.0, 2.0],
+            ..FloatHistogram::default()
+        };
+        let shown: Vec<(i64, f64, f64)> = buckets(&custom).iter().map(|b| (b.rule, b.lower, b.upper)).collect();
+        assert_eq!(shown, [(3, f64::NEG_INFINITY, 5.0), (0, 5.0, f64::INFINITY)]);
+    }
+
+    #[test]
+    fn matrix_series_shows_values_and_histograms_apart_and_none_empty() {
+        let mut mixed = Column::default();
+        mixed.push(1000, 1.0);
+        mixed.push_histogram(2000, histogram());
+        mixed.push(3000, f64::NAN);
+        let mut floats = Column::default();
+        floats.push(1000, 1.0);
+        let series = |samples| MatrixSeries { labels: LabelSet::empty(), samples };
+        let shown = data(&QueryValue::Matrix(vec![series(mixed), series(floats)]));
+        assert_eq!(shown["result"][0]["values"], serde_json::json!([[1, "1"], [3, "NaN"]]));
+        assert_eq!(shown["result"][0]["histograms"][0][0], 2);
+        assert!(shown["result"][1].get("histograms").is_none());
+        assert_eq!(shown["result"][1]["metric"], serde_json::json!({}));
+    }
+}

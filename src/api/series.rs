@@ -168,7 +168,8 @@ async fn texts(texts: Vec<String>, notes: Notes, gzip: bool) -> Response<ApiBody
 pub(super) fn metadata(request: &ApiRequest, db: &Db) -> Result<Response<ApiBody>, ApiError> {
     let params = request.params();
     let number = |name: &'static str| {
-        let parse = |text: &str| text.parse::<i64>().map_err(|_| ApiError::bad_data(format!("{name} must be a number")));
+        let parse =
+            |text: &str| text.parse::<i64>().map_err(|_| ApiError::bad_data(format!("{name} must be a number")));
         params.get(name).map(parse).transpose()
     };
     // A negative limit means all, and 0 means none.

@@ -225,8 +225,8 @@ fn write_recovery(json: &mut JsonWriter<'_>, db: &Db) {
                 json.key("groups").begin_list().uint(first).uint(last).end_list();
             }
             None => {
-            json.key("groups").null();
-        }
+                json.key("groups").null();
+            }
         }
         json.end_object();
     }

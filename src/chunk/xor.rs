@@ -38,6 +38,7 @@ const TIME_WIDTHS: [u32; 3] = [14, 17, 20];
 pub struct XorAppender {
     /// Time between the last two samples.
     time_delta: u64,
+    count: u16,
     leading: u8,
     trailing: u8,
     bits: BitWriter,
@@ -51,14 +52,15 @@ fn fits(delta: i64, width: u32) -> bool {
 }
 
 impl XorAppender {
-    /// Starts a chunk in `out` with its first sample.
+    /// Starts a chunk in `out` with its first sample. The count in the header is behind until
+    /// [`write_count`](XorAppender::write_count), as the start of a chunk that grows is seldom in a processor's cache.
     pub fn start(out: &mut Vec<u8>, timestamp_ms: i64, value_bits: u64) -> Self {
         debug_assert!(out.is_empty());
         out.reserve_exact(HEADER_BYTES + SAMPLE_BYTES_MAX);
         put::u16_be(out, 1);
         put::varint(out, timestamp_ms);
         put::u64_be(out, value_bits);
-        XorAppender { time_delta: 0, leading: NO_WINDOW, trailing: 0, bits: BitWriter::new() }
+        XorAppender { time_delta: 0, count: 1, leading: NO_WINDOW, trailing: 0, bits: BitWriter::new() }
     }
 
     /// Appends a sample to the chunk in `out`, whose last sample was `(last_ms, last_bits)`.
@@ -69,11 +71,10 @@ impl XorAppender {
         if out.capacity() - out.len() < SAMPLE_BYTES_MAX {
             out.reserve_exact(SAMPLE_BYTES_MAX + (out.len() / 8).max(12));
         }
-        let count = sample_count(out);
         let delta = timestamp_ms.wrapping_sub(last_ms) as u64;
         // The code so far, and its length. Everything but a 64-bit time code is gathered before it is written.
         let (mut code, mut width) = (0u64, 1u32);
-        if count == 1 {
+        if self.count == 1 {
             put::uvarint(out, delta);
             (code, width) = (0, 0);
         } else {
@@ -109,8 +110,19 @@ impl XorAppender {
             }
             self.bits.bits(out, xor >> self.trailing, u32::from(64 - self.leading - self.trailing));
         }
-        if let Some(header) = out.first_chunk_mut() {
-            *header = count.wrapping_add(1).to_be_bytes();
+        self.count = self.count.wrapping_add(1);
+    }
+
+    /// How many samples the chunk has.
+    #[inline]
+    pub fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// Brings the header of the chunk, or of a copy of it, up to date.
+    pub fn write_count(&self, chunk: &mut [u8]) {
+        if let Some(header) = chunk.first_chunk_mut() {
+            *header = self.count.to_be_bytes();
         }
     }
 }
@@ -266,6 +278,7 @@ mod tests {
             appender.append(&mut out, last.0, last.1, timestamp_ms, bits);
             last = (timestamp_ms, bits);
         }
+        appender.write_count(&mut out);
         out
     }
 

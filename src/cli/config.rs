@@ -13,7 +13,9 @@ use crate::fs::SystemFs;
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Show every key with its value and where that came from
-    #[command(after_help = "Examples:\n  chronolith config show\n  chronolith config show --config chronolith.toml --format json")]
+    #[command(
+        after_help = "Examples:\n  chronolith config show\n  chronolith config show --config chronolith.toml --format json"
+    )]
     Show {
         #[command(flatten)]
         flags: ConfigFlags,

@@ -9,6 +9,8 @@ mod output;
 mod promql;
 mod query;
 mod serve;
+mod verify;
+mod wal;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -31,7 +33,7 @@ use output::Done;
     after_help = "Examples:\n  chronolith serve\n  chronolith serve --data-dir /var/lib/chronolith --listen 0.0.0.0:9095\n  \
                   chronolith query 'sum by (job) (rate(http_requests_total[5m]))'\n  \
                   chronolith bench write --url http://127.0.0.1:9095 --series 1000 --receipts receipts.jsonl --verify\n  \
-                  chronolith config show\n\nExit codes: 0 done and good, 1 the check found something wrong, 2 it could not run."
+                  chronolith verify --data-dir data --receipts receipts.jsonl\n  chronolith config show\n\nExit codes: 0 done and good, 1 the check found something wrong, 2 it could not run."
 )]
 struct Cli {
     /// Which log lines go to stderr: error, warn, info, debug, trace, or a filter such as `info,chronolith::wal=debug`
@@ -64,11 +66,18 @@ enum Format {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server
-    #[command(after_help = "Examples:\n  chronolith serve\n  chronolith serve --config chronolith.toml --wal.durability interval\n  \
-                            CHRONOLITH_LISTEN=0.0.0.0:9095 chronolith serve --data-dir /data")]
+    #[command(
+        after_help = "Examples:\n  chronolith serve\n  chronolith serve --config chronolith.toml --wal.durability interval\n  \
+                            CHRONOLITH_LISTEN=0.0.0.0:9095 chronolith serve --data-dir /data"
+    )]
     Serve(ConfigFlags),
     /// Ask a server
     Query(query::QueryArgs),
+    /// Prove a data directory: its log, its receipts, the head of the server that runs on it
+    Verify(verify::VerifyArgs),
+    /// Look inside a log, or repair it
+    #[command(subcommand)]
+    Wal(wal::WalCommand),
     /// Look at PromQL: its syntax tree, its tests
     #[command(subcommand)]
     Promql(promql::PromqlCommand),
@@ -105,6 +114,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     output::exit(match cli.command {
         Command::Serve(flags) => serve::run(&flags),
         Command::Query(args) => query::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Wal(command) => wal::run(&command),
         Command::Promql(command) => promql::run(&command),
         Command::Bench(command) => bench::run(&command),
         Command::Config(command) => config::run(&command),

@@ -16,8 +16,10 @@ const TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 const ANSWER_BYTES_MAX: usize = 1 << 30;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  chronolith query up\n  chronolith query 'rate(http_requests_total[5m])' --time 2026-01-01T00:00:00Z\n  \
-                        chronolith query up --start 1767225600 --end 1767229200 --step 1m --format json")]
+#[command(
+    after_help = "Examples:\n  chronolith query up\n  chronolith query 'rate(http_requests_total[5m])' --time 2026-01-01T00:00:00Z\n  \
+                        chronolith query up --start 1767225600 --end 1767229200 --step 1m --format json"
+)]
 pub(super) struct QueryArgs {
     /// The PromQL expression
     expr: String,

@@ -32,7 +32,7 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
             samples_max: config.query.max_samples,
             series_max: config.query.max_series.unwrap_or(0),
             timeout: config.query.timeout,
-            memory_max: config.query.max_memory.map(|bytes| bytes.0),
+            memory_max: Some(config.query.max_memory.0),
             ..EngineOptions::default()
         },
         queries_max: config.query.max_concurrency,

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::units::{Bytes, format_duration, parse_duration};
 use super::Config;
+use super::units::{Bytes, format_duration, parse_duration};
 use crate::wal::{Compression, Durability, RecoveryMode};
 
 /// One configuration key.
@@ -180,9 +180,7 @@ pub static KEYS: &[Key] = &[
         default: "none",
         allowed: "a number from 1 to 4000000000, or none",
         help: "Series that the head may hold. Past it new series are refused by name, and old ones go on.",
-        set: |config, text| {
-            put(&mut config.head.max_series, optional(text, |text| count(text, 1, 4_000_000_000))?)
-        },
+        set: |config, text| put(&mut config.head.max_series, optional(text, |text| count(text, 1, 4_000_000_000))?),
         get: |config| show_optional(config.head.max_series),
     },
     Key {
@@ -222,18 +220,16 @@ pub static KEYS: &[Key] = &[
         default: "none",
         allowed: "a number from 1 to 4000000000, or none",
         help: "Series that the selectors of one query may find.",
-        set: |config, text| {
-            put(&mut config.query.max_series, optional(text, |text| count(text, 1, 4_000_000_000))?)
-        },
+        set: |config, text| put(&mut config.query.max_series, optional(text, |text| count(text, 1, 4_000_000_000))?),
         get: |config| show_optional(config.query.max_series),
     },
     Key {
         name: "query.max_memory",
-        default: "none",
-        allowed: "a size from 1MiB to 1TiB, or none",
-        help: "Bytes that one query may hold in memory at once; `none` derives it from `query.max_samples`.",
-        set: |config, text| put(&mut config.query.max_memory, optional(text, |text| size(text, MIB, 1024 * GIB))?),
-        get: |config| show_optional(config.query.max_memory),
+        default: "1GiB",
+        allowed: "a size from 1MiB to 1TiB",
+        help: "Bytes that one query may hold in memory at once.",
+        set: |config, text| put(&mut config.query.max_memory, size(text, MIB, 1024 * GIB)?),
+        get: |config| config.query.max_memory.to_string(),
     },
     Key {
         name: "limits.max_body_size",
@@ -326,7 +322,8 @@ pub(super) fn misspelled(name: &str) -> Option<&'static str> {
 /// Levenshtein's distance, with letters compared without case and the separators `.`, `_` and `-` taken as one.
 fn edit_distance(a: &str, b: &str) -> usize {
     let plain = |text: &str| -> Vec<char> {
-        let letters = text.chars().take(100).map(|c| if matches!(c, '.' | '_' | '-') { '.' } else { c.to_ascii_lowercase() });
+        let letters =
+            text.chars().take(100).map(|c| if matches!(c, '.' | '_' | '-') { '.' } else { c.to_ascii_lowercase() });
         letters.collect()
     };
     let (a, b) = (plain(a), plain(b));

@@ -53,7 +53,7 @@ pub struct QueryConfig {
     /// Series that a query may select.
     pub max_series: Option<u64>,
     /// Bytes that a query may hold at once.
-    pub max_memory: Option<Bytes>,
+    pub max_memory: Bytes,
 }
 
 /// `limits.*`: bounds of what is written.
@@ -119,7 +119,7 @@ impl Default for Config {
                 max_concurrency: 0,
                 lookback_delta: Duration::ZERO,
                 max_series: None,
-                max_memory: None,
+                max_memory: Bytes(0),
             },
             limits: LimitsConfig {
                 max_body_size: Bytes(0),

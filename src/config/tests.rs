@@ -3,7 +3,11 @@
 use super::*;
 use crate::fs::SystemFs;
 
-fn load(file: Option<&str>, environment: &[(&str, &str)], flags: &[(&'static str, &str)]) -> Result<Resolved, ConfigError> {
+fn load(
+    file: Option<&str>,
+    environment: &[(&str, &str)],
+    flags: &[(&'static str, &str)],
+) -> Result<Resolved, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chronolith.toml");
     let file = file.map(|text| {
@@ -33,14 +37,19 @@ fn config_without_sources_has_every_default_as_it_is_written() {
 
 #[test]
 fn config_later_source_wins_and_is_named_as_origin() {
-    let file = "listen = \"0.0.0.0:1\"\n[wal]\nmax_segment_size = \"1MiB\"\nmax_buffer_entries = 7\ncompression = \"zstd\"";
-    let environment = [("CHRONOLITH_WAL_MAX_SEGMENT_SIZE", "2MiB"), ("CHRONOLITH_WAL_COMPRESSION", "none"), ("HOME", "/")];
+    let file =
+        "listen = \"0.0.0.0:1\"\n[wal]\nmax_segment_size = \"1MiB\"\nmax_buffer_entries = 7\ncompression = \"zstd\"";
+    let environment =
+        [("CHRONOLITH_WAL_MAX_SEGMENT_SIZE", "2MiB"), ("CHRONOLITH_WAL_COMPRESSION", "none"), ("HOME", "/")];
     let resolved = load(Some(file), &environment, &[("wal.compression", "snappy")]).unwrap();
     assert_eq!(resolved.config.listen, "0.0.0.0:1");
     assert_eq!(resolved.config.wal.max_buffer_entries, 7);
     assert!(matches!(shown(&resolved, "wal.max_buffer_entries").origin, Origin::File(_)));
     assert_eq!(resolved.config.wal.max_segment_size, Bytes(2 << 20));
-    assert_eq!(shown(&resolved, "wal.max_segment_size").origin.to_string(), "environment CHRONOLITH_WAL_MAX_SEGMENT_SIZE");
+    assert_eq!(
+        shown(&resolved, "wal.max_segment_size").origin.to_string(),
+        "environment CHRONOLITH_WAL_MAX_SEGMENT_SIZE"
+    );
     assert_eq!(resolved.config.wal.compression, Compression::Snappy);
     assert_eq!(shown(&resolved, "wal.compression").origin.to_string(), "flag --wal.compression");
     assert_eq!(shown(&resolved, "wal.durability").origin, Origin::Default);

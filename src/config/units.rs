@@ -120,9 +120,14 @@ mod tests {
 
     #[test]
     fn sizes_as_people_write_them_are_read() {
-        for (text, bytes) in
-            [("0", 0), ("512", 512), ("1KiB", 1024), ("128MiB", 128 << 20), ("1.5GB", 1_500_000_000), ("2 GiB", 2 << 30)]
-        {
+        for (text, bytes) in [
+            ("0", 0),
+            ("512", 512),
+            ("1KiB", 1024),
+            ("128MiB", 128 << 20),
+            ("1.5GB", 1_500_000_000),
+            ("2 GiB", 2 << 30),
+        ] {
             assert_eq!(Bytes::parse(text), Some(Bytes(bytes)), "{text}");
         }
     }

@@ -108,8 +108,7 @@ impl Db {
         let recovery = recover(&*fs, &wal_dir, &quarantine_dir, options.recovery, &mut replay, watch.progress())?;
         let replayed = replay.finish()?;
         let replay_time = clock.monotonic().saturating_sub(began);
-        let committer =
-            Committer::start(fs, wal_dir, recovery.resume, options.wal.clone(), head.clone(), clock)?;
+        let committer = Committer::start(fs, wal_dir, recovery.resume, options.wal.clone(), head.clone(), clock)?;
         Ok(Db { options, head, committer, recovery, loaded, replayed, replay_time, _lock: lock })
     }
 

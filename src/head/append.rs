@@ -144,6 +144,9 @@ impl Head {
         let mut range: Option<TimeRange> = None;
         let chunk_range_ms = self.shared.options.chunk_range_ms;
         let mut shard = self.shared.shard(number);
+        let touched =
+            entries.iter().fold(0, |all, &entry| all ^ shard.row(split_slot(slots[entry as usize]).1).touch());
+        std::hint::black_box(touched);
         for &entry in entries {
             let (_, row) = split_slot(slots[entry as usize]);
             let series_entry = &batch.series[entry as usize];

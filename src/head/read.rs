@@ -143,13 +143,12 @@ impl Shared {
     /// Appends the samples of a series that lie in `range` to `column`. A chunk that is damaged is left out, and said.
     pub(super) fn read_samples(&self, slot: Slot, range: TimeRange, column: &mut Column, warn: &mut dyn FnMut(String)) {
         let (number, row) = split_slot(slot);
-        let mut open = Vec::new();
+        let mut open = None;
         let full: Vec<FullChunk> = {
             let shard = self.shard(number);
             let series = shard.row(row);
-            let (bytes, open_range) = series.open_chunk();
-            if open_range.overlaps(&range) {
-                open.extend_from_slice(bytes);
+            if series.open_range().is_some_and(|open_range| open_range.overlaps(&range)) {
+                open = series.open_chunk();
             }
             // Chunks are in time order, and most queries want the newest.
             let first = series.full.partition_point(|chunk| chunk.max_time_ms < range.start_ms);
@@ -162,7 +161,7 @@ impl Shared {
                 warn(format!("a chunk with samples from {from} to {to} ms was left out: {fault}"));
             }
         }
-        if !open.is_empty()
+        if let Some(open) = open
             && let Err(fault) = xor::decode_into(&open, range, column)
         {
             warn(format!("an open chunk was read in part: {fault}"));

@@ -108,7 +108,7 @@ impl Series {
         let mut is_cut = false;
         match &mut self.appender {
             Some(appender)
-                if xor::sample_count(&self.open) < CHUNK_SAMPLES_MAX
+                if appender.count() < CHUNK_SAMPLES_MAX
                     && self.open.len() <= xor::FULL_BYTES
                     && timestamp_ms <= self.open_until_ms =>
             {
@@ -129,10 +129,10 @@ impl Series {
 
     /// Makes the open chunk, if there is one, the newest full one.
     fn cut(&mut self) -> bool {
-        if self.appender.take().is_none() {
-            return false;
-        }
-        let bytes = Arc::from(std::mem::take(&mut self.open));
+        let Some(appender) = self.appender.take() else { return false };
+        let mut bytes = std::mem::take(&mut self.open);
+        appender.write_count(&mut bytes);
+        let bytes = Arc::from(bytes);
         self.full.reserve_exact(1);
         self.full.push(FullChunk {
             min_time_ms: self.open_min_ms,
@@ -159,9 +159,24 @@ impl Series {
         is_loaded
     }
 
-    /// The open chunk's bytes, empty where there is none, and its range.
-    pub(super) fn open_chunk(&self) -> (&[u8], TimeRange) {
-        (&self.open, TimeRange::new(self.open_min_ms, self.last_ms))
+    /// A copy of the open chunk, if there is one.
+    pub(super) fn open_chunk(&self) -> Option<Vec<u8>> {
+        let appender = self.appender?;
+        let mut bytes = self.open.clone();
+        appender.write_count(&mut bytes);
+        Some(bytes)
+    }
+
+    /// From the first to the last sample of the open chunk, if there is one.
+    pub(super) fn open_range(&self) -> Option<TimeRange> {
+        self.appender.map(|_| TimeRange::new(self.open_min_ms, self.last_ms))
+    }
+
+    /// Reads a little of each memory line that an append will need, so that many series' lines are on their way to the
+    /// cache at once. What it gives means nothing.
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        self.last_bits ^ self.open_until_ms as u64 ^ u64::from(self.open.last().copied().unwrap_or(0))
     }
 
     /// Bytes that the open chunk has on the heap.
@@ -203,7 +218,7 @@ mod tests {
         }
         assert!(series.push(120_000, 0, 7_200_000));
         assert_eq!(series.full[0].range(), TimeRange::new(0, 119_000));
-        assert_eq!(series.open_chunk().1, TimeRange::new(120_000, 120_000));
+        assert_eq!(series.open_range(), Some(TimeRange::new(120_000, 120_000)));
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Head {
                 stats.label_bytes += size_of_val(&*series.pairs);
                 stats.open_chunk_bytes += series.open_capacity();
                 stats.full_chunk_bytes += series.full.capacity() * size_of::<FullChunk>();
-                stats.chunks += u64::from(!series.open_chunk().0.is_empty()) + series.full.len() as u64;
+                stats.chunks += u64::from(series.open_range().is_some()) + series.full.len() as u64;
                 for chunk in &series.full {
                     match &chunk.place {
                         ChunkPlace::Memory(bytes) => {

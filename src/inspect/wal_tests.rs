@@ -23,7 +23,7 @@ fn data_dir() -> TempDir {
         encoder.push(&mut samples, group, 2000, 1.5);
         let records = GroupRecords { records: vec![series, samples], on_durable: None };
         writer.form_group(&[(2, Digest(7))], records, false);
-        writer.write_pending().unwrap();
+        writer.write_pending().1.unwrap();
     }
     dir
 }

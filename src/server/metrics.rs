@@ -266,8 +266,11 @@ fn write_log(out: &mut Exposition, db: &Db) {
         let help = "When a group was last made durable.";
         out.gauge("chronolith_wal_last_durable_timestamp_seconds", help, durable_ms as f64 / 1000.0);
     }
-    out.gauge("chronolith_wal_uncut_segments", "Segments given up that still have unacknowledged bytes at their end.",
-        log.uncut_segments as f64);
+    out.gauge(
+        "chronolith_wal_uncut_segments",
+        "Segments given up that still have unacknowledged bytes at their end.",
+        log.uncut_segments as f64,
+    );
     for (name, help, value) in [
         ("chronolith_wal_groups_total", "Groups made durable, empty ones included.", counters.groups),
         ("chronolith_wal_commits_total", "Requests made durable.", counters.requests),
@@ -295,17 +298,30 @@ fn write_recovery(out: &mut Exposition, db: &Db) {
     for (name, help, value) in [
         ("chronolith_recovery_damages", "Damages that the last start found in the log.", recovery.damages.len() as u64),
         ("chronolith_recovery_known_damages", "Damages that earlier starts set aside.", recovery.known.len() as u64),
-        ("chronolith_recovery_torn_tails", "Torn tails that the last start cut.", u64::from(recovery.torn_tail.is_some())),
-        ("chronolith_recovery_torn_bytes", "Bytes of the torn tail that the last start cut.",
-            recovery.torn_tail.as_ref().map_or(0, |tail| tail.bytes)),
+        (
+            "chronolith_recovery_torn_tails",
+            "Torn tails that the last start cut.",
+            u64::from(recovery.torn_tail.is_some()),
+        ),
+        (
+            "chronolith_recovery_torn_bytes",
+            "Bytes of the torn tail that the last start cut.",
+            recovery.torn_tail.as_ref().map_or(0, |tail| tail.bytes),
+        ),
         ("chronolith_recovery_samples", "Samples that the last start took from the log.", db.replayed().samples),
-        ("chronolith_recovery_unknown_samples", "Samples of series that the log does not name.",
-            db.replayed().samples_unknown),
+        (
+            "chronolith_recovery_unknown_samples",
+            "Samples of series that the log does not name.",
+            db.replayed().samples_unknown,
+        ),
         ("chronolith_recovery_damaged_records", "Records that could not be read.", db.replayed().records_damaged),
         ("chronolith_recovery_skipped_records", "Records of kinds that are not read.", db.replayed().records_skipped),
         ("chronolith_recovery_records", "Records that the last start replayed.", recovery.log.records()),
-        ("chronolith_recovery_repair_failed", "Whether damage could not be set aside at the last start.",
-            u64::from(recovery.repair_failure.is_some())),
+        (
+            "chronolith_recovery_repair_failed",
+            "Whether damage could not be set aside at the last start.",
+            u64::from(recovery.repair_failure.is_some()),
+        ),
     ] {
         out.gauge(name, help, value as f64);
     }

@@ -194,12 +194,7 @@ pub async fn serve(
 }
 
 /// Opens the database on a thread of its own, and puts it into the slot.
-async fn open(
-    options: DbOptions,
-    fs: Arc<dyn Fs>,
-    clock: Arc<dyn Clock>,
-    slot: Arc<DbSlot>,
-) -> Result<(), ServeError> {
+async fn open(options: DbOptions, fs: Arc<dyn Fs>, clock: Arc<dyn Clock>, slot: Arc<DbSlot>) -> Result<(), ServeError> {
     let (done, mut is_done) = oneshot::channel();
     let watched = slot.clone();
     let opening = std::thread::Builder::new()
@@ -261,8 +256,10 @@ fn log_recovery(db: &Db) {
     }
     if replayed.samples_unknown > 0 || replayed.records_damaged > 0 {
         tracing::error!(
-            samples_of_unknown_series = replayed.samples_unknown, records_damaged = replayed.records_damaged,
-            first = replayed.first_damage.as_deref().unwrap_or(""), "parts of the log could not be replayed"
+            samples_of_unknown_series = replayed.samples_unknown,
+            records_damaged = replayed.records_damaged,
+            first = replayed.first_damage.as_deref().unwrap_or(""),
+            "parts of the log could not be replayed"
         );
     }
     if replayed.records_skipped > 0 {
@@ -292,7 +289,11 @@ async fn close(db: Arc<Db>) {
         }
         Ok(log) => {
             let reason = log.failure.as_deref().unwrap_or("unknown");
-            tracing::error!(reason, pending = log.pending_requests, "log closed with requests that were not acknowledged");
+            tracing::error!(
+                reason,
+                pending = log.pending_requests,
+                "log closed with requests that were not acknowledged"
+            );
         }
         Err(panicked) => tracing::error!(error = %panicked, "closing the log panicked"),
     }

@@ -43,8 +43,12 @@ impl ReplayReport {
             let segments = watch.segments();
             let percent = if total == 0 { 0 } else { u128::from(done) * 100 / u128::from(total) };
             tracing::info!(
-                segment = segments.current, last_segment = segments.last, bytes = done, bytes_total = total,
-                percent = percent as u64, "replaying the log"
+                segment = segments.current,
+                last_segment = segments.last,
+                bytes = done,
+                bytes_total = total,
+                percent = percent as u64,
+                "replaying the log"
             );
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
@@ -80,7 +80,6 @@ impl Service {
         let mut counted = Counted { service: &self, route: route.clone(), began, status: STATUS_CLIENT_GONE };
         let gzip = response::accepts_gzip(request.headers());
         let origin = request.headers().contains_key(header::ORIGIN);
-        let is_api = request.uri().path().starts_with("/api/");
 
         // A task of its own, so that a panic ends the task and not the connection; dropping the guard ends it too.
         let service = self.clone();
@@ -93,9 +92,7 @@ impl Service {
             }
         };
         response::compress_whole(&mut answer, gzip);
-        if is_api {
-            response::set_vary(&mut answer);
-        }
+        response::set_vary(&mut answer);
         if origin {
             set_cors(answer.headers_mut());
         }
@@ -144,11 +141,15 @@ impl Service {
     /// Reads a body, within bounds of size and time.
     async fn collect(&self, body: Incoming, bytes_max: usize) -> Result<Bytes, Box<Response<ApiBody>>> {
         let refuse = |status, message: String| Err(Box::new(response::text(status, message)));
+        let too_large =
+            || refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("body exceeds the limit of {bytes_max} bytes\n"));
+        // What announces itself as too large is refused before it is sent.
+        if body.size_hint().lower() > bytes_max as u64 {
+            return too_large();
+        }
         match tokio::time::timeout(self.body_timeout, Limited::new(body, bytes_max).collect()).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("body exceeds the limit of {bytes_max} bytes\n"))
-            }
+            Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
             Ok(Err(error)) => refuse(StatusCode::BAD_REQUEST, format!("read body: {error}\n")),
             Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive\n".to_owned()),
         }

@@ -230,10 +230,10 @@ mod tests {
         assert_eq!(*value("a_total"), prometheus_parse::Value::Counter(3.0));
         assert_eq!(*value("b"), prometheus_parse::Value::Gauge(f64::INFINITY));
         let prometheus_parse::Value::Histogram(buckets) = value("c_seconds") else { panic!("{text}") };
-        assert_eq!(buckets.iter().map(|bucket| (bucket.less_than, bucket.count)).collect::<Vec<_>>(), [
-            (0.1, 0.0),
-            (f64::INFINITY, 1.0)
-        ]);
+        assert_eq!(
+            buckets.iter().map(|bucket| (bucket.less_than, bucket.count)).collect::<Vec<_>>(),
+            [(0.1, 0.0), (f64::INFINITY, 1.0)]
+        );
         let prometheus_parse::Value::Summary(quantiles) = value("d_seconds") else { panic!("{text}") };
         assert_eq!(quantiles.len(), 3);
     }
@@ -256,7 +256,10 @@ mod tests {
     fn format_is_the_one_that_the_scraper_prefers() {
         let negotiate = |accept| TextFormat::negotiate(Some(accept));
         assert_eq!(TextFormat::negotiate(None), TextFormat::Prometheus);
-        assert_eq!(negotiate("application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5"), TextFormat::OpenMetrics);
+        assert_eq!(
+            negotiate("application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5"),
+            TextFormat::OpenMetrics
+        );
         assert_eq!(negotiate("application/openmetrics-text;version=1.0.0;q=0.2,*/*;q=0.5"), TextFormat::Prometheus);
         assert_eq!(negotiate("application/openmetrics-text;version=9.0.0,text/plain"), TextFormat::Prometheus);
         assert_eq!(negotiate("application/json"), TextFormat::Prometheus);

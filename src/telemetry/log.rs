@@ -19,7 +19,9 @@ pub enum LogFormat {
 #[non_exhaustive]
 pub enum LogError {
     /// The level is none.
-    #[error("log level {level:?} is not allowed: error, warn, info, debug, trace, or a filter such as info,chronolith::wal=debug")]
+    #[error(
+        "log level {level:?} is not allowed: error, warn, info, debug, trace, or a filter such as info,chronolith::wal=debug"
+    )]
     Level {
         /// What was asked for.
         level: String,

@@ -52,7 +52,7 @@ impl Log {
                 requests.push((group, digest));
             }
             writer.form_group(&requests, GroupRecords { records, on_durable: None }, false);
-            writer.write_pending().unwrap();
+            writer.write_pending().1.unwrap();
             for (index, (samples, digest)) in requests.into_iter().enumerate() {
                 let commit = (group - 1) * 2 + index as u64 + 1;
                 receipts.push(ReceiptLine { commit, digest, samples, durability: "fsync".into(), sent_at_ms: 0 });

@@ -423,28 +423,26 @@ impl WriterThread {
 
     /// Writes all pending groups and answers their requests, one way or the other. Returns whether it worked.
     fn write(&mut self) -> bool {
-        let result = if self.writer.pending_groups() == 0 {
-            self.writer.open().map(|()| Vec::new())
+        let (durable, result) = if self.writer.pending_groups() == 0 {
+            (Vec::new(), self.writer.open())
         } else {
             self.writer.write_pending()
         };
-        match result {
-            Ok(durable) => {
-                if self.shared.failed.load(Ordering::Acquire) {
-                    tracing::info!("the write-ahead log can be written again");
-                    lock(&self.shared.reported).failure = None;
-                    self.shared.failed.store(false, Ordering::Release);
-                }
-                for group in durable {
-                    self.acknowledge(group);
-                }
-                true
-            }
-            Err(error) => {
-                self.fail(&error);
-                false
-            }
+        // Before the requests are answered: who has a receipt finds it in the status.
+        self.report();
+        for group in durable {
+            self.acknowledge(group);
         }
+        if let Err(error) = result {
+            self.fail(&error);
+            return false;
+        }
+        if self.shared.failed.load(Ordering::Acquire) {
+            tracing::info!("the write-ahead log can be written again");
+            lock(&self.shared.reported).failure = None;
+            self.shared.failed.store(false, Ordering::Release);
+        }
+        true
     }
 
     fn acknowledge(&mut self, group: DurableGroup) {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::commit::{Durability, GroupRecords, Receipt};
+use super::format::RECORD_BYTES_MAX;
 use super::options::{WalError, WalOptions};
 use super::seal::{GroupHasher, Mark, Seal, SealedRequest};
 use super::writer::{RecordCompressor, SegmentWriter};
@@ -117,6 +118,8 @@ pub struct GroupWriter {
     options: WalOptions,
     clock: Arc<dyn Clock>,
     compressor: RecordCompressor,
+    /// Whether the log's directory is known to be in its parent.
+    dir_is_durable: bool,
     open: Option<OpenSegment>,
     poisoned: Vec<PoisonedSegment>,
     /// A segment that could not be opened, and could not be removed.
@@ -148,6 +151,7 @@ impl GroupWriter {
             compressor: RecordCompressor::new(options.compression),
             options,
             clock,
+            dir_is_durable: false,
             open: None,
             poisoned: Vec::new(),
             leftover: None,
@@ -168,6 +172,7 @@ impl GroupWriter {
         records.records.retain(|record| !record.is_empty());
         let mut hasher = GroupHasher::default();
         for record in &records.records {
+            debug_assert!(record.len() <= RECORD_BYTES_MAX);
             hasher.push(record);
         }
         let mut sealed = Vec::with_capacity(requests.len());
@@ -204,42 +209,42 @@ impl GroupWriter {
     }
 
     /// Writes all pending groups, and makes them as durable as the options ask for. After a failure it tries once more
-    /// in a new segment; if that fails too, the groups stay pending, and the next call tries again.
-    pub fn write_pending(&mut self) -> Result<Vec<DurableGroup>, WalError> {
-        if self.pending.is_empty() {
-            return Ok(Vec::new());
+    /// in a new segment; if that fails too, the rest stays pending, and the next call tries again. Gives the groups
+    /// that are durable now, and the error that stopped it.
+    pub fn write_pending(&mut self) -> (Vec<DurableGroup>, Result<(), WalError>) {
+        let mut durable = Vec::with_capacity(self.pending.len());
+        let mut result = Ok(());
+        if self.open.is_some() {
+            result = self.write_groups(&mut durable);
         }
-        if self.open.is_some() && self.write_into_open_segment().is_ok() {
-            return Ok(self.take_durable());
+        // An error has poisoned the segment and was counted; what matters now is whether a new one works.
+        if self.open.is_none() && !self.pending.is_empty() {
+            result = self.open_segment().and_then(|()| self.write_groups(&mut durable));
         }
-        // The first error poisoned the segment and was counted; what matters now is whether a new one works.
-        if self.open.is_none() {
-            self.open_segment()?;
-        }
-        self.write_into_open_segment()?;
-        Ok(self.take_durable())
+        (durable, result)
     }
 
-    fn write_into_open_segment(&mut self) -> Result<(), WalError> {
-        self.rotate_if_full()?;
-        let result = self.write_groups();
-        if result.is_err() {
-            self.poison();
+    /// Writes pending groups one by one: a group is written only after the one before it is durable, so that each seal
+    /// is a witness of all groups before it.
+    fn write_groups(&mut self, durable: &mut Vec<DurableGroup>) -> Result<(), WalError> {
+        while !self.pending.is_empty() {
+            self.rotate_if_full()?;
+            if let Err(error) = self.write_first_group() {
+                self.poison();
+                return Err(error);
+            }
+            durable.extend(self.take_first_group());
         }
-        result
+        Ok(())
     }
 
-    /// Ends the open segment where the pending groups might not fit into it, and opens the next one.
+    /// Ends the open segment where the next group might not fit into it, and opens the next one.
     fn rotate_if_full(&mut self) -> Result<(), WalError> {
-        let pending_bytes: usize = self
-            .pending
-            .iter()
-            .map(|group| group.seal_record.len() + group.records.records.iter().map(Vec::len).sum::<usize>())
-            .sum();
-        let Some(open) = &mut self.open else {
-            return self.open_segment();
+        let (Some(open), Some(group)) = (&mut self.open, self.pending.front()) else {
+            return Ok(());
         };
-        if !open.holds_groups || open.segment.position() + pending_bytes as u64 <= self.options.segment_bytes {
+        let bytes = group.seal_record.len() + group.records.records.iter().map(Vec::len).sum::<usize>();
+        if !open.holds_groups || open.segment.position() + bytes as u64 <= self.options.segment_bytes {
             return Ok(());
         }
         let started = self.clock.monotonic();
@@ -253,25 +258,22 @@ impl GroupWriter {
         self.open_segment()
     }
 
-    fn write_groups(&mut self) -> Result<(), WalError> {
-        let Some(open) = &mut self.open else {
+    fn write_first_group(&mut self) -> Result<(), WalError> {
+        let (Some(open), Some(group)) = (&mut self.open, self.pending.front_mut()) else {
             return Ok(());
         };
+        group.attempts += 1;
+        open.dirty = true;
         let segment = &mut open.segment;
         let before = segment.position();
         let mut write = || {
-            for group in &mut self.pending {
-                group.attempts += 1;
-                for record in &group.records.records {
-                    segment.append(record, &mut self.compressor)?;
-                }
-                segment.append(&group.seal_record, &mut self.compressor)?;
+            for record in &group.records.records {
+                segment.append(record, &mut self.compressor)?;
             }
+            segment.append(&group.seal_record, &mut self.compressor)?;
             segment.flush()
         };
-        let written = write();
-        open.dirty = true;
-        if let Err(error) = written {
+        if let Err(error) = write() {
             self.count_failure(&error);
             return Err(error);
         }
@@ -359,11 +361,13 @@ impl GroupWriter {
     /// Creates the next segment and writes its mark; the file and its name are durable before this returns.
     fn open_segment(&mut self) -> Result<(), WalError> {
         self.cut_poisoned();
-        if !self.fs.exists(&self.dir) {
+        if !self.dir_is_durable {
+            // Even where it exists: whoever made it may not have come to the sync.
             self.fs.create_dir_all(&self.dir).map_err(WalError::io("create", &self.dir))?;
             if let Some(parent) = self.dir.parent() {
                 self.fs.sync_dir(parent).map_err(WalError::io("fsync", parent))?;
             }
+            self.dir_is_durable = true;
         }
         let number = self.next_segment;
         let Some(following) = number.checked_add(1) else {
@@ -406,7 +410,8 @@ impl GroupWriter {
             .map_err(|error| (error, !existed && self.fs.exists(&path)))?;
         let (group, chain) = self.durable;
         let mut mark = Vec::new();
-        Mark { group, next_commit: self.next_commit, chain }.encode(&mut mark);
+        let durability = self.options.durability;
+        Mark { group, next_commit: self.next_commit, durability, chain }.encode(&mut mark);
         let started = self.clock.monotonic();
         segment
             .append(&mark, &mut self.compressor)
@@ -418,29 +423,19 @@ impl GroupWriter {
         Ok(segment)
     }
 
-    fn take_durable(&mut self) -> Vec<DurableGroup> {
+    fn take_first_group(&mut self) -> Option<DurableGroup> {
+        let PendingGroup { seal, records, attempts, .. } = self.pending.pop_front()?;
+        self.durable = (seal.group, seal.chain);
+        let counters = &mut self.counters;
+        counters.groups += 1;
+        counters.requests += seal.requests.len() as u64;
+        counters.samples += seal.samples;
+        counters.records += u64::from(seal.records);
+        counters.record_bytes += records.records.iter().map(|record| record.len() as u64).sum::<u64>();
+        counters.groups_rewritten += u64::from(attempts > 1);
         let durability = self.options.durability;
-        let mut durable = Vec::with_capacity(self.pending.len());
-        for pending in self.pending.drain(..) {
-            let seal = pending.seal;
-            self.durable = (seal.group, seal.chain);
-            let counters = &mut self.counters;
-            counters.groups += 1;
-            counters.requests += seal.requests.len() as u64;
-            counters.samples += seal.samples;
-            counters.records += u64::from(seal.records);
-            counters.record_bytes += pending.records.records.iter().map(|record| record.len() as u64).sum::<u64>();
-            counters.groups_rewritten += u64::from(pending.attempts > 1);
-            let receipt = |request: &SealedRequest| Receipt {
-                commit: request.commit,
-                samples: request.samples,
-                digest: request.digest,
-                durability,
-            };
-            let receipts = seal.requests.iter().map(receipt).collect();
-            durable.push(DurableGroup { group: seal.group, receipts, records: pending.records });
-        }
-        durable
+        let receipt = |&SealedRequest { commit, samples, digest }| Receipt { commit, samples, digest, durability };
+        Some(DurableGroup { group: seal.group, receipts: seal.requests.iter().map(receipt).collect(), records })
     }
 
     /// Number of the group that is formed next.

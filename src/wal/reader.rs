@@ -198,14 +198,28 @@ fn chain_is_good(page: &[u8], mut position: usize) -> bool {
 
 /// Where to go on behind a bad fragment at `bad`.
 fn resync(page: &[u8], bad: usize) -> usize {
-    // Most often the data is damaged and the length is right.
-    let length =
-        page.get(bad + 1..bad + 3).and_then(|bytes| bytes.first_chunk()).map(|bytes| u16::from_be_bytes(*bytes));
-    if let Some(length) = length {
-        let next = bad + FRAGMENT_HEADER_BYTES + usize::from(length);
-        if next <= page.len() && !matches!(parse(page, next), Parsed::Bad(_)) {
+    let header = page.get(bad..).and_then(|rest| rest.split_first_chunk::<FRAGMENT_HEADER_BYTES>());
+    let Some((&[_, length_high, length_low, ref checksum @ ..], data)) = header else {
+        return page.len();
+    };
+    let follows = |length: usize| {
+        let next = bad + FRAGMENT_HEADER_BYTES + length;
+        (next <= page.len() && !matches!(parse(page, next), Parsed::Bad(_))).then_some(next)
+    };
+    // Perhaps the data is right under another length: then its checksum tells which.
+    let checksum = u32::from_be_bytes(*checksum);
+    let mut running = 0;
+    for (index, byte) in data.iter().enumerate() {
+        running = crc32c::crc32c_append(running, &[*byte]);
+        if running == checksum
+            && let Some(next) = follows(index + 1)
+        {
             return next;
         }
+    }
+    // Most often the data is damaged and the length is right.
+    if let Some(next) = follows(usize::from(u16::from_be_bytes([length_high, length_low]))) {
+        return next;
     }
     // The data of a lost record may look like fragments itself. A candidate whose followers are good up to the end of
     // the page is the best.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -13,9 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::group_writer::Resume;
 use super::options::{Compression, WalError};
 use super::reader::{LogFiles, SegmentEvent, SegmentReader};
-use super::record::{RecordType, split};
-use super::scan::{Damage, LogScan, ReplayProgress, ReplaySink, UnsealedTail, scan};
-use super::seal::SealRecord;
+use super::scan::{Damage, LogScan, ReplayProgress, ReplaySink, UnsealedTail, scan_knowing};
 use super::writer::{RecordCompressor, SegmentWriter};
 use crate::fs::{Fs, names};
 
@@ -99,7 +98,8 @@ pub fn recover(
     progress: &ReplayProgress,
 ) -> Result<Recovery, WalError> {
     let known = read_notes(fs, quarantine_dir);
-    let log = scan(fs, wal_dir, sink, progress)?;
+    let damaged_groups = known.iter().filter(|note| note.kind == KIND_DAMAGE).filter_map(|note| note.groups).collect();
+    let log = scan_knowing(fs, wal_dir, sink, progress, damaged_groups)?;
     let damages: Vec<Damage> =
         log.damages.iter().filter(|damage| !known.iter().any(|note| note.explains(damage))).cloned().collect();
     if mode == RecoveryMode::Strict
@@ -130,7 +130,8 @@ pub fn read_notes(fs: &dyn Fs, quarantine_dir: &Path) -> Vec<QuarantineNote> {
 #[derive(Debug, Default)]
 struct SegmentPlan {
     cut_at: Option<u64>,
-    rewrite: bool,
+    /// Stretches that a clean copy leaves out.
+    damaged: Vec<Range<u64>>,
 }
 
 struct Repair<'a> {
@@ -141,6 +142,7 @@ struct Repair<'a> {
 
 impl Repair<'_> {
     fn run(&self, log: &LogScan, damages: &[Damage]) -> Result<(), WalError> {
+        self.remove_unfinished_copies()?;
         let mut plans: BTreeMap<(bool, u32), SegmentPlan> = BTreeMap::new();
         for (kind, tail) in log
             .abandoned
@@ -171,7 +173,10 @@ impl Repair<'_> {
                 groups: damage.groups,
                 file: String::new(),
             })?;
-            plans.entry((damage.checkpoint, damage.segment)).or_default().rewrite |= damage.bytes > 0;
+            let plan = plans.entry((damage.checkpoint, damage.segment)).or_default();
+            if damage.bytes > 0 {
+                plan.damaged.push(damage.offset..damage.offset + damage.bytes);
+            }
         }
         if !plans.is_empty() {
             self.fs.sync_dir(self.quarantine_dir).map_err(WalError::io("fsync", self.quarantine_dir))?;
@@ -182,8 +187,8 @@ impl Repair<'_> {
             let Some(file) = file else {
                 continue;
             };
-            if plan.rewrite {
-                self.rewrite(&file.path, *number, plan.cut_at)?;
+            if !plan.damaged.is_empty() {
+                self.rewrite(&file.path, *number, plan)?;
             } else if let Some(len) = plan.cut_at {
                 let mut open = self.fs.append(&file.path).map_err(WalError::io("open", &file.path))?;
                 open.truncate(len).map_err(WalError::io("truncate", &file.path))?;
@@ -197,6 +202,19 @@ impl Repair<'_> {
             let path = names::wal_segment(self.wal_dir, number);
             let mut empty = self.fs.create(&path).map_err(WalError::io("create", &path))?;
             empty.sync_data().map_err(WalError::io("fdatasync", &path))?;
+        }
+        Ok(())
+    }
+
+    /// A start that was interrupted while it repaired leaves a copy that is not in place.
+    fn remove_unfinished_copies(&self) -> Result<(), WalError> {
+        let suffix = format!(".{REPAIR_SUFFIX}");
+        let entries = self.fs.list(self.wal_dir).unwrap_or_default();
+        for entry in entries.iter().filter(|entry| !entry.is_dir) {
+            if entry.name.strip_suffix(&suffix).and_then(names::parse_wal_segment).is_some() {
+                let path = self.wal_dir.join(&entry.name);
+                self.fs.remove_file(&path).map_err(WalError::io("remove", &path))?;
+            }
         }
         Ok(())
     }
@@ -263,8 +281,8 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Replaces a segment by one that holds its readable records up to `cut_at`.
-    fn rewrite(&self, path: &Path, number: u32, cut_at: Option<u64>) -> Result<(), WalError> {
+    /// Replaces a segment by one that holds its readable records.
+    fn rewrite(&self, path: &Path, number: u32, plan: &SegmentPlan) -> Result<(), WalError> {
         let mut copy_path = path.as_os_str().to_owned();
         copy_path.push(".");
         copy_path.push(REPAIR_SUFFIX);
@@ -278,10 +296,9 @@ impl Repair<'_> {
         let mut reader = SegmentReader::open(self.fs, path)?;
         loop {
             match reader.next_event() {
-                SegmentEvent::Record { offset, .. } if cut_at.is_some_and(|cut_at| offset >= cut_at) => {}
-                SegmentEvent::Record { bytes, .. } => {
-                    let (kind, body) = split(&bytes);
-                    if kind != Some(RecordType::Seal) || SealRecord::decode(body).is_ok() {
+                SegmentEvent::Record { offset, bytes, .. } => {
+                    let cut = plan.cut_at.is_some_and(|cut_at| offset >= cut_at);
+                    if !cut && !plan.damaged.iter().any(|range| range.contains(&offset)) {
                         copy.append(&bytes, &mut compressor)?;
                     }
                 }

@@ -165,10 +165,23 @@ pub fn scan(
     sink: &mut dyn ReplaySink,
     progress: &ReplayProgress,
 ) -> Result<LogScan, WalError> {
+    scan_knowing(fs, dir, sink, progress, Vec::new())
+}
+
+/// Reads the log like [`scan`]. Of the groups in `known_damaged` it is known that they were whole once, although nothing
+/// stands behind them any more.
+pub(crate) fn scan_knowing(
+    fs: &dyn Fs,
+    dir: &Path,
+    sink: &mut dyn ReplaySink,
+    progress: &ReplayProgress,
+    known_damaged: Vec<(u64, u64)>,
+) -> Result<LogScan, WalError> {
     let files = LogFiles::list(fs, dir)?;
     progress.segments_total.store(files.files.len() as u64, Ordering::Relaxed);
     progress.bytes_total.store(files.files.iter().map(|file| file.bytes).sum(), Ordering::Relaxed);
     let mut scanner = Scanner::new(sink);
+    scanner.known_damaged = known_damaged;
     scanner.log.missing.clone_from(&files.missing);
     for &(first, last) in &files.missing {
         scanner.log.damages.push(Damage {
@@ -196,19 +209,63 @@ pub fn scan(
     Ok(log)
 }
 
+/// A whole record whose seal was not read yet.
+#[derive(Debug)]
+struct PendingRecord {
+    offset: u64,
+    end: u64,
+    bytes: Vec<u8>,
+}
+
 /// What stands behind the last seal or mark of the segment that is being read.
 #[derive(Debug, Default)]
 struct Pending {
-    /// Offsets and bytes of whole records.
-    records: Vec<(u64, Vec<u8>)>,
+    segment: u32,
+    checkpoint: bool,
+    records: Vec<PendingRecord>,
     bytes: usize,
     damages: Vec<Damage>,
+}
+
+impl Pending {
+    fn position(&self, offset: u64, group: Option<u64>) -> RecordPosition {
+        RecordPosition { segment: self.segment, checkpoint: self.checkpoint, offset, group }
+    }
+
+    /// Whether the last records, as many as the seal says, give its hash.
+    fn covers(&self, seal: &Seal) -> bool {
+        let Some(first) = self.records.len().checked_sub(seal.records as usize) else {
+            return false;
+        };
+        let mut hasher = GroupHasher::default();
+        for record in self.records.iter().skip(first) {
+            hasher.push(&record.bytes);
+        }
+        hasher.hash() == seal.records_hash
+    }
+
+    fn damage(&self, offset: u64, bytes: u64, what: impl Into<String>, groups: Option<(u64, u64)>) -> Damage {
+        Damage { segment: self.segment, checkpoint: self.checkpoint, offset, bytes, what: what.into(), groups }
+    }
+}
+
+/// A group whose records do not give the hash of its seal. If it is the newest, it is torn: one write holds records and
+/// seal, and their sectors arrive in any order. A later seal or mark proves that it was whole.
+#[derive(Debug)]
+struct Doubtful {
+    pending: Pending,
+    seal: Seal,
+    offset: u64,
+    end: u64,
+    /// The first group that lost something: this one, unless seals before it are missing.
+    first_lost: u64,
 }
 
 /// The unsealed end of a segment of ours, until it is known what became of it.
 #[derive(Debug)]
 struct Held {
     tail: UnsealedTail,
+    doubtful: Option<Doubtful>,
     pending: Pending,
 }
 
@@ -221,6 +278,7 @@ struct Witness {
 
 struct Scanner<'a> {
     sink: &'a mut dyn ReplaySink,
+    known_damaged: Vec<(u64, u64)>,
     log: LogScan,
     last: Option<Witness>,
     recent: VecDeque<(u64, u128, bool)>,
@@ -228,12 +286,15 @@ struct Scanner<'a> {
     clean_end: bool,
     durability: Durability,
     held: Vec<Held>,
+    doubtful: Option<Doubtful>,
     pending: Pending,
     summary: SegmentSummary,
     /// End of the last seal or mark in this segment.
     sealed_end: u64,
     /// Whether this segment carries a mark or a seal.
     ours: bool,
+    /// The group of the last seal or mark in this segment. Within a segment groups only rise.
+    segment_group: Option<u64>,
     /// A foreign segment's damage at its very end: a torn tail, if nothing readable follows.
     foreign_tail: Option<Damage>,
 }
@@ -242,6 +303,7 @@ impl<'a> Scanner<'a> {
     fn new(sink: &'a mut dyn ReplaySink) -> Self {
         Scanner {
             sink,
+            known_damaged: Vec::new(),
             log: LogScan::default(),
             last: None,
             recent: VecDeque::new(),
@@ -249,21 +311,14 @@ impl<'a> Scanner<'a> {
             clean_end: true,
             durability: Durability::Fsync,
             held: Vec::new(),
+            doubtful: None,
             pending: Pending::default(),
             summary: SegmentSummary::default(),
             sealed_end: 0,
             ours: false,
+            segment_group: None,
             foreign_tail: None,
         }
-    }
-
-    fn position(&self, offset: u64, group: Option<u64>) -> RecordPosition {
-        RecordPosition { segment: self.summary.segment, checkpoint: self.summary.checkpoint, offset, group }
-    }
-
-    fn damage(&self, offset: u64, bytes: u64, what: impl Into<String>, groups: Option<(u64, u64)>) -> Damage {
-        let (segment, checkpoint) = (self.summary.segment, self.summary.checkpoint);
-        Damage { segment, checkpoint, offset, bytes, what: what.into(), groups }
     }
 
     fn file(&mut self, fs: &dyn Fs, file: &LogFile, mut progress: impl FnMut(u64)) -> Result<(), WalError> {
@@ -274,7 +329,8 @@ impl<'a> Scanner<'a> {
         };
         self.summary =
             SegmentSummary { segment: file.number, checkpoint: file.checkpoint, ..SegmentSummary::default() };
-        (self.sealed_end, self.ours) = (0, false);
+        (self.sealed_end, self.ours, self.segment_group) = (0, false, None);
+        self.reset_pending();
         loop {
             match reader.next_event() {
                 SegmentEvent::Record { offset, end, bytes } => {
@@ -282,11 +338,10 @@ impl<'a> Scanner<'a> {
                     progress(end);
                 }
                 SegmentEvent::Damage { offset, end, what } => {
-                    let damage = self.damage(offset, end - offset, what, None);
+                    let damage = self.pending.damage(offset, end - offset, what, None);
                     self.pending.damages.push(damage);
                 }
                 SegmentEvent::End { len, content_end } => {
-                    self.summary.bytes = len;
                     return self.end_segment(len, content_end);
                 }
             }
@@ -302,24 +357,45 @@ impl<'a> Scanner<'a> {
         let (kind, body) = split(&bytes);
         if kind == Some(RecordType::Seal) {
             match SealRecord::decode(body) {
-                Ok(SealRecord::Seal(seal)) => self.seal(offset, seal)?,
-                Ok(SealRecord::Mark(mark)) => self.mark(offset, mark)?,
+                Ok(SealRecord::Seal(seal)) if self.segment_group.is_none_or(|group| seal.group > group) => {
+                    self.segment_group = Some(seal.group);
+                    self.seal(offset, end, seal)?;
+                }
+                Ok(SealRecord::Mark(mark)) if self.segment_group.is_none() => {
+                    self.segment_group = Some(mark.group);
+                    self.mark(offset, mark)?;
+                }
+                Ok(_) => {
+                    // What the disk showed in place of a write that did not arrive. It is no witness.
+                    let damage = self.pending.damage(offset, end - offset, "stale seal or mark", None);
+                    self.pending.damages.push(damage);
+                    return Ok(());
+                }
                 Err(corruption) => {
-                    let damage = self.damage(offset, end - offset, corruption.what, None);
+                    let damage = self.pending.damage(offset, end - offset, corruption.what, None);
                     self.pending.damages.push(damage);
                     return Ok(());
                 }
             }
-            (self.sealed_end, self.ours) = (end, true);
+            self.ours = true;
+            if self.doubtful.is_none() {
+                self.sealed_end = end;
+            }
             return Ok(());
         }
-        if !self.ours && !self.held.is_empty() {
+        if !self.ours {
             // Prometheus went on behind a log of ours, and has read what stood there.
-            self.release_held(None)?;
+            for held in std::mem::take(&mut self.held) {
+                if let Some(doubtful) = held.doubtful {
+                    self.confirm(doubtful)?;
+                }
+                self.log.damages.extend(held.pending.damages.iter().cloned());
+                self.give_unsealed(held.pending)?;
+            }
         }
         self.log.unknown_records += u64::from(kind.is_none());
         self.pending.bytes += bytes.len();
-        self.pending.records.push((offset, bytes));
+        self.pending.records.push(PendingRecord { offset, end, bytes });
         if self.pending.bytes > PENDING_BYTES_MAX {
             self.give_pending(None)?;
         }
@@ -328,52 +404,84 @@ impl<'a> Scanner<'a> {
 
     fn mark(&mut self, offset: u64, mark: Mark) -> Result<(), WalError> {
         self.summary.marked |= offset == 0;
-        self.next_commit = self.next_commit.max(mark.next_commit);
         // A mark is the first thing in its segment. What stands before it is not of its making.
         self.give_pending(None)?;
+        self.settle_held(mark.group, offset)?;
+        self.next_commit = self.next_commit.max(mark.next_commit);
+        (self.durability, self.clean_end) = (mark.durability, false);
         match self.last {
-            Some(last) if mark.group > last.group => {
-                let groups = (last.group + 1, mark.group);
-                self.lost_groups(offset, groups)?;
-            }
             Some(last) if mark.group == last.group && mark.chain != last.chain => {
+                let groups = Some((mark.group, mark.group));
                 let what = "segment follows another seal of the same number";
-                let damage = self.damage(offset, 0, what, Some((mark.group, mark.group)));
-                self.log.damages.push(damage);
-                self.abandon_held();
+                self.log.damages.push(self.pending.damage(offset, 0, what, groups));
             }
-            _ => self.abandon_held(),
-        }
-        if self.last.is_none_or(|last| last.group < mark.group) {
-            self.last = Some(Witness { group: mark.group, chain: mark.chain });
+            Some(last) if mark.group <= last.group => {}
+            _ => self.last = Some(Witness { group: mark.group, chain: mark.chain }),
         }
         Ok(())
     }
 
-    /// Groups are missing whose durability a later seal or mark proves. What is readable of them is given on.
-    fn lost_groups(&mut self, offset: u64, groups: (u64, u64)) -> Result<(), WalError> {
-        let explained = self.held.iter().any(|held| !held.pending.damages.is_empty());
-        if !explained {
-            let at = self.held.last().map(|held| (held.tail.segment, held.tail.offset));
-            let mut damage = self.damage(offset, 0, "groups are missing", Some(groups));
-            if let Some((segment, offset)) = at {
-                (damage.segment, damage.offset) = (segment, offset);
+    /// Decides about the unsealed ends of earlier segments: all groups up to `durable` were durable.
+    fn settle_held(&mut self, durable: u64, offset: u64) -> Result<(), WalError> {
+        let last_group = |scanner: &Self| scanner.last.map_or(durable, |last| last.group);
+        for held in std::mem::take(&mut self.held) {
+            if durable <= last_group(self) {
+                // Given up by the writer, and written again behind it: not damage.
+                self.log.abandoned.push(held.tail);
+                continue;
             }
-            self.log.damages.push(damage);
+            let Held { doubtful, pending, mut tail } = held;
+            if let Some(doubtful) = doubtful {
+                tail.bytes -= doubtful.end - tail.offset;
+                tail.offset = doubtful.end;
+                self.confirm(doubtful)?;
+            }
+            let lost = (last_group(self) + 1, durable);
+            if lost.0 <= lost.1 {
+                self.give_lost(pending, lost)?;
+                self.last = Some(Witness { group: durable, chain: 0 });
+            } else if tail.bytes > 0 {
+                self.log.abandoned.push(UnsealedTail { records: pending.records.len() as u64, ..tail });
+            }
         }
-        self.release_held(Some(groups))
+        if let Some(last) = self.last
+            && durable > last.group
+        {
+            let groups = Some((last.group + 1, durable));
+            self.log.damages.push(self.pending.damage(offset, 0, "groups are missing", groups));
+        }
+        Ok(())
     }
 
-    fn seal(&mut self, offset: u64, seal: Seal) -> Result<(), WalError> {
-        let mut intact = true;
+    /// Gives on what is readable of groups that lost their seals.
+    fn give_lost(&mut self, pending: Pending, groups: (u64, u64)) -> Result<(), WalError> {
+        if pending.damages.is_empty() {
+            let offset = pending.records.first().map_or(0, |record| record.offset);
+            self.log.damages.push(pending.damage(offset, 0, "groups have lost their seals", Some(groups)));
+        }
+        self.log
+            .damages
+            .extend(pending.damages.iter().cloned().map(|damage| Damage { groups: Some(groups), ..damage }));
+        self.give_unsealed(pending)
+    }
+
+    fn give_unsealed(&mut self, mut pending: Pending) -> Result<(), WalError> {
+        for record in std::mem::take(&mut pending.records) {
+            self.log.unsealed_records += 1;
+            self.sink.record(pending.position(record.offset, None), record.bytes)?;
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, offset: u64, end: u64, seal: Seal) -> Result<(), WalError> {
+        if let Some(doubtful) = self.doubtful.take() {
+            // A later seal: the doubtful group was whole when this one was written.
+            self.sealed_end = doubtful.end;
+            self.confirm(doubtful)?;
+        }
         if !self.held.is_empty() {
             // No mark decided: it was lost. The seal says as much.
-            match self.last {
-                Some(last) if seal.group > last.group + 1 => {
-                    self.lost_groups(offset, (last.group + 1, seal.group - 1))?
-                }
-                _ => self.abandon_held(),
-            }
+            self.settle_held(seal.group.saturating_sub(1), offset)?;
         }
         let mut first_lost = seal.group;
         match self.last {
@@ -385,62 +493,99 @@ impl<'a> Scanner<'a> {
                     self.log.repeated_groups += 1;
                     if was_intact {
                         // The same records once more.
-                        let damages = std::mem::take(&mut self.pending).damages;
+                        let damages = std::mem::take(&mut self.pending.damages);
                         self.log.damages.extend(damages);
+                        self.reset_pending();
                         return Ok(());
                     }
-                } else if known.is_some() || self.summary.groups.is_some() {
-                    intact = false;
+                } else if known.is_some() {
                     let groups = Some((seal.group, seal.group));
-                    let damage = self.damage(offset, 0, "group number appears again with another chain value", groups);
-                    self.log.damages.push(damage);
+                    let what = "group number appears again with another chain value";
+                    self.log.damages.push(self.pending.damage(offset, 0, what, groups));
                 }
             }
             Some(last) if seal.group > last.group + 1 => first_lost = last.group + 1,
-            Some(last) if seal.previous_chain != last.chain => {
-                intact = false;
+            Some(last) if seal.previous_chain != last.chain && last.chain != 0 => {
+                let groups = Some((seal.group, seal.group));
                 let what = "seal does not follow the chain value before it";
-                let damage = self.damage(offset, 0, what, Some((seal.group, seal.group)));
-                self.log.damages.push(damage);
+                self.log.damages.push(self.pending.damage(offset, 0, what, groups));
             }
             _ => {}
         }
-        let records_intact = self.covers_pending(&seal);
-        if !self.pending.damages.is_empty() {
-            // The damage may have cost earlier groups their seals, and this one nothing.
-            let last_lost = if records_intact { seal.group.saturating_sub(1) } else { seal.group };
-            let groups = (first_lost <= last_lost).then_some((first_lost, last_lost));
-            for damage in &mut self.pending.damages {
-                damage.groups = groups;
+        let covers = self.covers_pending(&seal);
+        if !covers || first_lost < seal.group {
+            let pending = std::mem::take(&mut self.pending);
+            self.reset_pending();
+            let doubtful = Doubtful { pending, seal, offset, end, first_lost };
+            let group = doubtful.seal.group;
+            if !covers && !self.known_damaged.iter().any(|&(first, last)| first <= group && group <= last) {
+                self.doubtful = Some(doubtful);
+                return Ok(());
             }
-        } else if first_lost < seal.group {
-            let groups = Some((first_lost, seal.group - 1));
-            let damage = self.damage(offset, 0, "groups are missing", groups);
-            self.log.damages.push(damage);
+            return self.confirm(doubtful);
         }
-        if !records_intact && self.pending.damages.is_empty() {
-            let groups = Some((seal.group, seal.group));
-            let damage = self.damage(offset, 0, "records of the group do not give the seal's hash", groups);
-            self.log.damages.push(damage);
-        }
-        intact &= records_intact;
+        self.set_uncovered_aside(&seal);
+        // Damage that is left here cost nothing that a seal covers.
         self.give_pending(Some((seal.group, seal.records)))?;
-        let position = self.position(offset, Some(seal.group));
+        self.sink.seal(self.pending.position(offset, Some(seal.group)), &seal, true)?;
+        self.count_seal(&seal, true);
+        Ok(())
+    }
+
+    /// A whole group may stand behind records that belong to no group. In a segment of ours they are damage that gives
+    /// a right checksum: a record that lost its compression bit, or a stale one.
+    fn set_uncovered_aside(&mut self, seal: &Seal) {
+        let uncovered = self.pending.records.len().saturating_sub(seal.records as usize);
+        let Pending { segment, checkpoint, records, damages, .. } = &mut self.pending;
+        // Before the first seal they may be of groups whose seals are lost.
+        let set_aside = |record: &PendingRecord| self.last.is_some() || split(&record.bytes).0.is_none();
+        let mut index = 0;
+        records.retain(|record| {
+            index += 1;
+            if index > uncovered || !set_aside(record) {
+                return true;
+            }
+            damages.push(Damage {
+                segment: *segment,
+                checkpoint: *checkpoint,
+                offset: record.offset,
+                bytes: record.end - record.offset,
+                what: "record that no seal covers".into(),
+                groups: None,
+            });
+            false
+        });
+    }
+
+    /// Gives on what is left of a group that was whole when it was written.
+    fn confirm(&mut self, doubtful: Doubtful) -> Result<(), WalError> {
+        let Doubtful { mut pending, seal, offset, first_lost, .. } = doubtful;
+        let intact = pending.covers(&seal);
+        let last_lost = if intact { seal.group.saturating_sub(1) } else { seal.group };
+        let groups = Some((first_lost, last_lost));
+        if pending.damages.is_empty() {
+            let what = if first_lost < seal.group {
+                "groups are missing"
+            } else {
+                "records of the group do not give the seal's hash"
+            };
+            self.log.damages.push(pending.damage(offset, 0, what, groups));
+        }
+        self.log.damages.extend(pending.damages.drain(..).map(|damage| Damage { groups, ..damage }));
+        let position = pending.position(offset, Some(seal.group));
+        self.give(pending, Some((seal.group, seal.records)))?;
         self.sink.seal(position, &seal, intact)?;
         self.count_seal(&seal, intact);
         Ok(())
     }
 
-    /// Whether the last records before the seal give its hash.
+    fn reset_pending(&mut self) {
+        let (segment, checkpoint) = (self.summary.segment, self.summary.checkpoint);
+        self.pending = Pending { segment, checkpoint, ..Pending::default() };
+    }
+
     fn covers_pending(&self, seal: &Seal) -> bool {
-        let Some(first) = self.pending.records.len().checked_sub(seal.records as usize) else {
-            return false;
-        };
-        let mut hasher = GroupHasher::default();
-        for (_, record) in self.pending.records.iter().skip(first) {
-            hasher.push(record);
-        }
-        hasher.hash() == seal.records_hash
+        self.pending.covers(seal)
     }
 
     fn count_seal(&mut self, seal: &Seal, intact: bool) {
@@ -462,81 +607,70 @@ impl<'a> Scanner<'a> {
         self.recent.push_back((seal.group, seal.chain, intact));
     }
 
-    /// Gives the kept records on. With a group, the last ones, as many as the seal says, belong to it.
     fn give_pending(&mut self, group: Option<(u64, u32)>) -> Result<(), WalError> {
-        let pending = std::mem::take(&mut self.pending);
-        self.log.damages.extend(pending.damages);
+        let mut pending = std::mem::take(&mut self.pending);
+        self.reset_pending();
+        self.log.damages.append(&mut pending.damages);
+        self.give(pending, group)
+    }
+
+    /// Gives kept records on. With a group, the last ones, as many as its seal says, belong to it.
+    fn give(&mut self, mut pending: Pending, group: Option<(u64, u32)>) -> Result<(), WalError> {
+        let records = std::mem::take(&mut pending.records);
         let sealed_from = match group {
-            Some((_, records)) => pending.records.len().saturating_sub(records as usize),
-            None => pending.records.len(),
+            Some((_, sealed)) => records.len().saturating_sub(sealed as usize),
+            None => records.len(),
         };
-        for (index, (offset, record)) in pending.records.into_iter().enumerate() {
+        for (index, record) in records.into_iter().enumerate() {
             let group = group.map(|(group, _)| group).filter(|_| index >= sealed_from);
             match group {
                 Some(_) => self.log.sealed_records += 1,
                 None => self.log.unsealed_records += 1,
             }
-            let position = self.position(offset, group);
-            self.sink.record(position, record)?;
+            self.sink.record(pending.position(record.offset, group), record.bytes)?;
         }
         Ok(())
     }
 
     fn end_segment(&mut self, len: u64, content_end: u64) -> Result<(), WalError> {
-        let empty = self.pending.records.is_empty() && self.pending.damages.is_empty();
+        let pending = std::mem::take(&mut self.pending);
+        let doubtful = self.doubtful.take();
+        let empty = pending.records.is_empty() && pending.damages.is_empty() && doubtful.is_none();
         let page = super::format::PAGE_BYTES as u64;
         let zeros_from = content_end.div_ceil(page) * page;
         if self.ours && !(empty && len <= zeros_from) {
-            let pending = std::mem::take(&mut self.pending);
-            let what = match (pending.damages.first(), pending.records.len()) {
-                (Some(damage), _) => damage.what.clone(),
-                (None, 0) => "zeros".to_owned(),
-                (None, _) => "records without a seal".to_owned(),
+            let damages = doubtful.iter().flat_map(|doubtful| &doubtful.pending.damages).chain(&pending.damages);
+            let what = match (damages.into_iter().next(), &doubtful, pending.records.len()) {
+                (Some(damage), ..) => damage.what.clone(),
+                (None, Some(_), _) => "records of the group do not give the seal's hash".to_owned(),
+                (None, None, 0) => "zeros".to_owned(),
+                (None, None, _) => "records without a seal".to_owned(),
             };
+            let doubtful_records = doubtful.as_ref().map_or(0, |doubtful| doubtful.pending.records.len());
             let tail = UnsealedTail {
                 segment: self.summary.segment,
                 offset: self.sealed_end,
                 bytes: len - self.sealed_end,
-                records: pending.records.len() as u64,
+                records: (doubtful_records + pending.records.len()) as u64,
                 what,
             };
-            self.held.push(Held { tail, pending });
+            self.held.push(Held { tail, doubtful, pending });
         } else if !empty {
+            self.pending = pending;
             let torn = self.pending.damages.pop_if(|damage| damage.offset + damage.bytes == content_end);
             self.give_pending(None)?;
             if let Some(earlier) = std::mem::replace(&mut self.foreign_tail, torn) {
                 self.log.damages.push(earlier);
             }
         }
-        let summary = std::mem::take(&mut self.summary);
+        let summary = SegmentSummary { bytes: len, ..std::mem::take(&mut self.summary) };
         self.log.segments.push(summary);
-        Ok(())
-    }
-
-    /// What is held was given up by the writer and written again: not damage.
-    fn abandon_held(&mut self) {
-        self.log.abandoned.extend(self.held.drain(..).map(|held| held.tail));
-    }
-
-    /// What is held was durable: its records are given on, its damage is damage.
-    fn release_held(&mut self, groups: Option<(u64, u64)>) -> Result<(), WalError> {
-        for held in std::mem::take(&mut self.held) {
-            for mut damage in held.pending.damages {
-                damage.groups = groups;
-                self.log.damages.push(damage);
-            }
-            for (offset, record) in held.pending.records {
-                self.log.unsealed_records += 1;
-                let position = RecordPosition { segment: held.tail.segment, checkpoint: false, offset, group: None };
-                self.sink.record(position, record)?;
-            }
-        }
         Ok(())
     }
 
     fn finish(mut self) -> Result<LogScan, WalError> {
         let mut torn = self.held.pop().map(|held| held.tail);
-        self.abandon_held();
+        self.log.abandoned.extend(self.held.drain(..).map(|held| held.tail));
         if let Some(damage) = self.foreign_tail.take() {
             let Damage { segment, offset, bytes, what, checkpoint, .. } = damage.clone();
             if checkpoint || torn.is_some() {
@@ -545,7 +679,7 @@ impl<'a> Scanner<'a> {
                 torn = Some(UnsealedTail { segment, offset, bytes, records: 0, what });
             }
         }
-        let skipped = if self.log.sealed_groups > 0 && self.durability != Durability::Fsync && !self.clean_end {
+        let skipped = if self.durability != Durability::Fsync && !self.clean_end {
             COMMITS_SKIPPED_UNSYNCED
         } else if torn.is_some() || !self.log.abandoned.is_empty() {
             COMMITS_SKIPPED_TORN

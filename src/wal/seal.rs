@@ -20,7 +20,7 @@ pub const SEAL_VERSION: u8 = 1;
 pub const KIND_SEAL: u8 = 1;
 /// Second byte of a mark's body.
 pub const KIND_MARK: u8 = 2;
-/// Low bits of a seal's flags: how durable the group was when it was acknowledged.
+/// Low bits of the flags: how durable the group was when it was acknowledged.
 const FLAG_DURABILITY: u8 = 0b0000_0011;
 /// Flag of the last seal before an orderly end.
 const FLAG_CLEAN_END: u8 = 0b0000_0100;
@@ -76,6 +76,8 @@ pub struct Mark {
     pub group: u64,
     /// The number that the next request will get.
     pub next_commit: u64,
+    /// How durable the groups of the segment are when they are acknowledged.
+    pub durability: Durability,
     /// Chain value of the seal of `group`.
     pub chain: u128,
 }
@@ -116,22 +118,13 @@ impl Seal {
     }
 
     fn flags(&self) -> u8 {
-        let durability = match self.durability {
-            Durability::Fsync => 0,
-            Durability::Interval => 1,
-            Durability::None => 2,
-        };
+        let durability = durability_bits(self.durability);
         if self.clean_end { durability | FLAG_CLEAN_END } else { durability }
     }
 
     fn decode(body: &[u8], mut cursor: Cursor<'_>) -> Result<Self, Corruption> {
         let flags = cursor.u8()?;
-        let durability = match flags & FLAG_DURABILITY {
-            0 => Durability::Fsync,
-            1 => Durability::Interval,
-            2 => Durability::None,
-            _ => return Err(cursor.corrupt("seal has an unknown durability")),
-        };
+        let durability = durability_of(flags, &cursor)?;
         let clean_end = flags & FLAG_CLEAN_END != 0;
         let group = cursor.u64_be()?;
         let sealed_ms = cursor.u64_be()? as i64;
@@ -180,7 +173,7 @@ impl Seal {
 impl Mark {
     /// Appends the whole record.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend([RecordType::Seal as u8, SEAL_VERSION, KIND_MARK]);
+        out.extend([RecordType::Seal as u8, SEAL_VERSION, KIND_MARK, durability_bits(self.durability)]);
         put::u64_be(out, self.group);
         put::u64_be(out, self.next_commit);
         out.extend(self.chain.to_be_bytes());
@@ -197,7 +190,9 @@ impl SealRecord {
         match cursor.u8()? {
             KIND_SEAL => Seal::decode(body, cursor).map(SealRecord::Seal),
             KIND_MARK => {
+                let flags = cursor.u8()?;
                 let mark = Mark {
+                    durability: durability_of(flags, &cursor)?,
                     group: cursor.u64_be()?,
                     next_commit: cursor.u64_be()?,
                     chain: u128::from_be_bytes(cursor.array()?),
@@ -209,6 +204,23 @@ impl SealRecord {
             }
             _ => Err(Corruption { what: "seal has an unknown kind", offset: 1 }),
         }
+    }
+}
+
+fn durability_bits(durability: Durability) -> u8 {
+    match durability {
+        Durability::Fsync => 0,
+        Durability::Interval => 1,
+        Durability::None => 2,
+    }
+}
+
+fn durability_of(flags: u8, cursor: &Cursor<'_>) -> Result<Durability, Corruption> {
+    match flags & FLAG_DURABILITY {
+        0 => Ok(Durability::Fsync),
+        1 => Ok(Durability::Interval),
+        2 => Ok(Durability::None),
+        _ => Err(cursor.corrupt("seal has an unknown durability")),
     }
 }
 
@@ -294,7 +306,8 @@ mod tests {
         let (mut written, mut record) = (seal(), Vec::new());
         written.encode(&mut record);
         assert_eq!(SealRecord::decode(&record[1..]), Ok(SealRecord::Seal(written)));
-        let (mark, mut record) = (Mark { group: 9, next_commit: 43, chain: 77 }, Vec::new());
+        let mark = Mark { group: 9, next_commit: 43, durability: Durability::Interval, chain: 77 };
+        let mut record = Vec::new();
         mark.encode(&mut record);
         assert_eq!(SealRecord::decode(&record[1..]), Ok(SealRecord::Mark(mark)));
     }

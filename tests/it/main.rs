@@ -8,6 +8,7 @@
     reason = "a harness that all modules share, and nobody links against"
 )]
 
+mod api;
 mod commands;
 mod crash;
 mod faults;

@@ -3,6 +3,7 @@
 use super::QueryError;
 use super::evaluate::{Evaluator, remove_histograms};
 use super::plan::Binary;
+use super::power::power;
 use crate::promql::annotations::Annotation;
 use crate::promql::parser::ast::BinaryOp;
 use crate::promql::value::{SeriesSteps, Steps, StepsValue, is_absent};
@@ -24,7 +25,7 @@ pub(super) fn apply(op: BinaryOp, left: f64, right: f64) -> (f64, bool) {
         BinaryOp::Mul => (left * right, true),
         BinaryOp::Div => (left / right, true),
         BinaryOp::Mod => (left % right, true),
-        BinaryOp::Pow => (left.powf(right), true),
+        BinaryOp::Pow => (power(left, right), true),
         BinaryOp::Atan2 => (left.atan2(right), true),
         BinaryOp::Eq => (left, left == right),
         BinaryOp::Ne => (left, left != right),
@@ -38,7 +39,7 @@ pub(super) fn apply(op: BinaryOp, left: f64, right: f64) -> (f64, bool) {
 }
 
 /// Whether an operator is one for histograms.
-pub(super) fn is_trim(op: BinaryOp) -> bool {
+fn is_trim(op: BinaryOp) -> bool {
     matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower)
 }
 

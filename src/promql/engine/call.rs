@@ -30,7 +30,13 @@ impl Evaluator<'_> {
             CallKind::Info => Ok(StepsValue::Vector(self.info(call, steps)?)),
             CallKind::Function(Implementation::OverColumns(function)) => {
                 let args = call.args.iter().map(|arg| self.eval(arg, steps)).collect::<Result<Vec<_>, _>>()?;
-                let context = CallContext { steps, call: call.call, span: call.span, annotations: &self.annotations };
+                let context = CallContext {
+                    steps,
+                    call: call.call,
+                    span: call.span,
+                    delayed_names: self.options.delayed_name_removal,
+                    annotations: &self.annotations,
+                };
                 Ok(match function(&context, args)? {
                     StepsValue::Vector(series) => StepsValue::Vector(self.finish(series, steps)?),
                     value => value,

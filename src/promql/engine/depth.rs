@@ -22,9 +22,7 @@ fn levels(expr: &Expr) -> usize {
         ExprKind::Number(_) | ExprKind::String(_) | ExprKind::VectorSelector(_) | ExprKind::MatrixSelector(_) => 0,
         ExprKind::Paren(inner) | ExprKind::Unary { expr: inner, .. } => levels(inner),
         ExprKind::Binary(binary) => levels(&binary.left).max(levels(&binary.right)),
-        ExprKind::Aggregate(aggregate) => {
-            levels(&aggregate.expr).max(aggregate.param.as_ref().map_or(0, |param| levels(param)))
-        }
+        ExprKind::Aggregate(aggregate) => levels(&aggregate.expr).max(aggregate.param.as_ref().map_or(0, levels)),
         ExprKind::Call(call) => call.args.iter().map(levels).max().unwrap_or(0),
         ExprKind::Subquery(subquery) => levels(&subquery.expr),
     }

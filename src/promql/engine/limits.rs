@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::QueryError;
 use crate::clock::Clock;
 use crate::promql::value::{SeriesSteps, StepsValue};
+use crate::storage::Column;
 
 /// How much work may pass between two looks at the clock, in samples.
 pub(super) const CHECK_EVERY: usize = 4096;
@@ -46,6 +47,11 @@ impl Cost {
     /// The cost of one series' column with `steps` places.
     pub(super) fn of_column(samples: usize, steps: usize) -> Self {
         Cost { samples: samples as u64, bytes: (steps * size_of::<f64>() + size_of::<SeriesSteps>()) as u64 }
+    }
+
+    /// The bytes of decoded samples. Their number counts only as far as windows look at them.
+    pub(super) fn of_decoded(column: &Column) -> Self {
+        Cost { samples: 0, bytes: (column.len() * (size_of::<i64>() + size_of::<f64>())) as u64 }
     }
 
     /// The cost of a value.

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
 use super::QueryError;
-use super::binary::{apply, changes_meaning, is_trim};
+use super::binary::{apply, changes_meaning};
 use super::evaluate::{Evaluator, remove_histograms};
 use super::limits::{CHECK_EVERY, Cost, Limits};
 use super::names;
@@ -152,7 +152,7 @@ impl Evaluator<'_> {
     ) -> Result<Vec<SeriesSteps>, QueryError> {
         let swapped = matching.cardinality == MatchCardinality::OneToMany;
         let (mut many, mut one) = if swapped { (right, left) } else { (left, right) };
-        self.note_histograms(node, &mut many, &mut one, swapped);
+        let (kinds_of_many, kinds_of_one) = (take_histograms(&mut many), take_histograms(&mut one));
         let groups = groups_of(matching, &many, &one);
         let mut join = Join {
             node,
@@ -169,6 +169,7 @@ impl Evaluator<'_> {
             from_many: Vec::new(),
             from_one: Vec::new(),
         };
+        let mut met: Vec<(Kind, Kind)> = Vec::new();
         let mut since_check = 0;
         for group in &groups {
             since_check += (group.many.len() + group.one.len()) * steps.count;
@@ -176,38 +177,73 @@ impl Evaluator<'_> {
                 since_check = 0;
                 self.limits.check()?;
             }
+            note_meeting(&mut met, &kinds_in(&group.many, &kinds_of_many), &kinds_in(&group.one, &kinds_of_one));
             join.group(group)?;
         }
         let Join { mut from_many, mut from_one, .. } = join;
         from_many.sort_by_key(|(index, _)| *index);
         from_one.sort_by_key(|(index, _)| *index);
         let result: Vec<SeriesSteps> = from_many.into_iter().chain(from_one).map(|(_, series)| series).collect();
-        if is_trim(node.expr.op) && !many.is_empty() && !one.is_empty() {
-            self.note_types(node, "float", "float");
-        }
+        self.note_kinds(node, &met, swapped);
         Ok(result)
     }
 
-    /// Histograms are not computed with yet: they go, with a note where an operator could not join them with floats.
-    fn note_histograms(&self, node: &Binary<'_>, many: &mut [SeriesSteps], one: &mut [SeriesSteps], swapped: bool) {
-        let remove = |side: &mut [SeriesSteps]| {
-            let has_any = side.iter().any(|series| !series.histograms.is_empty());
-            side.iter_mut().for_each(remove_histograms);
-            has_any
-        };
-        let (of_many, of_one) = (remove(many), remove(one));
-        let (of_left, of_right) = if swapped { (of_one, of_many) } else { (of_many, of_one) };
-        let name = |is_histogram: bool| if is_histogram { "histogram" } else { "float" };
-        let will_be_computed = match node.expr.op {
-            BinaryOp::Mul => of_left != of_right,
-            BinaryOp::Div | BinaryOp::TrimLower | BinaryOp::TrimUpper => of_left && !of_right,
-            BinaryOp::Add | BinaryOp::Sub | BinaryOp::Eq | BinaryOp::Ne => of_left && of_right,
-            _ => false,
-        };
-        if (of_left || of_right) && !will_be_computed {
-            self.note_types(node, name(of_left), name(of_right));
+    /// Notes which kinds of sample met that the operator cannot join. Those that it can are not computed yet either.
+    fn note_kinds(&self, node: &Binary<'_>, met: &[(Kind, Kind)], swapped: bool) {
+        for &(many, one) in met {
+            let (left, right) = if swapped { (one, many) } else { (many, one) };
+            let is_joined = match node.expr.op {
+                BinaryOp::Mul => left != right || left == Kind::Float,
+                BinaryOp::Div => right == Kind::Float,
+                BinaryOp::TrimLower | BinaryOp::TrimUpper => left == Kind::Histogram && right == Kind::Float,
+                BinaryOp::Add | BinaryOp::Sub | BinaryOp::Eq | BinaryOp::Ne => left == right,
+                _ => left == Kind::Float && right == Kind::Float,
+            };
+            if !is_joined {
+                self.note_types(node, left.as_str(), right.as_str());
+            }
         }
     }
+}
+
+/// What a sample is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Float,
+    Histogram,
+}
+
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Kind::Float => "float",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// The kinds of the series at these indices, each once.
+fn kinds_in(indices: &[usize], kinds: &[Kind]) -> Vec<Kind> {
+    let has = |kind: &Kind| indices.iter().any(|&index| kinds[index] == *kind);
+    [Kind::Float, Kind::Histogram].into_iter().filter(has).collect()
+}
+
+fn note_meeting(met: &mut Vec<(Kind, Kind)>, of_many: &[Kind], of_one: &[Kind]) {
+    for (many, one) in of_many.iter().flat_map(|many| of_one.iter().map(move |one| (*many, *one))) {
+        if !met.contains(&(many, one)) {
+            met.push((many, one));
+        }
+    }
+}
+
+/// Takes the histograms out of a side, and gives which kind of sample each of its series had.
+fn take_histograms(side: &mut [SeriesSteps]) -> Vec<Kind> {
+    let take = |series: &mut SeriesSteps| {
+        let kind = if series.histograms.is_empty() { Kind::Float } else { Kind::Histogram };
+        remove_histograms(series);
+        kind
+    };
+    side.iter_mut().map(take).collect()
 }
 
 /// An operation between vectors under way.

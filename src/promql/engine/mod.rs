@@ -1,7 +1,7 @@
 //! The engine: evaluates an expression over series, column by column.
 //!
-//! A query goes through three stages. [`resolve`] fixes what depends on its times, [`plan`] selects the series of every
-//! selector and marks what is the same at all steps, [`evaluate`] computes. Every selected series is decoded once for
+//! A query goes through three stages. `resolve` fixes what depends on its times, `plan` selects the series of every
+//! selector and marks what is the same at all steps, `evaluate` computes. Every selected series is decoded once for
 //! the whole range of steps; a function over range vectors slides over the decoded column; an aggregation directly above
 //! folds each series into its group as it comes, so that memory follows groups x steps. Source of all rules: Prometheus
 //! `promql/engine.go`, version 3.14. The order of float operations is Prometheus', so results are equal to the last bit.
@@ -13,12 +13,14 @@ mod count_values;
 mod depth;
 mod error;
 mod evaluate;
+mod explain;
 mod info;
 mod limits;
 mod matching;
 mod names;
 mod parallel;
 mod plan;
+mod power;
 mod resolve;
 mod result;
 mod select_k;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::QueryError;
+pub use explain::{Explanation, PlanNode, SelectorPlan};
 pub use limits::CancelToken;
 pub use result::{MatrixSeries, QueryResult, QueryStats, QueryValue, VectorSample};
 
@@ -67,6 +70,9 @@ pub struct EngineOptions {
     pub memory_max: Option<u64>,
     /// Whether the metric name of a result goes only when the whole query is evaluated.
     pub delayed_name_removal: bool,
+    /// Whether the parts of the language are understood that Prometheus has behind feature flags: experimental functions
+    /// and aggregations, `fill`, `anchored` and `smoothed`.
+    pub experimental: bool,
 }
 
 impl Default for EngineOptions {
@@ -80,6 +86,7 @@ impl Default for EngineOptions {
             parallelism: std::thread::available_parallelism().map_or(1, usize::from),
             memory_max: None,
             delayed_name_removal: false,
+            experimental: true,
         }
     }
 }
@@ -135,6 +142,45 @@ impl Engine {
         step_ms: i64,
         options: &QueryOptions,
     ) -> Result<QueryResult, QueryError> {
+        let steps = self.steps(expr, start_ms, end_ms, step_ms)?;
+        let times = QueryTimes { start_ms, end_ms, step_ms };
+        depth::with_stack_for(expr, || self.run(storage, expr, steps, times, options, false))
+    }
+
+    /// What a range query would do, without doing it. An instant query is one with equal ends.
+    pub fn explain(
+        &self,
+        storage: &dyn Queryable,
+        expr: &Expr,
+        start_ms: TimestampMs,
+        end_ms: TimestampMs,
+        step_ms: i64,
+        options: &QueryOptions,
+    ) -> Result<Explanation, QueryError> {
+        let steps = if start_ms == end_ms {
+            Steps { start_ms, step_ms: 0, count: 1 }
+        } else {
+            self.steps(expr, start_ms, end_ms, step_ms)?
+        };
+        let times = QueryTimes { start_ms, end_ms, step_ms };
+        let lookback_ms = self.lookback_ms(options);
+        depth::with_stack_for(expr, || {
+            let expr = resolve(unparenthesized(expr), &times)?;
+            let scope = TimeRange::new(start_ms, end_ms);
+            let read = self.planner(lookback_ms, None).plan_range(&expr, scope)?;
+            let querier = storage.querier(read)?;
+            let node = self.planner(lookback_ms, Some(querier.as_ref())).plan(&expr, scope)?;
+            Ok(Explanation::of(&node, steps, read))
+        })
+    }
+
+    fn lookback_ms(&self, options: &QueryOptions) -> i64 {
+        let asked = options.lookback_delta_ms.filter(|lookback_ms| *lookback_ms > 0);
+        asked.unwrap_or(self.options.lookback_delta_ms)
+    }
+
+    /// The steps of a range query; an error where it has none, or too many.
+    fn steps(&self, expr: &Expr, start_ms: i64, end_ms: i64, step_ms: i64) -> Result<Steps, QueryError> {
         let unfit = match value_type(expr) {
             ValueType::Scalar | ValueType::Vector => None,
             ValueType::Matrix => Some("range vector"),
@@ -152,9 +198,7 @@ impl Engine {
         if count > i128::from(self.options.samples_max) {
             return Err(QueryError::TooManySamples);
         }
-        let steps = Steps { start_ms, step_ms, count: count as usize };
-        let times = QueryTimes { start_ms, end_ms, step_ms };
-        depth::with_stack_for(expr, || self.run(storage, expr, steps, times, options, false))
+        Ok(Steps { start_ms, step_ms, count: count as usize })
     }
 
     fn run(
@@ -175,8 +219,7 @@ impl Engine {
             self.options.memory_max.unwrap_or(self.options.samples_max.saturating_mul(BYTES_PER_SAMPLE)),
         );
         limits.check()?;
-        let asked = options.lookback_delta_ms.filter(|lookback_ms| *lookback_ms > 0);
-        let lookback_ms = asked.unwrap_or(self.options.lookback_delta_ms);
+        let lookback_ms = self.lookback_ms(options);
         let expr = resolve(unparenthesized(expr), &times)?;
         let scope = TimeRange::new(steps.start_ms, times.end_ms);
 

@@ -76,6 +76,11 @@ pub(super) fn merge_same_labels(series: Vec<SeriesSteps>) -> Result<Vec<SeriesSt
 }
 
 fn merge_into(target: &mut SeriesSteps, other: SeriesSteps) -> Result<(), QueryError> {
+    // Whether the name goes is one answer for the whole series; as in Prometheus, its first sample gives it.
+    let first_step = |series: &SeriesSteps| series.values.iter().position(|value| !is_absent(*value));
+    if first_step(&other) < first_step(target) {
+        target.drop_name = other.drop_name;
+    }
     for (place, value) in target.values.iter_mut().zip(&other.values) {
         if is_absent(*value) {
             continue;

@@ -9,8 +9,8 @@ use super::{EngineOptions, QueryError};
 use crate::model::{Matcher, TimeRange};
 use crate::promql::functions::{self, Implementation};
 use crate::promql::parser::ast::{
-    AggregateExpr, AtModifier, BinaryExpr, Call, Duration, Expr, ExprKind, SelectorMode, Span, SubqueryExpr,
-    VectorSelector,
+    AggregateExpr, AggregateOp, AtModifier, BinaryExpr, Call, Duration, Expr, ExprKind, SelectorMode, Span,
+    SubqueryExpr, VectorSelector,
 };
 use crate::storage::{Querier, SelectHints, SelectedSeries};
 
@@ -52,6 +52,8 @@ pub(super) enum Node<'a> {
 
 /// A selector and the series that it selects.
 pub(super) struct Selector<'a> {
+    /// The selector in the expression, if it stands there.
+    pub(super) expr: Option<&'a Expr>,
     pub(super) matchers: &'a [Matcher],
     pub(super) offset_ms: i64,
     /// The time of `@`, which takes the place of the step's.
@@ -155,6 +157,9 @@ impl Planner<'_> {
                 (if *negative { Node::Negate(Box::new(node)) } else { node }, invariance)
             }
             ExprKind::Binary(binary) => {
+                if binary.matching.as_ref().is_some_and(|it| it.fill_left.is_some() || it.fill_right.is_some()) {
+                    self.experimental(|| "binop fill modifiers are experimental and not enabled".to_owned())?;
+                }
                 let (left, of_left) = self.node(&binary.left, scope)?;
                 let (right, of_right) = self.node(&binary.right, scope)?;
                 let both = of_left.invariant && of_right.invariant;
@@ -164,6 +169,9 @@ impl Planner<'_> {
                 (Node::Binary(Box::new(node)), Invariance::all(both))
             }
             ExprKind::Aggregate(aggregate) => {
+                if matches!(aggregate.op, AggregateOp::Limitk | AggregateOp::LimitRatio) {
+                    self.experimental(|| format!("{}() is experimental and not enabled", aggregate.op.as_str()))?;
+                }
                 let (child, invariance) = self.node(&aggregate.expr, scope)?;
                 let param = match &aggregate.param {
                     Some(param) => Some(self.plan(param, scope)?),
@@ -174,12 +182,12 @@ impl Planner<'_> {
             }
             ExprKind::Call(call) => self.call(call, expr.span, scope)?,
             ExprKind::VectorSelector(selector) => {
-                let selector = self.selector(selector, 0, scope)?;
+                let selector = self.selector(expr, selector, 0, scope)?;
                 let invariance = Invariance::all(selector.at_ms.is_some());
                 (Node::Instant(selector), invariance)
             }
             ExprKind::MatrixSelector(matrix) => {
-                let selector = self.selector(&matrix.vector, matrix.range.fixed_ms(), scope)?;
+                let selector = self.selector(expr, &matrix.vector, matrix.range.fixed_ms(), scope)?;
                 let invariance = Invariance { invariant: selector.at_ms.is_some(), wrap: false };
                 (Node::Range(selector), invariance)
             }
@@ -193,6 +201,9 @@ impl Planner<'_> {
 
     fn call<'a>(&mut self, call: &'a Call, span: Span, scope: TimeRange) -> Result<(Node<'a>, Invariance), QueryError> {
         let name = call.function.name;
+        if call.function.experimental {
+            self.experimental(|| format!("function {name:?} is not enabled"))?;
+        }
         let function = self.call_kind(call)?;
         let mut args = Vec::with_capacity(call.args.len());
         // The second argument of `info` is no expression but a set of matchers.
@@ -242,10 +253,15 @@ impl Planner<'_> {
 
     fn selector<'a>(
         &mut self,
+        expr: &'a Expr,
         selector: &'a VectorSelector,
         range_ms: i64,
         scope: TimeRange,
     ) -> Result<Selector<'a>, QueryError> {
+        if let Some(mode) = selector.mode {
+            let mode = if mode == SelectorMode::Smoothed { "smoothed" } else { "anchored" };
+            self.experimental(|| format!("{mode} modifier is experimental and not enabled"))?;
+        }
         let offset_ms = selector.offset.fixed_ms();
         let at_ms = at_ms(selector.at);
         let mut back_ms = if range_ms == 0 { self.lookback_ms } else { range_ms };
@@ -266,7 +282,21 @@ impl Planner<'_> {
             Some(querier) if start <= end => self.select(querier, &selector.matchers)?,
             _ => Arc::from([]),
         };
-        Ok(Selector { matchers: &selector.matchers, offset_ms, at_ms, mode: selector.mode, range_ms, read, series })
+        Ok(Selector {
+            expr: Some(expr),
+            matchers: &selector.matchers,
+            offset_ms,
+            at_ms,
+            mode: selector.mode,
+            range_ms,
+            read,
+            series,
+        })
+    }
+
+    /// Refuses a part of the language that is experimental where that is switched off.
+    fn experimental(&self, refusal: impl FnOnce() -> String) -> Result<(), QueryError> {
+        if self.options.experimental { Ok(()) } else { Err(QueryError::BadExpression(refusal())) }
     }
 
     fn will_read(&mut self, read: TimeRange) {
@@ -283,7 +313,7 @@ impl Planner<'_> {
         let end = at_ms.unwrap_or(scope.end_ms).saturating_sub(offset_ms);
         let read = TimeRange::new(start, end);
         self.will_read(read);
-        Selector { matchers: &[], offset_ms, at_ms, mode: None, range_ms: 0, read, series: Arc::from([]) }
+        Selector { expr: None, matchers: &[], offset_ms, at_ms, mode: None, range_ms: 0, read, series: Arc::from([]) }
     }
 
     fn select(&mut self, querier: &dyn Querier, matchers: &[Matcher]) -> Result<Arc<[SelectedSeries]>, QueryError> {

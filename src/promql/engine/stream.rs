@@ -167,7 +167,13 @@ impl Stream<'_> {
                 let series = &selector.series[index];
                 read.clear();
                 series.samples.read(selector.read, &mut read)?;
-                if !matches!(self.work, Work::Latest | Work::Timestamp) || selector.mode.is_some() {
+                // A marker ends a series for an instant selector; nothing else sees it.
+                let sees_stale = match self.work {
+                    Work::Latest => selector.mode != Some(SelectorMode::Smoothed),
+                    Work::Timestamp => true,
+                    Work::Kernel { .. } | Work::Presence { .. } => false,
+                };
+                if !sees_stale {
                     remove_stale(&mut read);
                 }
                 (&series.labels, false, &read)
@@ -177,6 +183,9 @@ impl Stream<'_> {
                 (&series.labels, series.drop_name, &series.samples)
             }
         };
+        // The decoded samples are there while this series is evaluated.
+        let decoded = Cost::of_decoded(column);
+        self.limits.hold(decoded)?;
         let result = if column.is_empty() {
             None
         } else {
@@ -194,6 +203,7 @@ impl Stream<'_> {
             (present > 0).then_some((out, present))
         };
         scratch.column = read;
+        self.limits.release(decoded);
         match result {
             None => Ok(None),
             Some((out, present)) => {
@@ -215,37 +225,35 @@ impl Stream<'_> {
         let mut present = 0;
         let mut effort = Effort { limits: self.limits, since_check: 0, samples: 0, window_max: 0 };
         match (&self.work, &self.source) {
-            (Work::Latest | Work::Timestamp, Source::Selected(selector)) => {
-                let timestamps = matches!(self.work, Work::Timestamp);
-                if selector.mode == Some(SelectorMode::Smoothed) {
-                    smoothed(column, steps, selector, self.lookback_ms, |step, value| {
-                        out.values[step] = value;
-                        present += 1;
-                        effort.add(1)
-                    })?;
-                } else {
-                    let mut next_histogram = 0;
-                    latest(column, steps, selector, self.lookback_ms, |step, index| {
-                        present += 1;
-                        if timestamps {
-                            out.values[step] = column.timestamps_ms[index] as f64 / 1000.0;
-                        } else {
-                            while next_histogram < column.histograms.len()
-                                && column.histograms[next_histogram].0 < index
-                            {
-                                next_histogram += 1;
-                            }
-                            match column.histograms.get(next_histogram) {
-                                Some((at, histogram)) if *at == index => {
-                                    out.values[step] = 0.0;
-                                    out.histograms.push((step as u32, histogram.clone()));
-                                }
-                                _ => out.values[step] = column.values[index],
-                            }
+            (Work::Latest, Source::Selected(selector)) if selector.mode == Some(SelectorMode::Smoothed) => {
+                smoothed(column, steps, selector, self.lookback_ms, |step, value| {
+                    out.values[step] = value;
+                    present += 1;
+                    effort.add(1)
+                })?;
+            }
+            (Work::Latest, Source::Selected(selector)) => {
+                let mut histograms = column.histograms.iter().peekable();
+                latest(column, steps, selector, self.lookback_ms, |step, index| {
+                    while histograms.next_if(|(at, _)| *at < index).is_some() {}
+                    match histograms.peek() {
+                        // The next step may see the same sample, so the histogram stays where it is.
+                        Some((at, histogram)) if *at == index => {
+                            out.values[step] = 0.0;
+                            out.histograms.push((step as u32, histogram.clone()));
                         }
-                        effort.add(1)
-                    })?;
-                }
+                        _ => out.values[step] = column.values[index],
+                    }
+                    present += 1;
+                    effort.add(1)
+                })?;
+            }
+            (Work::Timestamp, Source::Selected(selector)) => {
+                latest(column, steps, selector, self.lookback_ms, |step, index| {
+                    out.values[step] = column.timestamps_ms[index] as f64 / 1000.0;
+                    present += 1;
+                    effort.add(1)
+                })?;
             }
             (Work::Latest | Work::Timestamp, Source::Columns(_)) => {
                 return Err(QueryError::Execution("unexpected error: an instant selector over columns".to_owned()));

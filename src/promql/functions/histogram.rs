@@ -40,7 +40,7 @@ fn gather(context: &CallContext<'_>, vector: Vec<SeriesSteps>, span: Span) -> Ve
         }
         let text = series.labels.get(BUCKET_LABEL).unwrap_or_default();
         let Some(upper_bound) = parse_go_float(text) else {
-            context.note(Annotation::bad_bucket_label(series.labels.metric_name().unwrap_or_default(), text, span));
+            context.note(Annotation::bad_bucket_label(context.shown_name(&series.labels), text, span));
             continue;
         };
         let labels = series.labels.without(|name| name == BUCKET_LABEL);
@@ -59,7 +59,7 @@ fn gather(context: &CallContext<'_>, vector: Vec<SeriesSteps>, span: Span) -> Ve
         };
         classic.conflicts = steps.into_iter().filter(|&step| has_classic(step)).collect();
         if !classic.conflicts.is_empty() {
-            let name = labels.metric_name().unwrap_or_default();
+            let name = context.shown_name(&labels);
             context.note(Annotation::mixed_classic_native_histograms(name, span));
         }
     }
@@ -88,7 +88,7 @@ impl Classic {
         self.evaluate(|step, buckets| {
             let (result, repair) = quantile(wanted[step], buckets);
             if let Some(repair) = repair {
-                let name = self.labels.metric_name().unwrap_or_default();
+                let name = context.shown_name(&self.labels);
                 let at_ms = context.steps.at(step);
                 let note = Annotation::forced_monotonicity(name, span, at_ms, repair.bounds, repair.max_diff);
                 context.note(note);

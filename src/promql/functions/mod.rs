@@ -25,7 +25,7 @@ pub use over_time::quantile;
 use std::cell::RefCell;
 
 use super::annotations::{Annotation, Annotations};
-use super::parser::ast::{Call, ExprKind, SelectorMode, Span};
+use super::parser::ast::{Call, Expr, ExprKind, SelectorMode, Span};
 use super::value::{Steps, StepsValue, Window};
 use crate::model::{LabelSet, METRIC_NAME};
 
@@ -224,7 +224,7 @@ impl<'a> Notes<'a> {
 
     /// Where the argument at `index` stands.
     fn span_of_arg(&self, index: usize) -> Span {
-        self.call.args.get(index).map(|arg| arg.span).unwrap_or_default()
+        self.call.args.get(index).map(shown_span).unwrap_or_default()
     }
 
     fn add(&mut self, annotation: Annotation) {
@@ -234,7 +234,7 @@ impl<'a> Notes<'a> {
     /// Where the arguments stand, from the first to the last.
     fn span_of_args(&self) -> Span {
         match (self.call.args.first(), self.call.args.last()) {
-            (Some(first), Some(last)) => Span { start: first.span.start, end: last.span.end },
+            (Some(first), Some(last)) => Span { start: shown_span(first).start, end: shown_span(last).end },
             _ => Span::default(),
         }
     }
@@ -261,6 +261,8 @@ pub struct CallContext<'a> {
     pub call: &'a Call,
     /// Where the call stands.
     pub span: Span,
+    /// Whether the metric names of results go only in the end, so that annotations can name the metric.
+    pub delayed_names: bool,
     /// Where warnings and infos go.
     pub annotations: &'a RefCell<Annotations>,
 }
@@ -270,7 +272,21 @@ impl CallContext<'_> {
         self.call.args.get(index).map(|arg| arg.span).unwrap_or_default()
     }
 
+    /// The metric name as annotations on a vector show it.
+    fn shown_name<'l>(&self, labels: &'l LabelSet) -> &'l str {
+        if self.delayed_names { labels.metric_name().unwrap_or_default() } else { "" }
+    }
+
     fn note(&self, annotation: Annotation) {
         self.annotations.borrow_mut().add(annotation);
+    }
+}
+
+/// Where an argument stands, as annotations show it. Prometheus puts the samples of a subquery in its place before the
+/// function sees it, and with that forgets where it stood.
+fn shown_span(arg: &Expr) -> Span {
+    match &arg.kind {
+        ExprKind::Subquery(_) => Span::default(),
+        _ => arg.span,
     }
 }

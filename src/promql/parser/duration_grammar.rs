@@ -106,10 +106,11 @@ impl Parser<'_> {
             }
             TokenKind::LeftParen => {
                 let start = self.take().span.start;
-                let inner = self.duration(0)?;
+                let mut inner = self.duration(0)?;
                 let span = Span { start, end: self.expect(&TokenKind::RightParen)?.end };
                 // Another pair of parentheses says nothing new.
                 if matches!(inner.value.kind, DurationExprKind::Paren(_)) {
+                    inner.value.span = span;
                     return Ok(inner);
                 }
                 let height = self.bound(inner.height + 1, span)?;

@@ -183,6 +183,7 @@ impl<'a> Parser<'a> {
     }
 
     #[inline(never)]
+    #[expect(clippy::boxed_local, reason = "the frame that recurses must stay small")]
     fn binary(&mut self, op: BinaryOp, modifiers: Box<BinaryModifiers>) -> Step {
         let right = self.pop()?;
         let left = self.pop()?;

@@ -9,6 +9,9 @@ use super::error::Failure;
 use super::quote::{quote, quote_char};
 use super::token::{Keyword, Token, TokenKind, word_token};
 
+/// How many tokens a query may have. It bounds the memory that a tree takes, in whatever form.
+const TOKENS_MAX: usize = 100_000;
+
 /// The lexer. After an error it gives only the end of input.
 #[derive(Debug)]
 pub(super) struct Lexer<'a> {
@@ -18,6 +21,8 @@ pub(super) struct Lexer<'a> {
     /// The next byte to look at.
     pos: usize,
     has_failed: bool,
+    /// How many tokens there were.
+    token_count: usize,
     /// How many parentheses are open.
     paren_depth: usize,
     is_brace_open: bool,
@@ -46,6 +51,7 @@ impl<'a> Lexer<'a> {
             start: 0,
             pos: 0,
             has_failed: false,
+            token_count: 0,
             paren_depth: 0,
             is_brace_open: false,
             is_bracket_open: false,
@@ -77,7 +83,10 @@ impl<'a> Lexer<'a> {
         }
         self.skip_space_and_comments();
         self.start = self.pos;
-        let lexed = if self.is_brace_open {
+        self.token_count += 1;
+        let lexed = if self.token_count > TOKENS_MAX {
+            Err(format!("query is too large: at most {TOKENS_MAX} tokens are allowed"))
+        } else if self.is_brace_open {
             self.lex_in_braces()
         } else if self.is_bracket_open && self.expects_duration {
             self.lex_duration_expression()

@@ -16,6 +16,7 @@ mod pretty;
 mod printer;
 mod quote;
 mod selectors;
+mod series_histogram;
 mod token;
 mod tree;
 

@@ -3,6 +3,7 @@
 //!
 //! Source: Prometheus `promql/parser/prettier.go`, version 3.14.
 
+use std::collections::HashSet;
 use std::fmt::{self, Write};
 
 use super::ast::{Expr, ExprKind};
@@ -23,7 +24,8 @@ pub fn format(expr: &Expr) -> String {
 
 /// The expression in lines of about this length.
 fn format_in(expr: &Expr, line_bytes_max: usize) -> String {
-    let mut printer = Printer { out: String::new(), line_bytes_max };
+    let mut printer = Printer { out: String::new(), line_bytes_max, split: HashSet::new() };
+    printer.measure(expr);
     // Writing to a string cannot fail.
     _ = printer.expr(expr, 0, true);
     printer.out
@@ -32,12 +34,48 @@ fn format_in(expr: &Expr, line_bytes_max: usize) -> String {
 struct Printer {
     out: String,
     line_bytes_max: usize,
+    /// The expressions that are longer than a line, by their address.
+    split: HashSet<*const Expr>,
 }
 
 impl Printer {
+    /// The length of the expression on one line. Notes which of its parts are too long.
+    fn measure(&mut self, expr: &Expr) -> usize {
+        let len = match &expr.kind {
+            ExprKind::Paren(inner) => self.measure(inner) + "()".len(),
+            ExprKind::Unary { expr: inner, .. } => self.measure(inner) + "-".len(),
+            ExprKind::Binary(binary) => {
+                let left = match is_infinite_base(binary) {
+                    true => INFINITE_BASE.len(),
+                    false => self.measure(&binary.left),
+                };
+                left + "  ".len() + written_len(|f| write_operator(f, binary)) + self.measure(&binary.right)
+            }
+            ExprKind::Aggregate(aggregate) => {
+                let param = aggregate.param.as_ref().map_or(0, |param| self.measure(param) + ", ".len());
+                let head = written_len(|f| write_aggregate_head(f, aggregate));
+                head + "()".len() + param + self.measure(&aggregate.expr)
+            }
+            ExprKind::Call(call) => {
+                let args: usize = call.args.iter().map(|arg| self.measure(arg) + ", ".len()).sum();
+                call.function.name.len() + "()".len() + args.saturating_sub(", ".len())
+            }
+            ExprKind::Subquery(subquery) => {
+                self.measure(&subquery.expr) + written_len(|f| write_subquery_suffix(f, subquery))
+            }
+            ExprKind::Number(_) | ExprKind::String(_) | ExprKind::VectorSelector(_) | ExprKind::MatrixSelector(_) => {
+                written_len(|f| write!(f, "{expr}"))
+            }
+        };
+        if len > self.line_bytes_max {
+            self.split.insert(std::ptr::from_ref(expr));
+        }
+        len
+    }
+
     /// Writes the expression; its first line is indented only if `indents_first`.
     fn expr(&mut self, expr: &Expr, level: usize, indents_first: bool) -> fmt::Result {
-        let is_split = self.needs_split(expr);
+        let is_split = self.split.contains(&std::ptr::from_ref(expr));
         match &expr.kind {
             ExprKind::Binary(binary) if is_split => {
                 if is_infinite_base(binary) {
@@ -115,17 +153,22 @@ impl Printer {
         self.indent(level);
         self.out.push(')');
     }
+}
 
-    /// Whether the expression is longer than a line. Stops counting where it knows.
-    fn needs_split(&self, expr: &Expr) -> bool {
-        struct Left(usize);
-        impl Write for Left {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                self.0 = self.0.checked_sub(text.len()).ok_or(fmt::Error)?;
-                Ok(())
-            }
-        }
-        write!(Left(self.line_bytes_max), "{expr}").is_err()
+/// How many bytes are written.
+fn written_len(write: impl FnOnce(&mut ByteCount) -> fmt::Result) -> usize {
+    let mut count = ByteCount(0);
+    // Counting cannot fail.
+    _ = write(&mut count);
+    count.0
+}
+
+struct ByteCount(usize);
+
+impl Write for ByteCount {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
     }
 }
 
@@ -137,6 +180,20 @@ mod tests {
     /// The expression in lines of some 20 bytes.
     fn narrow(text: &str) -> String {
         format_in(&parse_expr(text).unwrap(), 20)
+    }
+
+    #[test]
+    fn expression_is_measured_as_it_is_printed() {
+        for text in [
+            "Inf ^ -2 + sum without (x) (a)",
+            "topk by (x) (3, a{b=\"c\"} offset 5m) > bool on (y) group_left (z) b",
+            "label_replace(-(a), \"ü\", \"\", \"\", \"\") / time()",
+            "max_over_time(rate(a[5m])[1h:1m] @ end())",
+        ] {
+            let expr = parse_expr(text).unwrap();
+            let mut printer = Printer { out: String::new(), line_bytes_max: 100, split: HashSet::new() };
+            assert_eq!(printer.measure(&expr), expr.to_string().len(), "{text}");
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub(super) fn quote_char(character: char) -> String {
     match character {
         '\'' => "'\\''".to_owned(),
         '"' => "'\"'".to_owned(),
+        char::REPLACEMENT_CHARACTER => format!("'{character}'"),
         _ => {
             let quoted = quote(character.encode_utf8(&mut [0; 4]));
             format!("'{}'", &quoted[1..quoted.len() - 1])

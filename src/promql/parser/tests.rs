@@ -84,6 +84,48 @@ fn pattern_that_does_not_compile_is_an_error_at_its_matcher() {
     assert!(error.message.starts_with("error parsing regexp: "), "{}", error.message);
 }
 
+/// The expression with each operation in brackets.
+fn shape(expr: &Expr) -> String {
+    match &expr.kind {
+        ExprKind::Paren(inner) => shape(inner),
+        ExprKind::Unary { negative, expr } => format!("[{}{}]", printer::sign(*negative), shape(expr)),
+        ExprKind::Binary(binary) => {
+            format!("[{} {} {}]", shape(&binary.left), binary.op.as_str(), shape(&binary.right))
+        }
+        ExprKind::Subquery(subquery) => format!("[{}:]", shape(&subquery.expr)),
+        _ => expr.to_string(),
+    }
+}
+
+#[test]
+fn operator_binds_as_its_precedence_says() {
+    for (text, expected) in [
+        ("a + b - c", "[[a + b] - c]"),
+        ("a + b * c", "[a + [b * c]]"),
+        ("a * b + c", "[[a * b] + c]"),
+        ("a / b * c % d atan2 e", "[[[[a / b] * c] % d] atan2 e]"),
+        ("a ^ b ^ c", "[a ^ [b ^ c]]"),
+        ("a * b ^ c * d", "[[a * [b ^ c]] * d]"),
+        ("-a ^ b", "[-[a ^ b]]"),
+        ("-1 ^ 2", "[-[1 ^ 2]]"),
+        ("-a * b", "[[-a] * b]"),
+        ("a ^ -b ^ c * d", "[[a ^ [-[b ^ c]]] * d]"),
+        ("a - -1", "[a - -1]"),
+        ("a or b and c or d", "[[a or [b and c]] or d]"),
+        ("a unless b and c", "[[a unless b] and c]"),
+        ("a and b == c", "[a and [b == c]]"),
+        ("a == b + c < d", "[[a == [b + c]] < d]"),
+        ("a </ b >/ c >= d", "[[[a </ b] >/ c] >= d]"),
+        ("(a + b) * c", "[[a + b] * c]"),
+        ("-a[5m:]", "[-[a:]]"),
+        ("a * b offset 5m ^ c", "[a * [b offset 5m ^ c]]"),
+        ("a + on (x) group_left (y) b * c", "[a + [b * c]]"),
+    ] {
+        let expr = Parser::new(text).whole_expression().unwrap();
+        assert_eq!(shape(&expr), expected, "{text}");
+    }
+}
+
 #[test]
 fn span_covers_the_expression_and_what_is_attached_to_it() {
     for (text, spans) in [
@@ -92,6 +134,7 @@ fn span_covers_the_expression_and_what_is_attached_to_it() {
         ("(a) - rate(b[5m] @ start())", [(0, 3), (6, 27)]),
         ("sum(a) by (x) + a{b=\"c\"} @ -5", [(0, 13), (16, 29)]),
         ("a[5m:1m] offset step() ^ +1", [(0, 22), (25, 27)]),
+        ("a offset ((5m)) == 2", [(0, 15), (19, 20)]),
     ] {
         // Types don't matter here, so some of these would not pass the check.
         let expr = Parser::new(text).whole_expression().unwrap();
@@ -217,6 +260,16 @@ fn text_that_is_too_long_is_refused_before_it_is_read() {
     let error = parse_expr(&"a".repeat(TEXT_BYTES_MAX + 1)).unwrap_err();
     assert_eq!(error.message, "query is too long: 1048577 bytes, at most 1048576 are allowed");
     parse_expr(&"a".repeat(TEXT_BYTES_MAX)).unwrap();
+}
+
+#[test]
+fn text_of_too_many_tokens_is_refused() {
+    let query = |args: usize| format!("label_join(a, \"\", \"\"{})", ",\"\"".repeat(args));
+    walk(&parse_expr(&query(49_000)).unwrap());
+    assert_eq!(
+        parse_expr(&query(50_000)).unwrap_err().message,
+        "query is too large: at most 100000 tokens are allowed"
+    );
 }
 
 /// Ways to nest: a text that is repeated before the core, the core, and a text that is repeated behind it.

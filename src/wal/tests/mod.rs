@@ -1,6 +1,9 @@
 //! Tests of the log as a whole, over the real file system and over the simulated disk.
 
 mod commit;
+mod crash;
+mod damage;
+mod faults;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

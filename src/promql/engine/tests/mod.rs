@@ -2,6 +2,7 @@
 
 mod aggregations;
 mod bounds;
+mod equivalence;
 mod operators;
 mod selectors;
 

@@ -1,7 +1,7 @@
 //! Selectors, ranges, modifiers and subqueries.
 
 use super::*;
-use crate::model::stale_nan;
+use crate::model::{FloatHistogram, TimeRange, stale_nan};
 
 #[test]
 fn instant_selector_takes_the_newest_sample_of_the_open_lookback_window() {
@@ -89,6 +89,30 @@ fn duration_expressions_know_the_step_and_the_range_of_the_query() {
 }
 
 #[test]
+fn explanation_names_what_each_selector_reads_and_how_series_are_evaluated() {
+    let storage = storage(&[(&[("__name__", "n_total"), ("a", "1")], &[1.0]), (&[("__name__", "n_total")], &[1.0])]);
+    let expr = parse_expr("sum by (a) (rate(n_total[1m] offset 10s)) / scalar(n_total @ 30)").unwrap();
+    let engine = engine(EngineOptions::default());
+    let plan = engine.explain(&storage, &expr, 0, 2 * MINUTE, MINUTE, &QueryOptions::default()).unwrap();
+    assert_eq!(plan.steps.count, 3);
+    let lines: Vec<String> = plan.nodes.iter().map(|node| format!("{}{}", " ".repeat(node.depth), node.text)).collect();
+    assert_eq!(
+        lines,
+        [
+            "binary operator /",
+            " aggregation sum, folding each series as it comes",
+            "  function rate, series by series",
+            "   range selector n_total[1m] offset 10s: 2 series",
+            " once, since it is the same at every step",
+            "  function scalar",
+            "   instant selector n_total @ 30.000: 2 series",
+        ]
+    );
+    assert_eq!(plan.selectors[0].read, TimeRange::new(-70 * SECOND + 1, 2 * MINUTE - 10 * SECOND));
+    assert_eq!(plan.read, TimeRange::new(30 * SECOND - 5 * MINUTE + 1, 2 * MINUTE - 10 * SECOND));
+}
+
+#[test]
 fn names_that_go_at_once_or_in_the_end_leave_no_two_series_of_the_same_labels() {
     let storage = storage(&[(&[("__name__", "a")], &[1.0]), (&[("__name__", "b")], &[2.0])]);
     let query = r#"rate({__name__=~"a|b"}[1m])"#;
@@ -110,4 +134,57 @@ fn names_that_go_at_once_or_in_the_end_leave_no_two_series_of_the_same_labels() 
         samples.iter().map(|one| one.labels.to_string()).collect::<Vec<_>>(),
         [r#"{name="a"}"#, r#"{name="b"}"#]
     );
+}
+
+#[test]
+fn smoothed_selector_draws_a_line_between_samples_and_anchored_takes_one_from_before_the_range() {
+    let storage = storage(&[(&[("__name__", "up")], &[0.0, f64::NAN, 4.0, f64::NAN, 8.0])]);
+    assert_eq!(vector(&storage, "up smoothed", 25 * SECOND), [r#"{__name__="up"} 5"#]);
+    assert_eq!(vector(&storage, "increase(up[20s] anchored)", 35 * SECOND), ["{} 4"]);
+    assert_eq!(vector(&storage, "increase(up[20s] smoothed)", 35 * SECOND), ["{} 4"]);
+    assert_eq!(
+        failure(&storage, "sum_over_time(up[20s] anchored)", 0),
+        "anchored modifier can only be used with: changes, delta, increase, rate, resets - not with sum_over_time"
+    );
+}
+
+#[test]
+fn histograms_are_carried_through_selectors_and_set_operators_untouched() {
+    let mut storage = storage(&[(&[("__name__", "n"), ("a", "1")], &[1.0])]);
+    let histogram = FloatHistogram { count: 3.0, sum: 7.0, ..FloatHistogram::default() };
+    storage.append_histogram(&labels(&[("__name__", "n"), ("a", "2")]), 0, histogram.clone());
+    for query in ["n", "n or nothing", "n and n", "topk(0, n) or n", "sort_by_label(limitk(2, n), \"a\")"] {
+        let QueryValue::Vector(samples) = instant(&storage, query, 0).unwrap().value else { panic!("no vector") };
+        assert_eq!(samples.len(), 2, "{query}");
+        assert_eq!(samples[0].histogram, None, "{query}");
+        assert_eq!(samples[1].histogram.as_deref(), Some(&histogram), "{query}");
+    }
+    assert_eq!(vector(&storage, "count(n)", 0), ["{} 2"]);
+    let least = instant(&storage, "min(n)", 0).unwrap();
+    assert_eq!(
+        least.annotations.iter().map(|one| one.text()).collect::<Vec<_>>(),
+        ["PromQL info: ignored histogram in min aggregation"]
+    );
+}
+
+#[test]
+fn info_adds_the_labels_of_the_newest_info_series_at_each_step() {
+    let none = f64::NAN;
+    let storage = storage(&[
+        (&[("__name__", "up"), ("instance", "i"), ("job", "j")], &[1.0, 2.0]),
+        (&[("__name__", "target_info"), ("instance", "i"), ("job", "j"), ("version", "1")], &[1.0]),
+        (&[("__name__", "target_info"), ("instance", "i"), ("job", "j"), ("version", "2"), ("os", "x")], &[none, 1.0]),
+    ]);
+    assert_eq!(
+        matrix(&storage, "info(up)", 0, 10 * SECOND, 10 * SECOND),
+        [
+            r#"{__name__="up", instance="i", job="j", os="x", version="2"} 2@10"#,
+            r#"{__name__="up", instance="i", job="j", version="1"} 1@0"#
+        ]
+    );
+    assert_eq!(
+        vector(&storage, r#"info(up, {version=~".+"})"#, 10 * SECOND),
+        [r#"{__name__="up", instance="i", job="j", version="2"} 2"#]
+    );
+    assert!(vector(&storage, r#"info(up, {version="3"})"#, 10 * SECOND).is_empty());
 }

@@ -209,6 +209,11 @@ fn removed_record_with_every_checksum_right_is_found_and_its_group_named() {
                 _ => nth / 2 + 1,
             };
             let report = log.verify();
+            if group as u64 == GROUPS {
+                // Nothing stands behind the newest group, so it is taken for torn. Its receipts say that it was whole.
+                assert_wrong(&report, "receipts", "commit 7 (4 samples) is not in the log");
+                continue;
+            }
             assert_wrong(&report, "replay", &format!("group {group}, sealed at"));
             assert_wrong(&report, "receipts", &format!("is in group {group}, which is damaged"));
         }

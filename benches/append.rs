@@ -31,12 +31,12 @@ fn labels(series: usize, count: usize, out: &mut Vec<u8>) {
     let mut labels = vec![
         ("__name__".to_owned(), format!("container_metric_number_{metric}_bytes_total")),
         ("container".to_owned(), format!("container-{}", target % 7)),
-        ("instance".to_owned(), format!("10.{}.{}.{}:9100", target >> 16, target >> 8 & 255, target & 255)),
+        ("instance".to_owned(), format!("10.{}.{}.{}:9100", target >> 16, (target >> 8) & 255, target & 255)),
         ("job".to_owned(), "kubernetes-cadvisor".to_owned()),
         ("namespace".to_owned(), format!("namespace-{}", target % 40)),
         (
             "node".to_owned(),
-            format!("ip-10-0-{}-{}.eu-central-1.compute.internal", target / 30 >> 8, target / 30 & 255),
+            format!("ip-10-0-{}-{}.eu-central-1.compute.internal", (target / 30) >> 8, (target / 30) & 255),
         ),
         ("pod".to_owned(), format!("workload-{}-{:08x}-{:05x}", target % 300, target * 2_654_435_761, target)),
     ];

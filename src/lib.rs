@@ -11,7 +11,7 @@
 //! | 4 | [`head`] |
 //! | 3 | [`wal`], [`chunk`], [`index`] |
 //! | 2 | [`storage`] |
-//! | 1 | [`fs`], [`clock`], [`telemetry`] |
+//! | 1 | [`fs`], [`net`], [`clock`], [`telemetry`] |
 //! | 0 | [`model`], [`encoding`] |
 
 pub mod encoding;
@@ -19,6 +19,7 @@ pub mod model;
 
 pub mod clock;
 pub mod fs;
+pub mod net;
 pub mod telemetry;
 
 pub mod storage;

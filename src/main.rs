@@ -1,3 +1,5 @@
 //! The `chronolith` binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    chronolith::cli::main()
+}

@@ -1,1 +1,298 @@
-//! Prometheus' HTTP API and our own.
+//! The HTTP API: Prometheus' endpoints with its parameters, shapes, status codes and error types, and our own.
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`query`] | `query`, `query_range`, `format_query`, `parse_query`, `query_exemplars` |
+//! | [`series`] | `series`, `labels`, `label/<name>/values`, `metadata` |
+//! | [`status`] | `status/*`, and empty lists for what a store without scraping has none of |
+//! | [`storage`] | `/health`, `/api/v1/storage/*`: how the log and the head stand |
+//! | [`federate`] | `/federate` |
+//! | [`page`] | `/` |
+//!
+//! Source of the shapes: Prometheus `web/api/v1/api.go`, version 3.14, and what Grafana's client needs of them.
+
+pub mod error;
+pub mod federate;
+pub mod json;
+pub mod number;
+pub mod page;
+pub mod params;
+pub mod query;
+mod render;
+pub mod response;
+pub mod route;
+pub mod series;
+pub mod status;
+pub mod storage;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::{HeaderMap, Method, Response, StatusCode};
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::db::{Db, DbSlot};
+use crate::model::TimestampMs;
+use crate::promql::engine::{Engine, EngineOptions};
+use error::ApiError;
+use params::Params;
+use query::QueryMetrics;
+use response::ApiBody;
+use route::Route;
+
+/// What the API needs to know besides the database.
+#[derive(Debug, Clone)]
+pub struct ApiOptions {
+    /// How queries are evaluated.
+    pub engine: EngineOptions,
+    /// Queries that are evaluated at once.
+    pub queries_max: usize,
+    /// The resolved configuration, key and value.
+    pub config: Vec<(&'static str, String)>,
+    /// When the process started.
+    pub started_ms: TimestampMs,
+}
+
+/// The API over a database that may still be opening.
+pub struct Api {
+    options: ApiOptions,
+    slot: Arc<DbSlot>,
+    clock: Arc<dyn Clock>,
+    engine: Arc<Engine>,
+    gate: Arc<Semaphore>,
+    stopping: AtomicBool,
+    metrics: Arc<QueryMetrics>,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// One request, its body read.
+#[derive(Debug, Clone)]
+pub struct ApiRequest {
+    /// Its method.
+    pub method: Method,
+    /// The query of its URL, without the question mark.
+    pub url_query: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, where that is a form.
+    pub form: Option<Bytes>,
+}
+
+impl ApiRequest {
+    fn params(&self) -> Params {
+        Params::parse(&self.url_query, self.form.as_deref())
+    }
+}
+
+impl Api {
+    /// The API over the database that `slot` holds or will hold.
+    pub fn new(options: ApiOptions, slot: Arc<DbSlot>, clock: Arc<dyn Clock>) -> Self {
+        Api {
+            engine: Arc::new(Engine::new(options.engine.clone(), clock.clone())),
+            gate: Arc::new(Semaphore::new(options.queries_max)),
+            options,
+            slot,
+            clock,
+            stopping: AtomicBool::new(false),
+            metrics: Arc::new(QueryMetrics::default()),
+        }
+    }
+
+    /// The counts of the queries.
+    pub fn query_metrics(&self) -> &QueryMetrics {
+        &self.metrics
+    }
+
+    /// Queries that may be evaluated at once.
+    pub fn queries_max(&self) -> usize {
+        self.options.queries_max
+    }
+
+    /// Refuses requests from now on, and ends the queries that are running.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.metrics.cancel_all();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// The open database, unless it is still opening or the server is stopping.
+    pub fn database(&self) -> Option<Arc<Db>> {
+        if self.is_stopping() { None } else { self.slot.get() }
+    }
+
+    /// The answer to everything while there is no database.
+    pub fn unavailable(&self) -> Response<ApiBody> {
+        let mut response = response::text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
+        let stopping = if self.is_stopping() { "true" } else { "false" };
+        response.headers_mut().insert("x-prometheus-stopping", HeaderValue::from_static(stopping));
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("2"));
+        response
+    }
+
+    /// Answers one request. Writes and metrics are answered elsewhere: for them it is as if they were not there.
+    pub async fn handle(self: &Arc<Self>, route: Route, request: ApiRequest) -> Response<ApiBody> {
+        let answer = match route {
+            Route::Healthy => return response::text(StatusCode::OK, "Chronolith is Healthy.\n"),
+            Route::Graph => return redirect_home(&request.url_query),
+            Route::Version => return status::version(),
+            Route::Health => return self.health(),
+            Route::Home => return self.page(),
+            Route::StatusWalReplay => return self.wal_replay(),
+            Route::Notifications => return empty_list(),
+            route => match self.database() {
+                None => return self.unavailable(),
+                Some(db) => self.handle_ready(route, request, db).await,
+            },
+        };
+        answer.unwrap_or_else(|fault| response::error(&fault))
+    }
+
+    async fn handle_ready(
+        self: &Arc<Self>,
+        route: Route,
+        request: ApiRequest,
+        db: Arc<Db>,
+    ) -> Result<Response<ApiBody>, ApiError> {
+        match route {
+            Route::Ready => Ok(self.ready(&db)),
+            Route::Query => self.query(&request, db).await,
+            Route::QueryRange => self.query_range(&request, db).await,
+            Route::QueryExemplars => query::exemplars(&request),
+            Route::FormatQuery => query::format_query(request).await,
+            Route::ParseQuery => query::parse_query(request).await,
+            Route::Series => series::series(request, db).await,
+            Route::Labels => series::labels(request, db).await,
+            Route::LabelValues(name) => series::label_values(name, request, db).await,
+            Route::Metadata => series::metadata(&request, &db),
+            Route::Federate => self.federate(request, db).await,
+            Route::Rules => Ok(response::success(|json| {
+                json.begin_object().key("groups").begin_list().end_list().end_object();
+            })),
+            Route::Alerts => Ok(response::success(|json| {
+                json.begin_object().key("alerts").begin_list().end_list().end_object();
+            })),
+            Route::Alertmanagers => Ok(status::alertmanagers()),
+            Route::Targets => Ok(status::targets()),
+            Route::ScrapePools => Ok(response::success(|json| {
+                json.begin_object().key("scrapePools").begin_list().end_list().end_object();
+            })),
+            Route::StatusConfig => Ok(self.status_config()),
+            Route::StatusFlags => Ok(self.status_flags()),
+            Route::StatusRuntimeInfo => Ok(self.runtime_info(&db)),
+            Route::StatusBuildInfo => Ok(status::build_info()),
+            Route::StatusTsdb => self.status_tsdb(request, db).await,
+            Route::StorageStatus => Ok(self.storage_status(&db)),
+            Route::StorageHead => storage::head(db).await,
+            Route::StorageWal => Ok(storage::wal(&db)),
+            Route::HeadDigests => storage::head_digests(request, db).await,
+            Route::Home
+            | Route::Graph
+            | Route::Healthy
+            | Route::Health
+            | Route::Version
+            | Route::Metrics
+            | Route::Write
+            | Route::Notifications
+            | Route::StatusWalReplay => Ok(response::not_found()),
+        }
+    }
+
+    /// Time since the process started.
+    fn uptime(&self) -> Duration {
+        Duration::from_millis(self.clock.now_ms().saturating_sub(self.options.started_ms).max(0).unsigned_abs())
+    }
+}
+
+/// Sends a browser to `/`, with the query it came with.
+fn redirect_home(url_query: &str) -> Response<ApiBody> {
+    let mut response = response::text(StatusCode::FOUND, "");
+    let target = if url_query.is_empty() { "/".to_owned() } else { format!("/?{url_query}") };
+    let target = HeaderValue::try_from(target).unwrap_or(HeaderValue::from_static("/"));
+    response.headers_mut().insert(LOCATION, target);
+    response
+}
+
+fn empty_list() -> Response<ApiBody> {
+    response::success(|json| {
+        json.begin_list().end_list();
+    })
+}
+
+/// Runs work that takes the processor for long where it holds up no connection.
+async fn off_the_way<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panicked) => Err(ApiError::internal("the request could not be worked on", panicked)),
+    }
+}
+
+/// A moment as RFC 3339 with milliseconds.
+fn rfc3339(timestamp_ms: TimestampMs) -> String {
+    jiff::Timestamp::from_millisecond(timestamp_ms)
+        .map_or_else(|_| timestamp_ms.to_string(), |moment| format!("{moment:.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    fn answer(api: &Arc<Api>, path: &str) -> (u16, HeaderMap, String) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let request =
+            ApiRequest { method: Method::GET, url_query: "query=1".to_owned(), headers: HeaderMap::new(), form: None };
+        runtime.block_on(async {
+            let (head, body) = api.handle(Route::find(path).unwrap(), request).await.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            (head.status.as_u16(), head.headers, String::from_utf8(body.to_vec()).unwrap())
+        })
+    }
+
+    fn opening() -> Arc<Api> {
+        let options =
+            ApiOptions { engine: EngineOptions::default(), queries_max: 1, config: Vec::new(), started_ms: 0 };
+        Arc::new(Api::new(options, Arc::new(DbSlot::default()), Arc::new(ManualClock::at(5000))))
+    }
+
+    #[test]
+    fn api_without_a_database_answers_503_to_what_needs_one() {
+        let api = opening();
+        for path in ["/-/ready", "/api/v1/query", "/api/v1/labels", "/api/v1/status/tsdb", "/federate"] {
+            let (status, headers, body) = answer(&api, path);
+            assert_eq!((status, body.as_str()), (503, "Service Unavailable"), "{path}");
+            assert_eq!(headers["x-prometheus-stopping"], "false");
+        }
+        api.stop();
+        assert_eq!(answer(&api, "/api/v1/query").1["x-prometheus-stopping"], "true");
+    }
+
+    #[test]
+    fn api_without_a_database_says_how_far_the_replay_is() {
+        let api = opening();
+        let progress = api.slot.progress().progress();
+        progress.segments_total.store(4, Ordering::Relaxed);
+        progress.segments_done.store(2, Ordering::Relaxed);
+        let (status, _, body) = answer(&api, "/api/v1/status/walreplay");
+        assert_eq!((status, body.as_str()), (200, r#"{"status":"success","data":{"min":0,"max":3,"current":2}}"#));
+        let (status, _, body) = answer(&api, "/health");
+        assert!(status == 200 && body.contains(r#""status":"replaying""#) && body.contains(r#""uptime_seconds":5"#));
+        assert_eq!(answer(&api, "/-/healthy").0, 200);
+        assert_eq!(answer(&api, "/").0, 200);
+    }
+}

@@ -1,1 +1,18 @@
 //! Deterministic load, and what it measures.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`workload`] | the series and values, as pure functions |
+//! | [`write`](mod@write) | `bench write`: sends them, keeps receipts, measures |
+//! | [`read_back`] | reads everything back and compares value bits |
+//! | [`report`] | the result as a table or as JSON |
+
+pub mod read_back;
+pub mod report;
+mod sender;
+mod server_metrics;
+pub mod workload;
+pub mod write;
+
+pub use report::WriteReport;
+pub use write::{BenchError, WriteOptions, run_write};

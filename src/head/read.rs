@@ -1,6 +1,7 @@
 //! Reading: matchers to series, and the samples of a series from its full chunks and its open one.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::series::{ChunkPlace, FullChunk};
@@ -8,7 +9,7 @@ use super::shard::{SHARDS, split_slot};
 use super::{Head, Shared};
 use crate::chunk::xor;
 use crate::index::{PairId, Slot};
-use crate::model::{LabelSet, Matcher, TimeRange};
+use crate::model::{LabelSet, LabelSetScratch, Matcher, TimeRange};
 use crate::storage::{Column, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError};
 
 /// Warnings that a query keeps; damage beyond is one more line of the same kind.
@@ -64,30 +65,32 @@ impl Querier for HeadQuerier {
         for slot in &slots {
             by_shard[split_slot(slot).0].push(slot);
         }
-        let mut found: Vec<(Slot, usize)> = Vec::with_capacity(slots.len() as usize);
+        let mut found: Vec<(Slot, Range<usize>)> = Vec::with_capacity(slots.len() as usize);
         let mut pairs: Vec<PairId> = Vec::new();
         for (number, slots) in by_shard.into_iter().enumerate().filter(|(_, slots)| !slots.is_empty()) {
             let shard = self.shared.shard(number);
             for slot in slots {
                 let series = shard.row(split_slot(slot).1);
                 if series.time_range().is_some_and(|range| range.overlaps(&self.range)) {
+                    let start = pairs.len();
                     pairs.extend_from_slice(&series.pairs);
-                    found.push((slot, pairs.len()));
+                    found.push((slot, start..pairs.len()));
                 }
             }
         }
-        let mut start = 0;
+        let mut ranks = pairs.clone();
+        self.shared.index().rank_pairs(&mut ranks);
+        found.sort_unstable_by(|(_, a), (_, b)| ranks[a.clone()].cmp(&ranks[b.clone()]));
+        if hints.limit > 0 {
+            found.truncate(hints.limit);
+        }
+        let mut scratch = LabelSetScratch::default();
         let mut selected: Vec<(LabelSet, Slot)> = Vec::with_capacity(found.len());
         for part in found.chunks(SERIES_PER_LOCK) {
             let index = self.shared.index();
-            for &(slot, end) in part {
-                selected.push((index.label_set(&pairs[start..end]), slot));
-                start = end;
-            }
-        }
-        selected.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        if hints.limit > 0 {
-            selected.truncate(hints.limit);
+            let labelled =
+                part.iter().map(|(slot, range)| (index.label_set(&pairs[range.clone()], &mut scratch), *slot));
+            selected.extend(labelled);
         }
         let source = |slot| -> Arc<dyn SampleSource> {
             Arc::new(HeadSamples { shared: self.shared.clone(), slot, warnings: self.warnings.clone() })

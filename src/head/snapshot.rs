@@ -4,7 +4,7 @@
 use super::shard::{SHARDS, split_slot};
 use super::{Head, Shared};
 use crate::index::Slot;
-use crate::model::{Digest, TimeRange, TimestampMs};
+use crate::model::{Digest, LabelSetScratch, TimeRange, TimestampMs};
 use crate::storage::Column;
 
 /// How many samples each series had at one moment.
@@ -86,6 +86,6 @@ impl Shared {
     fn labels_digest(&self, slot: Slot) -> Digest {
         let (number, row) = split_slot(slot);
         let pairs = self.shard(number).row(row).pairs.clone();
-        Digest::of_labels(&self.index().label_set(&pairs))
+        Digest::of_labels(&self.index().label_set(&pairs, &mut LabelSetScratch::default()))
     }
 }

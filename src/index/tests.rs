@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{MatchOp, Matcher};
+use crate::model::{LabelSetScratch, MatchOp, Matcher};
 
 const NAMES: [&str; 4] = ["__name__", "job", "pod", "zone"];
 const VALUES: [&str; 8] = ["", "a", "b", "ab", "abc", "b\n", "pod-1", "pod-12"];
@@ -37,7 +37,7 @@ fn build(rows: &[[usize; 4]]) -> (Index, Vec<LabelSet>) {
     for (slot, set) in sets.iter().enumerate() {
         let pairs: Vec<PairId> = set.iter().map(|label| index.intern_pair(label)).collect();
         index.add_series(slot as Slot, &pairs);
-        assert_eq!(&index.label_set(&pairs), set);
+        assert_eq!(&index.label_set(&pairs, &mut LabelSetScratch::default()), set);
         if slot % 32 == 17 {
             index.sort_values();
         }

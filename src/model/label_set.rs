@@ -44,17 +44,22 @@ impl LabelSet {
     }
 
     /// Builds a set from labels that are already sorted by name, unique and without empty values.
-    pub fn from_sorted<'a>(labels: impl Iterator<Item = Label<'a>> + Clone) -> Self {
-        let bytes = labels.clone().map(|label| label.name.len() + label.value.len()).sum();
-        let mut text = String::with_capacity(bytes);
-        let mut ends = Vec::with_capacity(labels.size_hint().0 * 2);
+    pub fn from_sorted<'a>(labels: impl Iterator<Item = Label<'a>>) -> Self {
+        LabelSet::from_sorted_with(labels, &mut LabelSetScratch::default())
+    }
+
+    /// As [`from_sorted`](Self::from_sorted), with memory that is used again for the next of many sets.
+    pub fn from_sorted_with<'a>(labels: impl Iterator<Item = Label<'a>>, scratch: &mut LabelSetScratch) -> Self {
+        let LabelSetScratch { text, ends } = scratch;
+        text.clear();
+        ends.clear();
         for label in labels {
             text.push_str(label.name);
             ends.push(text.len() as u32);
             text.push_str(label.value);
             ends.push(text.len() as u32);
         }
-        LabelSet { text: text.into(), ends: ends.into() }
+        LabelSet { text: text.as_str().into(), ends: ends.as_slice().into() }
     }
 
     /// How many labels the set has.
@@ -132,6 +137,13 @@ impl fmt::Debug for LabelSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Memory in which label sets are put together.
+#[derive(Debug, Default)]
+pub struct LabelSetScratch {
+    text: String,
+    ends: Vec<u32>,
 }
 
 /// Collects labels in any order and makes a [`LabelSet`] of them.

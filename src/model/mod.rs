@@ -6,12 +6,14 @@ pub mod label_set;
 pub mod matcher;
 pub mod pattern;
 pub mod raw_labels;
+pub mod receipt;
 pub mod sample;
 
 pub use digest::Digest;
 pub use histogram::FloatHistogram;
-pub use label_set::{Label, LabelSet, LabelSetBuilder, METRIC_NAME};
+pub use label_set::{Label, LabelSet, LabelSetBuilder, LabelSetScratch, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use pattern::Pattern;
 pub use raw_labels::{LabelError, RawLabels};
+pub use receipt::ReceiptLine;
 pub use sample::{STALE_NAN_BITS, Sample, TimeRange, TimestampMs, is_stale_nan, stale_nan};

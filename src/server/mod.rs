@@ -1,1 +1,300 @@
-//! Wiring and shutdown of the running server.
+//! The server: wires configuration, database, API and connections together, from start to orderly stop.
+//!
+//! It listens before the log is replayed, so that probes see a process that is alive and how far it is; everything that
+//! needs data answers 503 until then. On SIGTERM or SIGINT it takes no new connections, lets requests that are under way
+//! end, makes all that was accepted durable, and ends the log with a seal that says so.
+
+pub mod connections;
+pub mod metrics;
+pub mod progress;
+pub mod service;
+pub mod write_store;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::api::status::VERSION;
+use crate::api::{Api, ApiOptions};
+use crate::clock::Clock;
+use crate::db::{Db, DbOptions, DbSlot, OpenError};
+use crate::fs::Fs;
+use crate::ingest::{WriteLimits, WriteService};
+use crate::promql::engine::EngineOptions;
+use connections::{ConnectionLimits, ConnectionMetrics};
+use metrics::{HttpMetrics, Metrics};
+use service::Service;
+use write_store::DbStore;
+
+/// How long requests that are under way may take when the server stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Stack of the threads that evaluate queries: deep expressions are walked by recursion.
+const THREAD_STACK_BYTES: usize = 8 << 20;
+
+/// Why the server could not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The address could not be listened on.
+    #[error("listen = {listen:?}: {source}")]
+    Listen {
+        /// The configured address.
+        listen: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The data directory could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The system refused threads or signals.
+    #[error("start the runtime: {0}")]
+    Runtime(io::Error),
+    /// Opening the data directory ended in a panic.
+    #[error("opening the data directory panicked: {0}")]
+    OpenPanicked(String),
+}
+
+/// How a server is set up.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Where HTTP is served.
+    pub listen: String,
+    /// The data directory, the log and the head.
+    pub db: DbOptions,
+    /// How queries are evaluated.
+    pub engine: EngineOptions,
+    /// Queries that are evaluated at once.
+    pub queries_max: usize,
+    /// Bounds on a write request.
+    pub write_limits: WriteLimits,
+    /// Write requests that may be accepted and not yet durable at once.
+    pub writes_max: usize,
+    /// Connections that are open at once.
+    pub connections_max: usize,
+    /// How long a client may take to send the head of a request, or its body.
+    pub read_timeout: Duration,
+    /// The resolved configuration, key and value, as it is shown.
+    pub shown_config: Vec<(&'static str, String)>,
+}
+
+/// Serves until a signal ends it.
+pub fn run(options: ServerOptions, fs: Arc<dyn Fs>, clock: Arc<dyn Clock>) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(THREAD_STACK_BYTES)
+        .thread_name("chronolith")
+        .build()
+        .map_err(ServeError::Runtime)?;
+    let result = runtime.block_on(async {
+        let stop = signals().map_err(ServeError::Runtime)?;
+        serve(options, fs, clock, stop, |_| ()).await
+    });
+    // A replay that a signal interrupted is not waited for: it only reads, and its repairs survive a kill.
+    runtime.shutdown_background();
+    result
+}
+
+/// Resolves at the first SIGTERM or SIGINT.
+fn signals() -> io::Result<impl Future<Output = &'static str>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
+}
+
+/// Serves until `stop` resolves. `listening` is told the address.
+pub async fn serve(
+    options: ServerOptions,
+    fs: Arc<dyn Fs>,
+    clock: Arc<dyn Clock>,
+    stop: impl Future<Output = &'static str>,
+    listening: impl FnOnce(SocketAddr),
+) -> Result<(), ServeError> {
+    let started_ms = clock.now_ms();
+    tracing::info!(version = VERSION, data_dir = %options.db.data_dir.display(), "started");
+    let listen_error = |source| ServeError::Listen { listen: options.listen.clone(), source };
+    let listener = TcpListener::bind(&options.listen).await.map_err(listen_error)?;
+    let address = listener.local_addr().map_err(listen_error)?;
+    tracing::info!(%address, "listening");
+    listening(address);
+
+    let slot = Arc::new(DbSlot::default());
+    let api = Arc::new(Api::new(
+        ApiOptions {
+            engine: options.engine,
+            queries_max: options.queries_max,
+            config: options.shown_config,
+            started_ms,
+        },
+        slot.clone(),
+        clock.clone(),
+    ));
+    let connection_metrics = Arc::new(ConnectionMetrics::default());
+    let service = Arc::new(Service {
+        api: api.clone(),
+        write: WriteService::new(DbStore(slot.clone()), options.write_limits, clock.clone()),
+        write_places: Semaphore::new(options.writes_max),
+        metrics: Metrics {
+            http: HttpMetrics::default(),
+            connections: connection_metrics.clone(),
+            fs: fs.clone(),
+            started_seconds: started_ms as f64 / 1000.0,
+        },
+        clock: clock.clone(),
+        body_timeout: options.read_timeout,
+        in_flight: AtomicU64::new(0),
+    });
+    let limits = ConnectionLimits {
+        connections_max: options.connections_max,
+        header_timeout: options.read_timeout,
+        drain_timeout: DRAIN_TIMEOUT,
+    };
+    let (stop_sender, stop_receiver) = watch::channel(false);
+    let answer = move |request| service.clone().answer(request);
+    let accepting = tokio::spawn(connections::serve(listener, limits, connection_metrics, stop_receiver, answer));
+
+    tokio::pin!(stop);
+    let opened = tokio::select! {
+        opened = open(options.db, fs, clock, slot.clone()) => opened.map(Some),
+        signal = &mut stop => {
+            tracing::info!(signal, "stopping during replay");
+            Ok(None)
+        }
+    };
+    let result = match opened {
+        Ok(Some(())) => {
+            let signal = stop.await;
+            tracing::info!(signal, "stopping");
+            Ok(())
+        }
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    // Nobody listens any more only where the accept loop has ended already.
+    let _ = stop_sender.send(true);
+    if accepting.await.is_err() {
+        tracing::error!("the accept loop panicked");
+    }
+    api.stop();
+    if let Some(db) = slot.get() {
+        close(db).await;
+    }
+    result
+}
+
+/// Opens the database on a thread of its own, and puts it into the slot.
+async fn open(options: DbOptions, fs: Arc<dyn Fs>, clock: Arc<dyn Clock>, slot: Arc<DbSlot>) -> Result<(), ServeError> {
+    let (done, mut is_done) = oneshot::channel();
+    let watched = slot.clone();
+    let opening = std::thread::Builder::new()
+        .name("open".into())
+        .spawn(move || {
+            let result = Db::open(options, fs, clock, watched.progress());
+            // Where nobody waits any more, the server is stopping, and the database closes here.
+            let _ = done.send(result);
+        })
+        .map_err(ServeError::Runtime)?;
+    let mut report = progress::ReplayReport::new();
+    let opened = loop {
+        tokio::select! {
+            opened = &mut is_done => break opened,
+            () = tokio::time::sleep(progress::INTERVAL) => report.show(slot.progress()),
+        }
+    };
+    report.finish();
+    let db = match opened {
+        Ok(opened) => Arc::new(opened?),
+        Err(_gone) => {
+            let panicked = opening.join().err();
+            let text = panicked.and_then(|cause| cause.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            return Err(ServeError::OpenPanicked(text.unwrap_or_else(|| "no message".to_owned())));
+        }
+    };
+    log_recovery(&db);
+    slot.fill(db);
+    tracing::info!("ready");
+    Ok(())
+}
+
+/// Says what the start found, what was lost, and where the bytes are.
+fn log_recovery(db: &Db) {
+    let recovery = db.recovery();
+    if let Some(tail) = &recovery.torn_tail {
+        tracing::warn!(
+            segment = tail.segment, offset = tail.offset, bytes = tail.bytes, records = tail.records, what = %tail.what,
+            "torn tail was cut from the log; its bytes are in quarantine"
+        );
+    }
+    for damage in &recovery.damages {
+        let groups = damage.groups.map(|(first, last)| format!("{first} to {last}"));
+        tracing::error!(
+            segment = damage.segment, offset = damage.offset, bytes = damage.bytes, what = %damage.what,
+            groups = groups.as_deref().unwrap_or("unknown"),
+            "damage in the log; what could not be read is in quarantine, the samples of these groups may be missing"
+        );
+    }
+    if !recovery.known.is_empty() {
+        tracing::warn!(count = recovery.known.len(), "damage of earlier starts is noted in quarantine");
+    }
+    if let Some(reason) = &recovery.repair_failure {
+        tracing::warn!(%reason, "damage could not be set aside; the next start tries again");
+    }
+    let (loaded, replayed) = (db.loaded(), db.replayed());
+    if let Some(damage) = &loaded.damage {
+        tracing::error!(%damage, "damage in the head chunk files; their samples were taken from the log");
+    }
+    if replayed.samples_unknown > 0 || replayed.records_damaged > 0 {
+        tracing::error!(
+            samples_of_unknown_series = replayed.samples_unknown,
+            records_damaged = replayed.records_damaged,
+            first = replayed.first_damage.as_deref().unwrap_or(""),
+            "parts of the log could not be replayed"
+        );
+    }
+    if replayed.records_skipped > 0 {
+        tracing::warn!(records = replayed.records_skipped, "records of kinds that are not read yet were passed over");
+    }
+    tracing::info!(
+        elapsed = ?db.replay_time(),
+        segments = recovery.log.segments.len(),
+        records = recovery.log.records(),
+        groups = recovery.log.sealed_groups,
+        series = replayed.series,
+        samples = replayed.samples,
+        samples_in_files = replayed.samples_in_files,
+        "log replayed"
+    );
+}
+
+/// Makes everything durable that was accepted.
+async fn close(db: Arc<Db>) {
+    let closing = tokio::task::spawn_blocking(move || {
+        db.close();
+        db.log_status()
+    });
+    match closing.await {
+        Ok(log) if log.pending_requests == 0 && log.failure.is_none() => {
+            tracing::info!(last_group = log.last_group, last_commit = log.last_commit, "log closed");
+        }
+        Ok(log) => {
+            let reason = log.failure.as_deref().unwrap_or("unknown");
+            tracing::error!(
+                reason,
+                pending = log.pending_requests,
+                "log closed with requests that were not acknowledged"
+            );
+        }
+        Err(panicked) => tracing::error!(error = %panicked, "closing the log panicked"),
+    }
+}

@@ -1,1 +1,190 @@
 //! Proofs: that the log alone holds what was acknowledged.
+//!
+//! `chronolith verify` reads a data directory, of a server that was killed or of one that runs, and never writes.
+//!
+//! | stage | shows |
+//! |---|---|
+//! | log | pages, checksums, records, the chain of seals: from which group to which, gaps and damage by name |
+//! | replay | each group's records give the digest of its seal, and its requests' digests add up to it |
+//! | receipts | each line of a receipts file is a sealed request of the log, with equal count and digest |
+//! | live | the running server's head holds, series by series, what the log gives up to the same group |
+//!
+//! The replay here is its own: it shares the log's reader and the record decoders with the server, and nothing of the
+//! head that it checks.
+
+pub mod live;
+pub mod receipts;
+pub mod replay;
+pub mod report;
+
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::fs::{Fs, names};
+use crate::wal::{LogScan, ReplayProgress, UnsealedTail, WalError, read_notes, scan};
+use live::LiveHead;
+use receipts::Receipts;
+use replay::{Replay, SeriesNames};
+pub use report::{Stage, StageStatus, Verdict, VerifyReport};
+
+/// What to prove.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyOptions {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// A receipts file: its lines have to be in the log.
+    pub receipts: Option<PathBuf>,
+    /// Address of the server that runs on the directory: its head has to hold what the log gives.
+    pub server: Option<String>,
+    /// Show progress on a terminal.
+    pub progress: bool,
+}
+
+/// Why nothing could be proven or disproven.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// There is no log to read.
+    #[error("{path} holds no log (there is no directory {})", names::WAL_DIR)]
+    NoLog {
+        /// The data directory.
+        path: String,
+    },
+    /// The receipts file cannot be read.
+    #[error("read receipts {path}: {source}")]
+    Receipts {
+        /// The file.
+        path: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The server cannot be asked.
+    #[error("ask the server for its head: {reason}")]
+    Live {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Proves a data directory, and says what it found.
+pub fn verify(fs: &dyn Fs, options: &VerifyOptions) -> VerifyReport {
+    let mut report = VerifyReport::new(&options.data_dir);
+    if let Err(error) = verify_into(fs, options, &mut report) {
+        report.error = Some(error.to_string());
+    }
+    report
+}
+
+fn verify_into(fs: &dyn Fs, options: &VerifyOptions, report: &mut VerifyReport) -> Result<(), VerifyError> {
+    let wal_dir = options.data_dir.join(names::WAL_DIR);
+    let receipts = options.receipts.as_deref().map(|path| Receipts::read(fs, path)).transpose()?;
+    if !fs.exists(&wal_dir) && receipts.as_ref().is_none_or(Receipts::is_empty) {
+        return Err(VerifyError::NoLog { path: options.data_dir.display().to_string() });
+    }
+    // The server is asked first: what its head holds at a group is in the log before it says so.
+    let live = options.server.as_deref().map(LiveHead::fetch);
+    let (live, live_error) = match live {
+        Some(Ok(live)) => (Some(live), None),
+        Some(Err(error)) => (None, Some(error)),
+        None => (None, None),
+    };
+    let (log, replay) = replay_log(fs, &wal_dir, live.as_ref().map(|live| live.group), receipts, options.progress)?;
+    report.stages.push(log_stage(&log));
+    for note in read_notes(fs, &options.data_dir.join(names::QUARANTINE_DIR)) {
+        let groups = note.groups.map_or(String::new(), |(first, last)| format!(", groups {first} to {last}"));
+        let place = place(note.checkpoint, note.segment, note.offset);
+        report.notes.push(format!("set aside earlier: {} at {place}{groups}: {}", note.kind, note.reason));
+    }
+    report.stages.push(replay.stage());
+    if let Some(receipts) = &replay.receipts {
+        report.stages.push(receipts.stage(&replay));
+    }
+    if let Some(live) = live {
+        let mut differences = live.compare(&replay);
+        let mut names = SeriesNames::of(differences.named().iter().map(|(series, _)| *series));
+        if !names.is_empty() {
+            scan(fs, &wal_dir, &mut names, &ReplayProgress::default())?;
+        }
+        differences.name(&names);
+        report.stages.push(differences.stage());
+    }
+    report.log = Some((&log).into());
+    live_error.map_or(Ok(()), Err)
+}
+
+/// Reads the whole log once.
+fn replay_log(
+    fs: &dyn Fs,
+    wal_dir: &Path,
+    live_group: Option<u64>,
+    receipts: Option<Receipts>,
+    show_progress: bool,
+) -> Result<(LogScan, Replay), VerifyError> {
+    let progress = ReplayProgress::default();
+    let bar = progress_bar(show_progress);
+    let mut replay = Replay::new(live_group, receipts);
+    let log = scan(fs, wal_dir, &mut replay::WithProgress::new(&mut replay, &progress, &bar), &progress);
+    bar.finish_and_clear();
+    replay.finish();
+    Ok((log?, replay))
+}
+
+/// What the reader of the log says.
+fn log_stage(log: &LogScan) -> Stage {
+    let mut stage = Stage::new("log");
+    let bytes: u64 = log.segments.iter().map(|segment| segment.bytes).sum();
+    stage.summary = match log.groups {
+        Some((first, last)) => format!("{} groups, {first} to {last}, {} requests", log.sealed_groups, log.requests),
+        None => "no sealed group".to_owned(),
+    };
+    stage.summary.push_str(&format!(" in {} segments of {bytes} bytes", log.segments.len()));
+    if log.unsealed_records > 0 {
+        stage.note(format!("{} records are unsealed: no digest or chain covers them", log.unsealed_records));
+    }
+    for damage in &log.damages {
+        let place = place(damage.checkpoint, damage.segment, damage.offset);
+        let cost = match damage.groups {
+            Some((first, last)) if first == last => format!(", costs group {first}"),
+            Some((first, last)) => format!(", costs groups {first} to {last}"),
+            None => String::new(),
+        };
+        let bytes = if damage.bytes > 0 { format!(" ({} bytes)", damage.bytes) } else { String::new() };
+        stage.find(|| format!("{}{bytes} at {place}{cost}", damage.what));
+    }
+    let tail_note = |what: &str, tail: &UnsealedTail| {
+        let place = place(false, tail.segment, tail.offset);
+        format!("{what}: {} bytes at {place}, {} whole records: {}", tail.bytes, tail.records, tail.what)
+    };
+    if let Some(tail) = &log.torn_tail {
+        stage.note(tail_note("behind the last seal, in flight or torn, not acknowledged", tail));
+    }
+    for tail in &log.abandoned {
+        stage.note(tail_note("given up after a failed write, and written again", tail));
+    }
+    if log.repeated_groups > 0 {
+        stage.note(format!("{} groups stand in the log twice", log.repeated_groups));
+    }
+    stage
+}
+
+/// A place in the log, as `wal inspect` shows it.
+fn place(checkpoint: bool, segment: u32, offset: u64) -> String {
+    let checkpoint = if checkpoint { "checkpoint " } else { "" };
+    format!("{checkpoint}{segment:08}:{offset}")
+}
+
+fn progress_bar(wanted: bool) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    bar.set_draw_target(if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
+    if let Ok(style) = ProgressStyle::with_template("replaying {wide_bar} {bytes}/{total_bytes}, {eta} left") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+#[cfg(test)]
+mod tests;

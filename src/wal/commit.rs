@@ -61,7 +61,8 @@ pub enum CommitError {
 /// All records since the last cut.
 #[derive(Default)]
 pub struct GroupRecords {
-    /// Whole records, type byte first, in the order in which they have to stand in the log.
+    /// Whole records, type byte first, in the order in which they have to stand in the log. None may be longer than
+    /// [`RECORD_BYTES_MAX`](super::format::RECORD_BYTES_MAX): a reader takes such a record for damage.
     pub records: Vec<Vec<u8>>,
     /// What to do once the records are durable.
     pub on_durable: Option<Box<dyn FnOnce() + Send>>,

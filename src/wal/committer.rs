@@ -428,6 +428,8 @@ impl WriterThread {
         } else {
             self.writer.write_pending()
         };
+        // Before the requests are answered: who has a receipt finds it in the status.
+        self.report();
         for group in durable {
             self.acknowledge(group);
         }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::commit::{Durability, GroupRecords, Receipt};
+use super::format::RECORD_BYTES_MAX;
 use super::options::{WalError, WalOptions};
 use super::seal::{GroupHasher, Mark, Seal, SealedRequest};
 use super::writer::{RecordCompressor, SegmentWriter};
@@ -171,6 +172,7 @@ impl GroupWriter {
         records.records.retain(|record| !record.is_empty());
         let mut hasher = GroupHasher::default();
         for record in &records.records {
+            debug_assert!(record.len() <= RECORD_BYTES_MAX);
             hasher.push(record);
         }
         let mut sealed = Vec::with_capacity(requests.len());

@@ -3,6 +3,7 @@
 mod ack;
 pub mod commit;
 mod committer;
+mod contents;
 pub mod format;
 mod group_writer;
 mod options;
@@ -16,12 +17,13 @@ mod writer;
 pub use ack::CommitFuture;
 pub use commit::{CommitError, Durability, GroupRecords, GroupSource, Receipt};
 pub use committer::{Admission, Committer, CutPoint, LogStatus};
+pub use contents::{Damage, LogScan, RecordPosition, ReplayProgress, ReplaySink, SegmentSummary, UnsealedTail};
 pub use group_writer::{DurableGroup, GroupWriter, Resume, WriterCounters};
 pub use options::{Compression, WalError, WalOptions};
 pub use reader::{LogFile, LogFiles, SegmentEvent, SegmentReader};
 pub use record::RecordType;
 pub use recovery::{QuarantineNote, Recovery, RecoveryMode, read_notes, recover};
-pub use scan::{Damage, LogScan, RecordPosition, ReplayProgress, ReplaySink, SegmentSummary, UnsealedTail, scan};
+pub use scan::scan;
 pub use seal::{Mark, Seal, SealRecord, SealedRequest};
 pub use writer::SegmentWriter;
 

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::contents::{Damage, LogScan, ReplayProgress, ReplaySink, UnsealedTail};
 use super::group_writer::Resume;
 use super::options::{Compression, WalError};
 use super::reader::{LogFiles, SegmentEvent, SegmentReader};
-use super::scan::{Damage, LogScan, ReplayProgress, ReplaySink, UnsealedTail, scan_knowing};
+use super::scan::scan_knowing;
 use super::writer::{RecordCompressor, SegmentWriter};
 use crate::fs::{Fs, names};
 
@@ -142,6 +143,7 @@ struct Repair<'a> {
 
 impl Repair<'_> {
     fn run(&self, log: &LogScan, damages: &[Damage]) -> Result<(), WalError> {
+        self.remove_unfinished_copies()?;
         let mut plans: BTreeMap<(bool, u32), SegmentPlan> = BTreeMap::new();
         for (kind, tail) in log
             .abandoned
@@ -201,6 +203,19 @@ impl Repair<'_> {
             let path = names::wal_segment(self.wal_dir, number);
             let mut empty = self.fs.create(&path).map_err(WalError::io("create", &path))?;
             empty.sync_data().map_err(WalError::io("fdatasync", &path))?;
+        }
+        Ok(())
+    }
+
+    /// A start that was interrupted while it repaired leaves a copy that is not in place.
+    fn remove_unfinished_copies(&self) -> Result<(), WalError> {
+        let suffix = format!(".{REPAIR_SUFFIX}");
+        let entries = self.fs.list(self.wal_dir).unwrap_or_default();
+        for entry in entries.iter().filter(|entry| !entry.is_dir) {
+            if entry.name.strip_suffix(&suffix).and_then(names::parse_wal_segment).is_some() {
+                let path = self.wal_dir.join(&entry.name);
+                self.fs.remove_file(&path).map_err(WalError::io("remove", &path))?;
+            }
         }
         Ok(())
     }

@@ -162,7 +162,7 @@ fn crash_at(seed: u64, operation: u64, steps: u64) {
 
 #[test]
 fn acknowledged_writes_survive_a_power_loss_at_every_operation() {
-    for seed in 0..30 {
+    for seed in 0..20 {
         let mut random = SimRandom::new(seed);
         let fs = SimFs::new(seed);
         let mut dry = writer(&fs, Resume::default(), &mut random);
@@ -176,7 +176,7 @@ fn acknowledged_writes_survive_a_power_loss_at_every_operation() {
 
 #[test]
 fn acknowledged_writes_survive_failing_and_full_disks() {
-    for seed in 0..600u64 {
+    for seed in 0..400u64 {
         let what = format!("seed {seed}");
         let mut random = SimRandom::new(seed);
         let fs = SimFs::new(seed);

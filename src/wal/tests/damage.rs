@@ -297,3 +297,34 @@ fn full_disk_during_recovery_does_not_keep_the_log_from_opening() {
     assert_eq!((again.log.abandoned.len(), again.damages.len()), (1, 0));
     assert_eq!(kept_again.samples(), kept.samples());
 }
+
+#[test]
+fn repair_interrupted_at_any_operation_loses_nothing_that_was_readable() {
+    let damaged = || {
+        let fs = small_log(Compression::Snappy, 6, 40);
+        let mut bytes = fs.read(&segment()).unwrap();
+        let (middle, end) = (bytes.len() / 2, bytes.len() - 3);
+        bytes[middle..middle + 100].fill(0);
+        bytes.truncate(end);
+        fs.set_content(&segment(), bytes);
+        fs
+    };
+    let (recovery, expected) = recover_all(&damaged(), Path::new("/data"));
+    assert!(!recovery.damages.is_empty() && recovery.torn_tail.is_some());
+    for seed in 0..20 {
+        for operation in 0.. {
+            let fs = damaged();
+            let start = fs.operations();
+            fs.lose_power_at(start + operation);
+            let (wal, quarantine) = (Path::new(WAL), Path::new("/data/quarantine"));
+            let first =
+                recover(&fs, wal, quarantine, RecoveryMode::Salvage, &mut Kept::default(), &ReplayProgress::default());
+            let finished = first.is_ok_and(|recovery| recovery.repair_failure.is_none());
+            let (_, kept) = recover_all(&fs.crash(seed), Path::new("/data"));
+            assert!(kept.samples() == expected.samples(), "seed {seed}, operation {operation}");
+            if finished {
+                break;
+            }
+        }
+    }
+}

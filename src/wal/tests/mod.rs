@@ -3,6 +3,7 @@
 mod commit;
 mod crash;
 mod damage;
+mod faults;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -1,0 +1,304 @@
+//! `query` and `query_range`, and what is asked about the text of a query.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use hyper::Response;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::error::{ApiError, ErrorType};
+use super::params::Params;
+use super::response::{self, ApiBody, Notes};
+use super::{Api, ApiRequest, off_the_way, render};
+use crate::db::Db;
+use crate::promql::annotations::Level;
+use crate::promql::engine::{CancelToken, QueryError, QueryOptions, QueryResult, QueryStats, QueryValue};
+use crate::promql::parser::ast::Expr;
+use crate::promql::parser::parse_expr;
+use crate::telemetry::{Counter, Summary};
+
+/// Steps of a range query beyond which Prometheus refuses.
+const STEPS_MAX: i128 = 11_000;
+
+/// The warning about a result that was cut.
+pub(super) const TRUNCATED: &str = "results truncated due to limit";
+
+/// Counts of the queries.
+#[derive(Debug, Default)]
+pub struct QueryMetrics {
+    /// Queries that are waiting or being evaluated.
+    active: AtomicU64,
+    /// The tokens of the queries that are being evaluated.
+    running: Mutex<Vec<Weak<RunningQuery>>>,
+    /// Queries that were answered, and those that failed.
+    pub answered: Counter,
+    /// Queries that ended in an error.
+    pub failed: Counter,
+    /// Samples that queries looked at.
+    pub samples: Counter,
+    /// Time in the queue.
+    pub queue_time: Summary,
+    /// Time for preparing and selecting.
+    pub prepare_time: Summary,
+    /// Time for evaluating.
+    pub eval_time: Summary,
+    /// Time for sorting.
+    pub sort_time: Summary,
+}
+
+/// A query that runs. Dropping it, when the client goes away or has its answer, ends the evaluation.
+#[derive(Debug)]
+struct RunningQuery(CancelToken);
+
+impl Drop for RunningQuery {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Counts a query as active while it lives.
+struct Active(Arc<QueryMetrics>);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl QueryMetrics {
+    /// Queries that are waiting or being evaluated.
+    pub fn active(&self) -> u64 {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Ends all queries that run.
+    pub(super) fn cancel_all(&self) {
+        for query in self.running().drain(..).filter_map(|query| query.upgrade()) {
+            query.0.cancel();
+        }
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, Vec<Weak<RunningQuery>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&self) -> Arc<RunningQuery> {
+        let query = Arc::new(RunningQuery(CancelToken::new()));
+        let mut running = self.running();
+        running.retain(|query| query.strong_count() > 0);
+        running.push(Arc::downgrade(&query));
+        query
+    }
+
+    fn observe(&self, now: Duration, stats: &QueryStats) {
+        self.samples.add(stats.samples_total);
+        self.prepare_time.observe(now, stats.preparation);
+        self.eval_time.observe(now, stats.evaluation);
+        self.sort_time.observe(now, stats.sorting);
+    }
+}
+
+/// What `query` and `query_range` have in common.
+struct Common {
+    text: String,
+    timeout: Duration,
+    lookback_delta_ms: Option<i64>,
+    limit: Option<usize>,
+    stats: bool,
+    gzip: bool,
+}
+
+impl Api {
+    fn common(&self, params: &Params, request: &ApiRequest) -> Result<Common, ApiError> {
+        let lookback_delta_ms = params.duration_ms("lookback_delta")?;
+        if lookback_delta_ms.is_some_and(|ms| ms < 0) {
+            return Err(ApiError::parameter("lookback_delta", "it must not be negative"));
+        }
+        Ok(Common {
+            text: params.get("query").unwrap_or("").to_owned(),
+            timeout: params.timeout(self.options.engine.timeout)?,
+            lookback_delta_ms: lookback_delta_ms.filter(|ms| *ms > 0),
+            limit: params.limit()?,
+            stats: params.get("stats").is_some(),
+            gzip: response::accepts_gzip(&request.headers),
+        })
+    }
+
+    pub(super) async fn query(
+        self: &Arc<Self>,
+        request: &ApiRequest,
+        db: Arc<Db>,
+    ) -> Result<Response<ApiBody>, ApiError> {
+        let params = request.params();
+        let time_ms = params.time("time")?.unwrap_or_else(|| self.clock.now_ms());
+        let common = self.common(&params, request)?;
+        let engine = self.engine.clone();
+        self.evaluate(common, move |expr, options| engine.instant(&*db.queryable(), expr, time_ms, options)).await
+    }
+
+    pub(super) async fn query_range(
+        self: &Arc<Self>,
+        request: &ApiRequest,
+        db: Arc<Db>,
+    ) -> Result<Response<ApiBody>, ApiError> {
+        let params = request.params();
+        let missing = |name| ApiError::parameter(name, "cannot parse \"\" to a valid timestamp");
+        let start_ms = params.time("start")?.ok_or_else(|| missing("start"))?;
+        let end_ms = params.time("end")?.ok_or_else(|| missing("end"))?;
+        if end_ms < start_ms {
+            return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+        }
+        let no_step = || ApiError::parameter("step", "cannot parse \"\" to a valid duration");
+        let step_ms = params.duration_ms("step")?.ok_or_else(no_step)?;
+        if step_ms <= 0 {
+            let fault = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+            return Err(ApiError::parameter("step", fault));
+        }
+        if (i128::from(end_ms) - i128::from(start_ms)) / i128::from(step_ms) > STEPS_MAX {
+            return Err(ApiError::bad_data(
+                "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution \
+                 (?step=XX)",
+            ));
+        }
+        let common = self.common(&params, request)?;
+        let engine = self.engine.clone();
+        let run = move |expr: &Expr, options: &QueryOptions| {
+            engine.range(&*db.queryable(), expr, start_ms, end_ms, step_ms, options)
+        };
+        self.evaluate(common, run).await
+    }
+
+    /// Waits for a place, evaluates away from the connections, and writes the answer. When the client goes away, this
+    /// future is dropped, and with it the query.
+    async fn evaluate(
+        self: &Arc<Self>,
+        common: Common,
+        run: impl FnOnce(&Expr, &QueryOptions) -> Result<QueryResult, QueryError> + Send + 'static,
+    ) -> Result<Response<ApiBody>, ApiError> {
+        self.metrics.active.fetch_add(1, Ordering::Relaxed);
+        let active = Active(self.metrics.clone());
+        let began = self.clock.monotonic();
+        let permit = self.place(common.timeout).await?;
+        let now = self.clock.monotonic();
+        let queued = now.saturating_sub(began);
+        self.metrics.queue_time.observe(now, queued);
+
+        let running = self.metrics.start();
+        let options = QueryOptions {
+            lookback_delta_ms: common.lookback_delta_ms,
+            timeout: Some(common.timeout.saturating_sub(queued)),
+            cancel: running.0.clone(),
+        };
+        let Common { text, limit, stats, gzip, .. } = common;
+        let evaluated = off_the_way(move || {
+            // Both go when the evaluation ends, even if nobody waits for it any more.
+            let (_permit, _active) = (permit, active);
+            let expr = parse_query_text(&text)?;
+            let result = run(&expr, &options).map_err(|fault| query_error(&fault))?;
+            Ok((result, text))
+        })
+        .await;
+        drop(running);
+        let (mut result, text) = evaluated.inspect_err(|_| self.metrics.failed.add(1))?;
+        let now = self.clock.monotonic();
+        self.metrics.answered.add(1);
+        self.metrics.observe(now, &result.stats);
+
+        let mut notes = notes(&result, &text);
+        if limit.is_some_and(|limit| truncate(&mut result.value, limit)) {
+            notes.warnings.push(TRUNCATED.to_owned());
+        }
+        let total = now.saturating_sub(began);
+        Ok(response::stream("application/json", gzip, move |sink| {
+            response::write_success(sink, &notes, |json| {
+                render::query_data(json, &result.value, stats.then_some((&result.stats, queued, total)))
+            })
+        })
+        .await)
+    }
+
+    /// A place among the queries that are evaluated at once.
+    pub(super) async fn place(&self, timeout: Duration) -> Result<OwnedSemaphorePermit, ApiError> {
+        match tokio::time::timeout(timeout, self.gate.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_closed)) => Err(response::canceled()),
+            Err(_elapsed) => {
+                self.metrics.failed.add(1);
+                Err(ApiError::new(ErrorType::Timeout, "query timed out in query queue"))
+            }
+        }
+    }
+}
+
+/// The annotations and storage warnings of a result.
+fn notes(result: &QueryResult, text: &str) -> Notes {
+    let mut warnings = result.annotations.render(Level::Warning, text);
+    warnings.extend(result.storage_warnings.iter().cloned());
+    Notes { warnings, infos: result.annotations.render(Level::Info, text) }
+}
+
+/// Cuts a vector or matrix to `limit` series. Says whether it did.
+fn truncate(value: &mut QueryValue, limit: usize) -> bool {
+    match value {
+        QueryValue::Vector(samples) if samples.len() > limit => samples.truncate(limit),
+        QueryValue::Matrix(series) if series.len() > limit => series.truncate(limit),
+        _ => return false,
+    }
+    true
+}
+
+fn parse_query_text(text: &str) -> Result<Expr, ApiError> {
+    parse_expr(text).map_err(|fault| ApiError::parameter("query", fault))
+}
+
+/// What the API answers to a query that failed.
+pub(super) fn query_error(fault: &QueryError) -> ApiError {
+    let error_type = match fault {
+        QueryError::Timeout => ErrorType::Timeout,
+        QueryError::Canceled => ErrorType::Canceled,
+        QueryError::BadExpression(text) => return ApiError::parameter("query", text),
+        _ => ErrorType::Execution,
+    };
+    ApiError::new(error_type, fault.to_string())
+}
+
+/// `query_exemplars`: the parameters are checked; there are no exemplars in this store.
+pub(super) fn exemplars(request: &ApiRequest) -> Result<Response<ApiBody>, ApiError> {
+    let params = request.params();
+    let start_ms = params.time("start")?;
+    let end_ms = params.time("end")?;
+    if let (Some(start_ms), Some(end_ms)) = (start_ms, end_ms)
+        && end_ms < start_ms
+    {
+        return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
+    }
+    parse_query_text(params.get("query").unwrap_or(""))?;
+    Ok(super::empty_list())
+}
+
+/// `format_query`: the query as Prometheus prints it.
+pub(super) async fn format_query(request: ApiRequest) -> Result<Response<ApiBody>, ApiError> {
+    off_the_way(move || {
+        let params = request.params();
+        let expr = parse_query_text(params.get("query").unwrap_or(""))?;
+        let text = crate::promql::parser::format(&expr);
+        Ok(response::success(|json| {
+            json.string(&text);
+        }))
+    })
+    .await
+}
+
+/// `parse_query`: the syntax tree.
+pub(super) async fn parse_query(request: ApiRequest) -> Result<Response<ApiBody>, ApiError> {
+    off_the_way(move || {
+        let params = request.params();
+        let expr = parse_query_text(params.get("query").unwrap_or(""))?;
+        let tree = crate::promql::parser::to_json(&expr);
+        Ok(response::success(|json| {
+            json.raw(tree.to_string().as_bytes());
+        }))
+    })
+    .await
+}

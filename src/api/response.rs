@@ -1,0 +1,404 @@
+//! Answers: the envelope of Prometheus' API, plain texts, and bodies that are produced while they are sent.
+
+use std::io::{self, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::{HeaderMap, Response, StatusCode};
+use tokio::sync::mpsc;
+
+use super::error::{ApiError, ErrorType};
+use super::json::JsonWriter;
+
+/// A body of an answer: whole, or a stream of pieces.
+#[derive(Debug)]
+pub struct ApiBody(BodyState);
+
+#[derive(Debug)]
+enum BodyState {
+    Whole(Bytes),
+    Stream { first: Option<Bytes>, rest: mpsc::Receiver<io::Result<Bytes>> },
+}
+
+impl ApiBody {
+    /// A body that is known at once.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        ApiBody(BodyState::Whole(bytes.into()))
+    }
+}
+
+impl Body for ApiBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut self.0 {
+            BodyState::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            BodyState::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            BodyState::Stream { first, rest } => match first.take() {
+                Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                None => rest.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(&self.0, BodyState::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            BodyState::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            BodyState::Stream { .. } => SizeHint::default(),
+        }
+    }
+}
+
+/// An answer of plain text.
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<ApiBody> {
+    with_type(status, "text/plain; charset=utf-8", body)
+}
+
+/// An answer of any type.
+pub fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<ApiBody> {
+    let mut response = Response::new(ApiBody::whole(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// Go's answer to an unknown path, of which Grafana looks for the words.
+pub fn not_found() -> Response<ApiBody> {
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// The envelope around an error.
+pub fn error(error: &ApiError) -> Response<ApiBody> {
+    let mut body = Vec::new();
+    let mut json = JsonWriter::new(&mut body);
+    json.begin_object().key("status").string("error");
+    json.key("errorType").string(error.error_type.as_str()).key("error").string(&error.message).end_object();
+    // Writing to a Vec cannot fail.
+    let _ = json.finish();
+    with_type(error.error_type.status(), "application/json", body)
+}
+
+/// A success without data: 204, as Prometheus has it.
+pub fn no_content() -> Response<ApiBody> {
+    let mut response = Response::new(ApiBody::whole(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// Warnings and infos of an answer.
+#[derive(Debug, Default, Clone)]
+pub struct Notes {
+    /// What may be wrong with the result.
+    pub warnings: Vec<String>,
+    /// What may be wrong with the query.
+    pub infos: Vec<String>,
+}
+
+/// Writes the envelope around data: `write` writes the value of `data`.
+pub fn write_success(
+    sink: &mut dyn Write,
+    notes: &Notes,
+    write: impl FnOnce(&mut JsonWriter<'_>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut json = JsonWriter::new(sink);
+    json.begin_object().key("status").string("success").key("data");
+    write(&mut json)?;
+    for (key, texts, what) in [("warnings", &notes.warnings, "warning"), ("infos", &notes.infos, "info")] {
+        if !texts.is_empty() {
+            write_notes(json.key(key), texts, what);
+        }
+    }
+    json.end_object();
+    json.finish()
+}
+
+/// Writes at most ten notes, and how many were left out.
+fn write_notes(json: &mut JsonWriter<'_>, texts: &[String], what: &str) {
+    const SHOWN: usize = 10;
+    json.begin_list();
+    for text in texts.iter().take(SHOWN) {
+        json.string(text);
+    }
+    if texts.len() > SHOWN {
+        json.string(&format!("{} more {what} annotations omitted", texts.len() - SHOWN));
+    }
+    json.end_list();
+}
+
+/// A small JSON answer, written at once.
+pub fn success(write: impl FnOnce(&mut JsonWriter<'_>)) -> Response<ApiBody> {
+    let mut body = Vec::new();
+    // Writing to a Vec cannot fail.
+    let _ = write_success(&mut body, &Notes::default(), |json| {
+        write(json);
+        Ok(())
+    });
+    with_type(StatusCode::OK, "application/json", body)
+}
+
+/// Whether the client takes gzip: named, or covered by `*`, with a quality above zero.
+pub fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let mut any = false;
+    for value in headers.get_all(hyper::header::ACCEPT_ENCODING) {
+        for entry in value.to_str().unwrap_or("").split(',') {
+            let mut parts = entry.split(';').map(str::trim);
+            let name = parts.next().unwrap_or("");
+            let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok()).unwrap_or(1.0);
+            if name.eq_ignore_ascii_case("gzip") {
+                return quality > 0.0;
+            }
+            any |= name == "*" && quality > 0.0;
+        }
+    }
+    any
+}
+
+/// Below this, compression costs more than it saves.
+const GZIP_BYTES_MIN: usize = 1024;
+/// Size of the pieces of a streamed body.
+const PIECE_BYTES: usize = 64 << 10;
+/// Pieces that wait for a slow client before the writer waits too.
+const PIECES_WAITING: usize = 4;
+
+/// Runs `write` on a thread of its own and answers with what it writes: whole where it fits into one piece, else as a
+/// stream. A client that goes away, or an error of `write`, ends the stream.
+pub async fn stream(
+    content_type: &'static str,
+    gzip: bool,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+) -> Response<ApiBody> {
+    let (sender, mut pieces) = mpsc::channel(PIECES_WAITING);
+    // The thread ends with the stream; nobody needs to wait for it.
+    drop(tokio::task::spawn_blocking(move || {
+        let state = SinkState::Start(Vec::with_capacity(1024));
+        let mut sink = PieceSink { sender, state, gzip, sent_any: false };
+        let result = write(&mut sink).and_then(|()| sink.finish());
+        if let Err(error) = result {
+            // The client sees a body that ends early. It is gone already where sending fails.
+            let _ = sink.sender.blocking_send(Err(error));
+        }
+    }));
+    let first = match pieces.recv().await {
+        Some(Ok(bytes)) => bytes,
+        Some(Err(fault)) => return error(&ApiError::internal("the answer could not be written", fault)),
+        None => return error(&ApiError::internal("the answer could not be written", "its writer ended early")),
+    };
+    // The first piece begins with its marks; see `PieceSink`.
+    let marks = first.first().copied().unwrap_or(0);
+    let first = first.slice(1.min(first.len())..);
+    let body = if marks & MARK_LAST != 0 {
+        BodyState::Whole(first)
+    } else {
+        BodyState::Stream { first: Some(first), rest: pieces }
+    };
+    let mut response = Response::new(ApiBody(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if marks & MARK_GZIP != 0 {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// Compresses a whole body, where the client takes that and it is worth it.
+pub fn compress_whole(response: &mut Response<ApiBody>, gzip: bool) {
+    let BodyState::Whole(bytes) = &response.body().0 else { return };
+    if !gzip || bytes.len() < GZIP_BYTES_MIN || response.headers().contains_key(CONTENT_ENCODING) {
+        return;
+    }
+    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
+    if let Ok(compressed) = encoder.write_all(bytes).and_then(|()| encoder.finish()) {
+        response.body_mut().0 = BodyState::Whole(compressed.into());
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+}
+
+/// Says that answers depend on these headers of the request.
+pub fn set_vary(response: &mut Response<ApiBody>) {
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding, Origin"));
+}
+
+/// The body is compressed.
+const MARK_GZIP: u8 = 1;
+/// The piece is the only one.
+const MARK_LAST: u8 = 2;
+
+/// Collects what is written into pieces for the body, compressed on the way. Whether it is worth compressing shows only
+/// when the first bytes are there, so the first piece begins with a byte of marks.
+struct PieceSink {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+    state: SinkState,
+    gzip: bool,
+    sent_any: bool,
+}
+
+enum SinkState {
+    /// Not enough was written to choose.
+    Start(Vec<u8>),
+    Plain(Vec<u8>),
+    Gzip(GzEncoder<Vec<u8>>),
+}
+
+impl PieceSink {
+    fn start(&mut self) -> io::Result<()> {
+        let SinkState::Start(pending) = &mut self.state else { return Ok(()) };
+        let pending = std::mem::take(pending);
+        if self.gzip && pending.len() >= GZIP_BYTES_MIN {
+            let mut encoder = GzEncoder::new(vec![MARK_GZIP], Compression::fast());
+            encoder.write_all(&pending)?;
+            self.state = SinkState::Gzip(encoder);
+        } else {
+            let mut plain = vec![0];
+            plain.extend_from_slice(&pending);
+            self.state = SinkState::Plain(plain);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, piece: Vec<u8>) -> io::Result<()> {
+        let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the client went away");
+        self.sent_any = true;
+        self.sender.blocking_send(Ok(piece.into())).map_err(gone)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.start()?;
+        let mut last = match std::mem::replace(&mut self.state, SinkState::Start(Vec::new())) {
+            SinkState::Start(bytes) | SinkState::Plain(bytes) => bytes,
+            SinkState::Gzip(encoder) => encoder.finish()?,
+        };
+        if let (false, Some(marks)) = (self.sent_any, last.first_mut()) {
+            *marks |= MARK_LAST;
+        }
+        self.send(last)
+    }
+}
+
+impl Write for PieceSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let SinkState::Start(pending) = &mut self.state {
+            pending.extend_from_slice(bytes);
+            if pending.len() >= PIECE_BYTES {
+                self.start()?;
+            }
+            return Ok(bytes.len());
+        }
+        let buffer = match &mut self.state {
+            SinkState::Gzip(encoder) => {
+                encoder.write_all(bytes)?;
+                encoder.get_mut()
+            }
+            SinkState::Plain(buffer) | SinkState::Start(buffer) => {
+                buffer.extend_from_slice(bytes);
+                buffer
+            }
+        };
+        if buffer.len() >= PIECE_BYTES {
+            let piece = std::mem::take(buffer);
+            self.send(piece)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The error for a client that went away or a server that is stopping.
+pub fn canceled() -> ApiError {
+    ApiError::new(ErrorType::Canceled, "query was canceled")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    fn streamed(length: usize, gzip: bool) -> (HeaderMap, Vec<u8>) {
+        run(async move {
+            let response = stream("application/json", gzip, move |sink| {
+                for _ in 0..length / 10 {
+                    sink.write_all(b"0123456789")?;
+                }
+                Ok(())
+            })
+            .await;
+            let (head, body) = response.into_parts();
+            (head.headers, body.collect().await.unwrap().to_bytes().to_vec())
+        })
+    }
+
+    #[test]
+    fn streamed_body_arrives_whole_whatever_its_length() {
+        for length in [0, 10, 1000, 65_530, 65_540, 1_000_000] {
+            let (headers, body) = streamed(length, false);
+            assert_eq!(body.len(), length);
+            assert!(!headers.contains_key(CONTENT_ENCODING));
+        }
+    }
+
+    #[test]
+    fn streamed_body_is_compressed_where_it_is_worth_it() {
+        assert!(!streamed(1000, true).0.contains_key(CONTENT_ENCODING));
+        for length in [2000, 65_530, 1_000_000] {
+            let (headers, body) = streamed(length, true);
+            assert_eq!(headers[CONTENT_ENCODING], "gzip");
+            let mut plain = Vec::new();
+            flate2::read::GzDecoder::new(body.as_slice()).read_to_end(&mut plain).unwrap();
+            assert_eq!(plain.len(), length);
+            assert!(plain.starts_with(b"0123456789012"));
+        }
+    }
+
+    #[test]
+    fn streamed_body_of_a_writer_that_fails_at_once_is_an_error_answer() {
+        let response = run(stream("application/json", false, |_| Err(io::Error::other("disk on fire"))));
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = run(response.into_body().collect()).unwrap().to_bytes();
+        assert!(!String::from_utf8_lossy(&body).contains("disk on fire"));
+    }
+
+    #[test]
+    fn gzip_is_accepted_as_the_header_says() {
+        let accepts = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(hyper::header::ACCEPT_ENCODING, HeaderValue::from_static(value));
+            accepts_gzip(&headers)
+        };
+        assert!(accepts("gzip") && accepts("br, gzip;q=0.5") && accepts("*"));
+        assert!(!accepts("br") && !accepts("gzip;q=0") && !accepts("gzip;q=0, *") && !accepts(""));
+    }
+
+    #[test]
+    fn envelope_shows_ten_notes_and_counts_the_rest() {
+        let notes = Notes { warnings: (0..12).map(|n| format!("w{n}")).collect(), infos: Vec::new() };
+        let mut out = Vec::new();
+        write_success(&mut out, &notes, |json| {
+            json.begin_list().end_list();
+            Ok(())
+        })
+        .unwrap();
+        let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(read["data"], serde_json::json!([]));
+        assert_eq!(read["warnings"].as_array().unwrap().len(), 11);
+        assert_eq!(read["warnings"][10], "2 more warning annotations omitted");
+        assert!(read.get("infos").is_none());
+    }
+}

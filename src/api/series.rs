@@ -1,0 +1,203 @@
+//! What is stored, without samples: `series`, `labels`, `label/<name>/values`, `metadata`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hyper::Response;
+
+use super::error::ApiError;
+use super::params::{Params, quoted};
+use super::query::TRUNCATED;
+use super::response::{self, ApiBody, Notes};
+use super::{ApiRequest, off_the_way};
+use crate::db::Db;
+use crate::model::{LabelSet, Matcher, TimeRange};
+use crate::promql::parser::parse_selector;
+use crate::storage::{Querier, SelectHints, StorageError};
+use crate::wal::record::MetricType;
+
+/// The selectors of `match[]`.
+fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
+    let parse = |text: &str| {
+        let matchers = parse_selector(text).map_err(|fault| ApiError::parameter("match[]", fault))?;
+        if matchers.iter().all(Matcher::matches_empty) {
+            return Err(ApiError::parameter("match[]", "match[] must contain at least one non-empty matcher"));
+        }
+        Ok(matchers)
+    };
+    params.all("match[]").map(parse).collect()
+}
+
+/// What the metadata endpoints have in common.
+struct Asked {
+    selectors: Vec<Vec<Matcher>>,
+    range: TimeRange,
+    limit: Option<usize>,
+    gzip: bool,
+}
+
+impl Asked {
+    fn parse(request: &ApiRequest) -> Result<Self, ApiError> {
+        let params = request.params();
+        Ok(Asked {
+            limit: params.limit()?,
+            range: params.time_range()?,
+            selectors: selectors(&params)?,
+            gzip: response::accepts_gzip(&request.headers),
+        })
+    }
+
+    /// One more than the limit, so that it shows whether something was cut; 0 for no limit.
+    fn wanted(&self) -> usize {
+        self.limit.map_or(0, |limit| limit.saturating_add(1))
+    }
+
+    /// Collects texts over all selectors: sorted, distinct, cut.
+    fn collect(
+        &self,
+        querier: &dyn Querier,
+        ask: impl Fn(&[Matcher], usize) -> Result<Vec<String>, StorageError>,
+    ) -> Result<(Vec<String>, Notes), ApiError> {
+        let mut notes = Notes { warnings: querier.warnings(), infos: Vec::new() };
+        let mut texts = match self.selectors.as_slice() {
+            [] => ask(&[], self.wanted())?,
+            [one] => ask(one, self.wanted())?,
+            many => {
+                let mut all = BTreeSet::new();
+                for matchers in many {
+                    all.extend(ask(matchers, self.wanted())?);
+                }
+                all.into_iter().collect()
+            }
+        };
+        if self.limit.is_some_and(|limit| texts.len() > limit) {
+            texts.truncate(self.limit.unwrap_or_default());
+            notes.warnings.push(TRUNCATED.to_owned());
+        }
+        Ok((texts, notes))
+    }
+}
+
+/// `series`: the label sets that a selector finds.
+pub(super) async fn series(request: ApiRequest, db: Arc<Db>) -> Result<Response<ApiBody>, ApiError> {
+    let asked = Asked::parse(&request)?;
+    if asked.selectors.is_empty() {
+        return Err(ApiError::bad_data("no match[] parameter provided"));
+    }
+    let gzip = asked.gzip;
+    let (sets, notes) = off_the_way(move || {
+        let querier = db.queryable().querier(asked.range)?;
+        let hints = SelectHints { limit: asked.wanted(), labels_only: true, ..SelectHints::default() };
+        let mut sets: Vec<LabelSet> = Vec::new();
+        for matchers in &asked.selectors {
+            sets.extend(querier.select(matchers, &hints)?.into_iter().map(|series| series.labels));
+        }
+        if asked.selectors.len() > 1 {
+            sets.sort_unstable();
+            sets.dedup();
+        }
+        let mut notes = Notes { warnings: querier.warnings(), infos: Vec::new() };
+        if let Some(limit) = asked.limit.filter(|limit| sets.len() > *limit) {
+            sets.truncate(limit);
+            notes.warnings.push(TRUNCATED.to_owned());
+        }
+        Ok((sets, notes))
+    })
+    .await?;
+    Ok(response::stream("application/json", gzip, move |sink| {
+        response::write_success(sink, &notes, |json| {
+            json.begin_list();
+            for labels in &sets {
+                json.labels(labels);
+                json.flush_if_full()?;
+            }
+            json.end_list();
+            Ok(())
+        })
+    })
+    .await)
+}
+
+/// `labels`: the names of labels.
+pub(super) async fn labels(request: ApiRequest, db: Arc<Db>) -> Result<Response<ApiBody>, ApiError> {
+    let asked = Asked::parse(&request)?;
+    let gzip = asked.gzip;
+    let (names, notes) = off_the_way(move || {
+        let querier = db.queryable().querier(asked.range)?;
+        asked.collect(&*querier, |matchers, limit| querier.label_names(matchers, limit))
+    })
+    .await?;
+    Ok(texts(names, notes, gzip).await)
+}
+
+/// `label/<name>/values`: the values of one label.
+pub(super) async fn label_values(
+    name: String,
+    request: ApiRequest,
+    db: Arc<Db>,
+) -> Result<Response<ApiBody>, ApiError> {
+    if name.is_empty() || name.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(ApiError::bad_data(format!("invalid label name: {}", quoted(&name))));
+    }
+    let asked = Asked::parse(&request)?;
+    let gzip = asked.gzip;
+    let (values, notes) = off_the_way(move || {
+        let querier = db.queryable().querier(asked.range)?;
+        asked.collect(&*querier, |matchers, limit| querier.label_values(&name, matchers, limit))
+    })
+    .await?;
+    Ok(texts(values, notes, gzip).await)
+}
+
+async fn texts(texts: Vec<String>, notes: Notes, gzip: bool) -> Response<ApiBody> {
+    response::stream("application/json", gzip, move |sink| {
+        response::write_success(sink, &notes, |json| {
+            json.begin_list();
+            for text in &texts {
+                json.string(text);
+                json.flush_if_full()?;
+            }
+            json.end_list();
+            Ok(())
+        })
+    })
+    .await
+}
+
+/// `metadata`: what senders said about metric families.
+pub(super) fn metadata(request: &ApiRequest, db: &Db) -> Result<Response<ApiBody>, ApiError> {
+    let params = request.params();
+    let number = |name: &'static str| {
+        let parse =
+            |text: &str| text.parse::<i64>().map_err(|_| ApiError::bad_data(format!("{name} must be a number")));
+        params.get(name).map(parse).transpose()
+    };
+    // A negative limit means all, and 0 means none.
+    let limit = number("limit")?.and_then(|limit| usize::try_from(limit).ok());
+    // The head keeps one description of a family, the newest: no bound on them can cut anything.
+    number("limit_per_metric")?;
+    let mut families = db.head().metadata(params.get("metric"));
+    families.truncate(limit.unwrap_or(usize::MAX));
+    Ok(response::success(|json| {
+        json.begin_object();
+        for (family, entry) in &families {
+            json.key(family).begin_list().begin_object();
+            json.key("type").string(metric_type(entry.metric_type)).key("unit").string(&entry.unit);
+            json.key("help").string(&entry.help).end_object().end_list();
+        }
+        json.end_object();
+    }))
+}
+
+fn metric_type(metric_type: MetricType) -> &'static str {
+    match metric_type {
+        MetricType::Unknown => "unknown",
+        MetricType::Counter => "counter",
+        MetricType::Gauge => "gauge",
+        MetricType::Histogram => "histogram",
+        MetricType::GaugeHistogram => "gaugehistogram",
+        MetricType::Summary => "summary",
+        MetricType::Info => "info",
+        MetricType::StateSet => "stateset",
+    }
+}

@@ -1,0 +1,350 @@
+//! The one table of configuration keys: what a key is called, what it means, what it may hold, and where it goes.
+//!
+//! The file, the environment, the flags, `config show`, `config check` and `docs/configuration.md` all come from it.
+
+use std::time::Duration;
+
+use super::Config;
+use super::units::{Bytes, format_duration, parse_duration};
+use crate::wal::{Compression, Durability, RecoveryMode};
+
+/// One configuration key.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name, as in the file: `wal.max_segment_size`.
+    pub name: &'static str,
+    /// The value it has when nobody sets it, as it would be written.
+    pub default: &'static str,
+    /// What it may hold, in words.
+    pub allowed: &'static str,
+    /// What it does, in one or two sentences.
+    pub help: &'static str,
+    /// Takes a value over; `None` where it is not allowed.
+    pub(super) set: fn(&mut Config, &str) -> Option<()>,
+    /// The current value, as it would be written.
+    pub(super) get: fn(&Config) -> String,
+}
+
+impl Key {
+    /// The flag that sets it: `--wal.max-segment-size`.
+    pub fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// The environment variable that sets it: `CHRONOLITH_WAL_MAX_SEGMENT_SIZE`.
+    pub fn env(&self) -> String {
+        format!("{ENV_PREFIX}{}", self.name.replace('.', "_").to_ascii_uppercase())
+    }
+}
+
+/// What all environment variables of the program begin with.
+pub(super) const ENV_PREFIX: &str = "CHRONOLITH_";
+
+fn put<T>(slot: &mut T, value: T) -> Option<()> {
+    *slot = value;
+    Some(())
+}
+
+fn size(text: &str, min: u64, max: u64) -> Option<Bytes> {
+    Bytes::parse(text).filter(|bytes| (min..=max).contains(&bytes.0))
+}
+
+fn count(text: &str, min: u64, max: u64) -> Option<u64> {
+    text.trim().replace('_', "").parse().ok().filter(|number| (min..=max).contains(number))
+}
+
+fn duration(text: &str, min: Duration, max: Duration) -> Option<Duration> {
+    parse_duration(text).filter(|duration| (min..=max).contains(duration))
+}
+
+/// A value that `none` turns off.
+fn optional<T>(text: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
+    if text.trim() == "none" { Some(None) } else { parse(text).map(Some) }
+}
+
+fn show_optional<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+}
+
+fn recovery_mode(mode: RecoveryMode) -> &'static str {
+    match mode {
+        RecoveryMode::Salvage => "salvage",
+        RecoveryMode::Strict => "strict",
+    }
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Every key, in the order in which it is shown.
+pub static KEYS: &[Key] = &[
+    Key {
+        name: "data_dir",
+        default: "./data",
+        allowed: "a path",
+        help: "The data directory. It is created where it is missing; one process at a time has it open.",
+        set: |config, text| put(&mut config.data_dir, (!text.is_empty()).then(|| text.into())?),
+        get: |config| config.data_dir.display().to_string(),
+    },
+    Key {
+        name: "listen",
+        default: "127.0.0.1:9095",
+        allowed: "host:port; port 0 takes a free one",
+        help: "Where HTTP is served, HTTP/1.1 and HTTP/2 on one port.",
+        set: |config, text| {
+            let (host, port) = text.rsplit_once(':')?;
+            port.parse::<u16>().ok()?;
+            put(&mut config.listen, (!host.is_empty()).then(|| text.to_owned())?)
+        },
+        get: |config| config.listen.clone(),
+    },
+    Key {
+        name: "wal.durability",
+        default: "fsync",
+        allowed: "fsync, interval or none",
+        help: "When a write is acknowledged. `fsync`: after fdatasync. `interval`: after the write, with an fdatasync \
+               every `wal.flush_interval`; a power loss costs up to one. `none`: after the write; the log is synced \
+               when a segment ends.",
+        set: |config, text| {
+            let modes = [Durability::Fsync, Durability::Interval, Durability::None];
+            put(&mut config.wal.durability, modes.into_iter().find(|mode| mode.as_str() == text)?)
+        },
+        get: |config| config.wal.durability.as_str().to_owned(),
+    },
+    Key {
+        name: "wal.flush_interval",
+        default: "10s",
+        allowed: "a duration from 1ms to 1h",
+        help: "Time between two syncs of the log with `wal.durability = \"interval\"`.",
+        set: |config, text| {
+            let interval = duration(text, Duration::from_millis(1), Duration::from_secs(3600))?;
+            put(&mut config.wal.flush_interval, interval)
+        },
+        get: |config| format_duration(config.wal.flush_interval),
+    },
+    Key {
+        name: "wal.max_segment_size",
+        default: "128MiB",
+        allowed: "a size from 64KiB to 1GiB, a multiple of 32KiB",
+        help: "Size at which a segment of the log ends and the next begins.",
+        set: |config, text| {
+            let bytes = size(text, 64 * KIB, GIB).filter(|bytes| bytes.0.is_multiple_of(32 * KIB))?;
+            put(&mut config.wal.max_segment_size, bytes)
+        },
+        get: |config| config.wal.max_segment_size.to_string(),
+    },
+    Key {
+        name: "wal.max_buffer_entries",
+        default: "1000",
+        allowed: "a number from 1 to 1000000",
+        help: "Write requests that may be accepted and not yet durable at once; later ones wait until one is.",
+        set: |config, text| put(&mut config.wal.max_buffer_entries, count(text, 1, 1_000_000)? as usize),
+        get: |config| config.wal.max_buffer_entries.to_string(),
+    },
+    Key {
+        name: "wal.compression",
+        default: "snappy",
+        allowed: "snappy, zstd or none",
+        help: "How records of the log are compressed. Prometheus reads all three.",
+        set: |config, text| {
+            let all = [Compression::Snappy, Compression::Zstd, Compression::None];
+            put(&mut config.wal.compression, all.into_iter().find(|compression| compression.as_str() == text)?)
+        },
+        get: |config| config.wal.compression.as_str().to_owned(),
+    },
+    Key {
+        name: "wal.recovery",
+        default: "salvage",
+        allowed: "salvage or strict",
+        help: "What a start does about damage in the log. `salvage`: set it aside in `quarantine/`, name the loss, and \
+               start. `strict`: refuse to start.",
+        set: |config, text| {
+            let modes = [RecoveryMode::Salvage, RecoveryMode::Strict];
+            put(&mut config.wal.recovery, modes.into_iter().find(|mode| recovery_mode(*mode) == text)?)
+        },
+        get: |config| recovery_mode(config.wal.recovery).to_owned(),
+    },
+    Key {
+        name: "head.chunk_range",
+        default: "2h",
+        allowed: "a duration from 1m to 1d",
+        help: "The range of time that one chunk may cover; half of it is how far back a new series may begin.",
+        set: |config, text| put(&mut config.head.chunk_range, duration(text, 60 * SECOND, DAY)?),
+        get: |config| format_duration(config.head.chunk_range),
+    },
+    Key {
+        name: "head.max_series",
+        default: "none",
+        allowed: "a number from 1 to 4000000000, or none",
+        help: "Series that the head may hold. Past it new series are refused by name, and old ones go on.",
+        set: |config, text| put(&mut config.head.max_series, optional(text, |text| count(text, 1, 4_000_000_000))?),
+        get: |config| show_optional(config.head.max_series),
+    },
+    Key {
+        name: "query.timeout",
+        default: "2m",
+        allowed: "a duration from 1ms to 1d",
+        help: "How long a query may take, waiting for its turn included. A request may ask for less.",
+        set: |config, text| put(&mut config.query.timeout, duration(text, Duration::from_millis(1), DAY)?),
+        get: |config| format_duration(config.query.timeout),
+    },
+    Key {
+        name: "query.max_samples",
+        default: "50000000",
+        allowed: "a number from 1 to 1000000000000",
+        help: "Samples that one query may hold in memory at once.",
+        set: |config, text| put(&mut config.query.max_samples, count(text, 1, 1_000_000_000_000)?),
+        get: |config| config.query.max_samples.to_string(),
+    },
+    Key {
+        name: "query.max_concurrency",
+        default: "20",
+        allowed: "a number from 1 to 1000",
+        help: "Queries that are evaluated at once; later ones wait for their turn until their timeout.",
+        set: |config, text| put(&mut config.query.max_concurrency, count(text, 1, 1000)? as usize),
+        get: |config| config.query.max_concurrency.to_string(),
+    },
+    Key {
+        name: "query.lookback_delta",
+        default: "5m",
+        allowed: "a duration from 1ms to 1d",
+        help: "How old the newest sample of a series may be to count as its value. A request may say otherwise.",
+        set: |config, text| put(&mut config.query.lookback_delta, duration(text, Duration::from_millis(1), DAY)?),
+        get: |config| format_duration(config.query.lookback_delta),
+    },
+    Key {
+        name: "query.max_series",
+        default: "none",
+        allowed: "a number from 1 to 4000000000, or none",
+        help: "Series that the selectors of one query may find.",
+        set: |config, text| put(&mut config.query.max_series, optional(text, |text| count(text, 1, 4_000_000_000))?),
+        get: |config| show_optional(config.query.max_series),
+    },
+    Key {
+        name: "query.max_memory",
+        default: "1GiB",
+        allowed: "a size from 1MiB to 1TiB",
+        help: "Bytes that one query may hold in memory at once.",
+        set: |config, text| put(&mut config.query.max_memory, size(text, MIB, 1024 * GIB)?),
+        get: |config| config.query.max_memory.to_string(),
+    },
+    Key {
+        name: "limits.max_body_size",
+        default: "32MiB",
+        allowed: "a size from 1KiB to 1GiB",
+        help: "Bytes of a request's body, as they are sent.",
+        set: |config, text| put(&mut config.limits.max_body_size, size(text, KIB, GIB)?),
+        get: |config| config.limits.max_body_size.to_string(),
+    },
+    Key {
+        name: "limits.max_decompressed_size",
+        default: "32MiB",
+        allowed: "a size from 1KiB to 1GiB",
+        help: "Bytes of a write request's body after decompression.",
+        set: |config, text| put(&mut config.limits.max_decompressed_size, size(text, KIB, GIB)?),
+        get: |config| config.limits.max_decompressed_size.to_string(),
+    },
+    Key {
+        name: "limits.max_labels_per_series",
+        default: "128",
+        allowed: "a number from 1 to 10000",
+        help: "Labels of one series, the metric name included.",
+        set: |config, text| put(&mut config.limits.max_labels_per_series, count(text, 1, 10_000)? as usize),
+        get: |config| config.limits.max_labels_per_series.to_string(),
+    },
+    Key {
+        name: "limits.max_label_name_length",
+        default: "1KiB",
+        allowed: "a size from 1 to 64KiB",
+        help: "Bytes of a label's name.",
+        set: |config, text| put(&mut config.limits.max_label_name_length, size(text, 1, 64 * KIB)?),
+        get: |config| config.limits.max_label_name_length.to_string(),
+    },
+    Key {
+        name: "limits.max_label_value_length",
+        default: "64KiB",
+        allowed: "a size from 1 to 1MiB",
+        help: "Bytes of a label's value.",
+        set: |config, text| put(&mut config.limits.max_label_value_length, size(text, 1, MIB)?),
+        get: |config| config.limits.max_label_value_length.to_string(),
+    },
+    Key {
+        name: "web.max_connections",
+        default: "512",
+        allowed: "a number from 1 to 65536",
+        help: "Connections that are open at once; later ones wait to be accepted.",
+        set: |config, text| put(&mut config.web.max_connections, count(text, 1, 65_536)? as usize),
+        get: |config| config.web.max_connections.to_string(),
+    },
+    Key {
+        name: "web.read_timeout",
+        default: "5m",
+        allowed: "a duration from 1s to 1d",
+        help: "How long a client may take to send the head of a request, or its body.",
+        set: |config, text| put(&mut config.web.read_timeout, duration(text, SECOND, DAY)?),
+        get: |config| format_duration(config.web.read_timeout),
+    },
+];
+
+/// The key of this name.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The key whose name is most like `name`.
+pub(super) fn nearest(name: &str) -> &'static str {
+    let mut best = (usize::MAX, KEYS[0].name);
+    for key in KEYS {
+        let distance = edit_distance(name, key.name);
+        if distance < best.0 {
+            best = (distance, key.name);
+        }
+    }
+    best.1
+}
+
+/// The key that the name of an environment variable was meant for: one in a section of ours, or nearly a key's name.
+///
+/// Others are no configuration: Kubernetes sets `CHRONOLITH_SERVICE_HOST` and `CHRONOLITH_PORT_9095_TCP` in every pod
+/// beside a service that is called `chronolith`.
+pub(super) fn misspelled(name: &str) -> Option<&'static str> {
+    let in_section = KEYS.iter().any(|key| {
+        let section = key.name.split_once('.').map(|(section, _)| section);
+        section.is_some_and(|section| name.strip_prefix(section).is_some_and(|rest| rest.starts_with('_')))
+    });
+    let nearest = nearest(name);
+    (in_section || edit_distance(name, nearest) <= 2).then_some(nearest)
+}
+
+/// Levenshtein's distance, with letters compared without case and the separators `.`, `_` and `-` taken as one.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let plain = |text: &str| -> Vec<char> {
+        let letters =
+            text.chars().take(100).map(|c| if matches!(c, '.' | '_' | '-') { '.' } else { c.to_ascii_lowercase() });
+        letters.collect()
+    };
+    let (a, b) = (plain(a), plain(b));
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, right) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(left != right);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// The table as Markdown, for `docs/configuration.md`.
+pub fn markdown_table() -> String {
+    let mut out = String::from("| key | default | allowed | what it does |\n|---|---|---|---|\n");
+    for key in KEYS {
+        out.push_str(&format!("| `{}` | `{}` | {} | {} |\n", key.name, key.default, key.allowed, key.help));
+    }
+    out
+}

@@ -1,0 +1,112 @@
+//! Precedence, errors and the documentation of the keys.
+
+use super::*;
+use crate::fs::SystemFs;
+
+fn load(
+    file: Option<&str>,
+    environment: &[(&str, &str)],
+    flags: &[(&'static str, &str)],
+) -> Result<Resolved, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chronolith.toml");
+    let file = file.map(|text| {
+        std::fs::write(&path, text).unwrap();
+        path.clone()
+    });
+    let sources = Sources {
+        file,
+        environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        flags: flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
+    };
+    Resolved::load(&SystemFs, &sources)
+}
+
+fn shown(resolved: &Resolved, key: &str) -> ShownKey {
+    resolved.shown().find(|shown| shown.key == key).unwrap()
+}
+
+#[test]
+fn config_without_sources_has_every_default_as_it_is_written() {
+    let resolved = load(None, &[], &[]).unwrap();
+    for (shown, key) in resolved.shown().zip(KEYS) {
+        assert_eq!((shown.key, shown.value.as_str()), (key.name, key.default));
+        assert_eq!(shown.origin, Origin::Default);
+    }
+}
+
+#[test]
+fn config_later_source_wins_and_is_named_as_origin() {
+    let file =
+        "listen = \"0.0.0.0:1\"\n[wal]\nmax_segment_size = \"1MiB\"\nmax_buffer_entries = 7\ncompression = \"zstd\"";
+    let environment =
+        [("CHRONOLITH_WAL_MAX_SEGMENT_SIZE", "2MiB"), ("CHRONOLITH_WAL_COMPRESSION", "none"), ("HOME", "/")];
+    let resolved = load(Some(file), &environment, &[("wal.compression", "snappy")]).unwrap();
+    assert_eq!(resolved.config.listen, "0.0.0.0:1");
+    assert_eq!(resolved.config.wal.max_buffer_entries, 7);
+    assert!(matches!(shown(&resolved, "wal.max_buffer_entries").origin, Origin::File(_)));
+    assert_eq!(resolved.config.wal.max_segment_size, Bytes(2 << 20));
+    assert_eq!(
+        shown(&resolved, "wal.max_segment_size").origin.to_string(),
+        "environment CHRONOLITH_WAL_MAX_SEGMENT_SIZE"
+    );
+    assert_eq!(resolved.config.wal.compression, Compression::Snappy);
+    assert_eq!(shown(&resolved, "wal.compression").origin.to_string(), "flag --wal.compression");
+    assert_eq!(shown(&resolved, "wal.durability").origin, Origin::Default);
+}
+
+#[test]
+fn config_unknown_key_is_an_error_that_names_the_nearest() {
+    let text = |result: Result<Resolved, ConfigError>| result.unwrap_err().to_string();
+    let error = text(load(Some("[wal]\nmax_segment_sice = \"1MiB\""), &[], &[]));
+    assert!(error.contains("\"wal.max_segment_sice\"") && error.contains("mean \"wal.max_segment_size\""), "{error}");
+    let error = text(load(Some("dataa_dir = \"x\""), &[], &[]));
+    assert!(error.contains("mean \"data_dir\""), "{error}");
+    let error = text(load(None, &[("CHRONOLITH_WAL_DURABLITY", "fsync")], &[]));
+    assert!(error.contains("CHRONOLITH_WAL_DURABLITY") && error.contains("mean \"wal.durability\""), "{error}");
+}
+
+#[test]
+fn config_bad_value_is_an_error_that_names_key_value_and_allowed() {
+    for (key, value) in [
+        ("wal.durability", "always"),
+        ("wal.max_segment_size", "100"),
+        ("wal.max_segment_size", "1000001"),
+        ("wal.max_buffer_entries", "0"),
+        ("query.timeout", "0"),
+        ("listen", "9095"),
+        ("head.max_series", "many"),
+        ("data_dir", ""),
+    ] {
+        let error = load(None, &[], &[(key, value)]).unwrap_err().to_string();
+        let allowed = keys::find(key).unwrap().allowed;
+        assert!(error.contains(key) && error.contains(&format!("{value:?}")) && error.contains(allowed), "{error}");
+    }
+}
+
+#[test]
+fn config_file_that_is_missing_or_not_toml_is_an_error_with_its_path() {
+    let sources = Sources { file: Some("/nonexistent/c.toml".into()), ..Sources::default() };
+    assert!(Resolved::load(&SystemFs, &sources).unwrap_err().to_string().contains("/nonexistent/c.toml"));
+    assert!(matches!(load(Some("wal = ["), &[], &[]), Err(ConfigError::Syntax { .. })));
+    assert!(matches!(load(Some("wal = 3"), &[], &[]), Err(ConfigError::UnknownKey { .. })));
+    assert!(matches!(load(Some("[wal]\ndurability = [\"fsync\"]"), &[], &[]), Err(ConfigError::Value { .. })));
+}
+
+#[test]
+fn config_variables_of_kubernetes_services_are_no_configuration() {
+    let environment = [("CHRONOLITH_SERVICE_HOST", "10.0.0.1"), ("CHRONOLITH_PORT_9095_TCP_ADDR", "10.0.0.1")];
+    assert!(load(None, &environment, &[]).is_ok());
+    assert!(load(None, &[("CHRONOLITH_DATA_DIRR", "x")], &[]).is_err());
+    assert!(load(None, &[("CHRONOLITH_QUERY_TIME", "1s")], &[]).is_err());
+}
+
+#[test]
+fn config_document_lists_exactly_the_keys() {
+    let document = include_str!("../../docs/configuration.md");
+    assert!(
+        document.contains(&keys::markdown_table()),
+        "docs/configuration.md differs from the table of keys; it should contain:\n\n{}",
+        keys::markdown_table()
+    );
+}

@@ -1,0 +1,275 @@
+use std::future::{Ready, ready};
+use std::sync::Mutex;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::encoding::put;
+use crate::model::raw_labels::encode_canonical;
+use crate::model::{Digest, Label};
+use crate::storage::RejectReason;
+use crate::wal::Durability;
+
+/// A store that refuses values below zero, knows values of zero already, and commits as it is told.
+#[derive(Debug, Default)]
+struct FakeStore {
+    unwritable: bool,
+    families: Mutex<Vec<String>>,
+}
+
+impl WriteStore for FakeStore {
+    type Commit = Ready<Result<Receipt, CommitError>>;
+
+    fn append(&self, batch: &WriteBatch<'_>, _now_ms: TimestampMs) -> Result<Appended<Self::Commit>, CommitError> {
+        let mut outcome = BatchOutcome::default();
+        for (index, entry) in batch.series.iter().enumerate() {
+            let labels = entry.labels.to_label_set().unwrap();
+            for sample in &batch.samples[entry.samples.start as usize..entry.samples.end as usize] {
+                if sample.value < 0.0 {
+                    outcome
+                        .reject(RejectReason::OutOfOrder, index, 1, || format!("{labels} at {}", sample.timestamp_ms));
+                } else if sample.value == 0.0 {
+                    outcome.duplicates += 1;
+                } else {
+                    outcome.added += 1;
+                    outcome.digest += Digest::of_labels(&labels).of_sample(sample.timestamp_ms, sample.value);
+                }
+            }
+        }
+        let receipt =
+            Receipt { commit: 41, samples: outcome.added, digest: outcome.digest, durability: Durability::Fsync };
+        let commit = if self.unwritable {
+            Err(CommitError::Unavailable { reason: "no space left on device".into() })
+        } else {
+            Ok(receipt)
+        };
+        Ok(Appended { outcome, commit: ready(commit) })
+    }
+
+    fn record_metadata(&self, metadata: &[Metadata<'_>]) {
+        self.families.lock().unwrap().extend(metadata.iter().map(|entry| entry.family.to_owned()));
+    }
+}
+
+fn service(unwritable: bool) -> WriteService<FakeStore> {
+    let store = FakeStore { unwritable, ..FakeStore::default() };
+    WriteService::new(store, WriteLimits::default(), Arc::new(ManualClock::at(0)))
+}
+
+fn field(out: &mut Vec<u8>, number: u8, content: &[u8]) {
+    out.push(number << 3 | 2);
+    put::uvarint_slice(out, content);
+}
+
+fn series(value: f64) -> Vec<u8> {
+    let mut series = Vec::new();
+    encode_canonical([Label { name: "__name__", value: "up" }].into_iter(), &mut series);
+    let mut sample = vec![0x09];
+    sample.extend_from_slice(&value.to_le_bytes());
+    sample.extend_from_slice(&[0x10, 5]);
+    field(&mut series, 2, &sample);
+    series
+}
+
+fn message(values: &[f64]) -> Vec<u8> {
+    let mut message = Vec::new();
+    for &value in values {
+        field(&mut message, 1, &series(value));
+    }
+    message
+}
+
+fn compressed(message: &[u8]) -> Bytes {
+    snap::raw::Encoder::new().compress_vec(message).unwrap().into()
+}
+
+fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
+    pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+}
+
+fn run(service: &WriteService<FakeStore>, method: Method, headers: &HeaderMap, body: Bytes) -> Response<Bytes> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(handle_remote_write(service, &method, headers, body))
+}
+
+fn post(service: &WriteService<FakeStore>, message: &[u8]) -> Response<Bytes> {
+    run(service, Method::POST, &HeaderMap::new(), compressed(message))
+}
+
+fn header<'r>(response: &'r Response<Bytes>, name: &HeaderName) -> Option<&'r str> {
+    response.headers().get(name).map(|value| value.to_str().unwrap())
+}
+
+fn body(response: &Response<Bytes>) -> &str {
+    std::str::from_utf8(response.body()).unwrap()
+}
+
+#[test]
+fn request_that_is_stored_whole_gets_204_and_a_receipt() {
+    let service = service(false);
+    let response = post(&service, &message(&[1.0, 2.0, 0.0]));
+    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    assert!(response.body().is_empty());
+    assert_eq!(header(&response, &SAMPLES_WRITTEN), Some("3"));
+    assert_eq!(header(&response, &HISTOGRAMS_WRITTEN), Some("0"));
+    assert_eq!(header(&response, &COMMIT), Some("41"));
+    assert_eq!(header(&response, &SAMPLES_ADDED), Some("2"));
+    assert_eq!(header(&response, &DURABILITY), Some("fsync"));
+    let labels = Digest::of_labels(&crate::model::LabelSet::from_pairs([("__name__", "up")]));
+    let digest = labels.of_sample(5, 1.0) + labels.of_sample(5, 2.0);
+    assert_eq!(header(&response, &DIGEST), Some(digest.to_string().as_str()));
+    assert_eq!((service.metrics.samples_added.get(), service.metrics.samples_duplicate.get()), (2, 1));
+    assert_eq!(service.metrics.requests_ok.get(), 1);
+}
+
+#[test]
+fn refused_sample_makes_400_that_names_it_and_the_rest_has_its_receipt() {
+    let service = service(false);
+    let response = post(&service, &message(&[1.0, -1.0, 2.0]));
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let first_line = body(&response).lines().next().unwrap();
+    assert_eq!(first_line, r#"stored 2 of 3 samples; refused 1 (out_of_order: 1); out_of_order: {__name__="up"} at 5"#);
+    assert_eq!(header(&response, &SAMPLES_WRITTEN), Some("2"));
+    assert_eq!(header(&response, &COMMIT), Some("41"));
+    assert_eq!(service.metrics.rejected(RejectReason::OutOfOrder), 1);
+    assert_eq!(service.metrics.requests_refused.get(), 1);
+}
+
+#[test]
+fn answer_to_a_thousand_refusals_is_bounded() {
+    let response = post(&service(false), &message(&[-1.0; 1000]));
+    assert!(body(&response).contains("out_of_order: 1000"));
+    assert!(body(&response).lines().count() <= BatchOutcome::REJECTS_KEPT + 1);
+}
+
+#[test]
+fn native_histograms_are_refused_by_name_and_floats_beside_them_are_stored() {
+    let mut message = message(&[1.0]);
+    let mut histogram = Vec::new();
+    encode_canonical([Label { name: "__name__", value: "latency" }].into_iter(), &mut histogram);
+    field(&mut histogram, 4, &[]);
+    field(&mut message, 1, &histogram);
+    let service = service(false);
+    let response = post(&service, &message);
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert!(body(&response).contains("1 native histograms not stored"), "{}", body(&response));
+    assert!(body(&response).contains(r#"{__name__="latency"}"#), "{}", body(&response));
+    assert_eq!(header(&response, &SAMPLES_WRITTEN), Some("1"));
+    assert_eq!(header(&response, &COMMIT), Some("41"));
+    assert_eq!(service.metrics.histograms_refused.get(), 1);
+}
+
+#[test]
+fn exemplars_are_refused_by_name() {
+    let mut with_exemplar = series(1.0);
+    field(&mut with_exemplar, 3, &[]);
+    let mut message = Vec::new();
+    field(&mut message, 1, &with_exemplar);
+    let response = post(&service(false), &message);
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert!(body(&response).contains("1 exemplars not stored"));
+    assert_eq!(header(&response, &SAMPLES_WRITTEN), Some("1"));
+}
+
+#[test]
+fn metadata_alone_is_handed_on_and_needs_no_commit() {
+    let mut metadata = Vec::new();
+    field(&mut metadata, 2, b"go_goroutines");
+    let mut message = Vec::new();
+    field(&mut message, 3, &metadata);
+    let service = service(true);
+    let response = post(&service, &message);
+    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    assert_eq!(header(&response, &COMMIT), None);
+    assert_eq!(*service.store.families.lock().unwrap(), ["go_goroutines"]);
+}
+
+#[test]
+fn failed_commit_is_503_with_retry_after_and_nothing_counts_as_written() {
+    let service = service(true);
+    let response = post(&service, &message(&[1.0]));
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(header(&response, &header::RETRY_AFTER).is_some());
+    assert_eq!(header(&response, &SAMPLES_WRITTEN), Some("0"));
+    assert_eq!(header(&response, &COMMIT), None);
+    assert!(body(&response).contains("no space left on device"));
+    assert_eq!(service.metrics.samples_added.get(), 0);
+    assert_eq!(service.metrics.requests_unavailable.get(), 1);
+}
+
+#[test]
+fn duplicates_alone_wait_for_the_commit() {
+    assert_eq!(post(&service(true), &message(&[0.0])).status(), StatusCode::SERVICE_UNAVAILABLE);
+    let response = post(&service(false), &message(&[0.0]));
+    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    assert_eq!(header(&response, &SAMPLES_ADDED), Some("0"));
+}
+
+#[test]
+fn content_types_are_accepted_or_refused_as_the_specification_says() {
+    let service = service(false);
+    let status = |content_type: &'static str| {
+        let headers = headers(&[(header::CONTENT_TYPE, content_type)]);
+        run(&service, Method::POST, &headers, compressed(&message(&[1.0]))).status()
+    };
+    for accepted in [
+        "",
+        "application/x-protobuf",
+        "application/x-protobuf;proto=prometheus.WriteRequest",
+        "application/x-protobuf; proto=prometheus.WriteRequest",
+        "Application/X-Protobuf ; charset=utf-8",
+    ] {
+        assert_eq!(status(accepted), StatusCode::NO_CONTENT, "{accepted}");
+    }
+    for refused in [
+        "application/json",
+        "application/x-protobuf;proto",
+        "application/x-protobuf;proto=foo",
+        "application/x-protobuf; proto=io.prometheus.write.v2.Request",
+    ] {
+        assert_eq!(status(refused), StatusCode::UNSUPPORTED_MEDIA_TYPE, "{refused}");
+    }
+}
+
+#[test]
+fn refusal_of_remote_write_2_names_what_is_accepted() {
+    let headers = headers(&[(header::CONTENT_TYPE, "application/x-protobuf;proto=io.prometheus.write.v2.Request")]);
+    let response = run(&service(false), Method::POST, &headers, Bytes::new());
+    assert!(body(&response).ends_with("only accepts prometheus.WriteRequest"));
+}
+
+#[test]
+fn other_compression_or_method_is_refused() {
+    let service = service(false);
+    let gzip = headers(&[(header::CONTENT_ENCODING, "gzip")]);
+    let response = run(&service, Method::POST, &gzip, Bytes::new());
+    assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert!(body(&response).starts_with("gzip encoding"));
+    let response = run(&service, Method::GET, &HeaderMap::new(), Bytes::new());
+    assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(header(&response, &header::ALLOW), Some("POST"));
+}
+
+#[test]
+fn bodies_that_are_no_messages_are_400() {
+    let service = service(false);
+    let mut bomb = vec![0x80, 0x80, 0x80, 0x80, 0x0c];
+    bomb.resize(100, 0);
+    let truncated = compressed(&message(&[1.0])).slice(..10);
+    for bad in [Bytes::new(), bomb.into(), truncated, compressed(b"\xff\xff\xff")] {
+        let response = run(&service, Method::POST, &HeaderMap::new(), bad.clone());
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{bad:?}");
+        assert!(!response.body().is_empty());
+    }
+}
+
+#[test]
+fn body_past_the_limit_is_413() {
+    let mut service = service(false);
+    service.limits.body_bytes = 10;
+    let response = post(&service, &message(&[1.0]));
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let body = http_body_util::Full::new(Bytes::from_static(&[0; 11]));
+    let refusal = runtime.block_on(collect_body(body, &service.limits)).unwrap_err();
+    assert_eq!(refusal.status, StatusCode::PAYLOAD_TOO_LARGE);
+}

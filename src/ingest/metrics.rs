@@ -1,0 +1,59 @@
+//! Counts of the write path: requests by answer, samples by fate, refusals by reason.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::storage::{BatchOutcome, RejectReason};
+
+/// A number that only rises.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds to it.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// What it stands at.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What came by remote write, and what became of it. Samples are counted after their commit.
+#[derive(Debug, Default)]
+pub struct IngestMetrics {
+    /// Requests that were answered 204: all they held is durable.
+    pub requests_ok: Count,
+    /// Requests of which something, or all, was refused (4xx).
+    pub requests_refused: Count,
+    /// Requests that may be sent again (503).
+    pub requests_unavailable: Count,
+    /// Bytes of bodies as they were sent.
+    pub body_bytes: Count,
+    /// Bytes of bodies after decompression.
+    pub decoded_bytes: Count,
+    /// Samples that were added and committed.
+    pub samples_added: Count,
+    /// Samples that were there already.
+    pub samples_duplicate: Count,
+    /// Native histogram samples that came and were refused.
+    pub histograms_refused: Count,
+    /// Exemplars that came and were refused.
+    pub exemplars_refused: Count,
+    rejected: [Count; RejectReason::ALL.len()],
+}
+
+impl IngestMetrics {
+    /// Samples refused for `reason`.
+    pub fn rejected(&self, reason: RejectReason) -> u64 {
+        self.rejected.get(reason as usize).map_or(0, Count::get)
+    }
+
+    /// Counts the refusals of a batch. They are final, whatever becomes of the samples that were accepted.
+    pub(super) fn count_rejected(&self, outcome: &BatchOutcome) {
+        for (total, &samples) in self.rejected.iter().zip(&outcome.rejected) {
+            total.add(samples);
+        }
+    }
+}

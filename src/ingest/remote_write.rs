@@ -1,0 +1,435 @@
+//! Remote write 1.0: one pass over a `WriteRequest` that copies nothing.
+//!
+//! A series' labels stay the bytes that they are in the message ([`RawLabels`]), because the head looks a series up by
+//! exactly these bytes. Senders put a series' label fields one after the other; a message that scatters them among
+//! other fields is legal protobuf, so its labels are gathered into a buffer of their own.
+//!
+//! Invariants: every length is checked against what is left; the number of series and samples is bounded, since two
+//! bytes of message can become twenty-four bytes of batch; unknown fields are skipped, as protobuf demands; a known
+//! field of another wire type is an error, as it is in the decoders that Prometheus uses.
+//!
+//! Source: `prometheus/prompb/remote.proto` (`WriteRequest`), `prometheus/prompb/types.proto` (`TimeSeries`, `Label`,
+//! `Sample`, `MetricMetadata`); protobuf encoding rules.
+
+use std::ops::Range;
+
+use crate::encoding::{Corruption, Cursor, put};
+use crate::model::raw_labels::skip_field;
+use crate::model::{RawLabels, Sample};
+use crate::storage::{SeriesEntry, WriteBatch};
+
+/// `WriteRequest.timeseries`.
+const REQUEST_TIMESERIES: u64 = 1;
+/// `WriteRequest.metadata`.
+const REQUEST_METADATA: u64 = 3;
+/// `TimeSeries.labels`, as the tag byte that senders write.
+const TAG_LABELS: u8 = 0x0a;
+/// `TimeSeries.samples`, as the tag byte that senders write.
+const TAG_SAMPLES: u8 = 0x12;
+/// `TimeSeries.exemplars`.
+const SERIES_EXEMPLARS: u64 = 3;
+/// `TimeSeries.histograms`.
+const SERIES_HISTOGRAMS: u64 = 4;
+/// `Sample.value`: a 64-bit field, as the tag byte.
+const TAG_VALUE: u8 = 0x09;
+/// `Sample.timestamp`: a varint field, as the tag byte.
+const TAG_TIMESTAMP: u8 = 0x10;
+
+const WIRE_VARINT: u64 = 0;
+const WIRE_64_BIT: u64 = 1;
+const WIRE_LENGTH: u64 = 2;
+
+/// Why a message is refused as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The bytes are not a `WriteRequest`.
+    #[error("body is not a valid prometheus.WriteRequest: {0}")]
+    Malformed(#[from] Corruption),
+    /// More series or samples than one request may have.
+    #[error("request has more than {limit} {what}; send it in parts")]
+    TooMany {
+        /// What was counted.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+}
+
+/// How much one message may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct DecodeLimits {
+    /// Series entries.
+    pub series: usize,
+    /// Float samples.
+    pub samples: usize,
+}
+
+impl Default for DecodeLimits {
+    fn default() -> Self {
+        DecodeLimits { series: 1_000_000, samples: 4_000_000 }
+    }
+}
+
+/// The type of a metric, as its exporter declared it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MetricType {
+    /// Not declared, or a number that the protocol does not know.
+    #[default]
+    Unknown,
+    /// Only rises, or starts again.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Buckets of a distribution.
+    Histogram,
+    /// Buckets of a distribution that go up and down.
+    GaugeHistogram,
+    /// Quantiles of a distribution.
+    Summary,
+    /// Constant facts as labels.
+    Info,
+    /// States, one of which holds.
+    StateSet,
+}
+
+impl MetricType {
+    /// The type with the number that `MetricMetadata.MetricType` gives it.
+    fn from_number(number: u64) -> Self {
+        match number {
+            1 => MetricType::Counter,
+            2 => MetricType::Gauge,
+            3 => MetricType::Histogram,
+            4 => MetricType::GaugeHistogram,
+            5 => MetricType::Summary,
+            6 => MetricType::Info,
+            7 => MetricType::StateSet,
+            _ => MetricType::Unknown,
+        }
+    }
+
+    /// The type as the metadata API and OpenMetrics name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MetricType::Unknown => "unknown",
+            MetricType::Counter => "counter",
+            MetricType::Gauge => "gauge",
+            MetricType::Histogram => "histogram",
+            MetricType::GaugeHistogram => "gaugehistogram",
+            MetricType::Summary => "summary",
+            MetricType::Info => "info",
+            MetricType::StateSet => "stateset",
+        }
+    }
+}
+
+/// What is known about a metric family beside its samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Metadata<'a> {
+    /// The family's type.
+    pub metric_type: MetricType,
+    /// The family's name.
+    pub family: &'a str,
+    /// What it measures, for people.
+    pub help: &'a str,
+    /// Its unit.
+    pub unit: &'a str,
+}
+
+/// What a message held beside the float samples of the batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decoded<'a> {
+    /// Facts about metric families.
+    pub metadata: Vec<Metadata<'a>>,
+    /// Native histogram samples, which are not in the batch.
+    pub histograms: u64,
+    /// Exemplars, which are not in the batch.
+    pub exemplars: u64,
+    /// Labels of the first series that carried a native histogram, for the answer to its sender.
+    pub first_histogram: Option<RawLabels<'a>>,
+    /// Labels of the first series that carried an exemplar, for the answer to its sender.
+    pub first_exemplar: Option<RawLabels<'a>>,
+}
+
+/// Scans the decompressed message `body` into `batch`, whose vectors are cleared first. Labels that the message
+/// scatters are put together in `gathered`. Series without a float sample are not in the batch.
+///
+/// After an error the batch holds a part of the message and must not be used.
+pub fn decode<'a>(
+    body: &'a [u8],
+    limits: DecodeLimits,
+    gathered: &'a mut Vec<u8>,
+    batch: &mut WriteBatch<'a>,
+) -> Result<Decoded<'a>, DecodeError> {
+    batch.series.clear();
+    batch.samples.clear();
+    gathered.clear();
+    let mut scan = Scan { limits, decoded: Decoded::default(), gathered, scattered: Vec::new() };
+    let mut cursor = Cursor::new(body);
+    while !cursor.is_empty() {
+        let start = cursor.position();
+        let tag = cursor.uvarint()?;
+        match (tag >> 3, tag & 7) {
+            (REQUEST_TIMESERIES, WIRE_LENGTH) => {
+                let series = cursor.uvarint_slice()?;
+                let base = cursor.position() - series.len();
+                scan.series(series, batch).map_err(|error| error.moved_by(base))?;
+            }
+            (REQUEST_METADATA, WIRE_LENGTH) => {
+                let bytes = cursor.uvarint_slice()?;
+                let base = cursor.position() - bytes.len();
+                let metadata = decode_metadata(bytes).map_err(|error| DecodeError::from(error).moved_by(base))?;
+                scan.decoded.metadata.push(metadata);
+            }
+            (REQUEST_TIMESERIES | REQUEST_METADATA, _) => return Err(wrong_wire_type(start).into()),
+            _ => skip_field(&mut cursor, tag)?,
+        }
+    }
+    let Scan { mut decoded, gathered, scattered, .. } = scan;
+    // Only now that nothing is added to it any more can the batch borrow from the buffer.
+    let gathered: &'a [u8] = gathered;
+    for (holder, range) in scattered {
+        let labels = RawLabels(gathered.get(range).unwrap_or_default());
+        match holder {
+            Holder::Entry(index) => {
+                if let Some(entry) = batch.series.get_mut(index) {
+                    entry.labels = labels;
+                }
+            }
+            Holder::FirstHistogram => decoded.first_histogram = Some(labels),
+            Holder::FirstExemplar => decoded.first_exemplar = Some(labels),
+        }
+    }
+    Ok(decoded)
+}
+
+/// Who gets labels that had to be gathered.
+enum Holder {
+    Entry(usize),
+    FirstHistogram,
+    FirstExemplar,
+}
+
+/// The state of one pass.
+struct Scan<'a, 'g> {
+    limits: DecodeLimits,
+    decoded: Decoded<'a>,
+    gathered: &'g mut Vec<u8>,
+    scattered: Vec<(Holder, Range<usize>)>,
+}
+
+impl<'a> Scan<'a, '_> {
+    /// Scans one `TimeSeries` message.
+    #[inline]
+    fn series(&mut self, bytes: &'a [u8], batch: &mut WriteBatch<'a>) -> Result<(), DecodeError> {
+        let first_sample = batch.samples.len();
+        let mut cursor = Cursor::new(bytes);
+        // Most often the labels come first and this is all of them.
+        let mut labels = 0..short_labels_end(bytes, 0);
+        cursor.take(labels.end)?;
+        let mut gathered: Option<Range<usize>> = None;
+        let (mut histograms, mut exemplars) = (0u64, 0u64);
+        while !cursor.is_empty() {
+            let start = cursor.position();
+            // The two fields that nearly every byte of every message belongs to; both have tags of one byte.
+            match bytes.get(start) {
+                Some(&TAG_LABELS) => {
+                    cursor.u8()?;
+                    let label = cursor.uvarint_slice()?;
+                    if gathered.is_none() && (labels.is_empty() || labels.end == start) {
+                        let first = if labels.is_empty() { start } else { labels.start };
+                        labels = first..short_labels_end(bytes, cursor.position());
+                        cursor.take(labels.end - cursor.position())?;
+                    } else {
+                        self.gather(bytes, &labels, &mut gathered, label);
+                    }
+                    continue;
+                }
+                Some(&TAG_SAMPLES) => {
+                    cursor.u8()?;
+                    let sample = cursor.uvarint_slice()?;
+                    let base = cursor.position() - sample.len();
+                    if batch.samples.len() >= self.limits.samples {
+                        return Err(DecodeError::TooMany { what: "samples", limit: self.limits.samples });
+                    }
+                    let sample = decode_sample(sample).map_err(|error| DecodeError::from(error).moved_by(base))?;
+                    batch.samples.push(sample);
+                    continue;
+                }
+                _ => {}
+            }
+            let tag = cursor.uvarint()?;
+            match (tag >> 3, tag & 7) {
+                (SERIES_EXEMPLARS, WIRE_LENGTH) => {
+                    cursor.uvarint_slice()?;
+                    exemplars += 1;
+                }
+                (SERIES_HISTOGRAMS, WIRE_LENGTH) => {
+                    cursor.uvarint_slice()?;
+                    histograms += 1;
+                }
+                // Labels and samples get here by a wrong wire type or by a tag in more bytes than it needs.
+                (1..=SERIES_HISTOGRAMS, _) => return Err(wrong_wire_type(start).into()),
+                _ => skip_field(&mut cursor, tag)?,
+            }
+        }
+        let raw = RawLabels(bytes.get(labels).unwrap_or_default());
+        if histograms + exemplars > 0 {
+            self.count_unstored(raw, gathered.as_ref(), histograms, exemplars);
+        }
+        if batch.samples.len() > first_sample {
+            if batch.series.len() >= self.limits.series {
+                return Err(DecodeError::TooMany { what: "series", limit: self.limits.series });
+            }
+            if let Some(range) = gathered {
+                self.scattered.push((Holder::Entry(batch.series.len()), range));
+            }
+            let samples = first_sample as u32..batch.samples.len() as u32;
+            batch.series.push(SeriesEntry { labels: raw, samples });
+        }
+        Ok(())
+    }
+
+    /// Adds a label that does not follow the others to the gathered copy of them.
+    #[cold]
+    fn gather(&mut self, bytes: &[u8], labels: &Range<usize>, gathered: &mut Option<Range<usize>>, label: &[u8]) {
+        let range = gathered.get_or_insert_with(|| {
+            let start = self.gathered.len();
+            self.gathered.extend_from_slice(bytes.get(labels.clone()).unwrap_or_default());
+            start..start
+        });
+        self.gathered.push(TAG_LABELS);
+        put::uvarint_slice(self.gathered, label);
+        range.end = self.gathered.len();
+    }
+
+    /// Counts what a series carried beside float samples, and remembers the first such series.
+    #[cold]
+    fn count_unstored(&mut self, raw: RawLabels<'a>, gathered: Option<&Range<usize>>, histograms: u64, exemplars: u64) {
+        let decoded = &mut self.decoded;
+        if histograms > 0 && decoded.histograms == 0 {
+            decoded.first_histogram = Some(raw);
+            self.scattered.extend(gathered.map(|range| (Holder::FirstHistogram, range.clone())));
+        }
+        if exemplars > 0 && decoded.exemplars == 0 {
+            decoded.first_exemplar = Some(raw);
+            self.scattered.extend(gathered.map(|range| (Holder::FirstExemplar, range.clone())));
+        }
+        decoded.histograms += histograms;
+        decoded.exemplars += exemplars;
+    }
+}
+
+impl DecodeError {
+    /// The error of a part that begins at `base`, as an error of the whole.
+    #[cold]
+    fn moved_by(self, base: usize) -> Self {
+        match self {
+            DecodeError::Malformed(corruption) => {
+                DecodeError::Malformed(Corruption { offset: corruption.offset + base, ..corruption })
+            }
+            other => other,
+        }
+    }
+}
+
+/// Where the label fields end that begin at `start` and are shorter than 128 bytes: their lengths take one byte.
+#[inline]
+fn short_labels_end(bytes: &[u8], start: usize) -> usize {
+    let mut end = start;
+    while let Some(&[TAG_LABELS, length]) = bytes.get(end..).and_then(|rest| rest.first_chunk()) {
+        let next = end + 2 + usize::from(length);
+        if length >= 0x80 || next > bytes.len() {
+            break;
+        }
+        end = next;
+    }
+    end
+}
+
+#[cold]
+fn wrong_wire_type(offset: usize) -> Corruption {
+    Corruption { what: "field has the wrong wire type", offset }
+}
+
+/// Reads one `Sample`. Fields that are missing are 0, as the format says.
+#[inline]
+fn decode_sample(bytes: &[u8]) -> Result<Sample, Corruption> {
+    // What senders write: the value in nine bytes, then the timestamp to the end.
+    if let Some((head, rest)) = bytes.split_first_chunk::<10>()
+        && head[0] == TAG_VALUE
+        && head[9] == TAG_TIMESTAMP
+    {
+        let timestamp = match rest.try_into().map(six_byte_varint) {
+            Ok(Some(timestamp)) => Some(timestamp),
+            _ => {
+                let mut cursor = Cursor::new(rest);
+                cursor.uvarint().ok().filter(|_| cursor.is_empty())
+            }
+        };
+        if let Some(timestamp) = timestamp {
+            let [_, v0, v1, v2, v3, v4, v5, v6, v7, _] = *head;
+            let value = f64::from_le_bytes([v0, v1, v2, v3, v4, v5, v6, v7]);
+            return Ok(Sample { timestamp_ms: timestamp as i64, value });
+        }
+    }
+    decode_any_sample(bytes)
+}
+
+/// Reads a varint of exactly six bytes without a loop: every millisecond from 1971 to 2109 is one.
+#[inline]
+fn six_byte_varint([a, b, c, d, e, f]: [u8; 6]) -> Option<u64> {
+    let raw = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+    if raw & 0x8080_8080_8080 != 0x0080_8080_8080 {
+        return None;
+    }
+    Some(
+        raw & 0x7f
+            | raw >> 1 & 0x7f << 7
+            | raw >> 2 & 0x7f << 14
+            | raw >> 3 & 0x7f << 21
+            | raw >> 4 & 0x7f << 28
+            | raw >> 5 & 0x7f << 35,
+    )
+}
+
+/// Reads one `Sample` with its fields in any order and number.
+#[cold]
+fn decode_any_sample(bytes: &[u8]) -> Result<Sample, Corruption> {
+    let mut sample = Sample { timestamp_ms: 0, value: 0.0 };
+    let mut cursor = Cursor::new(bytes);
+    while !cursor.is_empty() {
+        let start = cursor.position();
+        let tag = cursor.uvarint()?;
+        match (tag >> 3, tag & 7) {
+            (1, WIRE_64_BIT) => sample.value = f64::from_le_bytes(cursor.array()?),
+            (2, WIRE_VARINT) => sample.timestamp_ms = cursor.uvarint()? as i64,
+            (1 | 2, _) => return Err(wrong_wire_type(start)),
+            _ => skip_field(&mut cursor, tag)?,
+        }
+    }
+    Ok(sample)
+}
+
+/// Reads one `MetricMetadata`.
+fn decode_metadata(bytes: &[u8]) -> Result<Metadata<'_>, Corruption> {
+    let mut metadata = Metadata::default();
+    let mut cursor = Cursor::new(bytes);
+    while !cursor.is_empty() {
+        let start = cursor.position();
+        let tag = cursor.uvarint()?;
+        match (tag >> 3, tag & 7) {
+            (1, WIRE_VARINT) => metadata.metric_type = MetricType::from_number(cursor.uvarint()?),
+            (2, WIRE_LENGTH) => metadata.family = cursor.uvarint_str()?,
+            (4, WIRE_LENGTH) => metadata.help = cursor.uvarint_str()?,
+            (5, WIRE_LENGTH) => metadata.unit = cursor.uvarint_str()?,
+            (1 | 2 | 4 | 5, _) => return Err(wrong_wire_type(start)),
+            _ => skip_field(&mut cursor, tag)?,
+        }
+    }
+    Ok(metadata)
+}
+
+#[cfg(test)]
+#[path = "remote_write_tests.rs"]
+mod tests;

@@ -1,0 +1,238 @@
+use super::*;
+use crate::model::raw_labels::encode_canonical;
+use crate::model::{Label, LabelSet};
+use proptest::prelude::*;
+
+/// Builds messages field by field, as a sender would or as none should.
+#[derive(Default, Clone)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn field(mut self, number: u8, content: &[u8]) -> Self {
+        self.0.push(number << 3 | 2);
+        put::uvarint_slice(&mut self.0, content);
+        self
+    }
+
+    fn label(self, name: &str, value: &str) -> Self {
+        let label = Message::default().field(1, name.as_bytes()).field(2, value.as_bytes());
+        self.field(1, &label.0)
+    }
+
+    fn sample(self, timestamp_ms: i64, value: f64) -> Self {
+        let mut sample = vec![TAG_VALUE];
+        sample.extend_from_slice(&value.to_le_bytes());
+        sample.push(TAG_TIMESTAMP);
+        put::uvarint(&mut sample, timestamp_ms as u64);
+        self.field(2, &sample)
+    }
+
+    fn series(self, series: Message) -> Self {
+        self.field(1, &series.0)
+    }
+}
+
+fn up() -> Message {
+    Message::default().label("__name__", "up").label("job", "node")
+}
+
+/// Label set and samples of each series of a message, and what else it held.
+fn decoded(message: &Message) -> Result<(Vec<(LabelSet, Vec<(i64, u64)>)>, u64, u64), DecodeError> {
+    let mut gathered = Vec::new();
+    let mut batch = WriteBatch::default();
+    let decoded = decode(&message.0, DecodeLimits::default(), &mut gathered, &mut batch)?;
+    let series = batch.series.iter().map(|entry| {
+        let samples = &batch.samples[entry.samples.start as usize..entry.samples.end as usize];
+        let samples = samples.iter().map(|sample| (sample.timestamp_ms, sample.value.to_bits())).collect();
+        (entry.labels.to_label_set().unwrap(), samples)
+    });
+    Ok((series.collect(), decoded.histograms, decoded.exemplars))
+}
+
+#[test]
+fn series_keep_their_samples_to_the_bit_and_their_order() {
+    let stale = f64::from_bits(crate::model::STALE_NAN_BITS);
+    let message = Message::default()
+        .series(up().sample(1_700_000_000_000, 1.0).sample(1_700_000_015_000, stale))
+        .series(Message::default().label("__name__", "x").sample(i64::MIN, -0.0).sample(i64::MAX, f64::INFINITY));
+    let (series, ..) = decoded(&message).unwrap();
+    assert_eq!(
+        series,
+        [
+            (
+                LabelSet::from_pairs([("__name__", "up"), ("job", "node")]),
+                vec![(1_700_000_000_000, 1.0f64.to_bits()), (1_700_000_015_000, stale.to_bits())]
+            ),
+            (
+                LabelSet::from_pairs([("__name__", "x")]),
+                vec![(i64::MIN, (-0.0f64).to_bits()), (i64::MAX, f64::INFINITY.to_bits())]
+            ),
+        ]
+    );
+}
+
+#[test]
+fn labels_in_one_piece_are_borrowed_from_the_message() {
+    let message = Message::default().series(up().sample(1, 1.0));
+    let mut gathered = Vec::new();
+    let mut batch = WriteBatch::default();
+    decode(&message.0, DecodeLimits::default(), &mut gathered, &mut batch).unwrap();
+    assert_eq!(batch.series[0].labels.0, up().0);
+    assert!(message.0.as_ptr_range().contains(&batch.series[0].labels.0.as_ptr()));
+    assert!(gathered.is_empty());
+}
+
+#[test]
+fn labels_behind_the_samples_are_borrowed_too() {
+    let message = Message::default().series(Message::default().sample(1, 1.0).label("__name__", "up"));
+    let mut gathered = Vec::new();
+    let mut batch = WriteBatch::default();
+    decode(&message.0, DecodeLimits::default(), &mut gathered, &mut batch).unwrap();
+    assert_eq!(batch.series[0].labels.0, Message::default().label("__name__", "up").0);
+    assert!(gathered.is_empty());
+}
+
+#[test]
+fn scattered_labels_are_gathered_per_series() {
+    let scattered =
+        |job: &str| Message::default().label("__name__", "up").sample(1, 2.0).label("job", job).label("z", "1");
+    let message = Message::default().series(scattered("a")).series(up().sample(3, 4.0)).series(scattered("b"));
+    let (series, ..) = decoded(&message).unwrap();
+    assert_eq!(series[0].0, LabelSet::from_pairs([("__name__", "up"), ("job", "a"), ("z", "1")]));
+    assert_eq!(series[1].0, LabelSet::from_pairs([("__name__", "up"), ("job", "node")]));
+    assert_eq!(series[2].0, LabelSet::from_pairs([("__name__", "up"), ("job", "b"), ("z", "1")]));
+}
+
+#[test]
+fn histograms_and_exemplars_are_counted_with_their_first_series() {
+    let message = Message::default()
+        .series(up().sample(1, 1.0))
+        .series(Message::default().label("__name__", "h").field(4, &[]).label("a", "b").field(4, &[]))
+        .series(up().sample(2, 1.0).field(3, &[]));
+    let mut gathered = Vec::new();
+    let mut batch = WriteBatch::default();
+    let decoded = decode(&message.0, DecodeLimits::default(), &mut gathered, &mut batch).unwrap();
+    assert_eq!((decoded.histograms, decoded.exemplars), (2, 1));
+    assert_eq!(batch.series.len(), 2);
+    let first = decoded.first_histogram.unwrap().to_label_set().unwrap();
+    assert_eq!(first, LabelSet::from_pairs([("__name__", "h"), ("a", "b")]));
+    assert_eq!(decoded.first_exemplar.unwrap().0, up().0);
+}
+
+#[test]
+fn metadata_is_read() {
+    let mut metadata = vec![0x08, 1];
+    metadata.extend(Message::default().field(2, b"go_gc").field(4, b"Collections.").field(5, b"s").0);
+    let mut gathered = Vec::new();
+    let mut batch = WriteBatch::default();
+    let message = Message::default().field(3, &metadata);
+    let decoded = decode(&message.0, DecodeLimits::default(), &mut gathered, &mut batch).unwrap();
+    let expected = Metadata { metric_type: MetricType::Counter, family: "go_gc", help: "Collections.", unit: "s" };
+    assert_eq!(decoded.metadata, [expected]);
+}
+
+#[test]
+fn unknown_fields_are_skipped_everywhere() {
+    let unknown = |message: Message| message.field(9, b"later").field(15, &[]);
+    let mut sample = vec![0x18, 5, TAG_TIMESTAMP, 7];
+    sample.push(TAG_VALUE);
+    sample.extend_from_slice(&3.5f64.to_le_bytes());
+    let message = unknown(Message::default()).series(unknown(up()).field(2, &sample));
+    let (series, ..) = decoded(&message).unwrap();
+    assert_eq!(series[0].1, [(7, 3.5f64.to_bits())]);
+}
+
+#[test]
+fn sample_fields_that_are_zero_may_be_left_out() {
+    let (series, ..) = decoded(&Message::default().series(up().field(2, &[]).field(2, &[TAG_TIMESTAMP, 9]))).unwrap();
+    assert_eq!(series[0].1, [(0, 0), (9, 0)]);
+}
+
+#[test]
+fn known_field_of_another_wire_type_is_an_error_with_its_place() {
+    let mut series = up();
+    series.0.extend([2 << 3, 1]);
+    let place = 2 + up().0.len();
+    let error = decoded(&Message::default().series(series)).unwrap_err();
+    assert_eq!(error, Corruption { what: "field has the wrong wire type", offset: place }.into());
+    assert!(decoded(&Message(vec![1 << 3, 1])).is_err());
+}
+
+#[test]
+fn varint_of_six_bytes_is_read_as_any_other() {
+    for value in [1 << 35, (1 << 42) - 1, 1_760_000_000_123, 1 << 35 | 1 << 7, 1 << 41 | 1 << 14] {
+        let mut bytes = Vec::new();
+        put::uvarint(&mut bytes, value);
+        assert_eq!(six_byte_varint(bytes.try_into().unwrap()), Some(value));
+    }
+    assert_eq!(six_byte_varint([0x80, 0x80, 0x80, 0x80, 0x80, 0x80]), None);
+    assert_eq!(six_byte_varint([0x80, 0x80, 0, 0x80, 0x80, 0]), None);
+}
+
+#[test]
+fn labels_of_any_length_stay_in_one_piece() {
+    for lengths in [[1, 200, 3], [200, 1, 1], [127, 128, 126], [1, 1, 300]] {
+        let values = lengths.map(|length| "v".repeat(length));
+        let labels = Message::default().label("__name__", &values[0]).label("b", &values[1]).label("c", &values[2]);
+        for series in [
+            labels.clone().sample(1, 1.0),
+            Message(Message::default().sample(1, 1.0).0.into_iter().chain(labels.0.clone()).collect()),
+        ] {
+            let message = Message::default().series(series);
+            let (mut gathered, mut batch) = (Vec::new(), WriteBatch::default());
+            decode(&message.0, DecodeLimits::default(), &mut gathered, &mut batch).unwrap();
+            assert_eq!(batch.series[0].labels.0, labels.0);
+            assert!(gathered.is_empty());
+        }
+    }
+}
+
+#[test]
+fn message_past_a_limit_is_refused() {
+    let message = Message::default().series(up().sample(1, 1.0)).series(up().sample(2, 1.0).sample(3, 1.0));
+    let run = |series, samples| {
+        let (mut gathered, mut batch) = (Vec::new(), WriteBatch::default());
+        decode(&message.0, DecodeLimits { series, samples }, &mut gathered, &mut batch).map(drop)
+    };
+    assert_eq!(run(2, 3), Ok(()));
+    assert_eq!(run(1, 3), Err(DecodeError::TooMany { what: "series", limit: 1 }));
+    assert_eq!(run(2, 2), Err(DecodeError::TooMany { what: "samples", limit: 2 }));
+}
+
+#[test]
+fn message_cut_anywhere_is_an_error_or_whole_series() {
+    let message = Message::default().series(up().sample(1, 1.0)).series(up().sample(2, 1.0).field(3, b"x"));
+    let whole = [0, 2 + up().sample(1, 1.0).0.len()];
+    for end in 0..message.0.len() {
+        let result = decoded(&Message(message.0[..end].to_vec()));
+        assert_eq!(result.is_ok(), whole.contains(&end), "cut at {end}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn prop_any_bytes_are_decoded_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let (mut gathered, mut batch) = (Vec::new(), WriteBatch::default());
+        if decode(&bytes, DecodeLimits::default(), &mut gathered, &mut batch).is_ok() {
+            for entry in &batch.series {
+                prop_assert!(entry.samples.start < entry.samples.end);
+                prop_assert!(entry.samples.end as usize <= batch.samples.len());
+            }
+        }
+    }
+
+    #[test]
+    fn prop_damaged_messages_are_decoded_or_refused(
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+        value in any::<f64>(),
+    ) {
+        let mut labels = Vec::new();
+        encode_canonical([Label { name: "__name__", value: "up" }].into_iter(), &mut labels);
+        let mut message = Message::default().series(Message(labels).sample(1, value)).series(up().sample(2, 1.0));
+        let at = at.index(message.0.len());
+        message.0[at] = byte;
+        let (mut gathered, mut batch) = (Vec::new(), WriteBatch::default());
+        let _decided = decode(&message.0, DecodeLimits::default(), &mut gathered, &mut batch);
+    }
+}

@@ -1,0 +1,338 @@
+//! Aggregations that give one series per group: `sum`, `avg`, `count`, `min`, `max`, `group`, `stddev`, `stdvar` and
+//! `quantile`. Each series is folded into its group's columns as it comes, in the order of the series, which is the
+//! order in which Prometheus adds up floats.
+
+use hashbrown::HashMap;
+
+use super::QueryError;
+use super::evaluate::Evaluator;
+use super::limits::Cost;
+use super::plan::Aggregate;
+use crate::model::{LabelSet, METRIC_NAME};
+use crate::promql::annotations::Annotation;
+use crate::promql::functions::kahan::Sum;
+use crate::promql::parser::ast::AggregateOp;
+use crate::promql::value::{ABSENT, SeriesSteps, Steps, is_absent};
+
+/// Sorts series into groups by their labels.
+pub(super) struct Grouper<'a> {
+    names: &'a [String],
+    without: bool,
+    group_of: HashMap<Vec<u8>, usize>,
+    key: Vec<u8>,
+    groups: usize,
+}
+
+impl<'a> Grouper<'a> {
+    pub(super) fn new(names: &'a [String], without: bool) -> Self {
+        Grouper { names, without, group_of: HashMap::new(), key: Vec::new(), groups: 0 }
+    }
+
+    fn keeps(&self, name: &str) -> bool {
+        let named = self.names.iter().any(|one| one == name);
+        if self.without { !named && name != METRIC_NAME } else { named }
+    }
+
+    /// The number of the series' group; a new group has the next number.
+    pub(super) fn group(&mut self, labels: &LabelSet) -> usize {
+        let mut key = std::mem::take(&mut self.key);
+        key.clear();
+        for label in labels.iter().filter(|label| self.keeps(label.name)) {
+            // 0xff is in no UTF-8 text, so the parts cannot run into each other.
+            key.extend_from_slice(label.name.as_bytes());
+            key.push(0xff);
+            key.extend_from_slice(label.value.as_bytes());
+            key.push(0xff);
+        }
+        let group = match self.group_of.get(&key) {
+            Some(group) => *group,
+            None => {
+                self.group_of.insert(key.clone(), self.groups);
+                self.groups += 1;
+                self.groups - 1
+            }
+        };
+        self.key = key;
+        group
+    }
+
+    /// The labels of the group that the series is in.
+    pub(super) fn labels(&self, labels: &LabelSet) -> LabelSet {
+        labels.without(|name| !self.keeps(name))
+    }
+}
+
+/// The columns of one group while series are folded into it.
+struct Fold {
+    labels: LabelSet,
+    drop_name: bool,
+    /// Sum, extreme, or sum of squared distances; [`ABSENT`] before the first value.
+    values: Vec<f64>,
+    /// What rounding took from a sum.
+    compensations: Vec<f64>,
+    means: Vec<f64>,
+    counts: Vec<f64>,
+    /// `avg`: the sum would overflow, so the mean is kept instead. Empty until that happens.
+    is_incremental: Vec<bool>,
+    /// `sum`, `avg`: a histogram was met. Empty until that happens.
+    has_histogram: Vec<bool>,
+}
+
+impl Fold {
+    fn new(op: AggregateOp, labels: LabelSet, steps: usize) -> Self {
+        let column = |wanted: bool| if wanted { vec![0.0; steps] } else { Vec::new() };
+        let is_deviation = matches!(op, AggregateOp::Stddev | AggregateOp::Stdvar);
+        Fold {
+            labels,
+            drop_name: false,
+            values: vec![ABSENT; steps],
+            compensations: column(matches!(op, AggregateOp::Sum | AggregateOp::Avg)),
+            means: column(is_deviation || op == AggregateOp::Avg),
+            counts: column(is_deviation || op == AggregateOp::Avg),
+            is_incremental: Vec::new(),
+            has_histogram: Vec::new(),
+        }
+    }
+
+    fn cost(op: AggregateOp, steps: usize) -> Cost {
+        let columns = match op {
+            AggregateOp::Avg => 4,
+            AggregateOp::Stddev | AggregateOp::Stdvar => 3,
+            AggregateOp::Sum => 2,
+            _ => 1,
+        };
+        Cost::of_column(0, steps * columns)
+    }
+
+    fn add(&mut self, op: AggregateOp, series: &SeriesSteps) {
+        self.drop_name |= series.drop_name;
+        let present = series.values.iter().enumerate().filter(|(_, value)| !is_absent(**value));
+        match op {
+            AggregateOp::Sum => present.for_each(|(step, &value)| {
+                if is_absent(self.values[step]) {
+                    self.values[step] = value;
+                } else {
+                    let mut sum = Sum { sum: self.values[step], compensation: self.compensations[step] };
+                    sum.add(value);
+                    (self.values[step], self.compensations[step]) = (sum.sum, sum.compensation);
+                }
+            }),
+            AggregateOp::Avg => present.for_each(|(step, &value)| self.add_to_average(step, value)),
+            AggregateOp::Count => present.for_each(|(step, _)| {
+                let count = &mut self.values[step];
+                *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
+            }),
+            AggregateOp::Group => present.for_each(|(step, _)| self.values[step] = 1.0),
+            AggregateOp::Min => present.for_each(|(step, &value)| {
+                let least = &mut self.values[step];
+                if *least > value || least.is_nan() {
+                    *least = value;
+                }
+            }),
+            AggregateOp::Max => present.for_each(|(step, &value)| {
+                let most = &mut self.values[step];
+                if *most < value || most.is_nan() {
+                    *most = value;
+                }
+            }),
+            AggregateOp::Stddev | AggregateOp::Stdvar => present.for_each(|(step, &value)| {
+                self.counts[step] += 1.0;
+                if is_absent(self.values[step]) {
+                    self.values[step] = if value.is_finite() { 0.0 } else { f64::NAN };
+                    self.means[step] = value;
+                    return;
+                }
+                let delta = value - self.means[step];
+                self.means[step] += delta / self.counts[step];
+                self.values[step] += delta * (value - self.means[step]);
+            }),
+            _ => {}
+        }
+    }
+
+    /// The mean of a sum is the most exact one; only where the sum would overflow, a mean is kept and moved.
+    fn add_to_average(&mut self, step: usize, value: f64) {
+        self.counts[step] += 1.0;
+        let count = self.counts[step];
+        if is_absent(self.values[step]) {
+            self.values[step] = value;
+            return;
+        }
+        if !self.is_incremental.get(step).is_some_and(|is_incremental| *is_incremental) {
+            let mut sum = Sum { sum: self.values[step], compensation: self.compensations[step] };
+            sum.add(value);
+            if !sum.sum.is_infinite() {
+                (self.values[step], self.compensations[step]) = (sum.sum, sum.compensation);
+                return;
+            }
+            self.is_incremental.resize(self.values.len(), false);
+            self.is_incremental[step] = true;
+            self.means[step] = self.values[step] / (count - 1.0);
+            self.compensations[step] /= count - 1.0;
+        }
+        let share = (count - 1.0) / count;
+        let mut mean = Sum { sum: share * self.means[step], compensation: share * self.compensations[step] };
+        mean.add(value / count);
+        (self.means[step], self.compensations[step]) = (mean.sum, mean.compensation);
+    }
+
+    fn finish(mut self, op: AggregateOp, mixed: &mut bool) -> SeriesSteps {
+        for step in 0..self.values.len() {
+            if is_absent(self.values[step]) {
+                continue;
+            }
+            if self.has_histogram.get(step).is_some_and(|has_histogram| *has_histogram) {
+                *mixed = true;
+                self.values[step] = ABSENT;
+                continue;
+            }
+            let value = self.values[step];
+            self.values[step] = match op {
+                AggregateOp::Sum => value + self.compensations[step],
+                AggregateOp::Avg if self.is_incremental.get(step) == Some(&true) => {
+                    self.means[step] + self.compensations[step]
+                }
+                AggregateOp::Avg => value / self.counts[step] + self.compensations[step] / self.counts[step],
+                AggregateOp::Stdvar => value / self.counts[step],
+                AggregateOp::Stddev => (value / self.counts[step]).sqrt(),
+                _ => value,
+            };
+        }
+        SeriesSteps { labels: self.labels, drop_name: self.drop_name, values: self.values, histograms: Vec::new() }
+    }
+}
+
+impl Evaluator<'_> {
+    /// The series of an aggregation.
+    pub(super) fn aggregate(&self, node: &Aggregate<'_>, steps: &Steps) -> Result<Vec<SeriesSteps>, QueryError> {
+        let mut series = match node.expr.op {
+            AggregateOp::CountValues => self.count_values(node, steps)?,
+            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
+                self.select_k(node, steps)?
+            }
+            AggregateOp::Quantile => self.quantile(node, steps)?,
+            _ => self.fold(node, steps)?,
+        };
+        series.retain(|one| !super::names::is_empty(one));
+        Ok(series)
+    }
+
+    /// The column of an aggregation's parameter.
+    pub(super) fn parameter(&self, node: &Aggregate<'_>, steps: &Steps) -> Result<Vec<f64>, QueryError> {
+        match &node.param {
+            Some(param) => self.scalar(param, steps),
+            None => Ok(vec![0.0; steps.count]),
+        }
+    }
+
+    /// Prepares one series for an operator that knows only floats, and says so where that takes something away.
+    pub(super) fn ignore_histograms(&self, node: &Aggregate<'_>, series: &mut SeriesSteps) {
+        if !series.histograms.is_empty() {
+            super::evaluate::remove_histograms(series);
+            let span = match node.expr.op {
+                AggregateOp::Topk | AggregateOp::Bottomk => node.span,
+                _ => node.expr.expr.span,
+            };
+            let annotation = Annotation::histogram_ignored_in_aggregation(node.expr.op.as_str(), span);
+            self.annotations.borrow_mut().add(annotation);
+        }
+    }
+
+    fn fold(&self, node: &Aggregate<'_>, steps: &Steps) -> Result<Vec<SeriesSteps>, QueryError> {
+        let op = node.expr.op;
+        let mut grouper = Grouper::new(&node.expr.grouping, node.expr.without);
+        let mut folds: Vec<Fold> = Vec::new();
+        self.for_each_series(&node.child, steps, |mut one| {
+            let group = grouper.group(&one.labels);
+            if group == folds.len() {
+                self.limits.hold(Fold::cost(op, steps.count))?;
+                folds.push(Fold::new(op, grouper.labels(&one.labels), steps.count));
+            }
+            let fold = &mut folds[group];
+            match op {
+                AggregateOp::Count | AggregateOp::Group => {}
+                AggregateOp::Sum | AggregateOp::Avg => {
+                    // Sums of histograms are not computed yet; what mixes them with floats has no value in any case.
+                    if !one.histograms.is_empty() {
+                        fold.has_histogram.resize(steps.count, false);
+                        one.histograms.iter().for_each(|(step, _)| fold.has_histogram[*step as usize] = true);
+                        super::evaluate::remove_histograms(&mut one);
+                    }
+                }
+                _ => self.ignore_histograms(node, &mut one),
+            }
+            fold.add(op, &one);
+            Ok(())
+        })?;
+        let mut mixed = false;
+        let series = folds.into_iter().map(|fold| fold.finish(op, &mut mixed)).collect();
+        if mixed {
+            let annotation = Annotation::mixed_floats_histograms_in_aggregation(node.expr.expr.span);
+            self.annotations.borrow_mut().add(annotation);
+        }
+        Ok(series)
+    }
+
+    fn quantile(&self, node: &Aggregate<'_>, steps: &Steps) -> Result<Vec<SeriesSteps>, QueryError> {
+        let quantiles = self.parameter(node, steps)?;
+        let span = node.expr.param.as_ref().map(|param| param.span).unwrap_or_default();
+        let mut grouper = Grouper::new(&node.expr.grouping, node.expr.without);
+        let mut groups: Vec<(LabelSet, Vec<SeriesSteps>)> = Vec::new();
+        for mut one in self.vector(&node.child, steps)? {
+            self.ignore_histograms(node, &mut one);
+            let group = grouper.group(&one.labels);
+            if group == groups.len() {
+                groups.push((grouper.labels(&one.labels), Vec::new()));
+            }
+            groups[group].1.push(one);
+        }
+        // One annotation for each way in which the parameter is wrong, with the worst of its values.
+        let worst = |pick: fn(f64, f64) -> f64| quantiles.iter().copied().reduce(pick).unwrap_or(0.5);
+        let mut notes = self.annotations.borrow_mut();
+        if quantiles.iter().any(|quantile| quantile.is_nan()) {
+            notes.add(Annotation::invalid_quantile(f64::NAN, span));
+        }
+        for out_of_range in [worst(f64::max), worst(f64::min)] {
+            if !(0.0..=1.0).contains(&out_of_range) && !out_of_range.is_nan() {
+                notes.add(Annotation::invalid_quantile(out_of_range, span));
+            }
+        }
+        drop(notes);
+        let mut result = Vec::with_capacity(groups.len());
+        let mut sorted = Vec::new();
+        for (labels, members) in groups {
+            self.limits.check()?;
+            let mut values = vec![ABSENT; steps.count];
+            for (step, place) in values.iter_mut().enumerate() {
+                sorted.clear();
+                sorted.extend(members.iter().map(|one| one.values[step]).filter(|value| !is_absent(*value)));
+                if !sorted.is_empty() {
+                    *place = quantile_of(quantiles[step], &mut sorted);
+                }
+            }
+            let drop_name = members.iter().any(|one| one.drop_name);
+            result.push(SeriesSteps { labels, drop_name, values, histograms: Vec::new() });
+        }
+        Ok(result)
+    }
+}
+
+/// The quantile of several values, between two of them by weight. NaN counts as the least.
+fn quantile_of(quantile: f64, values: &mut [f64]) -> f64 {
+    if quantile.is_nan() {
+        return f64::NAN;
+    }
+    if quantile < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if quantile > 1.0 {
+        return f64::INFINITY;
+    }
+    values.sort_unstable_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(a.total_cmp(b)));
+    let count = values.len() as f64;
+    let rank = quantile * (count - 1.0);
+    let lower = rank.floor().max(0.0);
+    let upper = (lower + 1.0).min(count - 1.0);
+    let weight = rank - rank.floor();
+    values[lower as usize] * (1.0 - weight) + values[upper as usize] * weight
+}

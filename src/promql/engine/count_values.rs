@@ -1,0 +1,77 @@
+//! `count_values`: how many series of a group have each value. The value becomes a label.
+
+use hashbrown::HashMap;
+
+use super::QueryError;
+use super::evaluate::Evaluator;
+use super::limits::Cost;
+use super::plan::{Aggregate, Node};
+use crate::model::{LabelSet, METRIC_NAME};
+use crate::promql::value::{ABSENT, SeriesSteps, Steps, is_absent};
+
+impl Evaluator<'_> {
+    /// The series of `count_values`.
+    pub(super) fn count_values(&self, node: &Aggregate<'_>, steps: &Steps) -> Result<Vec<SeriesSteps>, QueryError> {
+        let Some(Node::String(value_label)) = &node.param else {
+            return Err(QueryError::Execution("expected a string as the parameter of count_values".to_owned()));
+        };
+        // The parser puts U+FFFD where the text is not UTF-8, which no label name may hold.
+        if value_label.is_empty() || value_label.contains(char::REPLACEMENT_CHARACTER) {
+            return Err(QueryError::Execution(format!("invalid label name {value_label:?}")));
+        }
+        let named = |name: &str| node.expr.grouping.iter().any(|one| one == name);
+        let drops = |name: &str| {
+            if node.expr.without { named(name) || name == METRIC_NAME } else { !named(name) && name != *value_label }
+        };
+        let mut result: Vec<SeriesSteps> = Vec::new();
+        let mut place_of: HashMap<LabelSet, usize> = HashMap::new();
+        for one in self.vector(&node.child, steps)? {
+            self.limits.check()?;
+            // Neighbouring steps often have the same value.
+            let mut last: Option<(u64, usize)> = None;
+            let mut histograms = one.histograms.iter().peekable();
+            for (step, value) in one.values.iter().enumerate() {
+                if is_absent(*value) {
+                    continue;
+                }
+                if histograms.next_if(|(at, _)| *at as usize == step).is_some() {
+                    // Histograms have no text yet.
+                    continue;
+                }
+                let place = match last {
+                    Some((bits, place)) if bits == value.to_bits() => place,
+                    _ => {
+                        let mut labels = one.labels.to_builder();
+                        labels.set(value_label, &value_text(*value));
+                        let labels = labels.build().without(drops);
+                        match place_of.get(&labels) {
+                            Some(place) => *place,
+                            None => {
+                                self.limits.hold(Cost::of_column(0, steps.count))?;
+                                place_of.insert(labels.clone(), result.len());
+                                let values = vec![ABSENT; steps.count];
+                                result.push(SeriesSteps { labels, drop_name: false, values, histograms: Vec::new() });
+                                result.len() - 1
+                            }
+                        }
+                    }
+                };
+                last = Some((value.to_bits(), place));
+                let count = &mut result[place].values[step];
+                *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
+            }
+        }
+        Ok(result)
+    }
+}
+
+/// The value as a label: the shortest decimal that reads back, without an exponent.
+fn value_text(value: f64) -> String {
+    if value.is_nan() {
+        "NaN".to_owned()
+    } else if value.is_infinite() {
+        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
+    } else {
+        value.to_string()
+    }
+}

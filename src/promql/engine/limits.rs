@@ -1,0 +1,183 @@
+//! The bounds of one query: time, cancellation, samples and bytes held at a time.
+//!
+//! Samples are counted roughly as Prometheus counts them: those that intermediate results hold, and those of the window
+//! that is being looked at. Bytes are counted besides, since a column takes room for the steps without a value too.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::QueryError;
+use crate::clock::Clock;
+use crate::promql::value::{SeriesSteps, StepsValue};
+use crate::storage::Column;
+
+/// How much work may pass between two looks at the clock, in samples.
+pub(super) const CHECK_EVERY: usize = 4096;
+
+/// Ends a query from outside.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// A token that nobody has used yet.
+    pub fn new() -> Self {
+        CancelToken::default()
+    }
+
+    /// Ends the queries that run with this token.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`cancel`](CancelToken::cancel) was called.
+    pub fn is_canceled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a value costs while it is held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Cost {
+    pub(super) samples: u64,
+    pub(super) bytes: u64,
+}
+
+impl Cost {
+    /// The cost of one series' column with `steps` places.
+    pub(super) fn of_column(samples: usize, steps: usize) -> Self {
+        Cost { samples: samples as u64, bytes: (steps * size_of::<f64>() + size_of::<SeriesSteps>()) as u64 }
+    }
+
+    /// The bytes of decoded samples. Their number counts only as far as windows look at them.
+    pub(super) fn of_decoded(column: &Column) -> Self {
+        Cost { samples: 0, bytes: (column.len() * (size_of::<i64>() + size_of::<f64>())) as u64 }
+    }
+
+    /// The cost of a value.
+    pub(super) fn of(value: &StepsValue) -> Self {
+        match value {
+            StepsValue::Scalar(values) => Cost::of_column(values.len(), values.len()),
+            StepsValue::String(_) => Cost::default(),
+            StepsValue::Vector(series) => Cost::of_series(series),
+        }
+    }
+
+    /// The cost of several series.
+    pub(super) fn of_series(series: &[SeriesSteps]) -> Self {
+        series.iter().fold(Cost::default(), |cost, one| {
+            cost.plus(Cost::of_column(super::names::present_count(one), one.values.capacity()))
+        })
+    }
+
+    pub(super) fn plus(self, other: Cost) -> Self {
+        Cost { samples: self.samples.saturating_add(other.samples), bytes: self.bytes.saturating_add(other.bytes) }
+    }
+}
+
+/// The bounds of one query, and how far it is from them. Shared by the threads that evaluate it.
+pub(super) struct Limits {
+    cancel: CancelToken,
+    clock: Arc<dyn Clock>,
+    deadline: Duration,
+    samples_max: u64,
+    bytes_max: u64,
+    samples: AtomicU64,
+    bytes: AtomicU64,
+    samples_peak: AtomicU64,
+    samples_total: AtomicU64,
+}
+
+impl Limits {
+    pub(super) fn new(
+        clock: Arc<dyn Clock>,
+        cancel: CancelToken,
+        timeout: Duration,
+        samples_max: u64,
+        bytes_max: u64,
+    ) -> Self {
+        let deadline = clock.monotonic().saturating_add(timeout);
+        Limits {
+            cancel,
+            clock,
+            deadline,
+            samples_max,
+            bytes_max,
+            samples: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            samples_peak: AtomicU64::new(0),
+            samples_total: AtomicU64::new(0),
+        }
+    }
+
+    /// Fails when the query was canceled or its time is over.
+    pub(super) fn check(&self) -> Result<(), QueryError> {
+        if self.cancel.is_canceled() {
+            return Err(QueryError::Canceled);
+        }
+        if self.clock.monotonic() >= self.deadline {
+            return Err(QueryError::Timeout);
+        }
+        Ok(())
+    }
+
+    /// What is held now.
+    pub(super) fn held(&self) -> Cost {
+        Cost { samples: self.samples.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+    }
+
+    /// Counts something that is held from now on.
+    pub(super) fn hold(&self, cost: Cost) -> Result<(), QueryError> {
+        let samples = self.samples.fetch_add(cost.samples, Ordering::Relaxed).saturating_add(cost.samples);
+        let bytes = self.bytes.fetch_add(cost.bytes, Ordering::Relaxed).saturating_add(cost.bytes);
+        self.samples_peak.fetch_max(samples, Ordering::Relaxed);
+        self.judge(Cost { samples, bytes })
+    }
+
+    /// Counts something that was held until now.
+    pub(super) fn release(&self, cost: Cost) {
+        self.samples.fetch_sub(cost.samples, Ordering::Relaxed);
+        self.bytes.fetch_sub(cost.bytes, Ordering::Relaxed);
+    }
+
+    /// Sets what is held, when a node of the tree is done and only its result remains.
+    pub(super) fn settle(&self, held: Cost) -> Result<(), QueryError> {
+        self.samples.store(held.samples, Ordering::Relaxed);
+        self.bytes.store(held.bytes, Ordering::Relaxed);
+        self.samples_peak.fetch_max(held.samples, Ordering::Relaxed);
+        self.judge(held)
+    }
+
+    /// Fails where a column of `steps` places would not fit; asked before it is made.
+    pub(super) fn room_for(&self, steps: usize) -> Result<(), QueryError> {
+        let held = self.held();
+        self.judge(Cost { samples: held.samples, bytes: held.bytes.saturating_add(steps as u64 * 8) })
+    }
+
+    /// Counts samples that were looked at.
+    pub(super) fn add_total(&self, samples: usize) {
+        self.samples_total.fetch_add(samples as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn samples_max(&self) -> u64 {
+        self.samples_max
+    }
+
+    pub(super) fn samples_total(&self) -> u64 {
+        self.samples_total.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn samples_peak(&self) -> u64 {
+        self.samples_peak.load(Ordering::Relaxed)
+    }
+
+    fn judge(&self, held: Cost) -> Result<(), QueryError> {
+        if held.samples > self.samples_max {
+            return Err(QueryError::TooManySamples);
+        }
+        if held.bytes > self.bytes_max {
+            return Err(QueryError::TooMuchMemory { limit: self.bytes_max });
+        }
+        Ok(())
+    }
+}

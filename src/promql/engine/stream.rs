@@ -1,0 +1,315 @@
+//! Series that are evaluated one at a time, each on its own: selectors, and functions over range vectors.
+//!
+//! A stream reads a series into a column, slides over it, and gives the values at all steps. Whoever consumes the
+//! stream decides what to keep: everything, or only what it folds them into.
+
+use super::limits::{CHECK_EVERY, Cost, Limits};
+use super::names;
+use super::plan::Selector;
+use super::window::{Reach, latest, remove_stale, smoothed, windows};
+use super::{QueryError, parallel};
+use crate::model::{LabelSet, METRIC_NAME, MatchOp};
+use crate::promql::annotations::Annotations;
+use crate::promql::functions::{Notes, RangeKernel};
+use crate::promql::parser::ast::{Call, SelectorMode};
+use crate::promql::value::{ABSENT, SeriesSteps, Steps};
+use crate::storage::Column;
+
+/// Fewer series than this are evaluated on the calling thread.
+const PARALLEL_SERIES_MIN: usize = 512;
+
+/// A block of series has about this many places in its columns.
+const BLOCK_PLACES: usize = 1 << 14;
+
+/// Most series of one block.
+const BLOCK_SERIES_MAX: usize = 64;
+
+/// A series whose samples are at hand: the result of a subquery.
+pub(super) struct ColumnSeries {
+    pub(super) labels: LabelSet,
+    pub(super) drop_name: bool,
+    pub(super) samples: Column,
+}
+
+/// Where the series come from.
+pub(super) enum Source<'s> {
+    Selected(&'s Selector<'s>),
+    Columns(Vec<ColumnSeries>),
+}
+
+/// What is computed for each series.
+pub(super) enum Work<'s> {
+    /// The value of the newest sample in the lookback window.
+    Latest,
+    /// The time of that sample, in seconds.
+    Timestamp,
+    /// A function over a range vector. `args` are the columns of its scalar arguments.
+    Kernel { call: &'s Call, kernel: RangeKernel, keeps_name: bool, args: Vec<Vec<f64>>, reach: Reach },
+    /// 1 where the range holds a sample.
+    Presence { reach: Reach },
+}
+
+/// Series to be evaluated at the same steps.
+pub(super) struct Stream<'s> {
+    pub(super) source: Source<'s>,
+    pub(super) work: Work<'s>,
+    pub(super) steps: Steps,
+    pub(super) lookback_ms: i64,
+    pub(super) delayed_names: bool,
+    pub(super) limits: &'s Limits,
+    pub(super) workers: usize,
+}
+
+struct Block {
+    series: Vec<SeriesSteps>,
+    annotations: Annotations,
+}
+
+/// What is used again from series to series.
+#[derive(Default)]
+struct Scratch {
+    column: Column,
+    args: Vec<f64>,
+}
+
+impl Stream<'_> {
+    fn len(&self) -> usize {
+        match &self.source {
+            Source::Selected(selector) => selector.series.len(),
+            Source::Columns(columns) => columns.len(),
+        }
+    }
+
+    fn drops_name(&self) -> bool {
+        match &self.work {
+            Work::Latest => false,
+            Work::Timestamp | Work::Presence { .. } => true,
+            Work::Kernel { keeps_name, .. } => !keeps_name,
+        }
+    }
+
+    /// Whether dropping the names can leave two series with the same labels.
+    pub(super) fn may_collide(&self) -> bool {
+        if self.delayed_names || matches!(self.work, Work::Latest) {
+            return false;
+        }
+        match &self.source {
+            Source::Columns(_) => true,
+            Source::Selected(selector) => {
+                let one_name = selector.matchers.iter().any(|one| one.name == METRIC_NAME && one.op == MatchOp::Equal);
+                let is_other = |name: &str| name != METRIC_NAME && names::is_metadata_label(name);
+                !one_name || selector.series.iter().any(|one| one.labels.iter().any(|label| is_other(label.name)))
+            }
+        }
+    }
+
+    /// Evaluates all series and hands those that have a value to `consume`, in order. What is handed over counts as
+    /// held; a consumer that does not keep it has to release it.
+    pub(super) fn for_each(
+        &self,
+        mut consume: impl FnMut(SeriesSteps) -> Result<(), QueryError>,
+    ) -> Result<Annotations, QueryError> {
+        let len = self.len();
+        let block_series = (BLOCK_PLACES / self.steps.count).clamp(1, BLOCK_SERIES_MAX);
+        let workers = if len < PARALLEL_SERIES_MIN { 1 } else { self.workers };
+        let mut annotations = Annotations::new();
+        parallel::in_order(
+            len.div_ceil(block_series),
+            workers,
+            |block| self.block(block * block_series, (block * block_series + block_series).min(len)),
+            |block| {
+                annotations.merge(block.annotations);
+                block.series.into_iter().try_for_each(&mut consume)
+            },
+        )?;
+        Ok(annotations)
+    }
+
+    /// Evaluates all series and keeps them.
+    pub(super) fn collect(&self) -> Result<(Vec<SeriesSteps>, Annotations), QueryError> {
+        let mut series = Vec::new();
+        let annotations = self.for_each(|one| {
+            series.push(one);
+            Ok(())
+        })?;
+        Ok((series, annotations))
+    }
+
+    fn block(&self, from: usize, to: usize) -> Result<Block, QueryError> {
+        let mut scratch = Scratch::default();
+        let mut series = Vec::with_capacity(to - from);
+        let mut notes = match &self.work {
+            Work::Kernel { call, .. } => Some(Notes::new(call)),
+            _ => None,
+        };
+        for index in from..to {
+            self.limits.check()?;
+            if let Some(one) = self.evaluate(index, &mut scratch, notes.as_mut())? {
+                series.push(one);
+            }
+        }
+        let annotations = match notes {
+            Some(notes) => notes.finish()?,
+            None => Annotations::new(),
+        };
+        Ok(Block { series, annotations })
+    }
+
+    fn evaluate(
+        &self,
+        index: usize,
+        scratch: &mut Scratch,
+        notes: Option<&mut Notes<'_>>,
+    ) -> Result<Option<SeriesSteps>, QueryError> {
+        let mut read = std::mem::take(&mut scratch.column);
+        let (labels, input_drops_name, column) = match &self.source {
+            Source::Selected(selector) => {
+                let series = &selector.series[index];
+                read.clear();
+                series.samples.read(selector.read, &mut read)?;
+                // A marker ends a series for an instant selector; nothing else sees it.
+                let sees_stale = match self.work {
+                    Work::Latest => selector.mode != Some(SelectorMode::Smoothed),
+                    Work::Timestamp => true,
+                    Work::Kernel { .. } | Work::Presence { .. } => false,
+                };
+                if !sees_stale {
+                    remove_stale(&mut read);
+                }
+                (&series.labels, false, &read)
+            }
+            Source::Columns(columns) => {
+                let series = &columns[index];
+                (&series.labels, series.drop_name, &series.samples)
+            }
+        };
+        // The decoded samples are there while this series is evaluated.
+        let decoded = Cost::of_decoded(column);
+        self.limits.hold(decoded)?;
+        let result = if column.is_empty() {
+            None
+        } else {
+            self.limits.room_for(self.steps.count)?;
+            let mut out = SeriesSteps {
+                labels: labels.clone(),
+                drop_name: input_drops_name || self.drops_name(),
+                values: vec![ABSENT; self.steps.count],
+                histograms: Vec::new(),
+            };
+            let present = self.fill(column, &mut out, &mut scratch.args, notes)?;
+            if out.drop_name && !self.delayed_names {
+                out.labels = names::without_metadata(&out.labels);
+            }
+            (present > 0).then_some((out, present))
+        };
+        scratch.column = read;
+        self.limits.release(decoded);
+        match result {
+            None => Ok(None),
+            Some((out, present)) => {
+                self.limits.hold(Cost::of_column(present, out.values.capacity()))?;
+                Ok(Some(out))
+            }
+        }
+    }
+
+    /// Computes the values at all steps; gives how many there are.
+    fn fill(
+        &self,
+        column: &Column,
+        out: &mut SeriesSteps,
+        step_args: &mut Vec<f64>,
+        notes: Option<&mut Notes<'_>>,
+    ) -> Result<usize, QueryError> {
+        let steps = &self.steps;
+        let mut present = 0;
+        let mut effort = Effort { limits: self.limits, since_check: 0, samples: 0, window_max: 0 };
+        match (&self.work, &self.source) {
+            (Work::Latest, Source::Selected(selector)) if selector.mode == Some(SelectorMode::Smoothed) => {
+                smoothed(column, steps, selector, self.lookback_ms, |step, value| {
+                    out.values[step] = value;
+                    present += 1;
+                    effort.add(1)
+                })?;
+            }
+            (Work::Latest, Source::Selected(selector)) => {
+                let mut histograms = column.histograms.iter().peekable();
+                latest(column, steps, selector, self.lookback_ms, |step, index| {
+                    while histograms.next_if(|(at, _)| *at < index).is_some() {}
+                    match histograms.peek() {
+                        // The next step may see the same sample, so the histogram stays where it is.
+                        Some((at, histogram)) if *at == index => {
+                            out.values[step] = 0.0;
+                            out.histograms.push((step as u32, histogram.clone()));
+                        }
+                        _ => out.values[step] = column.values[index],
+                    }
+                    present += 1;
+                    effort.add(1)
+                })?;
+            }
+            (Work::Timestamp, Source::Selected(selector)) => {
+                latest(column, steps, selector, self.lookback_ms, |step, index| {
+                    out.values[step] = column.timestamps_ms[index] as f64 / 1000.0;
+                    present += 1;
+                    effort.add(1)
+                })?;
+            }
+            (Work::Latest | Work::Timestamp, Source::Columns(_)) => {
+                return Err(QueryError::Execution("unexpected error: an instant selector over columns".to_owned()));
+            }
+            (Work::Presence { reach }, _) => windows(column, steps, reach, |step, window| {
+                out.values[step] = 1.0;
+                present += 1;
+                effort.add(window.values.len())
+            })?,
+            (Work::Kernel { kernel, args, reach, .. }, _) => {
+                let Some(notes) = notes else {
+                    return Err(QueryError::Execution("unexpected error: a kernel without notes".to_owned()));
+                };
+                notes.enter_series(&out.labels);
+                windows(column, steps, reach, |step, window| {
+                    step_args.clear();
+                    step_args.extend(args.iter().map(|arg| arg[step]));
+                    if let Some(value) = kernel(window, step_args, notes) {
+                        out.values[step] = value;
+                        present += 1;
+                    }
+                    effort.add(window.values.len())
+                })?;
+            }
+        }
+        effort.finish()?;
+        Ok(present)
+    }
+}
+
+/// Counts the samples that one series makes the query look at.
+struct Effort<'l> {
+    limits: &'l Limits,
+    since_check: usize,
+    samples: usize,
+    window_max: usize,
+}
+
+impl Effort<'_> {
+    #[inline]
+    fn add(&mut self, window: usize) -> Result<(), QueryError> {
+        self.samples += window;
+        self.window_max = self.window_max.max(window);
+        self.since_check += window + 1;
+        if self.since_check >= CHECK_EVERY {
+            self.since_check = 0;
+            self.limits.check()?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), QueryError> {
+        self.limits.add_total(self.samples);
+        let window = Cost { samples: self.window_max as u64, bytes: 0 };
+        let outcome = self.limits.hold(window);
+        self.limits.release(window);
+        outcome
+    }
+}

@@ -1,0 +1,203 @@
+//! From a request to the part of the program that answers it, and what all answers have in common: bounds on bodies,
+//! counts, CORS, compression, and that no panic reaches a client as a broken connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+
+use tokio::sync::Semaphore;
+
+use super::metrics::{HttpMetrics, Metrics};
+use super::write_store::DbStore;
+use crate::api::error::ApiError;
+use crate::api::response::{self, ApiBody};
+use crate::api::route::Route;
+use crate::api::{Api, ApiRequest};
+use crate::clock::Clock;
+use crate::ingest::{WriteService, handle_remote_write};
+use crate::telemetry::TextFormat;
+
+/// Bytes of a form in a request's body. The longest query has 1 MiB, and each of its bytes may be escaped as three.
+const FORM_BYTES_MAX: usize = 4 << 20;
+
+/// Answers requests.
+pub struct Service {
+    /// The API.
+    pub api: Arc<Api>,
+    /// The write endpoint.
+    pub write: WriteService<DbStore>,
+    /// Places for write requests that are accepted and not yet durable.
+    pub write_places: Semaphore,
+    /// All that `/metrics` shows.
+    pub metrics: Metrics,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// How long a client may take to send a body.
+    pub body_timeout: Duration,
+    /// Requests that are being answered.
+    pub in_flight: AtomicU64,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
+    }
+}
+
+/// Counts a request when its answer is ready, or as canceled when its client goes away before.
+struct Counted<'s> {
+    service: &'s Service,
+    route: Option<Route>,
+    began: Duration,
+    status: u16,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.service.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let elapsed = self.service.clock.monotonic().saturating_sub(self.began);
+        let name = self.route.as_ref().map_or(HttpMetrics::UNKNOWN, Route::name);
+        self.service.metrics.http.observe(name, self.status, elapsed);
+    }
+}
+
+/// The status under which a request is counted whose client went away.
+const STATUS_CLIENT_GONE: u16 = 499;
+
+impl Service {
+    /// Answers one request.
+    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<ApiBody> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let route = Route::find(request.uri().path());
+        let began = self.clock.monotonic();
+        let mut counted = Counted { service: &self, route: route.clone(), began, status: STATUS_CLIENT_GONE };
+        let gzip = response::accepts_gzip(request.headers());
+        let origin = request.headers().contains_key(header::ORIGIN);
+
+        // A task of its own, so that a panic ends the task and not the connection; dropping the guard ends it too.
+        let service = self.clone();
+        let mut task = AbortOnDrop(tokio::spawn(async move { service.dispatch(route, request).await }));
+        let mut answer = match (&mut task.0).await {
+            Ok(answer) => answer,
+            Err(panicked) => {
+                tracing::error!(error = %panicked, "request ended in a panic");
+                response::error(&ApiError::internal("the request could not be worked on", panicked))
+            }
+        };
+        response::compress_whole(&mut answer, gzip);
+        response::set_vary(&mut answer);
+        if origin {
+            set_cors(answer.headers_mut());
+        }
+        counted.status = answer.status().as_u16();
+        answer
+    }
+
+    async fn dispatch(self: Arc<Self>, route: Option<Route>, request: Request<Incoming>) -> Response<ApiBody> {
+        let (parts, body) = request.into_parts();
+        if parts.method == Method::OPTIONS && parts.uri.path().starts_with("/api/") {
+            let mut answer = response::no_content();
+            set_cors(answer.headers_mut());
+            return answer;
+        }
+        let Some(route) = route else { return response::not_found() };
+        if route == Route::Write {
+            return self.write(&parts, body).await;
+        }
+        if !route.takes(&parts.method) {
+            let mut answer = response::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.allow()));
+            return answer;
+        }
+        if route == Route::Metrics {
+            return self.exposition(&parts.headers).await;
+        }
+        let form = match self.form(&parts, body).await {
+            Ok(form) => form,
+            Err(refusal) => return *refusal,
+        };
+        let url_query = parts.uri.query().unwrap_or("").to_owned();
+        let request = ApiRequest { method: parts.method, url_query, headers: parts.headers, form };
+        self.api.handle(route, request).await
+    }
+
+    /// The body of a request, where it is a form. Other bodies are not read.
+    async fn form(&self, parts: &Parts, body: Incoming) -> Result<Option<Bytes>, Box<Response<ApiBody>>> {
+        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let media_type = content_type.split(';').next().unwrap_or("").trim();
+        if parts.method != Method::POST || !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            return Ok(None);
+        }
+        self.collect(body, FORM_BYTES_MAX).await.map(Some)
+    }
+
+    /// Reads a body, within bounds of size and time.
+    async fn collect(&self, body: Incoming, bytes_max: usize) -> Result<Bytes, Box<Response<ApiBody>>> {
+        let refuse = |status, message: String| Err(Box::new(response::text(status, message)));
+        let too_large =
+            || refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("body exceeds the limit of {bytes_max} bytes\n"));
+        // An announced length is believed: nobody has to send a body to hear that it is too long.
+        if body.size_hint().lower() > bytes_max as u64 {
+            return too_large();
+        }
+        match tokio::time::timeout(self.body_timeout, Limited::new(body, bytes_max).collect()).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
+            Ok(Err(error)) => refuse(StatusCode::BAD_REQUEST, format!("read body: {error}\n")),
+            Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive\n".to_owned()),
+        }
+    }
+
+    async fn write(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
+        if self.api.database().is_none() {
+            return self.api.unavailable();
+        }
+        let bytes_max = usize::try_from(self.write.limits.body_bytes).unwrap_or(usize::MAX);
+        let body = match self.collect(body, bytes_max).await {
+            Ok(body) => body,
+            Err(refusal) => return *refusal,
+        };
+        // The places are never closed.
+        let _place = self.write_places.acquire().await;
+        handle_remote_write(&self.write, &parts.method, &parts.headers, body).await.map(ApiBody::whole)
+    }
+
+    /// `/metrics`. The head's sizes come from a look at every series, so it is done where that holds nobody up.
+    async fn exposition(self: &Arc<Self>, headers: &HeaderMap) -> Response<ApiBody> {
+        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        let format = TextFormat::negotiate(accept);
+        let service = self.clone();
+        match tokio::task::spawn_blocking(move || service.metrics.exposition(format, &service)).await {
+            Ok(text) => response::with_type(StatusCode::OK, format.content_type(), text),
+            Err(panicked) => response::error(&ApiError::internal("the metrics could not be collected", panicked)),
+        }
+    }
+}
+
+/// A task that ends when nobody waits for it any more.
+struct AbortOnDrop(tokio::task::JoinHandle<Response<ApiBody>>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Lets pages of any origin read the answer, as Prometheus does by default.
+fn set_cors(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Accept, Authorization, Content-Type, Origin"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "Date"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}

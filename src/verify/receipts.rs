@@ -1,0 +1,116 @@
+//! The receipts file: each acknowledged request has to be a sealed request of the log.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::VerifyError;
+use super::replay::Replay;
+use super::report::Stage;
+use crate::fs::Fs;
+use crate::model::{Digest, ReceiptLine};
+use crate::wal::SealedRequest;
+
+/// The lines of a receipts file, and what the seals say to them.
+#[derive(Debug, Default)]
+pub struct Receipts {
+    lines: Vec<(u64, ReceiptLine)>,
+    /// Lines that are no receipts: number and what is wrong.
+    unreadable: Vec<(u64, String)>,
+    /// Whether the file ends within a line: its writer was killed.
+    is_cut: bool,
+    sealed: HashMap<u64, Option<Sealed>>,
+}
+
+/// A request as a seal has it.
+#[derive(Debug, Clone, Copy)]
+struct Sealed {
+    group: u64,
+    samples: u64,
+    digest: Digest,
+}
+
+impl Receipts {
+    /// Reads the file.
+    pub fn read(fs: &dyn Fs, path: &Path) -> Result<Self, VerifyError> {
+        let bytes =
+            fs.read(path).map_err(|source| VerifyError::Receipts { path: path.display().to_string(), source })?;
+        Ok(Receipts::parse(&bytes))
+    }
+
+    fn parse(bytes: &[u8]) -> Self {
+        let mut receipts = Receipts::default();
+        let ends_within_a_line = bytes.last().is_some_and(|&last| last != b'\n');
+        let mut lines = (1u64..).zip(bytes.split(|&byte| byte == b'\n')).peekable();
+        while let Some((number, line)) = lines.next() {
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            match serde_json::from_slice::<ReceiptLine>(line) {
+                Ok(receipt) => {
+                    receipts.sealed.insert(receipt.commit, None);
+                    receipts.lines.push((number, receipt));
+                }
+                Err(_cut) if ends_within_a_line && lines.peek().is_none() => receipts.is_cut = true,
+                Err(error) => receipts.unreadable.push((number, error.to_string())),
+            }
+        }
+        receipts
+    }
+
+    /// Whether there is nothing to prove.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.unreadable.is_empty()
+    }
+
+    /// Takes a sealed request of the log.
+    pub(super) fn sealed(&mut self, group: u64, request: &SealedRequest) {
+        if let Some(sealed) = self.sealed.get_mut(&request.commit) {
+            *sealed = Some(Sealed { group, samples: request.samples, digest: request.digest });
+        }
+    }
+
+    /// The stage's result, once all seals were read.
+    pub(super) fn stage(&self, replay: &Replay) -> Stage {
+        let mut stage = Stage::new("receipts");
+        let (mut proven, mut samples) = (0u64, 0u64);
+        for (number, error) in &self.unreadable {
+            stage.find(|| format!("line {number} is not a receipt: {error}"));
+        }
+        for (number, receipt) in &self.lines {
+            let commit = receipt.commit;
+            let named = || format!("line {number}: commit {commit}");
+            match self.sealed.get(&commit).copied().flatten() {
+                None => stage.find(|| format!("{} ({} samples) is not in the log", named(), receipt.samples)),
+                Some(sealed) if (sealed.samples, sealed.digest) != (receipt.samples, receipt.digest) => {
+                    stage.find(|| {
+                        format!(
+                            "{} says {} samples with digest {}, its seal in group {} says {} with {}",
+                            named(),
+                            receipt.samples,
+                            receipt.digest,
+                            sealed.group,
+                            sealed.samples,
+                            sealed.digest
+                        )
+                    });
+                }
+                Some(sealed) if replay.is_group_wrong(sealed.group) => {
+                    stage.find(|| format!("{} is in group {}, which is damaged", named(), sealed.group));
+                }
+                Some(_) => {
+                    proven += 1;
+                    samples += receipt.samples;
+                }
+            }
+        }
+        let total = self.lines.len() + self.unreadable.len();
+        stage.summary = format!("{proven} of {total} receipts, {samples} samples");
+        if self.is_cut {
+            stage.note("the last line of the file is cut".to_owned());
+        }
+        stage.number("receipts", total);
+        stage.number("receipts_proven", proven);
+        stage.number("samples_proven", samples);
+        stage
+    }
+}

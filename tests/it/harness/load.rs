@@ -1,0 +1,246 @@
+//! A sender that remembers what was acknowledged, and checks later that all of it is there.
+//!
+//! Each worker owns series of its own and sends them scrape after scrape; a scrape that was not acknowledged is sent
+//! again until it is, as Prometheus does. Each value is a function of worker, series and scrape. What was acknowledged is
+//! proven twice: by `chronolith verify` from the receipts, and by reading every sample back through PromQL.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use super::http::Response;
+use super::random::mix;
+use super::remote_write::{self, Series};
+use super::{Chronolith, wait_for};
+
+/// Time between two scrapes of a worker. Small, so that workers at different speeds stay close in time.
+const INTERVAL_MS: i64 = 100;
+
+/// Scrapes after which a worker stops.
+const MOST_SCRAPES: u64 = 30_000;
+
+/// Between a refusal and the next try.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// One acknowledged request.
+#[derive(Debug, Clone)]
+pub struct Ack {
+    worker: usize,
+    scrape: u64,
+    at: Instant,
+    receipt: String,
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    acks: Vec<Ack>,
+    refused: HashMap<u16, u64>,
+    last_refusal: String,
+    broken: u64,
+}
+
+/// Workers that send.
+#[derive(Debug)]
+pub struct Load {
+    workers: usize,
+    series: usize,
+    start_ms: i64,
+    stop: Arc<AtomicBool>,
+    ledger: Arc<Mutex<Ledger>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    /// Starts `workers` senders with `series` series each.
+    pub fn start(address: SocketAddr, workers: usize, series: usize) -> Self {
+        let start_ms = UNIX_EPOCH.elapsed().unwrap().as_millis() as i64 - 3_600_000;
+        let (stop, ledger) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Ledger::default())));
+        let threads = (0..workers)
+            .map(|worker| {
+                let (stop, ledger) = (Arc::clone(&stop), Arc::clone(&ledger));
+                thread::spawn(move || send_scrapes(address, worker, series, start_ms, &stop, &ledger))
+            })
+            .collect();
+        Load { workers, series, start_ms, stop, ledger, threads }
+    }
+
+    /// Requests acknowledged so far.
+    pub fn acked(&self) -> usize {
+        self.ledger.lock().unwrap().acks.len()
+    }
+
+    /// Requests acknowledged after a moment.
+    pub fn acked_after(&self, moment: Instant) -> usize {
+        self.ledger.lock().unwrap().acks.iter().rev().take_while(|ack| ack.at > moment).count()
+    }
+
+    /// Requests answered with a status that is no success, by status, and the last such answer.
+    pub fn refused(&self) -> (HashMap<u16, u64>, String) {
+        let ledger = self.ledger.lock().unwrap();
+        (ledger.refused.clone(), ledger.last_refusal.clone())
+    }
+
+    /// Requests that got no answer.
+    pub fn broken(&self) -> u64 {
+        self.ledger.lock().unwrap().broken
+    }
+
+    /// Waits until `count` more requests are acknowledged than now.
+    pub fn wait_for_acks(&self, count: usize, limit: Duration) {
+        let goal = self.acked() + count;
+        wait_for(&format!("{count} more acknowledged writes"), limit, || {
+            let ledger = self.ledger.lock().unwrap();
+            let have = ledger.acks.len();
+            let complaint = || format!("{have} of {goal}; refused {:?}, last {}", ledger.refused, ledger.last_refusal);
+            (have >= goal).then_some(()).ok_or_else(complaint)
+        });
+    }
+
+    /// Waits until `count` more requests are acknowledged, or for `limit`.
+    pub fn wait_for_acks_or(&self, count: usize, limit: Duration) {
+        let (goal, start) = (self.acked() + count, Instant::now());
+        while self.acked() < goal && start.elapsed() < limit {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Stops sending and waits for the workers.
+    pub fn stop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            thread.join().unwrap();
+        }
+    }
+
+    /// Writes the receipts of all acknowledged requests, as JSON lines. No commit number may be used twice, kills or not.
+    pub fn write_receipts(&self, path: &Path) {
+        let mut file = std::fs::File::create(path).unwrap();
+        let mut commits = HashSet::new();
+        for ack in &self.ledger.lock().unwrap().acks {
+            let receipt: serde_json::Value = serde_json::from_str(&ack.receipt).unwrap();
+            assert!(commits.insert(receipt["commit"].as_u64()), "commit number used twice: {}", ack.receipt);
+            writeln!(file, "{}", ack.receipt).unwrap();
+        }
+    }
+
+    /// Reads every acknowledged sample back, value bits and all. Gives how many there were.
+    pub fn check_read_back(&self, server: &Chronolith) -> u64 {
+        let mut last_acked = vec![None; self.workers];
+        for ack in &self.ledger.lock().unwrap().acks {
+            last_acked[ack.worker] = last_acked[ack.worker].max(Some(ack.scrape));
+        }
+        let mut checked = 0;
+        for (worker, last) in last_acked.into_iter().enumerate() {
+            let Some(last) = last else { continue };
+            let end_ms = self.start_ms + last as i64 * INTERVAL_MS;
+            let expression = format!("load_value{{worker=\"{worker}\"}}[{}ms]", last as i64 * INTERVAL_MS + 1);
+            let data = server.query(&expression, end_ms as f64 / 1000.0);
+            let found = data["result"].as_array().unwrap();
+            assert_eq!(found.len(), self.series, "series of worker {worker}");
+            for one in found {
+                let series: usize = one["metric"]["series"].as_str().unwrap().parse().unwrap();
+                let samples = one["values"].as_array().unwrap();
+                let stored: HashMap<i64, u64> = samples
+                    .iter()
+                    .map(|sample| {
+                        let timestamp_ms = (sample[0].as_f64().unwrap() * 1000.0).round() as i64;
+                        (timestamp_ms, sample[1].as_str().unwrap().parse::<f64>().unwrap().to_bits())
+                    })
+                    .collect();
+                for scrape in 0..=last {
+                    let timestamp_ms = self.start_ms + scrape as i64 * INTERVAL_MS;
+                    let expected = value(worker, series, scrape);
+                    assert_eq!(
+                        stored.get(&timestamp_ms).copied().map(f64::from_bits),
+                        Some(expected),
+                        "acknowledged sample lost or changed: worker {worker}, series {series}, scrape {scrape} of {last}"
+                    );
+                    checked += 1;
+                }
+                assert_eq!(
+                    samples.len() as u64,
+                    last + 1,
+                    "samples that nobody sent: worker {worker}, series {series}"
+                );
+            }
+        }
+        checked
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn value(worker: usize, series: usize, scrape: u64) -> f64 {
+    let bits = mix((worker as u64) << 48 ^ (series as u64) << 32 ^ scrape);
+    // Half of them are small integers, as counters and gauges have them; half have full mantissas.
+    if bits & 1 == 0 { (bits >> 50) as f64 } else { bits as f64 / 1e9 }
+}
+
+fn send_scrapes(
+    address: SocketAddr,
+    worker: usize,
+    series: usize,
+    start_ms: i64,
+    stop: &AtomicBool,
+    ledger: &Mutex<Ledger>,
+) {
+    for scrape in 0..MOST_SCRAPES {
+        let timestamp_ms = start_ms + scrape as i64 * INTERVAL_MS;
+        let request: Vec<Series> = (0..series)
+            .map(|series| {
+                let (worker_label, series_label) = (worker.to_string(), series.to_string());
+                let labels = [("__name__", "load_value"), ("series", &*series_label), ("worker", &*worker_label)];
+                Series::new(&labels, &[(timestamp_ms, value(worker, series, scrape))])
+            })
+            .collect();
+        let body = remote_write::compress(&remote_write::encode(&request));
+        loop {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let answer = remote_write::send_raw(address, &body);
+            let mut ledger = ledger.lock().unwrap();
+            match answer {
+                Ok(response) if (200..300).contains(&response.status) => {
+                    let receipt = receipt_of(&response, series);
+                    ledger.acks.push(Ack { worker, scrape, at: Instant::now(), receipt });
+                    break;
+                }
+                Ok(response) => {
+                    *ledger.refused.entry(response.status).or_default() += 1;
+                    ledger.last_refusal = format!("{} {}", response.status, response.text().trim());
+                }
+                Err(_) => ledger.broken += 1,
+            }
+            drop(ledger);
+            thread::sleep(RETRY);
+        }
+    }
+}
+
+/// The receipt in an acknowledgement's headers, as a line of a receipts file. A request that was sent before without an
+/// answer may add nothing: its samples are there already, and its digest is that of no sample.
+pub fn receipt_of(response: &Response, sent_samples: usize) -> String {
+    let header = |name: &str| response.header(name).unwrap_or_else(|| panic!("no {name} in {:?}", response.headers));
+    let commit: u64 = header("chronolith-commit").parse().unwrap();
+    let digest = header("chronolith-digest");
+    assert!(digest.len() == 32 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "digest {digest}");
+    let added = if digest.bytes().all(|byte| byte == b'0') { 0 } else { sent_samples };
+    serde_json::json!({
+        "commit": commit,
+        "digest": digest,
+        "samples": added,
+        "durability": header("chronolith-durability"),
+        "sent_at_ms": UNIX_EPOCH.elapsed().unwrap().as_millis() as u64,
+    })
+    .to_string()
+}

@@ -1,0 +1,17 @@
+//! What the black-box tests stand on: the program as a process, real peers beside it, and a sender of their own.
+//!
+//! Nothing here links against the library: these tests see what a user sees. Everything that is started is killed when
+//! its handle is dropped.
+
+pub mod chronolith;
+pub mod faults;
+pub mod http;
+pub mod load;
+pub mod peers;
+pub mod process;
+pub mod random;
+pub mod remote_write;
+
+pub use chronolith::{Chronolith, Settings};
+pub use process::{Process, wait_for};
+pub use random::Random;

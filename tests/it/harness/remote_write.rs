@@ -1,0 +1,83 @@
+//! Remote write 1.0 as bytes, written for the tests alone: what the server reads is not what the server wrote.
+//!
+//! Source: `prompb/remote.proto` and `prompb/types.proto` of Prometheus; protobuf's wire format.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::http::{self, Response};
+
+/// A series of a request: labels in the order given, and samples.
+#[derive(Debug, Clone, Default)]
+pub struct Series {
+    /// Name and value, as raw bytes so that a test can send what is not UTF-8.
+    pub labels: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Timestamp in milliseconds and value.
+    pub samples: Vec<(i64, f64)>,
+}
+
+impl Series {
+    /// A series of text labels.
+    pub fn new(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Self {
+        let labels = labels.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
+        Series { labels, samples: samples.to_vec() }
+    }
+}
+
+/// The `WriteRequest` message.
+pub fn encode(series: &[Series]) -> Vec<u8> {
+    let mut request = Vec::new();
+    for one in series {
+        let mut message = Vec::new();
+        for (name, value) in &one.labels {
+            let mut label = Vec::new();
+            put_bytes(&mut label, 1, name);
+            put_bytes(&mut label, 2, value);
+            put_bytes(&mut message, 1, &label);
+        }
+        for (timestamp_ms, value) in &one.samples {
+            let mut sample = vec![0x09];
+            sample.extend_from_slice(&value.to_bits().to_le_bytes());
+            sample.push(0x10);
+            put_varint(&mut sample, *timestamp_ms as u64);
+            put_bytes(&mut message, 2, &sample);
+        }
+        put_bytes(&mut request, 1, &message);
+    }
+    request
+}
+
+/// Snappy's block format.
+pub fn compress(bytes: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(bytes).unwrap()
+}
+
+/// Sends series as a Prometheus would.
+pub fn send(address: SocketAddr, series: &[Series]) -> io::Result<Response> {
+    send_raw(address, &compress(&encode(series)))
+}
+
+/// Sends bytes as the body of a remote write request.
+pub fn send_raw(address: SocketAddr, body: &[u8]) -> io::Result<Response> {
+    let headers = [
+        ("Content-Encoding", "snappy"),
+        ("Content-Type", "application/x-protobuf"),
+        ("X-Prometheus-Remote-Write-Version", "0.1.0"),
+        ("User-Agent", "chronolith-tests"),
+    ];
+    http::request(address, "POST", "/api/v1/write", &headers, body)
+}
+
+fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+    out.push(field << 3 | 2);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}

@@ -1,0 +1,6 @@
+//! Chronolith beside the real programs: Prometheus writes to it, reads its directory, scrapes it, and answers the same.
+
+mod answers;
+mod flow;
+mod metrics;
+mod queries;

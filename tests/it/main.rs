@@ -1,0 +1,19 @@
+//! The tests of the program as a whole: the real binary over its commands and ports, and rules about the source itself.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test, in helpers too")]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    missing_docs,
+    reason = "a harness that all modules share, and nobody links against"
+)]
+
+mod api;
+mod commands;
+mod crash;
+mod faults;
+mod harness;
+mod hostile;
+mod interop;
+mod recovery;
+mod tidy;

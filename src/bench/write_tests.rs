@@ -1,3 +1,5 @@
+//! Tests of `bench write` against a receiver in this process.
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;

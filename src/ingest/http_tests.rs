@@ -1,3 +1,5 @@
+//! Tests of the HTTP rules of remote write.
+
 use std::future::{Ready, ready};
 use std::sync::Mutex;
 

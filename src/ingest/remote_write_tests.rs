@@ -1,3 +1,5 @@
+//! Tests of the scanner of remote write messages.
+
 use super::*;
 use crate::model::raw_labels::encode_canonical;
 use crate::model::{Label, LabelSet};

@@ -1,3 +1,5 @@
+//! Tests of looking into a log.
+
 use std::sync::Arc;
 
 use tempfile::TempDir;

@@ -92,7 +92,7 @@ pub fn read_response(stream: &mut TcpStream) -> io::Result<Response> {
         if let Some(head) = parse_head(&bytes)? {
             break head;
         }
-        match stream.read(&mut buffer)? {
+        match read_some(stream, &mut buffer)? {
             0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed before the answer's headers ended")),
             count => bytes.extend_from_slice(&buffer[..count]),
         }
@@ -102,7 +102,7 @@ pub fn read_response(stream: &mut TcpStream) -> io::Result<Response> {
     let length = value("content-length").and_then(|length| length.parse::<usize>().ok());
     let chunked = value("transfer-encoding").is_some_and(|encoding| encoding.eq_ignore_ascii_case("chunked"));
     while length.is_none_or(|length| body.len() < length) {
-        match stream.read(&mut buffer)? {
+        match read_some(stream, &mut buffer)? {
             0 => break,
             count => body.extend_from_slice(&buffer[..count]),
         }
@@ -115,6 +115,16 @@ pub fn read_response(stream: &mut TcpStream) -> io::Result<Response> {
     }
     let body = if chunked { unchunk(&body)? } else { body };
     Ok(Response { status, headers, body })
+}
+
+/// Reads what is there; a signal doesn't end it.
+fn read_some(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
 }
 
 type Head = (usize, u16, Vec<(String, String)>);

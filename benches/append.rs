@@ -1,9 +1,11 @@
 //! The head's write path: CPU time per sample and per new series, and memory per series.
 //!
+//! With `--replay` the records are kept, and replayed into a second head with the chunk files of the first.
+//!
 //! Not a criterion benchmark: one run over many series is what shows memory and cache misses as they are in service.
 //!
 //! ```text
-//! cargo bench --bench append -- [--series 1000000] [--scrapes 240] [--labels 18]
+//! cargo bench --bench append -- [--series 1000000] [--scrapes 240] [--labels 18] [--replay 1]
 //! ```
 
 use std::path::Path;
@@ -15,7 +17,7 @@ use chronolith::head::{Head, HeadOptions};
 use chronolith::model::raw_labels::encode_canonical;
 use chronolith::model::{Label, RawLabels, Sample};
 use chronolith::storage::{SeriesEntry, WriteBatch};
-use chronolith::wal::GroupSource;
+use chronolith::wal::{GroupSource, RecordPosition, ReplaySink};
 
 /// Series of one target; they share its labels.
 const SERIES_PER_TARGET: usize = 50;
@@ -31,12 +33,12 @@ fn labels(series: usize, count: usize, out: &mut Vec<u8>) {
     let mut labels = vec![
         ("__name__".to_owned(), format!("container_metric_number_{metric}_bytes_total")),
         ("container".to_owned(), format!("container-{}", target % 7)),
-        ("instance".to_owned(), format!("10.{}.{}.{}:9100", target >> 16, target >> 8 & 255, target & 255)),
+        ("instance".to_owned(), format!("10.{}.{}.{}:9100", target >> 16, (target >> 8) & 255, target & 255)),
         ("job".to_owned(), "kubernetes-cadvisor".to_owned()),
         ("namespace".to_owned(), format!("namespace-{}", target % 40)),
         (
             "node".to_owned(),
-            format!("ip-10-0-{}-{}.eu-central-1.compute.internal", target / 30 >> 8, target / 30 & 255),
+            format!("ip-10-0-{}-{}.eu-central-1.compute.internal", (target / 30) >> 8, (target / 30) & 255),
         ),
         ("pod".to_owned(), format!("workload-{}-{:08x}-{:05x}", target % 300, target * 2_654_435_761, target)),
     ];
@@ -83,6 +85,8 @@ fn main() {
     let start_bytes = resident_bytes().expect("memory").1;
     let mut known = Duration::ZERO;
     let mut bytes_logged = 0usize;
+    let keeps_log = argument("--replay", 0) > 0;
+    let mut log = Vec::new();
     for scrape in 0..scrapes {
         let mut spent = Duration::ZERO;
         for first in (0..series).step_by(BATCH_SERIES) {
@@ -106,7 +110,11 @@ fn main() {
             if let Some(on_durable) = group.on_durable {
                 on_durable();
             }
-            head.recycle(group.records);
+            if keeps_log {
+                log.extend(group.records);
+            } else {
+                head.recycle(group.records);
+            }
         }
         if scrape == 0 {
             let each = spent.as_nanos() as f64 / series as f64;
@@ -139,5 +147,31 @@ fn main() {
         each(stats.index.pair_bytes),
         each(stats.index.postings_bytes),
         timer.elapsed()
+    );
+    drop(head);
+    if keeps_log {
+        replay(&log, &path("chunks_head"), &path("quarantine"));
+        replay(&log, &path("no_chunks"), &path("quarantine"));
+    }
+}
+
+/// Replays the records into a new head on the chunk files that are there, and says how fast.
+fn replay(log: &[Vec<u8>], chunks_dir: &Path, quarantine_dir: &Path) {
+    let (timer, before) = (Instant::now(), cpu());
+    let (head, loaded) =
+        Head::open(HeadOptions::default(), Arc::new(SystemFs), chunks_dir, quarantine_dir).expect("open head");
+    let mut replay = head.replay(0).expect("start threads");
+    let position = RecordPosition { segment: 0, offset: 0, checkpoint: false, group: None };
+    for record in log {
+        replay.record(position, record.clone()).expect("replay");
+    }
+    let report = replay.finish().expect("replay");
+    let samples = (report.samples + report.samples_in_files) as f64;
+    println!(
+        "replay of {} series, {samples} samples beside {} chunks in files: {:.2} s, {:.0} ns of CPU per sample",
+        report.series,
+        loaded.chunks,
+        timer.elapsed().as_secs_f64(),
+        (cpu() - before).as_nanos() as f64 / samples
     );
 }

@@ -6,6 +6,9 @@ use criterion::{Criterion, criterion_group, criterion_main};
 
 const SERIES: u32 = 200_000;
 
+/// A matcher's label, operator and value.
+type Test = (&'static str, MatchOp, &'static str);
+
 fn index() -> Index {
     let mut index = Index::new();
     for series in 0..SERIES {
@@ -26,7 +29,7 @@ fn select(criterion: &mut Criterion) {
     let index = index();
     let mut group = criterion.benchmark_group("postings");
     use MatchOp::{Equal, NotEqual, NotRegex, Regex};
-    let cases: [(&str, &[(&str, MatchOp, &str)]); 8] = [
+    let cases: [(&str, &[Test]); 8] = [
         ("all and 2 %", &[("job", Equal, "node"), ("__name__", Equal, "metric_7")]),
         ("2 % and a third", &[("__name__", Equal, "metric_7"), ("zone", Equal, "zone-1")]),
         ("2 % and one pod", &[("__name__", Equal, "metric_7"), ("pod", Equal, "pod-01234")]),

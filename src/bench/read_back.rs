@@ -16,6 +16,10 @@ use crate::net::{Connection, ServerUrl};
 
 /// Samples that one query may bring back.
 const QUERY_SAMPLES_MAX: u64 = 1_000_000;
+/// How long what was acknowledged may take until it can be read: some stores show it a moment later.
+const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
+/// Time between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How many findings are kept in words.
 const FINDINGS_MAX: usize = 10;
 
@@ -82,6 +86,7 @@ pub async fn read_back(
     progress.set_message("reading back");
     progress.set_length(scrapes * workload.shape().series);
     progress.set_position(0);
+    let mut looks = VISIBLE_WITHIN.as_millis() / LOOK_EVERY.as_millis();
     for target in 0..workload.targets() {
         let series = target * TARGET_SERIES..workload.shape().series.min((target + 1) * TARGET_SERIES);
         let labels: HashMap<LabelSet, u64> =
@@ -89,7 +94,12 @@ pub async fn read_back(
         let mut first = 0;
         while first < scrapes {
             let end = scrapes.min(first + scrapes_per_query);
-            let answer = query(&mut connection, workload, target, first, end).await?;
+            let mut answer = query(&mut connection, workload, target, first, end).await?;
+            while looks > 0 && answer.iter().map(|got| got.values.len()).sum::<usize>() < labels.len() {
+                looks -= 1;
+                tokio::time::sleep(LOOK_EVERY).await;
+                answer = query(&mut connection, workload, target, first, end).await?;
+            }
             compare(workload, &labels, first..end, &answer, &mut found);
             progress.inc((end - first) * labels.len() as u64);
             first = end;

@@ -20,6 +20,17 @@ pub(super) async fn fetch(server: &ServerUrl) -> Option<ServerUsage> {
     response.status().is_success().then(|| parse(&String::from_utf8_lossy(response.body())))?
 }
 
+/// Asks the server again after the load. Some servers keep their answer for a second: if nothing moved, this waits that
+/// long once.
+pub(super) async fn fetch_after(server: &ServerUrl, before: Option<ServerUsage>) -> Option<ServerUsage> {
+    let after = fetch(server).await;
+    if after.is_some() && after == before {
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        return fetch(server).await;
+    }
+    after
+}
+
 fn parse(text: &str) -> Option<ServerUsage> {
     // Only the two lines that are wanted: the whole document can be large.
     let lines = text.lines().filter(|line| line.starts_with("process_")).map(|line| Ok(line.to_owned()));

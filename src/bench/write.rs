@@ -154,9 +154,21 @@ pub(super) struct ReceiptsFile {
 }
 
 impl ReceiptsFile {
+    /// Opens the file behind its last whole line: a load that was killed may have left a part of one.
     fn open(fs: &dyn Fs, path: PathBuf) -> Result<Self, BenchError> {
-        let file = if fs.exists(&path) { fs.append(&path) } else { fs.create(&path) };
-        match file {
+        let open = || {
+            if !fs.exists(&path) {
+                return fs.create(&path);
+            }
+            let bytes = fs.read(&path)?;
+            let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+            let mut file = fs.append(&path)?;
+            if whole < bytes.len() {
+                file.truncate(whole as u64)?;
+            }
+            Ok(file)
+        };
+        match open() {
             Ok(file) => Ok(ReceiptsFile { path, file: Mutex::new(file) }),
             Err(source) => Err(BenchError::Receipts { path: path.display().to_string(), source }),
         }
@@ -239,7 +251,7 @@ async fn drive(shared: &Arc<Shared>, connections: usize) -> Result<Driven, Bench
     stopper.abort();
     let seconds = shared.clock.monotonic().saturating_sub(started).as_secs_f64();
     let generator_cpu = process_cpu().saturating_sub(cpu_before).as_secs_f64();
-    let after = server_metrics::fetch(&shared.server).await;
+    let after = server_metrics::fetch_after(&shared.server, before).await;
     let server_report = before.zip(after).map(|(before, after)| ServerReport {
         cpu_seconds: after.cpu_seconds - before.cpu_seconds,
         resident_bytes_before: before.resident_bytes,

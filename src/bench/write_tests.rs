@@ -189,3 +189,14 @@ fn refusal_of_all_writes_ends_the_load_with_the_servers_words() {
     assert!(report.error.as_deref().unwrap_or_default().contains("404: remote write receiver needs to be enabled"));
     assert_eq!(report.exit_code(), 1);
 }
+
+#[test]
+fn receipts_are_appended_behind_the_last_whole_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("receipts");
+    let line = ReceiptLine { commit: 1, digest: Digest(5), samples: 3, durability: "fsync".into(), sent_at_ms: 9 };
+    let text = serde_json::to_string(&line).unwrap();
+    SystemFs.create(&path).unwrap().write_all(format!("{text}\n{}", &text[..20]).as_bytes()).unwrap();
+    ReceiptsFile::open(&SystemFs, path.clone()).unwrap().append(&line).unwrap();
+    assert_eq!(SystemFs.read(&path).unwrap(), format!("{text}\n{text}\n").as_bytes());
+}

@@ -197,9 +197,12 @@ impl HeadChunkFileWriter {
         let number = self.number + 1;
         let path = head_chunk_file(&self.dir, number);
         let mut file = match self.fs.create(&path) {
-            // Left by an earlier attempt that failed before it held an entry.
+            // Left by an earlier attempt that failed before it held an entry. One that holds more is not ours to cut.
             Err(exists) if exists.kind() == io::ErrorKind::AlreadyExists => {
                 let mut file = self.fs.append(&path)?;
+                if file.len()? > FILE_HEADER_BYTES as u64 {
+                    return Err(exists);
+                }
                 file.truncate(0)?;
                 file
             }
@@ -463,6 +466,16 @@ mod tests {
         let stop = report.stop.unwrap();
         assert_eq!((stop.file, stop.offset, stop.is_torn_tail), (victim.file(), u64::from(victim.offset()), false));
         assert!(!report.unread.is_empty());
+    }
+
+    #[test]
+    fn writer_does_not_cut_a_file_that_holds_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), 1 << 20, 3);
+        let mut writer = HeadChunkFileWriter::new(Arc::new(SystemFs), dir.path().to_owned(), 0);
+        let (refs, result) = writer.write([entry(9, b"x")].into_iter());
+        assert_eq!((refs.len(), result.unwrap_err().kind()), (0, io::ErrorKind::AlreadyExists));
+        assert_eq!(scan_refs(dir.path()).0, [1, 2, 3]);
     }
 
     #[test]

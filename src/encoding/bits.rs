@@ -92,6 +92,12 @@ impl<'a> BitReader<'a> {
         }
     }
 
+    /// How many bits were consumed.
+    #[inline]
+    pub fn bits_read(&self) -> usize {
+        self.position * 8 - self.window_bits as usize
+    }
+
     #[cold]
     fn ends_early(&self) -> Corruption {
         Corruption { what: "bit stream ends early", offset: self.bytes.len() }

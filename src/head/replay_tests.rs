@@ -116,6 +116,43 @@ fn restarted_head_judges_repeats_of_the_newest_sample_in_a_file() {
     assert_eq!((outcome.duplicates, outcome.rejected_total(), outcome.added), (1, 1, 1));
 }
 
+#[test]
+fn damaged_chunk_file_goes_to_quarantine_with_all_behind_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || HeadOptions { chunk_file_bytes_max: 2000, ..HeadOptions::default() };
+    let mut log = Log::new();
+    let before = {
+        let head = open(options(), dir.path());
+        let samples = (0..3000).map(|i| (i * 1000, i as u64 * 77)).collect();
+        Request(vec![(raw(&[("__name__", "up")]), samples)]).append_to(&head);
+        let group = head.take_records();
+        group.on_durable.unwrap()();
+        log.extend(group.records);
+        head.flush_chunks();
+        contents(&head)
+    };
+    let files = SystemFs.list(&dir.path().join("chunks_head")).unwrap().len();
+    assert!(files > 3);
+    let path = chunk_file(dir.path(), 2);
+    let mut bytes = SystemFs.read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    SystemFs.remove_file(&path).unwrap();
+    SystemFs.create(&path).unwrap().write_all(&bytes).unwrap();
+    let (chunks_dir, quarantine_dir) = (dir.path().join("chunks_head"), dir.path().join("quarantine"));
+    let (head, report) = Head::open(options(), Arc::new(SystemFs), &chunks_dir, &quarantine_dir).unwrap();
+    assert!(report.damage.unwrap().contains("000002"));
+    assert_eq!((report.quarantined.len(), report.repair_failure), (files - 1, None));
+    assert!(SystemFs.exists(&quarantine_dir.join("chunks_head-000003")));
+    let replayed = replay(&head, &log);
+    assert_eq!(replayed.samples + replayed.samples_in_files, 3000);
+    assert_eq!(contents(&head), before);
+    head.flush_chunks();
+    drop(head);
+    let (_, report) = Head::open(options(), Arc::new(SystemFs), &chunks_dir, &quarantine_dir).unwrap();
+    assert_eq!((report.damage, report.chunks_skipped, report.samples), (None, 0, 2880));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

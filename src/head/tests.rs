@@ -16,9 +16,12 @@ use crate::wal::record;
 /// The clock of all tests here; far behind most sample times would be "too far in the future".
 const NOW_MS: i64 = 1_700_000_000_000;
 
-/// A request that owns its bytes: label bytes and samples of each entry.
+/// Label bytes and samples (time and value bits) of an entry.
+type OwnedEntry = (Vec<u8>, Vec<(i64, u64)>);
+
+/// A request that owns its bytes.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Request(pub(super) Vec<(Vec<u8>, Vec<(i64, u64)>)>);
+pub(super) struct Request(pub(super) Vec<OwnedEntry>);
 
 impl Request {
     fn one(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Self {

@@ -37,18 +37,33 @@ fn union(sets: &[&Postings]) -> RoaringBitmap {
                 Postings::List(_) => None,
             });
             let mut result = bitmaps.union();
-            let mut listed: Vec<u32> = Vec::new();
-            for set in many {
-                if let Postings::List(list) = set {
-                    listed.extend_from_slice(list);
-                }
-            }
-            listed.sort_unstable();
-            listed.dedup();
-            result |= RoaringBitmap::from_sorted_iter(listed).unwrap_or_default();
+            result |= union_of_lists(many);
             result
         }
     }
+}
+
+/// The union of those sets that are lists. Very many are marked in an array of bits, as sorting them takes longer.
+fn union_of_lists(sets: &[&Postings]) -> RoaringBitmap {
+    let lists = || {
+        sets.iter().filter_map(|set| match set {
+            Postings::List(list) => Some(list.as_slice()),
+            Postings::Bitmap(_) => None,
+        })
+    };
+    let slots: usize = lists().map(<[u32]>::len).sum();
+    let newest = lists().filter_map(|list| list.last()).max().copied().unwrap_or(0) as usize;
+    if slots > newest / 64 {
+        let mut bits = vec![0u8; newest / 8 + 1];
+        for &slot in lists().flatten() {
+            bits[slot as usize / 8] |= 1 << (slot % 8);
+        }
+        return RoaringBitmap::from_lsb0_bytes(0, &bits);
+    }
+    let mut all: Vec<u32> = lists().flatten().copied().collect();
+    all.sort_unstable();
+    all.dedup();
+    RoaringBitmap::from_sorted_iter(all).unwrap_or_default()
 }
 
 impl Index {

@@ -86,10 +86,7 @@ impl Service {
         let mut task = AbortOnDrop(tokio::spawn(async move { service.dispatch(route, request).await }));
         let mut answer = match (&mut task.0).await {
             Ok(answer) => answer,
-            Err(panicked) => {
-                tracing::error!(error = %panicked, "request ended in a panic");
-                response::error(&ApiError::internal("the request could not be worked on", panicked))
-            }
+            Err(panicked) => response::error(&ApiError::internal("the request could not be worked on", panicked)),
         };
         response::compress_whole(&mut answer, gzip);
         response::set_vary(&mut answer);

@@ -95,8 +95,8 @@ pub struct SummaryValues {
 
 impl Default for Summary {
     fn default() -> Self {
-        // Two significant digits are what people read; the range grows by itself.
-        let window = || hdrhistogram::Histogram::new(2).expect("two significant digits are allowed");
+        // Two significant digits are what people read; what takes longer than an hour counts as an hour.
+        let window = || hdrhistogram::Histogram::new_with_bounds(1, 3_600_000_000, 2).expect("the bounds are in order");
         Summary(Mutex::new(SummaryState {
             windows: [window(), window()],
             since: Duration::ZERO,
@@ -124,7 +124,7 @@ impl Summary {
         let mut state = self.state();
         state.turn(now);
         let mut both = state.windows[0].clone();
-        // Adding can fail only where the other histogram has a wider, fixed range; these two grow by themselves.
+        // Adding can fail only where the other histogram has a wider range; these two have the same.
         if both.add(&state.windows[1]).is_err() {
             both = state.windows[0].clone();
         }

@@ -1,14 +1,18 @@
 //! The running server's head, compared with the log series by series.
 //!
 //! `GET /api/v1/storage/head/digests` answers in text: a line `group <n>`, then one line for each series:
-//! `<digest of its labels> <count of its samples> <sum of their digests>`, as of the moment when exactly the groups up
-//! to `n` were accepted. Warnings of the server's reads follow, behind `# `.
+//! `<digest of its labels> <count of its samples> <sum of their digests>`. Warnings of the server's reads follow,
+//! behind `# `.
+//!
+//! All groups before `n` have to be in the head, and nothing behind `n`. The head may be read while group `n` is still
+//! being formed: what is accepted into the group after that is in the log and not in the answer. Since the log keeps
+//! the order of acceptance, these are the last samples of the series, and the rest still has to be equal.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use super::VerifyError;
-use super::replay::{Replay, SeriesNames};
+use super::replay::{Comparison, Replay, SeriesNames};
 use super::report::Stage;
 use crate::model::Digest;
 use crate::net::{Connection, ServerUrl};
@@ -74,19 +78,22 @@ impl LiveHead {
         let mut in_head = HashSet::with_capacity(self.series.len());
         for &(labels, samples, digest) in &self.series {
             in_head.insert(labels);
-            let (log_samples, log_digest) =
-                replay.row_of(labels).map_or((0, Digest::ZERO), |row| (row.samples, row.digest));
-            if (log_samples, log_digest) == (samples, digest) {
-                differences.equal += 1;
-                differences.samples += samples;
-            } else if log_samples == samples {
-                differences.add(labels, format!("{samples} samples in both, with other values"));
-            } else {
-                differences.add(labels, format!("{samples} samples in the head, {log_samples} in the log"));
+            match replay.compare(labels, samples, digest) {
+                Comparison::Equal => differences.count(samples, 0),
+                Comparison::Later(later) => differences.count(samples, later),
+                Comparison::Different { log_samples } if log_samples == samples => {
+                    differences.add(labels, format!("{samples} samples in both, with other values"));
+                }
+                Comparison::Different { log_samples } => {
+                    differences.add(labels, format!("{samples} samples in the head, {log_samples} in the log"));
+                }
             }
         }
         for row in replay.rows().iter().filter(|row| row.samples > 0 && !in_head.contains(&row.labels)) {
-            differences.add(row.labels, format!("not in the head, {} samples in the log", row.samples));
+            match replay.compare(row.labels, 0, Digest::ZERO) {
+                Comparison::Later(later) => differences.later += later,
+                _ => differences.add(row.labels, format!("not in the head, {} samples in the log", row.samples)),
+            }
         }
         differences
     }
@@ -113,6 +120,8 @@ pub(super) struct Differences {
     group: u64,
     equal: u64,
     samples: u64,
+    /// Samples of the group that were accepted after the head was read.
+    later: u64,
     different: u64,
     /// The first ones: the series' labels digest, and what differs.
     named: Vec<(Digest, String)>,
@@ -122,6 +131,12 @@ pub(super) struct Differences {
 }
 
 impl Differences {
+    fn count(&mut self, samples: u64, later: u64) {
+        self.equal += 1;
+        self.samples += samples;
+        self.later += later;
+    }
+
     fn add(&mut self, labels: Digest, what: String) {
         self.different += 1;
         if self.named.len() < NAMED_MAX {
@@ -149,6 +164,9 @@ impl Differences {
         if let Some(last) = self.log_ends_at {
             stage.find(|| format!("the head is at group {}, the log ends with group {last}", self.group));
         }
+        if self.later > 0 {
+            stage.note(format!("{} samples of group {} were accepted after the head was read", self.later, self.group));
+        }
         for warning in &self.warnings {
             stage.find(|| format!("the server warns: {warning}"));
         }
@@ -160,6 +178,7 @@ impl Differences {
         stage.number("series_equal", self.equal);
         stage.number("series_different", self.different);
         stage.number("samples", self.samples);
+        stage.number("samples_later", self.later);
         stage
     }
 }

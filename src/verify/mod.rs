@@ -160,7 +160,7 @@ fn log_stage(log: &LogScan) -> Stage {
         format!("{what}: {} bytes at {place}, {} whole records: {}", tail.bytes, tail.records, tail.what)
     };
     if let Some(tail) = &log.torn_tail {
-        stage.note(tail_note("behind the last seal, in flight or torn, not acknowledged", tail));
+        stage.note(tail_note("behind the last seal that holds, in flight or torn by a crash", tail));
     }
     for tail in &log.abandoned {
         stage.note(tail_note("given up after a failed write, and written again", tail));

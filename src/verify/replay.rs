@@ -28,6 +28,20 @@ pub(super) struct SeriesRow {
     pub(super) digest: Digest,
 }
 
+/// How a series of the live head compares with the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comparison {
+    /// The same samples.
+    Equal,
+    /// The same samples but for the last ones of the live group, which were accepted after the head was read.
+    Later(u64),
+    /// Other samples.
+    Different {
+        /// How many the log has.
+        log_samples: u64,
+    },
+}
+
 /// What the log gives.
 #[derive(Debug, Default)]
 pub struct Replay {
@@ -46,6 +60,8 @@ pub struct Replay {
     findings: Vec<String>,
     findings_total: u64,
     labels_bytes: Vec<u8>,
+    /// Digests of the samples of the live group, by row, in the order of the log.
+    live_samples: HashMap<u32, Vec<Digest>>,
     /// The receipts, and what the seals say to them.
     pub(super) receipts: Option<Receipts>,
 }
@@ -68,9 +84,23 @@ impl Replay {
         &self.rows
     }
 
-    /// The series with this label set.
-    pub(super) fn row_of(&self, labels: Digest) -> Option<&SeriesRow> {
-        self.by_labels.get(&labels).and_then(|&row| self.rows.get(row as usize))
+    /// Compares a series of the live head, which has `samples` with this `digest`, with the log.
+    pub(super) fn compare(&self, labels: Digest, samples: u64, digest: Digest) -> Comparison {
+        let index = self.by_labels.get(&labels).copied();
+        let row = index.and_then(|index| self.rows.get(index as usize));
+        let (log_samples, log_digest) = row.map_or((0, Digest::ZERO), |row| (row.samples, row.digest));
+        if (log_samples, log_digest) == (samples, digest) {
+            return Comparison::Equal;
+        }
+        // The log holds the samples of a series in the order of their acceptance: what was accepted into the live
+        // group after the head was read is the end of it.
+        let in_live_group = index.and_then(|index| self.live_samples.get(&index)).map_or(&[][..], Vec::as_slice);
+        let later = log_samples.saturating_sub(samples);
+        let later_digest: Digest = in_live_group.iter().rev().take(later as usize).copied().sum();
+        if samples < log_samples && later <= in_live_group.len() as u64 && log_digest - later_digest == digest {
+            return Comparison::Later(later);
+        }
+        Comparison::Different { log_samples }
     }
 
     /// Whether the records of a group failed to give its seal.
@@ -120,11 +150,12 @@ impl Replay {
             (Some(group), Some(live_group)) => group <= live_group,
             _ => true,
         };
+        let is_live_group = position.group.is_some() && position.group == self.live_group;
         let mut unknown = 0;
         for sample in samples(body) {
             let sample = sample?;
-            let row = self.refs.get(&sample.series_ref).and_then(|&row| self.rows.get_mut(row as usize));
-            let Some(row) = row else {
+            let index = self.refs.get(&sample.series_ref).copied();
+            let Some((index, row)) = index.and_then(|index| Some((index, self.rows.get_mut(index as usize)?))) else {
                 unknown += 1;
                 continue;
             };
@@ -132,6 +163,9 @@ impl Replay {
             if counts_live {
                 row.samples += 1;
                 row.digest += digest;
+            }
+            if is_live_group {
+                self.live_samples.entry(index).or_default().push(digest);
             }
             self.samples += 1;
             self.digest += digest;

@@ -54,7 +54,6 @@ pub fn parse_series_description(text: &str) -> Result<(LabelSet, Vec<SequenceVal
 
 /// Parses a line of start timestamps, `metric{a="b"}@st _ -30s-1mx2`: milliseconds that are added to the times of the
 /// samples, `None` where there is no start timestamp. Gives `None` for a line that is not one.
-#[expect(clippy::type_complexity, reason = "the pair is what parse_series_description gives too")]
 pub fn parse_start_timestamps(text: &str) -> Result<Option<(LabelSet, Vec<Option<i64>>)>, ParseError> {
     let text = text.trim();
     let parse = || {

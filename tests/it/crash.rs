@@ -174,6 +174,25 @@ fn crash_orderly_stop_keeps_everything_and_ends_well() {
 }
 
 #[test]
+fn verify_beside_a_running_server_under_load_proves_its_head() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = Chronolith::start(&data);
+    let load = Load::start(server.address, 2, 20);
+    let url = format!("http://{}", server.address);
+    for _ in 0..3 {
+        load.wait_for_acks(40, Duration::from_secs(60));
+        let arguments = ["verify", "--data-dir", data.to_str().unwrap(), "--server", &url, "--format", "json"];
+        let (status, stdout, stderr) = chronolith::run(&arguments);
+        assert_eq!(status, Some(0), "{stdout}\n{stderr}");
+        serde_json::from_str::<serde_json::Value>(&stdout).unwrap();
+        assert!(stdout.contains("live"), "{stdout}");
+    }
+    let refused = load.refused();
+    assert!(refused.0.is_empty() && load.broken() == 0, "nobody is disturbed: {refused:?}");
+}
+
+#[test]
 fn verify_receipt_that_was_never_given_is_named_and_fails() {
     let dir = tempfile::tempdir().unwrap();
     let (data, receipts) = (dir.path().join("data"), dir.path().join("receipts.jsonl"));

@@ -16,6 +16,9 @@ pub const PROMETHEUS_API_VERSION: &str = "3.5.0";
 /// The program's own version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Rows of each table of `status/tsdb` at most.
+const LIMIT_MAX: usize = 10_000;
+
 /// `status/buildinfo`. No `features`: Grafana takes any for another product.
 pub(super) fn build_info() -> Response<ApiBody> {
     response::success(|json| {
@@ -117,8 +120,11 @@ impl Api {
         let params = request.params();
         let limit = match params.get("limit").map(str::parse::<usize>) {
             None => 10,
-            Some(Ok(limit @ 1..=10_000)) => limit,
-            Some(_) => return Err(ApiError::bad_data("limit must be a positive number, at most 10000")),
+            Some(Ok(limit @ 1..=LIMIT_MAX)) => limit,
+            Some(Ok(limit)) if limit > LIMIT_MAX => {
+                return Err(ApiError::bad_data(format!("limit must not exceed {LIMIT_MAX}")));
+            }
+            Some(_) => return Err(ApiError::bad_data("limit must be a positive number")),
         };
         off_the_way(move || {
             let head = db.head();

@@ -128,7 +128,10 @@ pub fn parse_time(text: &str) -> Result<TimestampMs, String> {
 fn is_rfc3339(text: &str) -> bool {
     let digits = |text: &str, form: &str| {
         text.len() == form.len()
-            && text.bytes().zip(form.bytes()).all(|(byte, form)| if form == b'0' { byte.is_ascii_digit() } else { byte == form })
+            && text
+                .bytes()
+                .zip(form.bytes())
+                .all(|(byte, form)| if form == b'0' { byte.is_ascii_digit() } else { byte == form })
     };
     const MOMENT: &str = "0000-00-00T00:00:00";
     let Some((moment, rest)) = text.split_at_checked(MOMENT.len()) else { return false };
@@ -323,7 +326,8 @@ mod tests {
 
     #[test]
     fn floats_are_read_as_go_reads_them() {
-        let read = [("1_000", 1000.0), ("1_0.5_0", 10.5), ("0x1p4", 16.0), ("0X_1.8p1", 3.0), ("-0x1p-1", -0.5), ("+5", 5.0)];
+        let read =
+            [("1_000", 1000.0), ("1_0.5_0", 10.5), ("0x1p4", 16.0), ("0X_1.8p1", 3.0), ("-0x1p-1", -0.5), ("+5", 5.0)];
         for (text, value) in read {
             assert_eq!(parse_float(text), Some(value), "{text}");
         }
@@ -335,7 +339,10 @@ mod tests {
     #[test]
     fn params_that_are_malformed_count_as_absent_unless_the_whole_form_is_asked_for() {
         let params = Params::parse("a=1;b=2&c=%zz&d=%41", Some(b"e=5&f=%4"));
-        assert_eq!(["a", "b", "c", "d", "e", "f"].map(|name| params.get(name)), [None, None, None, Some("A"), Some("5"), None]);
+        assert_eq!(
+            ["a", "b", "c", "d", "e", "f"].map(|name| params.get(name)),
+            [None, None, None, Some("A"), Some("5"), None]
+        );
         assert_eq!(params.well_formed().unwrap_err().message, "error parsing form values: invalid URL escape \"%4\"");
         let fault = |text| Params::parse(text, None).well_formed().unwrap_err().message;
         assert_eq!(fault("a=1;b=2"), "error parsing form values: invalid semicolon separator in query");

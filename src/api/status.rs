@@ -1,5 +1,4 @@
-//! `status/*`: what runs here, how it was configured, and the size of what it holds; and the lists that a store without
-//! scraping has nothing in.
+//! `status/*`: what runs here, how it was configured, and the size of what it holds.
 
 use std::sync::Arc;
 
@@ -37,21 +36,6 @@ pub(super) fn version() -> Response<ApiBody> {
         "version": PROMETHEUS_API_VERSION, "application": "chronolith", "applicationVersion": VERSION,
     });
     response::with_type(hyper::StatusCode::OK, "application/json", body.to_string())
-}
-
-pub(super) fn targets() -> Response<ApiBody> {
-    response::success(|json| {
-        json.begin_object().key("activeTargets").begin_list().end_list();
-        json.key("droppedTargets").begin_list().end_list();
-        json.key("droppedTargetCounts").begin_object().end_object().end_object();
-    })
-}
-
-pub(super) fn alertmanagers() -> Response<ApiBody> {
-    response::success(|json| {
-        json.begin_object().key("activeAlertmanagers").begin_list().end_list();
-        json.key("droppedAlertmanagers").begin_list().end_list().end_object();
-    })
 }
 
 impl Api {

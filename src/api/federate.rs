@@ -156,12 +156,11 @@ fn write_series(text: &mut String, name: &str, labels: &LabelSet, escaping: Esca
     text.push('}');
 }
 
-/// Writes a value as Go's shortest general form: with an exponent where there are more than 20 digits before the point, or
-/// more than three zeros behind it.
+/// Writes a value as Go's shortest general form: with an exponent from a million on, and below a ten-thousandth.
 fn write_value(text: &mut String, value: f64) {
     let mut out = Vec::new();
     let magnitude = value.abs();
-    if magnitude.is_finite() && magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
+    if magnitude.is_finite() && magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude) {
         write_exponent(&mut out, value);
     } else {
         write_plain(&mut out, value);
@@ -236,7 +235,9 @@ mod tests {
             (0.00001, "1e-05"),
             (1e20, "1e+20"),
             (1e21, "1e+21"),
-            (1234567.0, "1.234567e+06"),
+            (999_999.5, "999999.5"),
+            (1e6, "1e+06"),
+            (-1_234_567.0, "-1.234567e+06"),
             (f64::NAN, "NaN"),
             (f64::NEG_INFINITY, "-Inf"),
         ] {

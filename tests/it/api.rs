@@ -378,7 +378,11 @@ fn api_federate_gives_the_newest_samples_with_their_times() {
     assert_eq!(answer.header("content-type"), Some(content_type));
     let line = format!("http_size{{a_b=\"<&>\",instance=\"\"}} +Inf {ms}");
     assert_eq!(answer.text(), format!("# TYPE http_size untyped\n{line}\n"));
-    assert_eq!(server.get("/federate", &[("match[]", "{}")]).text(), "", "`{}` does not ask for everything");
+    assert_eq!(
+        server.get("/federate", &[("match[]", "{}")]).text(),
+        "",
+        "an empty selector does not ask for everything"
+    );
     assert_eq!(server.get("/federate", &[("match[]", "{")]).status, 400);
 }
 

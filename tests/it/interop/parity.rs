@@ -214,7 +214,8 @@ impl Request {
             Some(Meant::Keys) => {
                 let keys = |body: &Value| body["data"].as_object().cloned().unwrap_or_default();
                 let own = keys(own);
-                keys(body).keys().all(|key| own.contains_key(key)) && body["data"]["headStats"] == own["headStats"]
+                keys(body).keys().all(|key| own.contains_key(key))
+                    && body["data"].get("headStats") == own.get("headStats")
             }
             Some(Meant::More) => contains(own, body),
             Some(Meant::Headers) | None => false,

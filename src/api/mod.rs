@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`query`] | `query`, `query_range`, `format_query`, `parse_query`, `query_exemplars` |
 //! | [`series`] | `series`, `labels`, `label/<name>/values`, `metadata` |
-//! | [`status`] | `status/*`, and empty lists for what a store without scraping has none of |
+//! | [`status`] | `status/*` |
+//! | [`stubs`] | empty lists for what a store without scraping and alerting has none of |
 //! | [`storage`] | `/health`, `/api/v1/storage/*`: how the log and the head stand |
 //! | [`federate`] | `/federate` |
 //! | [`page`] | `/` |
@@ -24,6 +25,7 @@ pub mod route;
 pub mod series;
 pub mod status;
 pub mod storage;
+pub mod stubs;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -177,14 +179,13 @@ impl Api {
             Route::LabelValues(name) => series::label_values(name, request, db).await,
             Route::Metadata => series::metadata(&request, &db),
             Route::Federate => self.federate(request, db).await,
-            Route::Rules => Ok(response::success(|json| {
-                json.begin_object().key("groups").begin_list().end_list().end_object();
-            })),
+            Route::Rules => stubs::rules(&request),
             Route::Alerts => Ok(response::success(|json| {
                 json.begin_object().key("alerts").begin_list().end_list().end_object();
             })),
-            Route::Alertmanagers => Ok(status::alertmanagers()),
-            Route::Targets => Ok(status::targets()),
+            Route::Alertmanagers => Ok(stubs::alertmanagers()),
+            Route::Targets => Ok(stubs::targets()),
+            Route::TargetsMetadata => stubs::targets_metadata(&request),
             Route::ScrapePools => Ok(response::success(|json| {
                 json.begin_object().key("scrapePools").begin_list().end_list().end_object();
             })),

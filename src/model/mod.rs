@@ -1,6 +1,7 @@
 //! Pure values of the field: label sets, samples, histograms, matchers, digests. No I/O, no clock.
 
 pub mod digest;
+pub mod duration;
 pub mod histogram;
 pub mod label_set;
 pub mod matcher;

@@ -1,7 +1,7 @@
 //! The server is killed with SIGKILL at random moments; everything that it acknowledged has to be there afterwards.
 //!
 //! `CHRONOLITH_CRASH_ROUNDS` sets the number of rounds, `CHRONOLITH_CRASH_SEED` repeats a run's moments.
-//! One directory and one receipts file serve all rounds, so that each round also proves the rounds before it.
+//! One directory and one receipts file serve many rounds, so that each round also proves the rounds before it.
 
 use std::env;
 use std::path::Path;
@@ -11,6 +11,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use crate::harness::http;
 use crate::harness::load::Load;
 use crate::harness::{Chronolith, Process, Random, Settings, chronolith, wait_for};
+
+/// Rounds on one directory: each proves those before it again, so the work grows with them.
+const ROUNDS_PER_DIRECTORY: usize = 20;
 
 /// Small segments, so that many a kill meets the change from one to the next.
 const SMALL_SEGMENT: &str = "256KiB";
@@ -57,32 +60,41 @@ fn cut_torn_line(path: &Path) {
 #[test]
 fn crash_kill_under_bench_keeps_every_receipt() {
     let mut random = Random::from_env("CHRONOLITH_CRASH_SEED");
-    let dir = tempfile::tempdir().unwrap();
-    let (data, receipts) = (dir.path().join("data"), dir.path().join("receipts.jsonl"));
     let rounds = rounds(3);
-    for round in 0..rounds {
-        let mut settings = Settings::default();
-        if round % 2 == 1 {
-            settings = settings.with("wal.max_segment_size", SMALL_SEGMENT);
+    let mut proven = 0;
+    for first in (0..rounds).step_by(ROUNDS_PER_DIRECTORY) {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, receipts) = (dir.path().join("data"), dir.path().join("receipts.jsonl"));
+        for round in first..rounds.min(first + ROUNDS_PER_DIRECTORY as u64) {
+            kill_under_bench(&mut random, &data, &receipts, round);
         }
-        let mut server = Chronolith::start_with(&data, settings);
-        let before = receipts_count(&receipts);
-        let mut load = bench(&server, &receipts, round, 190);
-        wait_for("the first receipts", Duration::from_secs(30), || {
-            if let Some(status) = load.ended() {
-                assert!(receipts_count(&receipts) > before, "bench ended with {status}:\n{}", load.log());
-            }
-            let count = receipts_count(&receipts);
-            (count > before).then_some(()).ok_or_else(|| format!("{count} receipts"))
-        });
-        pause(&mut random, 1500);
-        server.process.kill();
-        load.signal("TERM");
-        load.wait(Duration::from_secs(60));
-        cut_torn_line(&receipts);
-        chronolith::verify(&data, Some(&receipts));
+        proven += receipts_count(&receipts);
     }
-    eprintln!("{rounds} kills under load: {} receipts, every one proven", receipts_count(&receipts));
+    eprintln!("{rounds} kills under load: {proven} receipts, every one proven");
+}
+
+/// One round: a server, a load with receipts, a kill at a random moment, and the proof.
+fn kill_under_bench(random: &mut Random, data: &Path, receipts: &Path, round: u64) {
+    let mut settings = Settings::default();
+    if round % 2 == 1 {
+        settings = settings.with("wal.max_segment_size", SMALL_SEGMENT);
+    }
+    let mut server = Chronolith::start_with(data, settings);
+    let before = receipts_count(receipts);
+    let mut load = bench(&server, receipts, round, 190);
+    wait_for("the first receipts", Duration::from_secs(30), || {
+        if let Some(status) = load.ended() {
+            assert!(receipts_count(receipts) > before, "bench ended with {status}:\n{}", load.log());
+        }
+        let count = receipts_count(receipts);
+        (count > before).then_some(()).ok_or_else(|| format!("{count} receipts"))
+    });
+    pause(random, 1500);
+    server.process.kill();
+    load.signal("TERM");
+    load.wait(Duration::from_secs(60));
+    cut_torn_line(receipts);
+    chronolith::verify(data, Some(receipts));
 }
 
 #[test]

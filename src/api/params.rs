@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::error::ApiError;
-use crate::model::{TimeRange, TimestampMs};
+use crate::model::{TimeRange, TimestampMs, duration};
 
 /// The first moment that the API knows, as Prometheus has it: it leaves room for arithmetic.
 pub const TIME_MIN_MS: TimestampMs = -TIME_MAX_MS;
@@ -208,36 +208,7 @@ pub fn parse_duration_ms(text: &str) -> Result<i64, String> {
         }
         return Ok((seconds * 1000.0).round() as i64);
     }
-    prometheus_duration_ms(text).ok_or_else(|| format!("cannot parse {} to a valid duration", quoted(text)))
-}
-
-/// Reads whole numbers with units in falling order: `1y2w3d4h5m6s7ms`.
-fn prometheus_duration_ms(text: &str) -> Option<i64> {
-    const UNITS: [(&str, i64); 7] = [
-        ("y", 365 * 86_400_000),
-        ("w", 7 * 86_400_000),
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("m", 60_000),
-        ("s", 1000),
-        ("ms", 1),
-    ];
-    let mut units = UNITS.iter();
-    let mut rest = text;
-    let mut total_ms = 0i64;
-    if text.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
-        let (unit, after) = after.split_at(after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len()));
-        let (_, factor) = units.by_ref().find(|(name, _)| *name == unit)?;
-        total_ms = total_ms.checked_add(number.parse::<i64>().ok()?.checked_mul(*factor)?)?;
-        rest = after;
-    }
-    // Prometheus counts in nanoseconds, and so has less room.
-    total_ms.checked_mul(1_000_000)?;
-    Some(total_ms)
+    duration::parse_duration_ms(text).map_err(|_fault| format!("cannot parse {} to a valid duration", quoted(text)))
 }
 
 /// Undoes the escaping of a label name in a path: `U__http_2e_status` is `http.status`. Other names stay as they are.

@@ -14,7 +14,6 @@ use crate::db::Db;
 use crate::model::{LabelSet, Matcher, TimeRange};
 use crate::promql::parser::parse_selector;
 use crate::storage::{Querier, SelectHints, StorageError};
-use crate::wal::record::MetricType;
 
 /// The selectors of `match[]`, or what is wrong with them.
 fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, String> {
@@ -202,22 +201,9 @@ pub(super) fn metadata(request: &ApiRequest, db: &Db) -> Result<Response<ApiBody
         json.begin_object();
         for (family, entry) in &families {
             json.key(family).begin_list().begin_object();
-            json.key("type").string(metric_type(entry.metric_type)).key("unit").string(&entry.unit);
+            json.key("type").string(entry.metric_type.as_str()).key("unit").string(&entry.unit);
             json.key("help").string(&entry.help).end_object().end_list();
         }
         json.end_object();
     }))
-}
-
-fn metric_type(metric_type: MetricType) -> &'static str {
-    match metric_type {
-        MetricType::Unknown => "unknown",
-        MetricType::Counter => "counter",
-        MetricType::Gauge => "gauge",
-        MetricType::Histogram => "histogram",
-        MetricType::GaugeHistogram => "gaugehistogram",
-        MetricType::Summary => "summary",
-        MetricType::Info => "info",
-        MetricType::StateSet => "stateset",
-    }
 }

@@ -10,10 +10,10 @@ use hyper::header::ACCEPT;
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::error::ApiError;
-use super::number::{write_exponent, write_plain};
 use super::response::{self, ApiBody};
 use super::{Api, ApiRequest, off_the_way};
 use crate::db::Db;
+use crate::encoding::go_float::{write_exponent, write_plain};
 use crate::model::{LabelSet, METRIC_NAME, Matcher, TimeRange, is_stale_nan};
 use crate::promql::parser::parse_selector;
 use crate::storage::{Column, SelectHints};

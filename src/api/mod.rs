@@ -38,6 +38,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::db::{Db, DbSlot};
+use crate::fs::{release_freed_memory, resident_bytes};
 use crate::model::TimestampMs;
 use crate::promql::engine::{Engine, EngineOptions};
 use error::ApiError;
@@ -231,11 +232,23 @@ fn empty_list() -> Response<ApiBody> {
     })
 }
 
+/// A request that leaves the process this much larger has its freed memory returned to the system.
+const GROWTH_KEPT_BYTES: u64 = 64 << 20;
+
 /// Runs work that takes the processor for long where it holds up no connection.
 async fn off_the_way<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(work).await {
+    let anonymous_bytes = || resident_bytes().map_or(0, |(_, anonymous)| anonymous);
+    let and_clean_up = move || {
+        let before = anonymous_bytes();
+        let result = work();
+        if anonymous_bytes() > before + GROWTH_KEPT_BYTES {
+            release_freed_memory();
+        }
+        result
+    };
+    match tokio::task::spawn_blocking(and_clean_up).await {
         Ok(result) => result,
         Err(panicked) => Err(ApiError::internal("the request could not be worked on", panicked)),
     }

@@ -68,6 +68,13 @@ pub struct GroupRecords {
     pub on_durable: Option<Box<dyn FnOnce() + Send>>,
 }
 
+impl GroupRecords {
+    /// Whether there is nothing to write and nothing to do afterwards.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.on_durable.is_none()
+    }
+}
+
 impl std::fmt::Debug for GroupRecords {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "GroupRecords({} records)", self.records.len())

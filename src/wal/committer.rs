@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::ack::{Ack, CommitFuture, promise};
-use super::commit::{CommitError, Durability, GroupSource, Receipt};
+use super::commit::{CommitError, Durability, GroupRecords, GroupSource, Receipt};
 use super::group_writer::{DurableGroup, GroupWriter, Resume, WriterCounters};
 use super::options::{WalError, WalOptions};
 use crate::clock::Clock;
@@ -32,6 +32,8 @@ struct Request {
 /// What the writer thread waits for.
 #[derive(Debug, Default)]
 struct Queue {
+    /// Groups that a [`cut`](Committer::cut) ended: they come before what is registered now.
+    cut: VecDeque<(Vec<Request>, GroupRecords)>,
     requests: Vec<Request>,
     /// Who waits for a group that is not yet durable.
     waiters: Vec<(u64, Ack<u64>)>,
@@ -67,6 +69,16 @@ struct Shared {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.cut.is_empty() && self.requests.is_empty()
+    }
+
+    fn pending_requests(&self) -> u64 {
+        (self.cut.iter().map(|(requests, _)| requests.len()).sum::<usize>() + self.requests.len()) as u64
+    }
 }
 
 impl Shared {
@@ -120,13 +132,19 @@ pub struct LogStatus {
 }
 
 /// Group commit: the gate, the queue and the writer thread.
-#[derive(Debug)]
 pub struct Committer {
     shared: Arc<Shared>,
+    source: Arc<dyn GroupSource>,
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     durability: Durability,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Committer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Committer").field("dir", &self.dir).field("shared", &self.shared).finish_non_exhaustive()
+    }
 }
 
 /// The permission to accept one request. While it lives no group is cut.
@@ -169,7 +187,7 @@ impl Committer {
             shared: Arc::clone(&shared),
             writer,
             options,
-            source,
+            source: Arc::clone(&source),
             clock,
             acks: VecDeque::new(),
             idle_sealed: true,
@@ -186,6 +204,7 @@ impl Committer {
             drop(shared.gate.write());
             let mut queue = lock(&shared.queue);
             queue.stop = true;
+            queue.cut.clear();
             queue.requests.clear();
             queue.waiters.clear();
         };
@@ -193,7 +212,7 @@ impl Committer {
             .name("wal-writer".into())
             .spawn(body)
             .map_err(WalError::io("start the writer thread for", &dir))?;
-        Ok(Arc::new(Committer { shared, fs, dir, durability, thread: Mutex::new(Some(handle)) }))
+        Ok(Arc::new(Committer { shared, source, fs, dir, durability, thread: Mutex::new(Some(handle)) }))
     }
 
     /// Admits a request. An error at once while the log cannot be written, or when it is shut down.
@@ -206,15 +225,22 @@ impl Committer {
     }
 
     /// Runs `f` while no request is admitted: everything accepted before is visible to it, nothing is accepted
-    /// meanwhile. Also gives the number of the group up to which the log holds everything that `f` saw, and a promise
-    /// that is kept when that group is durable.
+    /// meanwhile. What was accepted becomes a group of its own, so that the log up to that group holds what `f` saw and
+    /// nothing else. Also gives that group's number, and a promise that is kept when it is durable.
     pub fn cut<R>(&self, f: impl FnOnce() -> R) -> (R, CutPoint) {
         let gate = self.shared.gate.write().unwrap_or_else(PoisonError::into_inner);
         let result = f();
-        let forming = self.shared.forming_group.load(Ordering::Acquire);
         let (ack, durable) = promise();
         let mut queue = lock(&self.shared.queue);
-        let group = if queue.requests.is_empty() { forming.saturating_sub(1) } else { forming };
+        if !queue.stop {
+            let requests = std::mem::take(&mut queue.requests);
+            let records = self.source.take_records();
+            if !requests.is_empty() || !records.is_empty() {
+                queue.cut.push_back((requests, records));
+                self.shared.forming_group.fetch_add(1, Ordering::AcqRel);
+            }
+        }
+        let group = self.shared.forming_group.load(Ordering::Acquire).saturating_sub(1);
         if self.shared.durable_group.load(Ordering::Acquire) >= group {
             ack.complete(Ok(group));
         } else if !queue.stop {
@@ -222,13 +248,14 @@ impl Committer {
         }
         drop(queue);
         drop(gate);
+        self.shared.wake.notify_one();
         (result, CutPoint { group, durable })
     }
 
     /// The state of the log now. Lists the log's directory.
     pub fn status(&self) -> LogStatus {
         let (segments, bytes) = log_size(&*self.fs, &self.dir);
-        let pending_requests = lock(&self.shared.queue).requests.len() as u64;
+        let pending_requests = lock(&self.shared.queue).pending_requests();
         let reported = lock(&self.shared.reported);
         LogStatus {
             durability: self.durability,
@@ -379,7 +406,7 @@ impl WriterThread {
             if sync_at_intervals && since_sync >= self.options.flush_interval && retry_after.is_none() {
                 return Wake::Sync;
             }
-            if !queue.requests.is_empty() {
+            if !queue.is_empty() {
                 return Wake::Requests;
             }
             let due = match retry_after {
@@ -394,7 +421,7 @@ impl WriterThread {
             };
             let (guard, timeout) = self.shared.wake.wait_timeout(queue, pause).unwrap_or_else(PoisonError::into_inner);
             queue = guard;
-            if timeout.timed_out() && queue.requests.is_empty() && !queue.stop {
+            if timeout.timed_out() && queue.is_empty() && !queue.stop {
                 return wake;
             }
         }
@@ -404,21 +431,31 @@ impl WriterThread {
     /// only if `even_empty`. Returns whether one was formed.
     fn take_group(&mut self, even_empty: bool, clean_end: bool) -> bool {
         let gate = self.shared.gate.write().unwrap_or_else(PoisonError::into_inner);
-        let requests = std::mem::take(&mut lock(&self.shared.queue).requests);
+        let (cut, requests) = {
+            let mut queue = lock(&self.shared.queue);
+            (std::mem::take(&mut queue.cut), std::mem::take(&mut queue.requests))
+        };
         let records = self.source.take_records();
-        let any = !requests.is_empty() || !records.records.is_empty() || records.on_durable.is_some();
-        if any || even_empty {
+        let last = even_empty || !requests.is_empty() || !records.is_empty();
+        if last {
             self.shared.forming_group.fetch_add(1, Ordering::AcqRel);
         }
         drop(gate);
-        if !any && !even_empty {
-            return false;
+        let any = last || !cut.is_empty();
+        for (requests, records) in cut {
+            self.form_group(requests, records, false);
         }
+        if last {
+            self.form_group(requests, records, clean_end);
+        }
+        any
+    }
+
+    fn form_group(&mut self, requests: Vec<Request>, records: GroupRecords, clean_end: bool) {
         let (sums, acks): (Vec<_>, Vec<_>) =
             requests.into_iter().map(|request| ((request.samples, request.digest), request.ack)).unzip();
         self.writer.form_group(&sums, records, clean_end);
         self.acks.push_back(acks);
-        true
     }
 
     /// Writes all pending groups and answers their requests, one way or the other. Returns whether it worked.

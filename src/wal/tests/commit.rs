@@ -1,6 +1,6 @@
 //! Group commit through the writer thread.
 
-use std::sync::Barrier;
+use std::sync::{Barrier, mpsc};
 
 use super::*;
 use crate::clock::SystemClock;
@@ -190,6 +190,57 @@ fn cut_is_durable_when_everything_that_it_saw_is() {
     assert!(future.outcome().is_some());
     let (_, kept) = scan_all(&SystemFs, &dir.path().join("wal"));
     assert_eq!(kept.samples().len(), 1);
+}
+
+/// A source whose first group keeps the writer thread busy until it is let go.
+struct Holding {
+    records: Records,
+    hold: Mutex<Option<mpsc::Receiver<()>>>,
+}
+
+impl GroupSource for Holding {
+    fn take_records(&self) -> GroupRecords {
+        let mut group = self.records.take_records();
+        if !group.records.is_empty()
+            && let Some(hold) = self.hold.lock().unwrap().take()
+        {
+            group.on_durable = Some(Box::new(move || hold.recv().unwrap()));
+        }
+        group
+    }
+}
+
+#[test]
+fn cut_leaves_what_is_accepted_after_it_to_a_later_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let (release, hold) = mpsc::channel();
+    let source = Arc::new(Holding { records: Records::default(), hold: Mutex::new(Some(hold)) });
+    let committer = Committer::start(
+        Arc::new(SystemFs),
+        dir.path().join("wal"),
+        Resume::default(),
+        WalOptions::default(),
+        Arc::clone(&source) as Arc<dyn GroupSource>,
+        Arc::new(SystemClock::default()),
+    )
+    .unwrap();
+    let first = put(&committer, &source.records, 1, 1, 1.0);
+    // Whether the writer has taken the first one or not, it cannot take what follows before it is let go.
+    let before = put(&committer, &source.records, 1, 2, 1.0);
+    let (_, point) = committer.cut(|| ());
+    let after = put(&committer, &source.records, 1, 3, 1.0);
+    release.send(()).unwrap();
+    let commits = [first, before, after].map(|future| future.wait().unwrap().commit);
+    assert_eq!(commits, [1, 2, 3]);
+    assert_eq!(point.durable.wait(), Ok(point.group));
+    committer.shutdown();
+    let (_, kept) = scan_all(&SystemFs, &dir.path().join("wal"));
+    let group_of = |commit: u64| {
+        let holds = |seal: &&(Seal, bool)| seal.0.requests.iter().any(|request| request.commit == commit);
+        kept.seals.iter().find(holds).unwrap().0.group
+    };
+    assert_eq!(group_of(2), point.group);
+    assert!(group_of(3) > point.group);
 }
 
 #[test]

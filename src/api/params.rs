@@ -3,6 +3,7 @@
 //! Source: Prometheus `web/api/v1/api.go`, `parseTime`, `parseDuration`, `parseLimitParam`; `model/labels` escaping of
 //! label names in `prometheus/common/model`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::error::ApiError;
@@ -119,8 +120,16 @@ pub fn parse_time(text: &str) -> Result<TimestampMs, String> {
     if !is_rfc3339(text) {
         return Err(fault());
     }
-    let moment: jiff::Timestamp = text.parse().map_err(|_| fault())?;
+    let moment: jiff::Timestamp = whole_nanoseconds(text).parse().map_err(|_| fault())?;
     Ok(moment.as_millisecond())
+}
+
+/// A moment without the digits behind the ninth of its fraction, which say nothing about milliseconds.
+fn whole_nanoseconds(text: &str) -> Cow<'_, str> {
+    let Some((moment, fraction)) = text.split_once(['.', ',']) else { return Cow::Borrowed(text) };
+    let digits = fraction.find(|c: char| !c.is_ascii_digit()).unwrap_or(fraction.len());
+    let (digits, offset) = fraction.split_at(digits);
+    Cow::Owned(format!("{moment}.{digits:.9}{offset}"))
 }
 
 /// Whether a text has the form of RFC 3339 as Go has it: capital letters, seconds, none of them a leap second, and an
@@ -304,6 +313,7 @@ mod tests {
     fn times_in_other_forms_than_go_reads_are_refused() {
         assert_eq!(parse_time("1970-01-01T00:00:01,5Z"), Ok(1500));
         assert_eq!(parse_time("1970-01-01T00:00:01.0019-00:01"), Ok(61_001));
+        assert_eq!(parse_time("1970-01-01T00:00:01.00199999999999Z"), Ok(1001));
         for text in [
             "1970-01-01t00:00:01Z",
             "1970-01-01T00:00:01z",

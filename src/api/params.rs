@@ -215,7 +215,8 @@ pub fn parse_duration_ms(text: &str) -> Result<i64, String> {
         if nanos.is_nan() || nanos >= i64::MAX as f64 || nanos <= i64::MIN as f64 {
             return Err(format!("cannot parse {} to a valid duration. It overflows int64", quoted(text)));
         }
-        return Ok((seconds * 1000.0).round() as i64);
+        // Cut twice, to whole nanoseconds and then milliseconds, as Prometheus does: a step of 33.3 is one of 33.299 s.
+        return Ok(nanos as i64 / 1_000_000);
     }
     prometheus_duration_ms(text).ok_or_else(|| format!("cannot parse {} to a valid duration", quoted(text)))
 }
@@ -361,7 +362,15 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_seconds_or_units() {
-        for (text, ms) in [("15", 15_000), ("0.5", 500), ("1m30s", 90_000), ("-1", -1000), ("5ms", 5)] {
+        for (text, ms) in [
+            ("15", 15_000),
+            ("0.5", 500),
+            ("1m30s", 90_000),
+            ("-1", -1000),
+            ("33.3", 33_299),
+            ("0.0009", 0),
+            ("5ms", 5),
+        ] {
             assert_eq!(parse_duration_ms(text), Ok(ms), "{text}");
         }
         for text in ["1.5h", "x", "30s1m", "1e300", "99999999y", "NaN"] {

@@ -273,6 +273,12 @@ impl Answer {
         if let Some(data) = body.get_mut("data") {
             put_in_order(data);
         }
+        for notes in ["warnings", "infos"] {
+            // Prometheus gives them in any order.
+            if let Some(texts) = body.get_mut(notes).and_then(Value::as_array_mut) {
+                texts.sort_by_cached_key(Value::to_string);
+            }
+        }
         Answer { status: response.status, headers: headers.collect(), body }
     }
 }

@@ -3,6 +3,7 @@
 //! Source: Prometheus `web/api/v1/api.go`, `parseTime`, `parseDuration`, `parseLimitParam`; `model/labels` escaping of
 //! label names in `prometheus/common/model`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::error::ApiError;
@@ -119,8 +120,16 @@ pub fn parse_time(text: &str) -> Result<TimestampMs, String> {
     if !is_rfc3339(text) {
         return Err(fault());
     }
-    let moment: jiff::Timestamp = text.parse().map_err(|_| fault())?;
+    let moment: jiff::Timestamp = whole_nanoseconds(text).parse().map_err(|_| fault())?;
     Ok(moment.as_millisecond())
+}
+
+/// A moment without the digits behind the ninth of its fraction, which say nothing about milliseconds.
+fn whole_nanoseconds(text: &str) -> Cow<'_, str> {
+    let Some((moment, fraction)) = text.split_once(['.', ',']) else { return Cow::Borrowed(text) };
+    let digits = fraction.find(|c: char| !c.is_ascii_digit()).unwrap_or(fraction.len());
+    let (digits, offset) = fraction.split_at(digits);
+    Cow::Owned(format!("{moment}.{digits:.9}{offset}"))
 }
 
 /// Whether a text has the form of RFC 3339 as Go has it: capital letters, seconds, none of them a leap second, and an
@@ -206,7 +215,8 @@ pub fn parse_duration_ms(text: &str) -> Result<i64, String> {
         if nanos.is_nan() || nanos >= i64::MAX as f64 || nanos <= i64::MIN as f64 {
             return Err(format!("cannot parse {} to a valid duration. It overflows int64", quoted(text)));
         }
-        return Ok((seconds * 1000.0).round() as i64);
+        // Cut twice, to whole nanoseconds and then milliseconds, as Prometheus does: a step of 33.3 is one of 33.299 s.
+        return Ok(nanos as i64 / 1_000_000);
     }
     duration::parse_duration_ms(text).map_err(|_fault| format!("cannot parse {} to a valid duration", quoted(text)))
 }
@@ -275,6 +285,7 @@ mod tests {
     fn times_in_other_forms_than_go_reads_are_refused() {
         assert_eq!(parse_time("1970-01-01T00:00:01,5Z"), Ok(1500));
         assert_eq!(parse_time("1970-01-01T00:00:01.0019-00:01"), Ok(61_001));
+        assert_eq!(parse_time("1970-01-01T00:00:01.00199999999999Z"), Ok(1001));
         for text in [
             "1970-01-01t00:00:01Z",
             "1970-01-01T00:00:01z",
@@ -322,7 +333,15 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_seconds_or_units() {
-        for (text, ms) in [("15", 15_000), ("0.5", 500), ("1m30s", 90_000), ("-1", -1000), ("5ms", 5)] {
+        for (text, ms) in [
+            ("15", 15_000),
+            ("0.5", 500),
+            ("1m30s", 90_000),
+            ("-1", -1000),
+            ("33.3", 33_299),
+            ("0.0009", 0),
+            ("5ms", 5),
+        ] {
             assert_eq!(parse_duration_ms(text), Ok(ms), "{text}");
         }
         for text in ["1.5h", "x", "30s1m", "1e300", "99999999y", "NaN"] {

@@ -104,7 +104,8 @@ impl Service {
         }
         let Some(route) = route else { return response::not_found() };
         if parts.method == Method::OPTIONS {
-            let mut answer = response::text(StatusCode::OK, "");
+            let mut answer = response::no_content();
+            *answer.status_mut() = StatusCode::OK;
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.allow()));
             return answer;
         }

@@ -108,6 +108,7 @@ fn explanation_names_what_each_selector_reads_and_how_series_are_evaluated() {
             "   instant selector n_total @ 30.000: 2 series",
         ]
     );
+    assert_eq!(plan.selectors[0].series, Some(2));
     assert_eq!(plan.selectors[0].read, TimeRange::new(-70 * SECOND + 1, 2 * MINUTE - 10 * SECOND));
     assert_eq!(plan.read, TimeRange::new(30 * SECOND - 5 * MINUTE + 1, 2 * MINUTE - 10 * SECOND));
 }

@@ -7,9 +7,9 @@ use super::output::Done;
 use super::{CommandResult, ConfigFlags};
 use crate::clock::SystemClock;
 use crate::config::units::Bytes;
-use crate::config::{Config, Resolved};
+use crate::config::{Config, MemoryBound, Resolved};
 use crate::db::DbOptions;
-use crate::fs::SystemFs;
+use crate::fs::{SystemFs, memory_limit_bytes};
 use crate::head::HeadOptions;
 use crate::ingest::WriteLimits;
 use crate::promql::engine::EngineOptions;
@@ -63,6 +63,11 @@ fn db_options(config: &Config) -> DbOptions {
         head: HeadOptions {
             chunk_range_ms: millis(config.head.chunk_range),
             series_max: config.head.max_series.map_or(0, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+            memory_bytes_max: match config.head.max_memory {
+                MemoryBound::Auto => memory_limit_bytes().map_or(0, |limit| limit / 5 * 4),
+                MemoryBound::None => 0,
+                MemoryBound::Bytes(bytes) => bytes.0,
+            },
             labels_max: config.limits.max_labels_per_series,
             label_name_bytes_max: bytes(config.limits.max_label_name_length),
             label_value_bytes_max: bytes(config.limits.max_label_value_length),

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::Config;
 use super::units::{Bytes, format_duration, parse_duration};
+use super::{Config, MemoryBound};
 use crate::wal::{Compression, Durability, RecoveryMode};
 
 /// One configuration key.
@@ -182,6 +182,26 @@ pub static KEYS: &[Key] = &[
         help: "Series that the head may hold. Past it new series are refused by name, and old ones go on.",
         set: |config, text| put(&mut config.head.max_series, optional(text, |text| count(text, 1, 4_000_000_000))?),
         get: |config| show_optional(config.head.max_series),
+    },
+    Key {
+        name: "head.max_memory",
+        default: "auto",
+        allowed: "a size from 16MiB to 16TiB, auto or none",
+        help: "Memory of the process, without mapped files, past which new series are refused by name while old ones go \
+               on. `auto`: four fifths of what its control group or the machine has.",
+        set: |config, text| {
+            let bound = match text.trim() {
+                "auto" => MemoryBound::Auto,
+                "none" => MemoryBound::None,
+                text => MemoryBound::Bytes(size(text, 16 * MIB, 16 * 1024 * GIB)?),
+            };
+            put(&mut config.head.max_memory, bound)
+        },
+        get: |config| match config.head.max_memory {
+            MemoryBound::Auto => "auto".to_owned(),
+            MemoryBound::None => "none".to_owned(),
+            MemoryBound::Bytes(bytes) => bytes.to_string(),
+        },
     },
     Key {
         name: "query.timeout",

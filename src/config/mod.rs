@@ -37,6 +37,19 @@ pub struct HeadConfig {
     pub chunk_range: Duration,
     /// Series that the head may hold.
     pub max_series: Option<u64>,
+    /// Memory past which new series are refused.
+    pub max_memory: MemoryBound,
+}
+
+/// A bound of the memory that the process holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemoryBound {
+    /// A share of what the process can have.
+    Auto,
+    /// No bound.
+    None,
+    /// So many bytes.
+    Bytes(Bytes),
 }
 
 /// `query.*`: bounds of queries.
@@ -112,7 +125,7 @@ impl Default for Config {
                 compression: Compression::Snappy,
                 recovery: RecoveryMode::Salvage,
             },
-            head: HeadConfig { chunk_range: Duration::ZERO, max_series: None },
+            head: HeadConfig { chunk_range: Duration::ZERO, max_series: None, max_memory: MemoryBound::Auto },
             query: QueryConfig {
                 timeout: Duration::ZERO,
                 max_samples: 0,

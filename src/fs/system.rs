@@ -147,3 +147,38 @@ pub fn resident_bytes() -> io::Result<(u64, u64)> {
     };
     Ok((field("VmRSS:"), field("RssAnon:")))
 }
+
+/// Gives memory that was freed back to the system. The allocator keeps what lies between used pieces, which after one
+/// large query can be more than all the rest; it is asked to return whole pages of it.
+pub fn release_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(unsafe_code, reason = "the allocator's interface is C")]
+    // SAFETY: the call has no precondition; it takes the allocator's own locks and touches free memory only.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// The most memory that this process can have: its control group's limit or what the machine has, whichever is less.
+pub fn memory_limit_bytes() -> Option<u64> {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+    });
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    groups.lines().filter_map(group_limit_bytes).chain(machine).min()
+}
+
+/// The memory limit of a control group, or of one above it, from a line of `/proc/self/cgroup`.
+fn group_limit_bytes(line: &str) -> Option<u64> {
+    let mut fields = line.splitn(3, ':').skip(1);
+    let (controllers, group) = (fields.next()?, fields.next()?);
+    let (root, file) = match controllers {
+        "" => ("/sys/fs/cgroup", "memory.max"),
+        "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        _ => return None,
+    };
+    // Inside a container the group is often seen at the root, whatever it is called outside.
+    let dirs = Path::new(group.trim_start_matches('/')).ancestors().map(|dir| Path::new(root).join(dir).join(file));
+    dirs.filter_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok()).min()
+}

@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use super::series::{Series, SeriesHash, Verdict};
 use super::shard::{SHARDS, shard_of, split_slot};
 use super::{Head, Shared};
+use crate::fs::resident_bytes;
 use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
 use crate::model::{Digest, LabelSet, RawLabels, Sample, TimeRange};
@@ -203,6 +204,8 @@ impl Head {
         let shared = &*self.shared;
         let mut new = Vec::new();
         let mut canonical = Vec::new();
+        // Asked once for a batch, and only if it has a new series.
+        let mut memory_held = None;
         for &entry in misses {
             let series_entry = &batch.series[entry];
             let samples = samples_of(batch, series_entry);
@@ -228,6 +231,13 @@ impl Head {
                 }
             }
             if reject_outside(samples, bounds, entry, &labels, outcome) {
+                continue;
+            }
+            if let Some(held) = *memory_held.get_or_insert_with(|| shared.memory_past_bound()) {
+                outcome.reject(RejectReason::SeriesLimit, entry, samples.len() as u64, || {
+                    let bound = shared.options.memory_bytes_max;
+                    format!("{held} bytes of memory are in use, past {bound} no new series are taken: {labels}")
+                });
                 continue;
             }
             if !shared.reserve_series() {
@@ -300,6 +310,13 @@ impl Head {
 }
 
 impl Shared {
+    /// The memory that the process holds, if that is more than new series may be taken at.
+    fn memory_past_bound(&self) -> Option<u64> {
+        let bound = self.options.memory_bytes_max;
+        let held = if bound == 0 { 0 } else { resident_bytes().map_or(0, |(_, anonymous)| anonymous) };
+        (held > bound).then_some(held)
+    }
+
     /// Makes room for one more series, if there may be one.
     fn reserve_series(&self) -> bool {
         let before = self.counters.series.fetch_add(1, Ordering::Relaxed);

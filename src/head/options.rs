@@ -9,6 +9,9 @@ pub struct HeadOptions {
     pub future_ms_max: i64,
     /// Series that the head may hold; 0 means no bound.
     pub series_max: usize,
+    /// Bytes of memory, of the whole process and without mapped files, past which no new series are taken; 0 means no
+    /// bound.
+    pub memory_bytes_max: u64,
     /// Labels that a series may have.
     pub labels_max: usize,
     /// Bytes of a label's name.
@@ -29,6 +32,7 @@ impl Default for HeadOptions {
             chunk_range_ms: 2 * 60 * 60 * 1000,
             future_ms_max: 10 * 60 * 1000,
             series_max: 0,
+            memory_bytes_max: 0,
             labels_max: 128,
             label_name_bytes_max: 1024,
             label_value_bytes_max: 64 << 10,

@@ -19,10 +19,10 @@ use super::remote_write::{self, Series};
 use super::{Chronolith, wait_for};
 
 /// Time between two scrapes of a worker. Small, so that workers at different speeds stay close in time.
-const INTERVAL_MS: i64 = 100;
+const INTERVAL_MS: i64 = 50;
 
 /// Scrapes after which a worker stops.
-const MOST_SCRAPES: u64 = 30_000;
+const MOST_SCRAPES: u64 = 70_000;
 
 /// Between a refusal and the next try.
 const RETRY: Duration = Duration::from_millis(20);

@@ -3,6 +3,7 @@
 //! | module | answers |
 //! |---|---|
 //! | [`query`] | `query`, `query_range`, `format_query`, `parse_query`, `query_exemplars` |
+//! | `explain` | `query_explain` |
 //! | [`series`] | `series`, `labels`, `label/<name>/values`, `metadata` |
 //! | [`status`] | `status/*` |
 //! | [`stubs`] | empty lists for what a store without scraping and alerting has none of |
@@ -13,6 +14,7 @@
 //! Source of the shapes: Prometheus `web/api/v1/api.go`, version 3.14, and what Grafana's client needs of them.
 
 pub mod error;
+mod explain;
 pub mod federate;
 pub mod json;
 pub mod number;
@@ -174,6 +176,7 @@ impl Api {
             Route::QueryRange => self.query_range(&request, db).await,
             Route::QueryExemplars => query::exemplars(&request),
             Route::FormatQuery => query::format_query(request).await,
+            Route::QueryExplain => self.query_explain(&request, db).await,
             Route::ParseQuery => query::parse_query(request).await,
             Route::Series => series::series(request, db).await,
             Route::Labels => series::labels(request, db).await,

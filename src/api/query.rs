@@ -251,7 +251,7 @@ fn truncate(value: &mut QueryValue, limit: usize) -> bool {
     true
 }
 
-fn parse_query_text(text: &str) -> Result<Expr, ApiError> {
+pub(super) fn parse_query_text(text: &str) -> Result<Expr, ApiError> {
     parse_expr(text).map_err(|fault| ApiError::parameter("query", fault))
 }
 

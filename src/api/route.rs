@@ -22,6 +22,7 @@ pub enum Route {
     QueryExemplars,
     FormatQuery,
     ParseQuery,
+    QueryExplain,
     Series,
     Labels,
     /// The values of the label of this name.
@@ -63,6 +64,7 @@ const FIXED: &[(&str, Route)] = &[
     ("/api/v1/query_exemplars", Route::QueryExemplars),
     ("/api/v1/format_query", Route::FormatQuery),
     ("/api/v1/parse_query", Route::ParseQuery),
+    ("/api/v1/query_explain", Route::QueryExplain),
     ("/api/v1/series", Route::Series),
     ("/api/v1/labels", Route::Labels),
     ("/api/v1/metadata", Route::Metadata),
@@ -123,6 +125,7 @@ impl Route {
             | Route::QueryExemplars
             | Route::FormatQuery
             | Route::ParseQuery
+            | Route::QueryExplain
             | Route::Series
             | Route::Labels => "GET, HEAD, OPTIONS, POST",
             _ => "GET, HEAD, OPTIONS",

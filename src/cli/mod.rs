@@ -78,7 +78,7 @@ enum Command {
     /// Look inside a log, or repair it
     #[command(subcommand)]
     Wal(wal::WalCommand),
-    /// Look at PromQL: its syntax tree, its tests
+    /// Look at PromQL: its syntax tree, its plans, its tests
     #[command(subcommand)]
     Promql(promql::PromqlCommand),
     /// Measure a server under a deterministic load

@@ -92,7 +92,7 @@ impl Db {
         watch: &ReplayWatch,
     ) -> Result<Db, OpenError> {
         let dir = &options.data_dir;
-        create_dir(&*fs, dir)?;
+        create_dir_durably(&*fs, dir)?;
         let lock = take_lock(dir)?;
         let wal_dir = dir.join(names::WAL_DIR);
         create_dir(&*fs, &wal_dir)?;
@@ -178,6 +178,18 @@ impl Db {
 
 fn create_dir(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     fs.create_dir_all(dir).map_err(io_error("create directory", dir))
+}
+
+/// Creates a directory such that a power cut does not take it away, with all that it will hold.
+fn create_dir_durably(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !fs.exists(dir);
+    let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
+    create_dir(fs, dir)?;
+    for created in missing {
+        let parent = created.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs.sync_dir(parent).map_err(io_error("sync directory", parent))?;
+    }
+    Ok(())
 }
 
 fn take_lock(dir: &Path) -> Result<DirLock, OpenError> {

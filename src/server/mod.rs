@@ -10,6 +10,7 @@ pub mod progress;
 pub mod service;
 pub mod write_store;
 
+use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -217,14 +218,19 @@ async fn open(options: DbOptions, fs: Arc<dyn Fs>, clock: Arc<dyn Clock>, slot: 
         Ok(opened) => Arc::new(opened?),
         Err(_gone) => {
             let panicked = opening.join().err();
-            let text = panicked.and_then(|cause| cause.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            return Err(ServeError::OpenPanicked(text.unwrap_or_else(|| "no message".to_owned())));
+            return Err(ServeError::OpenPanicked(panicked.map_or_else(String::new, |cause| panic_text(&*cause))));
         }
     };
     log_recovery(&db);
     slot.fill(db);
     tracing::info!("ready");
     Ok(())
+}
+
+/// What a panic said. A message with values in it is a `String`, one without is a `&str`.
+fn panic_text(cause: &(dyn Any + Send)) -> String {
+    let text = cause.downcast_ref::<String>().map(String::as_str).or_else(|| cause.downcast_ref::<&str>().copied());
+    text.unwrap_or("no message").to_owned()
 }
 
 /// Says what the start found, what was lost, and where the bytes are.
@@ -296,5 +302,18 @@ async fn close(db: Arc<Db>) {
             );
         }
         Err(panicked) => tracing::error!(error = %panicked, "closing the log panicked"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panic_with_and_without_values_tells_its_message() {
+        let said = |panic: fn()| panic_text(&*std::panic::catch_unwind(panic).unwrap_err());
+        assert_eq!(said(|| panic!("chunk {} is bad", std::hint::black_box(7))), "chunk 7 is bad");
+        assert_eq!(said(|| panic!("plain")), "plain");
+        assert_eq!(said(|| std::panic::panic_any(7)), "no message");
     }
 }

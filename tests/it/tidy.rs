@@ -60,10 +60,23 @@ impl Source {
         self.path.ends_with("tests.rs") || self.path.contains("/tests/") || self.path.starts_with("tests/")
     }
 
-    /// The code without comments, and without the tests at the end of the file.
+    /// The code without comments and without the items that only tests have.
     fn code(&self) -> String {
-        let lines = self.text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
-        lines.map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+        let mut code = String::new();
+        let mut lines = self.text.lines();
+        while let Some(line) = lines.next() {
+            if line.starts_with("#[cfg(test)]") {
+                // The item ends with its first line, or with the brace that closes it.
+                let item = lines.by_ref().find(|line| !line.starts_with("#["));
+                if !item.is_some_and(|line| line.ends_with([';', '}'])) {
+                    lines.by_ref().find(|line| line.starts_with('}'));
+                }
+                continue;
+            }
+            code.push_str(line.split("//").next().unwrap_or_default());
+            code.push('\n');
+        }
+        code
     }
 }
 
@@ -133,6 +146,34 @@ fn imported_modules(code: &str) -> Vec<String> {
 fn tidy_imports_are_found_in_groups() {
     let code = "use crate::{fs, model::{Sample, label::Label},\n  wal::Writer};\nlet x = crate::head::Head::new();";
     assert_eq!(imported_modules(code), ["fs", "model", "wal", "head"]);
+}
+
+#[test]
+fn tidy_code_behind_the_declaration_of_a_test_module_is_read() {
+    let text = "a // b\n#[cfg(test)]\n#[path = \"x.rs\"]\nmod tests;\nc\n#[cfg(test)]\nmod more {\n    d\n}\ne\n";
+    assert_eq!(Source { path: String::new(), text: text.to_owned() }.code(), "a \nc\ne\n");
+}
+
+#[test]
+fn tidy_floors_are_those_that_the_library_names() {
+    let text = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let mut named = BTreeMap::new();
+    for row in text.lines().filter_map(|line| line.strip_prefix("//! | ")) {
+        let Some((floor, modules)) = row.split_once(" | ") else { continue };
+        let Ok(floor) = floor.parse::<u32>() else { continue };
+        for module in modules.split('`').skip(1).step_by(2) {
+            named.insert(module.trim_start_matches("mod@").to_owned(), floor);
+        }
+    }
+    let declared: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let expected: BTreeMap<String, u32> = FLOORS
+        .iter()
+        .filter(|(module, _)| declared.contains(module))
+        .map(|(module, floor)| ((*module).to_owned(), *floor))
+        .collect();
+    assert_eq!(named, expected);
+    assert_eq!(named.len(), declared.len());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a query would do and touch, without doing it: the plan as lines of text, and the series of each selector.
 
+use serde_json::{Value, json};
+
 use super::plan::{CallKind, CallNode, Node, Selector};
 use crate::model::TimeRange;
 use crate::promql::functions::Implementation;
@@ -35,23 +37,42 @@ pub struct SelectorPlan {
     pub selector: String,
     /// The samples that would be read.
     pub read: TimeRange,
-    /// How many series it selects.
-    pub series: u64,
+    /// How many series it selects, where a storage was asked.
+    pub series: Option<u64>,
 }
 
 impl Explanation {
-    pub(super) fn of(node: &Node<'_>, steps: Steps, read: TimeRange) -> Self {
+    /// The plan below `node`. Without `selected`, the selectors of the plan were not given their series.
+    pub(super) fn of(node: &Node<'_>, steps: Steps, read: TimeRange, selected: bool) -> Self {
         let mut explanation = Explanation { steps, read, nodes: Vec::new(), selectors: Vec::new() };
-        explanation.visit(node, 0);
+        explanation.visit(node, 0, selected);
         explanation
     }
 
-    fn visit(&mut self, node: &Node<'_>, depth: usize) {
+    /// The plan as JSON: the steps, what is read, the nodes and the selectors. Times are milliseconds.
+    pub fn to_json(&self) -> Value {
+        let range = |range: TimeRange| json!({"start_ms": range.start_ms, "end_ms": range.end_ms});
+        let nodes: Vec<Value> = self.nodes.iter().map(|node| json!({"depth": node.depth, "text": node.text})).collect();
+        let selectors: Vec<Value> = self
+            .selectors
+            .iter()
+            .map(|one| json!({"selector": one.selector, "read": range(one.read), "series": one.series}))
+            .collect();
+        let Steps { start_ms, step_ms, count } = self.steps;
+        json!({
+            "steps": {"start_ms": start_ms, "step_ms": step_ms, "count": count},
+            "read": range(self.read),
+            "plan": nodes,
+            "selectors": selectors,
+        })
+    }
+
+    fn visit(&mut self, node: &Node<'_>, depth: usize, selected: bool) {
         let text = match node {
             Node::Number(value) => format!("number {value}"),
             Node::String(text) => format!("string {text:?}"),
-            Node::Instant(selector) => self.selector("instant selector", selector),
-            Node::Range(selector) => self.selector("range selector", selector),
+            Node::Instant(selector) => self.selector("instant selector", selector, selected),
+            Node::Range(selector) => self.selector("range selector", selector, selected),
             Node::Subquery(subquery) => {
                 format!("subquery over {} ms, every {} ms", subquery.range_ms, subquery.step_ms)
             }
@@ -72,27 +93,28 @@ impl Explanation {
         self.nodes.push(PlanNode { depth, text });
         match node {
             Node::Number(_) | Node::String(_) | Node::Instant(_) | Node::Range(_) => {}
-            Node::Subquery(subquery) => self.visit(&subquery.child, depth + 1),
-            Node::Negate(inner) | Node::Invariant(inner) => self.visit(inner, depth + 1),
+            Node::Subquery(subquery) => self.visit(&subquery.child, depth + 1, selected),
+            Node::Negate(inner) | Node::Invariant(inner) => self.visit(inner, depth + 1, selected),
             Node::Binary(binary) => {
-                self.visit(&binary.left, depth + 1);
-                self.visit(&binary.right, depth + 1);
+                self.visit(&binary.left, depth + 1, selected);
+                self.visit(&binary.right, depth + 1, selected);
             }
             Node::Aggregate(aggregate) => {
                 if let Some(param) = &aggregate.param {
-                    self.visit(param, depth + 1);
+                    self.visit(param, depth + 1, selected);
                 }
-                self.visit(&aggregate.child, depth + 1);
+                self.visit(&aggregate.child, depth + 1, selected);
             }
-            Node::Call(call) => call.args.iter().for_each(|arg| self.visit(arg, depth + 1)),
+            Node::Call(call) => call.args.iter().for_each(|arg| self.visit(arg, depth + 1, selected)),
         }
     }
 
-    fn selector(&mut self, kind: &str, selector: &Selector<'_>) -> String {
+    fn selector(&mut self, kind: &str, selector: &Selector<'_>, selected: bool) -> String {
         let shown = selector.expr.map(ToString::to_string).unwrap_or_default();
-        let series = selector.series.len();
-        let text = format!("{kind} {shown}: {series} series");
-        self.selectors.push(SelectorPlan { selector: shown, read: selector.read, series: series as u64 });
+        let series = selected.then_some(selector.series.len() as u64);
+        let count = series.map(|series| format!(": {series} series")).unwrap_or_default();
+        let text = format!("{kind} {shown}{count}");
+        self.selectors.push(SelectorPlan { selector: shown, read: selector.read, series });
         text
     }
 }

@@ -88,14 +88,7 @@ impl Evaluator<'_> {
     ) -> Result<Vec<SeriesSteps>, QueryError> {
         let matching = match &node.expr.matching {
             Some(matching) => matching,
-            None => &VectorMatching {
-                cardinality: MatchCardinality::OneToOne,
-                labels: Vec::new(),
-                on: false,
-                include: Vec::new(),
-                fill_left: None,
-                fill_right: None,
-            },
+            None => &VectorMatching::default(),
         };
         let result = if node.expr.op.is_set_operator() {
             self.set_operation(node.expr.op, matching, left, right, steps)?

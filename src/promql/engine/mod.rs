@@ -45,6 +45,7 @@ use crate::promql::value::{SeriesSteps, Steps, StepsValue, is_absent};
 use crate::storage::{Column, Querier, Queryable};
 use evaluate::Evaluator;
 use limits::Limits;
+pub(in crate::promql) use plan::is_step_dependent;
 use plan::{Node, Planner};
 use resolve::{QueryTimes, resolve, unparenthesized};
 
@@ -147,10 +148,11 @@ impl Engine {
         depth::with_stack_for(expr, || self.run(storage, expr, steps, times, options, false))
     }
 
-    /// What a range query would do, without doing it. An instant query is one with equal ends.
+    /// What a range query would do, without doing it. An instant query is one with equal ends. Without a storage the
+    /// plan says what would be read, but not how many series that is.
     pub fn explain(
         &self,
-        storage: &dyn Queryable,
+        storage: Option<&dyn Queryable>,
         expr: &Expr,
         start_ms: TimestampMs,
         end_ms: TimestampMs,
@@ -168,9 +170,9 @@ impl Engine {
             let expr = resolve(unparenthesized(expr), &times)?;
             let scope = TimeRange::new(start_ms, end_ms);
             let read = self.planner(lookback_ms, None).plan_range(&expr, scope)?;
-            let querier = storage.querier(read)?;
-            let node = self.planner(lookback_ms, Some(querier.as_ref())).plan(&expr, scope)?;
-            Ok(Explanation::of(&node, steps, read))
+            let querier = storage.map(|storage| storage.querier(read)).transpose()?;
+            let node = self.planner(lookback_ms, querier.as_deref()).plan(&expr, scope)?;
+            Ok(Explanation::of(&node, steps, read, querier.is_some()))
         })
     }
 

@@ -33,6 +33,11 @@ const STEP_DEPENDENT: [&str; 14] = [
     "year",
 ];
 
+/// Whether a function's value depends on the step's own time, whatever its arguments.
+pub(in crate::promql) fn is_step_dependent(function: &str) -> bool {
+    STEP_DEPENDENT.contains(&function)
+}
+
 /// A node of the plan.
 pub(super) enum Node<'a> {
     Number(f64),
@@ -217,7 +222,7 @@ impl Planner<'_> {
         };
         let all = args.iter().all(|(_, arg)| arg.invariant);
         let of_timestamp = matches!(function, CallKind::Timestamp);
-        let invariant = all && (of_timestamp || (name != "timestamp" && !STEP_DEPENDENT.contains(&name)));
+        let invariant = all && (of_timestamp || (name != "timestamp" && !is_step_dependent(name)));
         let args = args.into_iter().map(|(node, arg)| wrap_if(arg.wrap && !invariant, node)).collect();
         Ok((Node::Call(Box::new(CallNode { call, span, function, args, info })), Invariance::all(invariant)))
     }

@@ -233,9 +233,10 @@ pub struct BinaryExpr {
 }
 
 /// How many series of one side meet how many of the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MatchCardinality {
     /// One to one.
+    #[default]
     OneToOne,
     /// `group_left`: many on the left.
     ManyToOne,
@@ -245,8 +246,9 @@ pub enum MatchCardinality {
     ManyToMany,
 }
 
-/// The matching clause of a binary operation between vectors.
-#[derive(Debug, Clone, PartialEq)]
+/// The matching clause of a binary operation between vectors. The default is what no clause means: one to one, by all
+/// labels.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct VectorMatching {
     /// The cardinality.
     pub cardinality: MatchCardinality,

@@ -414,14 +414,7 @@ impl<'a> Parser<'a> {
 
     #[inline(never)]
     fn binary_modifiers(&mut self) -> Result<Box<BinaryModifiers>, Box<Failure>> {
-        let mut matching = VectorMatching {
-            cardinality: MatchCardinality::OneToOne,
-            labels: Vec::new(),
-            on: false,
-            include: Vec::new(),
-            fill_left: None,
-            fill_right: None,
-        };
+        let mut matching = VectorMatching::default();
         let return_bool = self.accept(&TokenKind::Keyword(Keyword::Bool)).is_some();
         if let TokenKind::Keyword(keyword @ (Keyword::On | Keyword::Ignoring)) = self.token.kind {
             self.take();

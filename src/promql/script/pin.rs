@@ -1,26 +1,14 @@
 //! Pins a query to a time: every selector gets an `@`, so that the result must not depend on when it is evaluated.
 
 use crate::model::TimestampMs;
+use crate::promql::engine::is_step_dependent;
 use crate::promql::parser::ast::{AtModifier, Expr, ExprKind};
 
-/// Functions whose result depends on the evaluation time even if their arguments do not.
-const TIME_DEPENDENT: [&str; 15] = [
-    "day_of_month",
-    "day_of_week",
-    "day_of_year",
-    "days_in_month",
-    "end",
-    "hour",
-    "minute",
-    "month",
-    "predict_linear",
-    "range",
-    "start",
-    "step",
-    "time",
-    "timestamp",
-    "year",
-];
+/// Whether a function's result depends on the evaluation time even if its arguments do not.
+fn is_time_dependent(function: &str) -> bool {
+    // Of `timestamp` this holds for all arguments but a selector; here it counts for all.
+    function == "timestamp" || is_step_dependent(function)
+}
 
 /// The expression with all selectors pinned to `at_ms`; `None` if it would still depend on the evaluation time.
 /// Selectors that have a fixed time keep it, and those inside a subquery are pinned by the subquery.
@@ -59,7 +47,7 @@ fn pin(expr: &mut Expr, at_ms: TimestampMs) -> bool {
         ExprKind::Call(call) => {
             // All arguments are pinned, even behind one that cannot be.
             let unfixed = call.args.iter_mut().filter_map(|arg| (!pin(arg, at_ms)).then_some(())).count();
-            unfixed == 0 && !TIME_DEPENDENT.contains(&call.function.name)
+            unfixed == 0 && !is_time_dependent(call.function.name)
         }
         ExprKind::VectorSelector(selector) => {
             fix(&mut selector.at);

@@ -93,7 +93,7 @@ fn explanation_names_what_each_selector_reads_and_how_series_are_evaluated() {
     let storage = storage(&[(&[("__name__", "n_total"), ("a", "1")], &[1.0]), (&[("__name__", "n_total")], &[1.0])]);
     let expr = parse_expr("sum by (a) (rate(n_total[1m] offset 10s)) / scalar(n_total @ 30)").unwrap();
     let engine = engine(EngineOptions::default());
-    let plan = engine.explain(&storage, &expr, 0, 2 * MINUTE, MINUTE, &QueryOptions::default()).unwrap();
+    let plan = engine.explain(Some(&storage), &expr, 0, 2 * MINUTE, MINUTE, &QueryOptions::default()).unwrap();
     assert_eq!(plan.steps.count, 3);
     let lines: Vec<String> = plan.nodes.iter().map(|node| format!("{}{}", " ".repeat(node.depth), node.text)).collect();
     assert_eq!(
@@ -108,6 +108,7 @@ fn explanation_names_what_each_selector_reads_and_how_series_are_evaluated() {
             "   instant selector n_total @ 30.000: 2 series",
         ]
     );
+    assert_eq!(plan.selectors[0].series, Some(2));
     assert_eq!(plan.selectors[0].read, TimeRange::new(-70 * SECOND + 1, 2 * MINUTE - 10 * SECOND));
     assert_eq!(plan.read, TimeRange::new(30 * SECOND - 5 * MINUTE + 1, 2 * MINUTE - 10 * SECOND));
 }

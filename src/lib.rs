@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 9 | [`cli`] |
 //! | 8 | [`config`], [`server`] |
-//! | 7 | [`ingest`], [`api`], [`verify`], [`inspect`], [`bench`] |
+//! | 7 | [`ingest`], [`api`], [`verify`], [`inspect`], [`mod@bench`] |
 //! | 6 | [`db`], [`promql`] |
 //! | 4 | [`head`] |
 //! | 3 | [`wal`], [`chunk`], [`index`] |

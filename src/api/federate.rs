@@ -2,20 +2,22 @@
 //!
 //! Source: Prometheus `web/federate.go`.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use hyper::{Response, StatusCode};
+use hyper::header::ACCEPT;
+use hyper::{HeaderMap, Response, StatusCode};
 
 use super::error::ApiError;
 use super::response::{self, ApiBody};
 use super::{Api, ApiRequest, off_the_way};
 use crate::db::Db;
+use crate::encoding::go_float::{write_exponent, write_plain};
 use crate::model::{LabelSet, METRIC_NAME, Matcher, TimeRange, is_stale_nan};
 use crate::promql::parser::parse_selector;
 use crate::storage::{Column, SelectHints};
-use crate::telemetry::TextFormat;
-use crate::telemetry::exposition::{write_escaped, write_value};
+use crate::telemetry::exposition::write_escaped;
 
 impl Api {
     pub(super) async fn federate(
@@ -32,25 +34,69 @@ impl Api {
             }
         }
         let gzip = response::accepts_gzip(&request.headers);
+        let escaping = Escaping::negotiate(&request.headers);
         let now_ms = self.clock.now_ms();
         let lookback_ms = self.options.engine.lookback_delta_ms;
         let permit = self.place(self.options.engine.timeout).await?;
         let text = off_the_way(move || {
             let _permit = permit;
             let range = TimeRange::new(now_ms.saturating_sub(lookback_ms).saturating_add(1), now_ms);
-            newest_samples(&db, &selectors, range)
+            newest_samples(&db, &selectors, range, escaping)
         })
         .await?;
-        let mut response = response::with_type(StatusCode::OK, TextFormat::Prometheus.content_type(), text);
+        let mut response = response::with_type(StatusCode::OK, escaping.content_type(), text);
         response::compress_whole(&mut response, gzip);
         Ok(response)
     }
 }
 
-fn newest_samples(db: &Db, selectors: &[Vec<Matcher>], range: TimeRange) -> Result<String, ApiError> {
+/// How names are written that do not fit into the old alphabet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Escaping {
+    /// In quotes, for a scraper that says that it reads them.
+    Utf8,
+    /// With underscores in place of what does not fit.
+    Underscores,
+}
+
+impl Escaping {
+    /// What the client asks for. One that says nothing may be too old for quoted names.
+    fn negotiate(headers: &HeaderMap) -> Self {
+        let accepts = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let mut terms = accepts.flat_map(|value| value.split([',', ';'])).map(str::trim);
+        if terms.any(|term| term == "escaping=allow-utf-8") { Escaping::Utf8 } else { Escaping::Underscores }
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            Escaping::Utf8 => "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8",
+            Escaping::Underscores => "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+        }
+    }
+
+    fn apply(self, name: &str, colons: bool) -> Cow<'_, str> {
+        if self == Escaping::Utf8 || is_plain_name(name, colons) {
+            return Cow::Borrowed(name);
+        }
+        let fits = |at: usize, c: char| match c {
+            '0'..='9' => at > 0,
+            ':' => colons,
+            c => c == '_' || c.is_ascii_alphabetic(),
+        };
+        Cow::Owned(name.char_indices().map(|(at, c)| if fits(at, c) { c } else { '_' }).collect())
+    }
+}
+
+fn newest_samples(
+    db: &Db,
+    selectors: &[Vec<Matcher>],
+    range: TimeRange,
+    escaping: Escaping,
+) -> Result<String, ApiError> {
     let querier = db.queryable().querier(range)?;
     let mut series = Vec::new();
-    for matchers in selectors {
+    // `{}` is no way to ask for everything.
+    for matchers in selectors.iter().filter(|matchers| !matchers.is_empty()) {
         series.extend(querier.select(matchers, &SelectHints::default())?);
     }
     // By metric name first, whatever labels sort before it.
@@ -66,14 +112,14 @@ fn newest_samples(db: &Db, selectors: &[Vec<Matcher>], range: TimeRange) -> Resu
         if is_stale_nan(value) || column.histograms.last().is_some_and(|(index, _)| index + 1 == column.len()) {
             continue;
         }
-        let name = name_of(&one.labels);
+        let name = &*escaping.apply(name_of(&one.labels), true);
         if last_name.as_deref() != Some(name) {
             text.push_str("# TYPE ");
             write_name(&mut text, name, true);
             text.push_str(" untyped\n");
             last_name = Some(name.to_owned());
         }
-        write_series(&mut text, name, &one.labels);
+        write_series(&mut text, name, &one.labels, escaping);
         text.push(' ');
         write_value(&mut text, value);
         // Writing to a String cannot fail.
@@ -87,7 +133,7 @@ fn name_of(labels: &LabelSet) -> &str {
 }
 
 /// Writes name and labels. A series without `instance` gets an empty one, so that the scraper does not put its own there.
-fn write_series(text: &mut String, name: &str, labels: &LabelSet) {
+fn write_series(text: &mut String, name: &str, labels: &LabelSet, escaping: Escaping) {
     let plain = is_plain_name(name, true);
     if plain {
         text.push_str(name);
@@ -102,12 +148,24 @@ fn write_series(text: &mut String, name: &str, labels: &LabelSet) {
     let pairs = labels.iter().filter(|label| label.name != METRIC_NAME).map(|label| (label.name, label.value));
     for (label, value) in pairs.chain(instance) {
         text.push(separator);
-        write_name(text, label, false);
+        write_name(text, &escaping.apply(label, false), false);
         text.push('=');
         write_quoted(text, value);
         separator = ',';
     }
     text.push('}');
+}
+
+/// Writes a value as Go's shortest general form: with an exponent from a million on, and below a ten-thousandth.
+fn write_value(text: &mut String, value: f64) {
+    let mut out = Vec::new();
+    let magnitude = value.abs();
+    if magnitude.is_finite() && magnitude != 0.0 && !(1e-4..1e6).contains(&magnitude) {
+        write_exponent(&mut out, value);
+    } else {
+        write_plain(&mut out, value);
+    }
+    text.push_str(&String::from_utf8_lossy(&out));
 }
 
 /// Writes a name, in quotes where it needs them.
@@ -133,13 +191,58 @@ fn is_plain_name(name: &str, colons: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderValue;
+
     use super::*;
 
-    fn series(pairs: &[(&str, &str)]) -> String {
+    fn series_escaped(pairs: &[(&str, &str)], escaping: Escaping) -> String {
         let labels = LabelSet::from_pairs(pairs.iter().copied());
         let mut text = String::new();
-        write_series(&mut text, labels.metric_name().unwrap(), &labels);
+        write_series(&mut text, &escaping.apply(labels.metric_name().unwrap(), true), &labels, escaping);
         text
+    }
+
+    fn series(pairs: &[(&str, &str)]) -> String {
+        series_escaped(pairs, Escaping::Utf8)
+    }
+
+    #[test]
+    fn federated_names_are_quoted_only_for_a_client_that_asks_for_it() {
+        let pairs = [("__name__", "http.size"), ("0a", "1"), ("a:b", "2"), ("\u{65e5}\u{672c}", "3")];
+        let written = series_escaped(&pairs, Escaping::Underscores);
+        assert_eq!(written, r#"http_size{_a="1",a_b="2",__="3",instance=""}"#);
+        let negotiate = |accept: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            Escaping::negotiate(&headers)
+        };
+        assert_eq!(negotiate("text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4, */*;q=0.2"), Escaping::Utf8);
+        assert_eq!(negotiate("text/plain;version=0.0.4;escaping=dots"), Escaping::Underscores);
+        assert_eq!(Escaping::negotiate(&HeaderMap::new()), Escaping::Underscores);
+    }
+
+    #[test]
+    fn federated_values_are_written_as_go_writes_them() {
+        let text = |value| {
+            let mut text = String::new();
+            write_value(&mut text, value);
+            text
+        };
+        for (value, expected) in [
+            (60.0, "60"),
+            (-0.0, "-0"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (1e20, "1e+20"),
+            (1e21, "1e+21"),
+            (999_999.5, "999999.5"),
+            (1e6, "1e+06"),
+            (-1_234_567.0, "-1.234567e+06"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(text(value), expected);
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`query`] | `query`, `query_range`, `format_query`, `parse_query`, `query_exemplars` |
 //! | [`series`] | `series`, `labels`, `label/<name>/values`, `metadata` |
-//! | [`status`] | `status/*`, and empty lists for what a store without scraping has none of |
+//! | [`status`] | `status/*` |
+//! | [`stubs`] | empty lists for what a store without scraping and alerting has none of |
 //! | [`storage`] | `/health`, `/api/v1/storage/*`: how the log and the head stand |
 //! | [`federate`] | `/federate` |
 //! | [`page`] | `/` |
@@ -24,6 +25,7 @@ pub mod route;
 pub mod series;
 pub mod status;
 pub mod storage;
+pub mod stubs;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +38,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::db::{Db, DbSlot};
+use crate::fs::{release_freed_memory, resident_bytes};
 use crate::model::TimestampMs;
 use crate::promql::engine::{Engine, EngineOptions};
 use error::ApiError;
@@ -177,14 +180,13 @@ impl Api {
             Route::LabelValues(name) => series::label_values(name, request, db).await,
             Route::Metadata => series::metadata(&request, &db),
             Route::Federate => self.federate(request, db).await,
-            Route::Rules => Ok(response::success(|json| {
-                json.begin_object().key("groups").begin_list().end_list().end_object();
-            })),
+            Route::Rules => stubs::rules(&request),
             Route::Alerts => Ok(response::success(|json| {
                 json.begin_object().key("alerts").begin_list().end_list().end_object();
             })),
-            Route::Alertmanagers => Ok(status::alertmanagers()),
-            Route::Targets => Ok(status::targets()),
+            Route::Alertmanagers => Ok(stubs::alertmanagers()),
+            Route::Targets => Ok(stubs::targets()),
+            Route::TargetsMetadata => stubs::targets_metadata(&request),
             Route::ScrapePools => Ok(response::success(|json| {
                 json.begin_object().key("scrapePools").begin_list().end_list().end_object();
             })),
@@ -230,11 +232,23 @@ fn empty_list() -> Response<ApiBody> {
     })
 }
 
+/// A request that leaves the process this much larger has its freed memory returned to the system.
+const GROWTH_KEPT_BYTES: u64 = 64 << 20;
+
 /// Runs work that takes the processor for long where it holds up no connection.
 async fn off_the_way<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::task::spawn_blocking(work).await {
+    let anonymous_bytes = || resident_bytes().map_or(0, |(_, anonymous)| anonymous);
+    let and_clean_up = move || {
+        let before = anonymous_bytes();
+        let result = work();
+        if anonymous_bytes() > before + GROWTH_KEPT_BYTES {
+            release_freed_memory();
+        }
+        result
+    };
+    match tokio::task::spawn_blocking(and_clean_up).await {
         Ok(result) => result,
         Err(panicked) => Err(ApiError::internal("the request could not be worked on", panicked)),
     }

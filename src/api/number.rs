@@ -4,6 +4,8 @@
 
 use std::io::Write as _;
 
+use crate::encoding::go_float::{write_exponent, write_plain};
+
 /// Appends the value of a point of a vector or matrix: the shortest digits that read back, without an exponent between
 /// 1e-6 and 1e21, and with one of at least two digits outside.
 pub fn write_value(out: &mut Vec<u8>, value: f64) {
@@ -13,31 +15,6 @@ pub fn write_value(out: &mut Vec<u8>, value: f64) {
     } else {
         write_plain(out, value);
     }
-}
-
-/// Appends a value without an exponent, whatever its size: the form of scalars.
-pub fn write_plain(out: &mut Vec<u8>, value: f64) {
-    if value.is_nan() {
-        out.extend_from_slice(b"NaN");
-    } else if value.is_infinite() {
-        out.extend_from_slice(if value > 0.0 { b"+Inf" } else { b"-Inf" });
-    } else if value.fract() == 0.0 && value.abs() < 1e15 && (value != 0.0 || value.is_sign_positive()) {
-        out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
-    } else {
-        // Writing to a Vec cannot fail.
-        let _ = write!(out, "{value}");
-    }
-}
-
-/// Appends a value with an exponent, as Go's format `e` has it: sign, and two digits at least.
-pub fn write_exponent(out: &mut Vec<u8>, value: f64) {
-    if !value.is_finite() {
-        return write_plain(out, value);
-    }
-    let text = format!("{value:e}");
-    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
-    let _ = write!(out, "{digits}e{sign}{exponent:0>2}");
 }
 
 /// Appends milliseconds as seconds: whole, or with exactly three decimals.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::error::ApiError;
-use crate::model::{TimeRange, TimestampMs};
+use crate::model::{TimeRange, TimestampMs, duration};
 
 /// The first moment that the API knows, as Prometheus has it: it leaves room for arithmetic.
 pub const TIME_MIN_MS: TimestampMs = -TIME_MAX_MS;
@@ -15,31 +15,58 @@ pub const TIME_MAX_MS: TimestampMs = (i64::MAX / 1000 - 62_135_596_801) * 1000;
 
 /// The parameters of one request, those of the body first.
 #[derive(Debug, Default, Clone)]
-pub struct Params(Vec<(String, String)>);
+pub struct Params {
+    pairs: Vec<(String, String)>,
+    malformed: Option<String>,
+}
 
 impl Params {
-    /// Reads the query of the URL, and a form of the body where there is one.
+    /// Reads the query of the URL, and a form of the body where there is one. As in Prometheus, a pair that is malformed
+    /// counts as absent; only [`Params::well_formed`] minds it.
     pub fn parse(url_query: &str, form: Option<&[u8]>) -> Self {
-        let body = form_urlencoded::parse(form.unwrap_or_default());
-        let url = form_urlencoded::parse(url_query.as_bytes());
-        Params(body.chain(url).map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+        let mut params = Params::default();
+        for text in [form.unwrap_or_default(), url_query.as_bytes()] {
+            for pair in text.split(|byte| *byte == b'&') {
+                match pair_fault(pair) {
+                    None => params.pairs.extend(form_urlencoded::parse(pair).into_owned()),
+                    Some(fault) => {
+                        params.malformed.get_or_insert(fault);
+                    }
+                }
+            }
+        }
+        params
+    }
+
+    /// These parameters, unless one of them is malformed: what the endpoints say that read the whole form first.
+    pub fn well_formed(self) -> Result<Self, ApiError> {
+        match self.malformed {
+            None => Ok(self),
+            Some(fault) => Err(ApiError::bad_data(format!("error parsing form values: {fault}"))),
+        }
     }
 
     /// The first value of a parameter. An empty one counts as absent.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let first = self.0.iter().find(|(known, _)| known == name);
+        let first = self.pairs.iter().find(|(known, _)| known == name);
         first.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
     /// All values of a parameter.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// A parameter that is a moment.
     pub fn time(&self, name: &str) -> Result<Option<TimestampMs>, ApiError> {
         let parse = |text| parse_time(text).map_err(|fault| ApiError::parameter(name, fault));
         self.get(name).map(parse).transpose()
+    }
+
+    /// A moment that may be left out. Prometheus names it twice where it cannot be read.
+    pub fn optional_time(&self, name: &str) -> Result<Option<TimestampMs>, ApiError> {
+        let named = |fault| ApiError::parameter(name, format!("invalid time value for '{name}': {fault}"));
+        self.get(name).map(|text| parse_time(text).map_err(named)).transpose()
     }
 
     /// A parameter that is a duration, in milliseconds.
@@ -59,13 +86,11 @@ impl Params {
         }
     }
 
-    /// `start` and `end` of the metadata endpoints; all of time where they are absent.
+    /// `start` and `end` of the metadata endpoints; all of time where they are absent. A range that ends before it
+    /// starts is an empty one.
     pub fn time_range(&self) -> Result<TimeRange, ApiError> {
-        let start_ms = self.time("start")?.unwrap_or(TIME_MIN_MS);
-        let end_ms = self.time("end")?.unwrap_or(TIME_MAX_MS);
-        if end_ms < start_ms {
-            return Err(ApiError::parameter("end", "end timestamp must not be before start timestamp"));
-        }
+        let start_ms = self.optional_time("start")?.unwrap_or(TIME_MIN_MS);
+        let end_ms = self.optional_time("end")?.unwrap_or(TIME_MAX_MS);
         Ok(TimeRange::new(start_ms, end_ms))
     }
 
@@ -91,13 +116,81 @@ pub fn parse_time(text: &str) -> Result<TimestampMs, String> {
     if let Some(seconds) = parse_float(text) {
         return if seconds.is_finite() { Ok(seconds_to_ms(seconds)) } else { Err(fault()) };
     }
+    if !is_rfc3339(text) {
+        return Err(fault());
+    }
     let moment: jiff::Timestamp = text.parse().map_err(|_| fault())?;
     Ok(moment.as_millisecond())
 }
 
-/// Reads a float as Go does: also in hexadecimal digits never, but with any case of `inf`.
+/// Whether a text has the form of RFC 3339 as Go has it: capital letters, seconds, none of them a leap second, and an
+/// offset with a colon. Whether the day exists shows later.
+fn is_rfc3339(text: &str) -> bool {
+    let digits = |text: &str, form: &str| {
+        text.len() == form.len()
+            && text
+                .bytes()
+                .zip(form.bytes())
+                .all(|(byte, form)| if form == b'0' { byte.is_ascii_digit() } else { byte == form })
+    };
+    const MOMENT: &str = "0000-00-00T00:00:00";
+    let Some((moment, rest)) = text.split_at_checked(MOMENT.len()) else { return false };
+    let offset_at = rest.find(['Z', '+', '-']).unwrap_or(rest.len());
+    let (fraction, offset) = rest.split_at(offset_at);
+    let fraction_fits = fraction.is_empty()
+        || fraction.strip_prefix(['.', ',']).is_some_and(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
+    let offset_fits = offset == "Z" || digits(offset, "+00:00") || digits(offset, "-00:00");
+    digits(moment, MOMENT) && !moment.ends_with(":60") && fraction_fits && offset_fits
+}
+
+/// Reads a float as Go does: with underscores between digits, in hexadecimal with an exponent of two, with any case of
+/// `inf` and `nan`.
 fn parse_float(text: &str) -> Option<f64> {
+    let between_digits = |at: usize| {
+        let digit = |at: Option<usize>| at.and_then(|at| text.as_bytes().get(at)).is_some_and(u8::is_ascii_hexdigit);
+        // The prefix of a hexadecimal number counts as a digit.
+        let after_prefix = text[..at].trim_start_matches(['+', '-']).eq_ignore_ascii_case("0x");
+        (after_prefix || digit(at.checked_sub(1))) && digit(at.checked_add(1))
+    };
+    if !text.match_indices('_').all(|(at, _)| between_digits(at)) {
+        return None;
+    }
+    let text = text.replace('_', "");
+    let (negative, magnitude) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(&text)),
+    };
+    if let Some(hex) = magnitude.strip_prefix("0x").or_else(|| magnitude.strip_prefix("0X")) {
+        return parse_hex_float(hex).map(|value| if negative { -value } else { value });
+    }
     text.parse().ok()
+}
+
+/// Reads `1.8p3`: hexadecimal digits, which a double holds exactly as long as they are few, times a power of two.
+fn parse_hex_float(hex: &str) -> Option<f64> {
+    /// Digits that always fit into a double.
+    const DIGITS_MAX: usize = 13;
+    let (mantissa, exponent) = hex.split_once(['p', 'P'])?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || digits.len() > DIGITS_MAX || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let exponent: i32 = exponent.parse().ok()?;
+    let scale = exponent.checked_sub(4 * i32::try_from(fraction.len()).ok()?)?;
+    Some(u64::from_str_radix(&digits, 16).ok()? as f64 * f64::from(scale).exp2())
+}
+
+/// What is wrong with one pair of a form, as Go words it.
+fn pair_fault(pair: &[u8]) -> Option<String> {
+    if pair.contains(&b';') {
+        return Some("invalid semicolon separator in query".to_owned());
+    }
+    let is_hex = |at: usize| pair.get(at).is_some_and(u8::is_ascii_hexdigit);
+    let escapes = pair.iter().enumerate().filter(|(_, byte)| **byte == b'%');
+    let (at, _) = escapes.into_iter().find(|(at, _)| !is_hex(at + 1) || !is_hex(at + 2))?;
+    let shown = pair.get(at..pair.len().min(at + 3)).unwrap_or_default();
+    Some(format!("invalid URL escape {:?}", String::from_utf8_lossy(shown)))
 }
 
 fn seconds_to_ms(seconds: f64) -> TimestampMs {
@@ -115,36 +208,7 @@ pub fn parse_duration_ms(text: &str) -> Result<i64, String> {
         }
         return Ok((seconds * 1000.0).round() as i64);
     }
-    prometheus_duration_ms(text).ok_or_else(|| format!("cannot parse {} to a valid duration", quoted(text)))
-}
-
-/// Reads whole numbers with units in falling order: `1y2w3d4h5m6s7ms`.
-fn prometheus_duration_ms(text: &str) -> Option<i64> {
-    const UNITS: [(&str, i64); 7] = [
-        ("y", 365 * 86_400_000),
-        ("w", 7 * 86_400_000),
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("m", 60_000),
-        ("s", 1000),
-        ("ms", 1),
-    ];
-    let mut units = UNITS.iter();
-    let mut rest = text;
-    let mut total_ms = 0i64;
-    if text.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
-        let (unit, after) = after.split_at(after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len()));
-        let (_, factor) = units.by_ref().find(|(name, _)| *name == unit)?;
-        total_ms = total_ms.checked_add(number.parse::<i64>().ok()?.checked_mul(*factor)?)?;
-        rest = after;
-    }
-    // Prometheus counts in nanoseconds, and so has less room.
-    total_ms.checked_mul(1_000_000)?;
-    Some(total_ms)
+    duration::parse_duration_ms(text).map_err(|_fault| format!("cannot parse {} to a valid duration", quoted(text)))
 }
 
 /// Undoes the escaping of a label name in a path: `U__http_2e_status` is `http.status`. Other names stay as they are.
@@ -205,6 +269,55 @@ mod tests {
         for text in ["", "now", "NaN", "Inf", "-inf", "1970-01-01", "1970-13-01T00:00:00Z", "1;2"] {
             assert!(parse_time(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn times_in_other_forms_than_go_reads_are_refused() {
+        assert_eq!(parse_time("1970-01-01T00:00:01,5Z"), Ok(1500));
+        assert_eq!(parse_time("1970-01-01T00:00:01.0019-00:01"), Ok(61_001));
+        for text in [
+            "1970-01-01t00:00:01Z",
+            "1970-01-01T00:00:01z",
+            "1970-01-01 00:00:01Z",
+            "1970-01-01T00:00Z",
+            "1970-01-01T00:00:01",
+            "1970-01-01T00:00:01.Z",
+            "1970-01-01T24:00:00Z",
+            "1970-01-01T00:00:60Z",
+            "1970-01-01T00:00:01+0100",
+            "1970-01-01T00:00:01+01",
+            "1970-01-01T00:00:01Z[UTC]",
+            "1971-02-29T00:00:00Z",
+            "+001970-01-01T00:00:01Z",
+            "1970-01-01T00:00:0\u{e9}",
+        ] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn floats_are_read_as_go_reads_them() {
+        let read =
+            [("1_000", 1000.0), ("1_0.5_0", 10.5), ("0x1p4", 16.0), ("0X_1.8p1", 3.0), ("-0x1p-1", -0.5), ("+5", 5.0)];
+        for (text, value) in read {
+            assert_eq!(parse_float(text), Some(value), "{text}");
+        }
+        for text in ["_1", "1_", "1__0", "1._5", "0x10", "0x", "0xp1", "0x1p", "-+1", "0x-1p1", " 1", ""] {
+            assert_eq!(parse_float(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn params_that_are_malformed_count_as_absent_unless_the_whole_form_is_asked_for() {
+        let params = Params::parse("a=1;b=2&c=%zz&d=%41", Some(b"e=5&f=%4"));
+        assert_eq!(
+            ["a", "b", "c", "d", "e", "f"].map(|name| params.get(name)),
+            [None, None, None, Some("A"), Some("5"), None]
+        );
+        assert_eq!(params.well_formed().unwrap_err().message, "error parsing form values: invalid URL escape \"%4\"");
+        let fault = |text| Params::parse(text, None).well_formed().unwrap_err().message;
+        assert_eq!(fault("a=1;b=2"), "error parsing form values: invalid semicolon separator in query");
+        assert!(Params::parse("a=%41&b", None).well_formed().is_ok());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use hyper::Response;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::{ApiError, ErrorType};
-use super::params::Params;
+use super::params::{Params, parse_duration_ms};
 use super::response::{self, ApiBody, Notes};
 use super::{Api, ApiRequest, off_the_way, render};
 use crate::db::Db;
@@ -110,16 +110,17 @@ struct Common {
 }
 
 impl Api {
-    fn common(&self, params: &Params, request: &ApiRequest) -> Result<Common, ApiError> {
-        let lookback_delta_ms = params.duration_ms("lookback_delta")?;
-        if lookback_delta_ms.is_some_and(|ms| ms < 0) {
-            return Err(ApiError::parameter("lookback_delta", "it must not be negative"));
-        }
+    fn common(&self, params: &Params, limit: Option<usize>, request: &ApiRequest) -> Result<Common, ApiError> {
+        // Each fault is looked for in Prometheus' order: the timeout first.
+        let timeout = params.timeout(self.options.engine.timeout)?;
+        let named = |fault| ApiError::bad_data(format!("error parsing lookback delta duration: {fault}"));
+        let lookback_delta_ms = params.get("lookback_delta").map(parse_duration_ms).transpose().map_err(named)?;
         Ok(Common {
             text: params.get("query").unwrap_or("").to_owned(),
-            timeout: params.timeout(self.options.engine.timeout)?,
+            timeout,
+            // Zero and less ask for the server's own.
             lookback_delta_ms: lookback_delta_ms.filter(|ms| *ms > 0),
-            limit: params.limit()?,
+            limit,
             stats: params.get("stats").is_some(),
             gzip: response::accepts_gzip(&request.headers),
         })
@@ -131,8 +132,9 @@ impl Api {
         db: Arc<Db>,
     ) -> Result<Response<ApiBody>, ApiError> {
         let params = request.params();
-        let time_ms = params.time("time")?.unwrap_or_else(|| self.clock.now_ms());
-        let common = self.common(&params, request)?;
+        let limit = params.limit()?;
+        let time_ms = params.optional_time("time")?.unwrap_or_else(|| self.clock.now_ms());
+        let common = self.common(&params, limit, request)?;
         let engine = self.engine.clone();
         self.evaluate(common, move |expr, options| engine.instant(&*db.queryable(), expr, time_ms, options)).await
     }
@@ -143,6 +145,7 @@ impl Api {
         db: Arc<Db>,
     ) -> Result<Response<ApiBody>, ApiError> {
         let params = request.params();
+        let limit = params.limit()?;
         let missing = |name| ApiError::parameter(name, "cannot parse \"\" to a valid timestamp");
         let start_ms = params.time("start")?.ok_or_else(|| missing("start"))?;
         let end_ms = params.time("end")?.ok_or_else(|| missing("end"))?;
@@ -161,7 +164,7 @@ impl Api {
                  (?step=XX)",
             ));
         }
-        let common = self.common(&params, request)?;
+        let common = self.common(&params, limit, request)?;
         let engine = self.engine.clone();
         let run = move |expr: &Expr, options: &QueryOptions| {
             engine.range(&*db.queryable(), expr, start_ms, end_ms, step_ms, options)
@@ -266,14 +269,15 @@ pub(super) fn query_error(fault: &QueryError) -> ApiError {
 /// `query_exemplars`: the parameters are checked; there are no exemplars in this store.
 pub(super) fn exemplars(request: &ApiRequest) -> Result<Response<ApiBody>, ApiError> {
     let params = request.params();
-    let start_ms = params.time("start")?;
-    let end_ms = params.time("end")?;
+    let start_ms = params.optional_time("start")?;
+    let end_ms = params.optional_time("end")?;
     if let (Some(start_ms), Some(end_ms)) = (start_ms, end_ms)
         && end_ms < start_ms
     {
         return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
     }
-    parse_query_text(params.get("query").unwrap_or(""))?;
+    // Here Prometheus does not say which parameter it is.
+    parse_expr(params.get("query").unwrap_or("")).map_err(|fault| ApiError::bad_data(fault.to_string()))?;
     Ok(super::empty_list())
 }
 

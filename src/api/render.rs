@@ -4,7 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use super::json::JsonWriter;
-use super::number::{write_plain, write_timestamp, write_timestamp_short, write_value};
+use super::number::{write_timestamp, write_timestamp_short, write_value};
+use crate::encoding::go_float::write_plain;
 use crate::model::FloatHistogram;
 use crate::promql::engine::{QueryStats, QueryValue};
 use crate::storage::Column;

@@ -31,6 +31,7 @@ pub enum Route {
     Alerts,
     Alertmanagers,
     Targets,
+    TargetsMetadata,
     ScrapePools,
     Notifications,
     StatusConfig,
@@ -69,6 +70,7 @@ const FIXED: &[(&str, Route)] = &[
     ("/api/v1/alerts", Route::Alerts),
     ("/api/v1/alertmanagers", Route::Alertmanagers),
     ("/api/v1/targets", Route::Targets),
+    ("/api/v1/targets/metadata", Route::TargetsMetadata),
     ("/api/v1/scrape_pools", Route::ScrapePools),
     ("/api/v1/notifications", Route::Notifications),
     ("/api/v1/status/config", Route::StatusConfig),
@@ -115,15 +117,15 @@ impl Route {
     /// The methods that the endpoint takes, for the `Allow` header.
     pub fn allow(&self) -> &'static str {
         match self {
-            Route::Write => "POST",
+            Route::Write => "OPTIONS, POST",
             Route::Query
             | Route::QueryRange
             | Route::QueryExemplars
             | Route::FormatQuery
             | Route::ParseQuery
             | Route::Series
-            | Route::Labels => "GET, HEAD, POST",
-            _ => "GET, HEAD",
+            | Route::Labels => "GET, HEAD, OPTIONS, POST",
+            _ => "GET, HEAD, OPTIONS",
         }
     }
 

@@ -14,14 +14,13 @@ use crate::db::Db;
 use crate::model::{LabelSet, Matcher, TimeRange};
 use crate::promql::parser::parse_selector;
 use crate::storage::{Querier, SelectHints, StorageError};
-use crate::wal::record::MetricType;
 
-/// The selectors of `match[]`.
-fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, ApiError> {
+/// The selectors of `match[]`, or what is wrong with them.
+fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, String> {
     let parse = |text: &str| {
-        let matchers = parse_selector(text).map_err(|fault| ApiError::parameter("match[]", fault))?;
+        let matchers = parse_selector(text).map_err(|fault| fault.to_string())?;
         if matchers.iter().all(Matcher::matches_empty) {
-            return Err(ApiError::parameter("match[]", "match[] must contain at least one non-empty matcher"));
+            return Err("match[] must contain at least one non-empty matcher".to_owned());
         }
         Ok(matchers)
     };
@@ -37,14 +36,36 @@ struct Asked {
 }
 
 impl Asked {
+    /// The parameters of `labels` and of the values of a label.
     fn parse(request: &ApiRequest) -> Result<Self, ApiError> {
-        let params = request.params();
+        Asked::read(&request.params(), request, ApiError::bad_data)
+    }
+
+    /// The parameters of `series`, which is stricter, and says which parameter a selector stands in.
+    fn parse_series(request: &ApiRequest) -> Result<Self, ApiError> {
+        let params = request.params().well_formed()?;
+        if params.all("match[]").next().is_none() {
+            return Err(ApiError::bad_data("no match[] parameter provided"));
+        }
+        Asked::read(&params, request, |fault| ApiError::parameter("match[]", fault))
+    }
+
+    fn read(
+        params: &Params,
+        request: &ApiRequest,
+        selector_fault: impl Fn(String) -> ApiError,
+    ) -> Result<Self, ApiError> {
         Ok(Asked {
             limit: params.limit()?,
             range: params.time_range()?,
-            selectors: selectors(&params)?,
+            selectors: selectors(params).map_err(selector_fault)?,
             gzip: response::accepts_gzip(&request.headers),
         })
+    }
+
+    /// Whether nothing can be found, since the range ends before it starts.
+    fn is_empty(&self) -> bool {
+        self.range.end_ms < self.range.start_ms
     }
 
     /// One more than the limit, so that it shows whether something was cut; 0 for no limit.
@@ -60,6 +81,7 @@ impl Asked {
     ) -> Result<(Vec<String>, Notes), ApiError> {
         let mut notes = Notes { warnings: querier.warnings(), infos: Vec::new() };
         let mut texts = match self.selectors.as_slice() {
+            _ if self.is_empty() => Vec::new(),
             [] => ask(&[], self.wanted())?,
             [one] => ask(one, self.wanted())?,
             many => {
@@ -80,16 +102,13 @@ impl Asked {
 
 /// `series`: the label sets that a selector finds.
 pub(super) async fn series(request: ApiRequest, db: Arc<Db>) -> Result<Response<ApiBody>, ApiError> {
-    let asked = Asked::parse(&request)?;
-    if asked.selectors.is_empty() {
-        return Err(ApiError::bad_data("no match[] parameter provided"));
-    }
+    let asked = Asked::parse_series(&request)?;
     let gzip = asked.gzip;
     let (sets, notes) = off_the_way(move || {
         let querier = db.queryable().querier(asked.range)?;
         let hints = SelectHints { limit: asked.wanted(), labels_only: true, ..SelectHints::default() };
         let mut sets: Vec<LabelSet> = Vec::new();
-        for matchers in &asked.selectors {
+        for matchers in asked.selectors.iter().filter(|_| !asked.is_empty()) {
             sets.extend(querier.select(matchers, &hints)?.into_iter().map(|series| series.labels));
         }
         if asked.selectors.len() > 1 {
@@ -182,22 +201,9 @@ pub(super) fn metadata(request: &ApiRequest, db: &Db) -> Result<Response<ApiBody
         json.begin_object();
         for (family, entry) in &families {
             json.key(family).begin_list().begin_object();
-            json.key("type").string(metric_type(entry.metric_type)).key("unit").string(&entry.unit);
+            json.key("type").string(entry.metric_type.as_str()).key("unit").string(&entry.unit);
             json.key("help").string(&entry.help).end_object().end_list();
         }
         json.end_object();
     }))
-}
-
-fn metric_type(metric_type: MetricType) -> &'static str {
-    match metric_type {
-        MetricType::Unknown => "unknown",
-        MetricType::Counter => "counter",
-        MetricType::Gauge => "gauge",
-        MetricType::Histogram => "histogram",
-        MetricType::GaugeHistogram => "gaugehistogram",
-        MetricType::Summary => "summary",
-        MetricType::Info => "info",
-        MetricType::StateSet => "stateset",
-    }
 }

@@ -1,5 +1,4 @@
-//! `status/*`: what runs here, how it was configured, and the size of what it holds; and the lists that a store without
-//! scraping has nothing in.
+//! `status/*`: what runs here, how it was configured, and the size of what it holds.
 
 use std::sync::Arc;
 
@@ -15,6 +14,9 @@ use crate::model::TimeRange;
 pub const PROMETHEUS_API_VERSION: &str = "3.5.0";
 /// The program's own version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Rows of each table of `status/tsdb` at most.
+const LIMIT_MAX: usize = 10_000;
 
 /// `status/buildinfo`. No `features`: Grafana takes any for another product.
 pub(super) fn build_info() -> Response<ApiBody> {
@@ -34,21 +36,6 @@ pub(super) fn version() -> Response<ApiBody> {
         "version": PROMETHEUS_API_VERSION, "application": "chronolith", "applicationVersion": VERSION,
     });
     response::with_type(hyper::StatusCode::OK, "application/json", body.to_string())
-}
-
-pub(super) fn targets() -> Response<ApiBody> {
-    response::success(|json| {
-        json.begin_object().key("activeTargets").begin_list().end_list();
-        json.key("droppedTargets").begin_list().end_list();
-        json.key("droppedTargetCounts").begin_object().end_object().end_object();
-    })
-}
-
-pub(super) fn alertmanagers() -> Response<ApiBody> {
-    response::success(|json| {
-        json.begin_object().key("activeAlertmanagers").begin_list().end_list();
-        json.key("droppedAlertmanagers").begin_list().end_list().end_object();
-    })
 }
 
 impl Api {
@@ -117,8 +104,11 @@ impl Api {
         let params = request.params();
         let limit = match params.get("limit").map(str::parse::<usize>) {
             None => 10,
-            Some(Ok(limit @ 1..=10_000)) => limit,
-            Some(_) => return Err(ApiError::bad_data("limit must be a positive number, at most 10000")),
+            Some(Ok(limit @ 1..=LIMIT_MAX)) => limit,
+            Some(Ok(limit)) if limit > LIMIT_MAX => {
+                return Err(ApiError::bad_data(format!("limit must not exceed {LIMIT_MAX}")));
+            }
+            Some(_) => return Err(ApiError::bad_data("limit must be a positive number")),
         };
         off_the_way(move || {
             let head = db.head();

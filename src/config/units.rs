@@ -6,6 +6,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::model::duration::{format_duration_ms, parse_duration_ms};
+
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
@@ -21,16 +23,6 @@ const SIZE_UNITS: [(&str, u64); 10] = [
     ("KB", 1_000),
     ("kB", 1_000),
     ("B", 1),
-];
-
-const DURATION_UNITS: [(&str, u64); 7] = [
-    ("y", 365 * 86_400_000),
-    ("w", 7 * 86_400_000),
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
 ];
 
 impl Bytes {
@@ -73,45 +65,12 @@ impl fmt::Display for Bytes {
 
 /// Reads a duration; `None` where it is not one. `0` needs no unit.
 pub fn parse_duration(text: &str) -> Option<Duration> {
-    let mut rest = text.trim();
-    if rest == "0" {
-        return Some(Duration::ZERO);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total_ms: u64 = 0;
-    let mut units = DURATION_UNITS.iter();
-    while !rest.is_empty() {
-        let digits_end = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = rest.get(..digits_end)?.parse().ok()?;
-        rest = rest.get(digits_end..)?;
-        let unit_end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let (unit, after) = rest.split_at(unit_end);
-        rest = after;
-        // The iterator only moves forward, so units have to come in falling order, each at most once.
-        let (_, factor) = units.by_ref().find(|(name, _)| *name == unit)?;
-        total_ms = total_ms.checked_add(number.checked_mul(*factor)?)?;
-    }
-    Some(Duration::from_millis(total_ms))
+    parse_duration_ms(text.trim()).ok().map(|ms| Duration::from_millis(ms.unsigned_abs()))
 }
 
 /// Writes a duration so that [`parse_duration`] reads it back (to the millisecond).
 pub fn format_duration(duration: Duration) -> String {
-    let mut rest_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    if rest_ms == 0 {
-        return "0s".to_owned();
-    }
-    let mut text = String::new();
-    for (unit, factor) in DURATION_UNITS {
-        // Weeks and years only where nothing is left over: `15d` reads better than `2w1d`.
-        let whole_only = matches!(unit, "y" | "w");
-        if rest_ms >= factor && (!whole_only || rest_ms.is_multiple_of(factor)) {
-            text.push_str(&format!("{}{unit}", rest_ms / factor));
-            rest_ms %= factor;
-        }
-    }
-    text
+    format_duration_ms(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

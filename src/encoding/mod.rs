@@ -1,12 +1,16 @@
-//! Pure bytes: bounds-checked reading, writing, variable-length integers, bit streams, checksums.
+//! Pure bytes: bounds-checked reading, writing, variable-length integers, bit streams, checksums; and texts as Go writes
+//! them.
 //!
 //! Everything that reads here takes its input for hostile: a short or absurd input is a [`Corruption`], never a panic.
 
 pub mod bits;
 pub mod cursor;
+pub mod go_float;
 pub mod put;
+pub mod quote;
 
 pub use cursor::{Corruption, Cursor};
+pub use quote::quote;
 
 /// CRC-32C (Castagnoli), the checksum of every Prometheus file format.
 #[inline]

@@ -148,6 +148,17 @@ pub fn resident_bytes() -> io::Result<(u64, u64)> {
     Ok((field("VmRSS:"), field("RssAnon:")))
 }
 
+/// Gives memory that was freed back to the system. The allocator keeps what lies between used pieces, which after one
+/// large query can be more than all the rest; it is asked to return whole pages of it.
+pub fn release_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(unsafe_code, reason = "the allocator's interface is C")]
+    // SAFETY: the call has no precondition; it takes the allocator's own locks and touches free memory only.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// The most memory that this process can have: its control group's limit or what the machine has, whichever is less.
 pub fn memory_limit_bytes() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Head;
-use crate::wal::record::MetricType;
+use crate::model::MetricType;
 
 /// What is known about a metric family.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

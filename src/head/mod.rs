@@ -3,7 +3,7 @@
 //! Series are spread over shards by the hash of their labels, each under a lock of its own. A request's samples are
 //! accepted or refused, appended to their series' open chunks, and encoded as log records, all under the shard's lock, so
 //! the log holds the samples of a series in the order of their acceptance. The writer of the log takes the records
-//! through [`GroupSource`](crate::wal::GroupSource).
+//! through [`GroupSource`].
 //!
 //! | part | file |
 //! |---|---|

@@ -17,4 +17,4 @@ pub mod snappy;
 pub use http::{Appended, Refusal, WriteLimits, WriteService, WriteStore, collect_body, handle_remote_write};
 pub use metrics::IngestMetrics;
 pub use pool::BufferPool;
-pub use remote_write::{Metadata, MetricType};
+pub use remote_write::Metadata;

@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use crate::encoding::{Corruption, Cursor, put};
 use crate::model::raw_labels::skip_field;
-use crate::model::{RawLabels, Sample};
+use crate::model::{MetricType, RawLabels, Sample};
 use crate::storage::{SeriesEntry, WriteBatch};
 
 /// `WriteRequest.timeseries`.
@@ -68,58 +68,6 @@ pub struct DecodeLimits {
 impl Default for DecodeLimits {
     fn default() -> Self {
         DecodeLimits { series: 1_000_000, samples: 4_000_000 }
-    }
-}
-
-/// The type of a metric, as its exporter declared it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum MetricType {
-    /// Not declared, or a number that the protocol does not know.
-    #[default]
-    Unknown,
-    /// Only rises, or starts again.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Buckets of a distribution.
-    Histogram,
-    /// Buckets of a distribution that go up and down.
-    GaugeHistogram,
-    /// Quantiles of a distribution.
-    Summary,
-    /// Constant facts as labels.
-    Info,
-    /// States, one of which holds.
-    StateSet,
-}
-
-impl MetricType {
-    /// The type with the number that `MetricMetadata.MetricType` gives it.
-    fn from_number(number: u64) -> Self {
-        match number {
-            1 => MetricType::Counter,
-            2 => MetricType::Gauge,
-            3 => MetricType::Histogram,
-            4 => MetricType::GaugeHistogram,
-            5 => MetricType::Summary,
-            6 => MetricType::Info,
-            7 => MetricType::StateSet,
-            _ => MetricType::Unknown,
-        }
-    }
-
-    /// The type as the metadata API and OpenMetrics name it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            MetricType::Unknown => "unknown",
-            MetricType::Counter => "counter",
-            MetricType::Gauge => "gauge",
-            MetricType::Histogram => "histogram",
-            MetricType::GaugeHistogram => "gaugehistogram",
-            MetricType::Summary => "summary",
-            MetricType::Info => "info",
-            MetricType::StateSet => "stateset",
-        }
     }
 }
 

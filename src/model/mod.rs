@@ -1,9 +1,11 @@
 //! Pure values of the field: label sets, samples, histograms, matchers, digests. No I/O, no clock.
 
 pub mod digest;
+pub mod duration;
 pub mod histogram;
 pub mod label_set;
 pub mod matcher;
+pub mod metric_type;
 pub mod pattern;
 pub mod raw_labels;
 pub mod receipt;
@@ -13,6 +15,7 @@ pub use digest::Digest;
 pub use histogram::FloatHistogram;
 pub use label_set::{Label, LabelSet, LabelSetBuilder, LabelSetScratch, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
+pub use metric_type::MetricType;
 pub use pattern::Pattern;
 pub use raw_labels::{LabelError, RawLabels};
 pub use receipt::ReceiptLine;

@@ -1,7 +1,7 @@
 //! Regular expressions of matchers and `label_replace`: anchored at both ends, with dot matching newlines.
 //!
 //! Most patterns in dashboards are lists of words, prefixes or `.+`. A pattern's syntax tree is looked at once for such
-//! a [`Shape`], which is tested without the regex engine and lets an index look values up instead of testing each. A
+//! a shape, which is tested without the regex engine and lets an index look values up instead of testing each. A
 //! shape means exactly what the expression means; what has none is left to the engine.
 
 use std::collections::BTreeSet;

@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
 
-use super::functions::number::go_general;
 use super::parser::ast::{BinaryOp, Span};
-use super::parser::quote;
+use crate::encoding::{go_float, quote};
 use crate::model::TimestampMs;
 
 /// Most warnings, and most infos, that the API shows of one query.
@@ -80,13 +79,13 @@ impl Annotation {
 
     /// A quantile outside [0, 1], or not a number.
     pub fn invalid_quantile(quantile: f64, span: Span) -> Self {
-        let got = go_general(quantile, None);
+        let got = go_float::general(quantile, None);
         Annotation::warning(span, format!("quantile value should be between 0 and 1, got {got}"))
     }
 
     /// A ratio outside [-1, 1], or not a number.
     pub fn invalid_ratio(ratio: f64, capped_to: f64, span: Span) -> Self {
-        let (got, to) = (go_general(ratio, None), go_general(capped_to, None));
+        let (got, to) = (go_float::general(ratio, None), go_float::general(capped_to, None));
         Annotation::warning(span, format!("ratio value should be between -1 and 1, got {got}, capping to {to}"))
     }
 
@@ -233,8 +232,8 @@ impl Annotation {
     pub fn render(&self, query: &str) -> String {
         let mut text = self.text.clone();
         if let Detail::Monotonicity { min_ms, max_ms, min_bucket, max_bucket, max_diff, more } = &self.detail {
-            let (from, to) = (go_general(*min_bucket, None), go_general(*max_bucket, None));
-            let diff = go_general(*max_diff, Some(2));
+            let (from, to) = (go_float::general(*min_bucket, None), go_float::general(*max_bucket, None));
+            let diff = go_float::general(*max_diff, Some(2));
             let (start, end) = (rfc3339(*min_ms), rfc3339(*max_ms));
             let samples = more + 1;
             let _ = write!(

@@ -79,7 +79,7 @@ impl Service {
         let began = self.clock.monotonic();
         let mut counted = Counted { service: &self, route: route.clone(), began, status: STATUS_CLIENT_GONE };
         let gzip = response::accepts_gzip(request.headers());
-        let origin = request.headers().contains_key(header::ORIGIN);
+        let from_page = request.headers().contains_key(header::ORIGIN) && is_api(request.uri().path());
 
         // A task of its own, so that a panic ends the task and not the connection; dropping the guard ends it too.
         let service = self.clone();
@@ -90,7 +90,7 @@ impl Service {
         };
         response::compress_whole(&mut answer, gzip);
         response::set_vary(&mut answer);
-        if origin {
+        if from_page {
             set_cors(answer.headers_mut());
         }
         counted.status = answer.status().as_u16();
@@ -99,12 +99,15 @@ impl Service {
 
     async fn dispatch(self: Arc<Self>, route: Option<Route>, request: Request<Incoming>) -> Response<ApiBody> {
         let (parts, body) = request.into_parts();
-        if parts.method == Method::OPTIONS && parts.uri.path().starts_with("/api/") {
-            let mut answer = response::no_content();
-            set_cors(answer.headers_mut());
-            return answer;
+        if parts.method == Method::OPTIONS && is_api(parts.uri.path()) {
+            return response::no_content();
         }
         let Some(route) = route else { return response::not_found() };
+        if parts.method == Method::OPTIONS {
+            let mut answer = response::text(StatusCode::OK, "");
+            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.allow()));
+            return answer;
+        }
         if route == Route::Write {
             return self.write(&parts, body).await;
         }
@@ -185,6 +188,11 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// Whether a path is one of the API, whose answers pages of other origins may read.
+fn is_api(path: &str) -> bool {
+    path.starts_with("/api/")
 }
 
 /// Lets pages of any origin read the answer, as Prometheus does by default.

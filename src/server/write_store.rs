@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::db::DbSlot;
 use crate::head::MetadataEntry;
-use crate::ingest::{Appended, Metadata, MetricType, WriteStore};
+use crate::ingest::{Appended, Metadata, WriteStore};
 use crate::model::TimestampMs;
 use crate::storage::WriteBatch;
-use crate::wal::{CommitError, CommitFuture, record};
+use crate::wal::{CommitError, CommitFuture};
 
 /// The database as remote write sees it.
 #[derive(Debug, Clone)]
@@ -26,26 +26,10 @@ impl WriteStore for DbStore {
     fn record_metadata(&self, metadata: &[Metadata<'_>]) {
         let Some(db) = self.0.get() else { return };
         for one in metadata {
-            let entry = MetadataEntry {
-                metric_type: metric_type(one.metric_type),
-                help: one.help.to_owned(),
-                unit: one.unit.to_owned(),
-            };
+            let entry =
+                MetadataEntry { metric_type: one.metric_type, help: one.help.to_owned(), unit: one.unit.to_owned() };
             // Metadata past the bound is not kept; it is advice, and senders repeat it.
             let _kept = db.head().set_metadata(one.family, entry);
         }
-    }
-}
-
-fn metric_type(sent: MetricType) -> record::MetricType {
-    match sent {
-        MetricType::Unknown => record::MetricType::Unknown,
-        MetricType::Counter => record::MetricType::Counter,
-        MetricType::Gauge => record::MetricType::Gauge,
-        MetricType::Histogram => record::MetricType::Histogram,
-        MetricType::GaugeHistogram => record::MetricType::GaugeHistogram,
-        MetricType::Summary => record::MetricType::Summary,
-        MetricType::Info => record::MetricType::Info,
-        MetricType::StateSet => record::MetricType::StateSet,
     }
 }

@@ -8,7 +8,7 @@
 //! `docs/format/wal.md`.
 
 use crate::encoding::{Corruption, Cursor, put};
-use crate::model::{Label, TimestampMs};
+use crate::model::{Label, MetricType, TimestampMs};
 
 /// What a record holds, told by its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -272,45 +272,6 @@ pub fn tombstones(body: &[u8]) -> impl Iterator<Item = Result<Tombstone, Corrupt
     })
 }
 
-/// What kind of metric a series belongs to, as Prometheus numbers them in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[repr(u8)]
-pub enum MetricType {
-    /// Not known.
-    #[default]
-    Unknown = 0,
-    /// A counter.
-    Counter = 1,
-    /// A gauge.
-    Gauge = 2,
-    /// A histogram.
-    Histogram = 3,
-    /// A histogram whose counts may fall.
-    GaugeHistogram = 4,
-    /// A summary.
-    Summary = 5,
-    /// An info metric.
-    Info = 6,
-    /// A state set.
-    StateSet = 7,
-}
-
-impl MetricType {
-    /// The type with this number; one that is not known is [`MetricType::Unknown`], as in Prometheus.
-    pub fn from_byte(byte: u8) -> Self {
-        match byte {
-            1 => MetricType::Counter,
-            2 => MetricType::Gauge,
-            3 => MetricType::Histogram,
-            4 => MetricType::GaugeHistogram,
-            5 => MetricType::Summary,
-            6 => MetricType::Info,
-            7 => MetricType::StateSet,
-            _ => MetricType::Unknown,
-        }
-    }
-}
-
 /// Type, unit and help of one series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RefMetadata<'a> {
@@ -345,7 +306,7 @@ pub fn push_metadata(out: &mut Vec<u8>, metadata: RefMetadata<'_>) {
 pub fn metadata(body: &[u8]) -> impl Iterator<Item = Result<RefMetadata<'_>, Corruption>> + '_ {
     entries(body, |cursor| {
         let series_ref = cursor.uvarint()?;
-        let metric_type = MetricType::from_byte(cursor.u8()?);
+        let metric_type = MetricType::from_number(u64::from(cursor.u8()?));
         let mut entry = RefMetadata { series_ref, metric_type, unit: "", help: "" };
         let fields = cursor.uvarint()?;
         if fields > cursor.remaining() as u64 / 2 {

@@ -159,7 +159,28 @@ fn api_refuses_bad_parameters_in_prometheus_words() {
     query(&[("query", "up"), ("time", "NaN")], "invalid parameter \"time\"");
     query(&[("query", "up"), ("limit", "-1")], "invalid parameter \"limit\"");
     query(&[("query", "up"), ("timeout", "soon")], "invalid parameter \"timeout\"");
-    query(&[("query", "up"), ("lookback_delta", "-1")], "invalid parameter \"lookback_delta\"");
+    query(
+        &[("query", "up"), ("time", "soon")],
+        "invalid parameter \"time\": invalid time value for 'time': cannot parse",
+    );
+    query(&[("query", "up"), ("time", "2015-07-01 20:10:51Z")], "cannot parse \"2015-07-01 20:10:51Z\"");
+    query(&[("query", "up"), ("lookback_delta", "x")], "error parsing lookback delta duration: cannot parse \"x\"");
+    // The first fault that Prometheus would find is the one that is named.
+    query(&[("query", "("), ("time", "x"), ("limit", "x"), ("timeout", "x")], "invalid parameter \"limit\"");
+    query(&[("query", "("), ("lookback_delta", "x"), ("timeout", "x")], "invalid parameter \"timeout\"");
+    assert_eq!(server.get("/api/v1/query", &[("query", "up"), ("lookback_delta", "-1")]).status, 200);
+    assert_eq!(server.data("/api/v1/query", &[("query", "time()"), ("time", "0x1p4")])["result"][1], "16");
+    // A malformed pair counts as absent, except where the whole form is read first.
+    let malformed = server.server.get("/api/v1/query?query=1;time=5&time=1").json();
+    assert_eq!(
+        malformed["error"],
+        "invalid parameter \"query\": unknown position: parse error: no expression found in input"
+    );
+    assert_eq!(server.server.get("/api/v1/labels?limit=%zz").status, 200);
+    let malformed = server.server.get("/api/v1/series?match[]=up&limit=%zz").json();
+    assert_eq!(malformed["error"], "error parsing form values: invalid URL escape \"%zz\"");
+    let exemplars = server.refusal("/api/v1/query_exemplars", &[("query", "sum(")], 400, "bad_data");
+    assert_eq!(exemplars, "1:5: parse error: unclosed left parenthesis");
     let timeout = server.refusal("/api/v1/query", &[("query", "up"), ("timeout", "0")], 503, "timeout");
     assert!(timeout.contains("timed out"), "{timeout}");
     server.refusal("/api/v1/query", &[("query", "label_replace(up, \"x\", \"y\", \"job\", \"(\")")], 422, "execution");
@@ -189,7 +210,20 @@ fn api_series_labels_and_values_are_sorted_and_distinct() {
     assert_eq!(error, "no match[] parameter provided");
     let error = server.refusal("/api/v1/series", &[("match[]", "{job=~\".*\"}")], 400, "bad_data");
     assert!(error.contains("match[] must contain at least one non-empty matcher"), "{error}");
-    server.refusal("/api/v1/labels", &[("start", "2"), ("end", "1")], 400, "bad_data");
+    // A range that ends before it starts holds nothing, and is no fault.
+    let nothing = [("match[]", "up"), ("start", "2"), ("end", "1")];
+    assert_eq!(server.data("/api/v1/labels", &nothing), json!([]));
+    assert_eq!(server.data("/api/v1/series", &nothing), json!([]));
+    assert_eq!(values("job", &nothing), json!([]));
+    let error = server.refusal("/api/v1/labels", &[("match[]", "{}")], 400, "bad_data");
+    assert_eq!(error, "match[] must contain at least one non-empty matcher");
+    let error = server.refusal("/api/v1/labels", &[("start", "x"), ("match[]", "{")], 400, "bad_data");
+    assert_eq!(
+        error,
+        "invalid parameter \"start\": invalid time value for 'start': cannot parse \"x\" to a valid timestamp"
+    );
+    let error = server.refusal("/api/v1/series", &[("start", "x")], 400, "bad_data");
+    assert_eq!(error, "no match[] parameter provided");
 }
 
 #[test]
@@ -205,6 +239,23 @@ fn api_empty_answers_have_the_shapes_that_grafana_reads() {
     assert_eq!(data("/api/v1/alerts"), json!({"alerts": []}));
     let targets = data("/api/v1/targets");
     assert_eq!((&targets["activeTargets"], &targets["droppedTargets"]), (&json!([]), &json!([])));
+    assert_eq!(data("/api/v1/rules?type=record&exclude_alerts=true&group_limit=5"), json!({"groups": []}));
+    for (wrong, words) in [
+        ("type=wrong", "invalid parameter \"type\": not supported value \"wrong\""),
+        ("match[]=up{", "1:4: parse error"),
+        ("exclude_alerts=maybe", "invalid parameter \"exclude_alerts\""),
+        ("group_limit=0", "group_limit needs to be greater than 0"),
+        ("group_limit=x", "group_limit needs to be a valid number"),
+        ("group_next_token=a", "group_limit needs to be present in order to paginate over the groups"),
+        ("group_limit=1&group_next_token=a", "invalid group_next_token 'a'. were rule groups changed?"),
+    ] {
+        let answer = server.server.get(&format!("/api/v1/rules?{wrong}"));
+        let error = answer.json()["error"].as_str().unwrap_or("none").to_owned();
+        assert!(answer.status == 400 && error.contains(words), "{wrong}: {error}");
+    }
+    assert_eq!(data("/api/v1/targets/metadata?metric=up"), json!([]));
+    server.refusal("/api/v1/targets/metadata", &[("limit", "x")], 400, "bad_data");
+    server.refusal("/api/v1/targets/metadata", &[("match_target", "{")], 400, "bad_data");
     assert_eq!(data("/api/v1/query_exemplars?query=test&start=1795229943000&end=1795229944000"), json!([]));
     let build = data("/api/v1/status/buildinfo");
     assert_eq!((&build["version"], &build["application"]), (&json!("3.5.0"), &json!("chronolith")));
@@ -228,9 +279,15 @@ fn api_paths_methods_and_headers_are_those_of_prometheus() {
     let missing = server.server.get("/api/v1/rules/test/test");
     assert_eq!((missing.status, missing.text().as_str()), (404, "404 page not found\n"));
     let wrong = http::request(address, "POST", "/api/v1/metadata", &[], b"").unwrap();
-    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("GET, HEAD")));
-    let options = http::request(address, "OPTIONS", "/api/v1/query", &[], b"").unwrap();
-    assert_eq!((options.status, options.header("access-control-allow-origin")), (204, Some("*")));
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("GET, HEAD, OPTIONS")));
+    let options = |path: &str, headers: &[(&str, &str)]| http::request(address, "OPTIONS", path, headers, b"").unwrap();
+    let preflight = options("/api/v1/query", &[("Origin", "http://grafana")]);
+    assert_eq!((preflight.status, preflight.header("access-control-allow-origin")), (204, Some("*")));
+    let plain = options("/api/v1/query", &[]);
+    assert_eq!((plain.status, plain.header("access-control-allow-origin")), (204, None));
+    let outside = options("/-/ready", &[("Origin", "http://grafana")]);
+    assert_eq!((outside.status, outside.header("allow")), (200, Some("GET, HEAD, OPTIONS")));
+    assert_eq!(outside.header("access-control-allow-origin"), None, "only the API is open to other pages");
     let cors = http::request(address, "GET", "/api/v1/labels", &[("Origin", "http://grafana")], b"").unwrap();
     assert_eq!(cors.header("access-control-allow-origin"), Some("*"));
     assert!(cors.header("vary").unwrap().contains("Origin"));
@@ -300,15 +357,31 @@ fn api_metrics_are_read_by_a_parser_and_count() {
 #[test]
 fn api_federate_gives_the_newest_samples_with_their_times() {
     let server = start();
-    let answer = server.get("/federate", &[("match[]", "up"), ("match[]", "{\"http.size\"}")]);
+    let selectors = [("match[]", "up"), ("match[]", "{\"http.size\"}")];
+    let path = format!("/federate?{}", http::form(&selectors));
+    let utf8 = [("Accept", "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,*/*;q=0.1")];
+    let answer = http::request(server.server.address, "GET", &path, &utf8, b"").unwrap();
     assert_eq!(answer.status, 200);
+    let content_type = "text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8";
+    assert_eq!(answer.header("content-type"), Some(content_type));
     let ms = server.end * 1000;
     assert_eq!(
         answer.text(),
         format!(
             "# TYPE \"http.size\" untyped\n{{\"http.size\",\"a.b\"=\"<&>\",instance=\"\"}} +Inf {ms}\n\
-             # TYPE up untyped\nup{{job=\"a\",instance=\"\"}} 1 {ms}\nup{{job=\"b\",instance=\"\"}} 0.000006 {ms}\n"
+             # TYPE up untyped\nup{{job=\"a\",instance=\"\"}} 1 {ms}\nup{{job=\"b\",instance=\"\"}} 6e-06 {ms}\n"
         )
+    );
+    // A scraper that says nothing may be too old for quoted names.
+    let answer = server.get("/federate", &selectors[1..]);
+    let content_type = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+    assert_eq!(answer.header("content-type"), Some(content_type));
+    let line = format!("http_size{{a_b=\"<&>\",instance=\"\"}} +Inf {ms}");
+    assert_eq!(answer.text(), format!("# TYPE http_size untyped\n{line}\n"));
+    assert_eq!(
+        server.get("/federate", &[("match[]", "{}")]).text(),
+        "",
+        "an empty selector does not ask for everything"
     );
     assert_eq!(server.get("/federate", &[("match[]", "{")]).status, 400);
 }

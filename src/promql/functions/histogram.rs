@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use super::buckets::{Bucket, fraction, quantile};
 use super::columns::Args;
-use super::number::{open_metrics_float, parse_go_float};
 use super::{CallContext, FunctionError};
+use crate::encoding::go_float;
 use crate::model::LabelSet;
 use crate::promql::annotations::Annotation;
 use crate::promql::parser::ast::Span;
@@ -39,7 +39,7 @@ fn gather(context: &CallContext<'_>, vector: Vec<SeriesSteps>, span: Span) -> Ve
             continue;
         }
         let text = series.labels.get(BUCKET_LABEL).unwrap_or_default();
-        let Some(upper_bound) = parse_go_float(text) else {
+        let Some(upper_bound) = go_float::parse(text) else {
             context.note(Annotation::bad_bucket_label(context.shown_name(&series.labels), text, span));
             continue;
         };
@@ -144,7 +144,7 @@ fn split_by_quantile(series: SeriesSteps, label: &str, wanted: &[f64], into: &mu
     distinct.dedup();
     for bits in distinct {
         let mut builder = series.labels.to_builder();
-        builder.set(label, &open_metrics_float(f64::from_bits(bits)));
+        builder.set(label, &go_float::open_metrics(f64::from_bits(bits)));
         let at = |(value, &of): (&f64, &f64)| if of.to_bits() == bits { *value } else { ABSENT };
         into.push(SeriesSteps {
             labels: builder.build(),

@@ -10,7 +10,6 @@ mod histogram;
 pub mod kahan;
 mod label;
 mod math;
-pub mod number;
 mod over_time;
 mod rate;
 mod time;

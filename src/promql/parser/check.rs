@@ -7,7 +7,7 @@ use super::ast::{
     VectorSelector,
 };
 use super::error::Failure;
-use super::quote::quote;
+use crate::encoding::quote;
 use crate::model::METRIC_NAME;
 
 impl ValueType {

@@ -11,12 +11,13 @@ use super::ast::{
     AggregateExpr, AggregateOp, BinaryExpr, BinaryOp, Call, Expr, ExprKind, MatchCardinality, NumberLiteral, Span,
     VectorMatching,
 };
-use super::duration::parse_duration_ms;
 use super::error::Failure;
 use super::functions;
 use super::lexer::Lexer;
-use super::quote::{parse_number, quote, unquote};
+use super::quote::{parse_number, unquote};
 use super::token::{Keyword, Token, TokenKind};
+use crate::encoding::quote;
+use crate::model::duration::parse_duration_ms;
 
 /// How many levels a tree may have, whatever makes them: parentheses, calls, signs, or a chain of operators.
 /// Whoever walks a tree by recursion needs stack for that many levels.

@@ -6,8 +6,9 @@
 
 use super::ast::{BinaryOp, Span};
 use super::error::Failure;
-use super::quote::{quote, quote_char};
+use super::quote::quote_char;
 use super::token::{Keyword, Token, TokenKind, word_token};
+use crate::encoding::quote;
 
 /// How many tokens a query may have. It bounds the memory that a tree takes, in whatever form.
 const TOKENS_MAX: usize = 100_000;

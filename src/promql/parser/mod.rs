@@ -21,14 +21,12 @@ mod token;
 mod tree;
 
 pub mod ast;
-pub mod duration;
 pub mod functions;
 pub mod series_description;
 
 pub use error::ParseError;
 pub use grammar::DEPTH_MAX;
 pub use pretty::format;
-pub use quote::{format_float, quote};
 pub use series_description::parse_series_description;
 pub use tree::{to_json, tree_text};
 

@@ -10,8 +10,8 @@ use super::ast::{
     AggregateExpr, AtModifier, BinaryExpr, BinaryOp, Duration, DurationExpr, DurationExprKind, Expr, ExprKind,
     MatchCardinality, MatrixSelector, NumberLiteral, SelectorMode, SubqueryExpr, VectorSelector,
 };
-use super::duration::format_duration_ms;
-use super::quote::{format_float, format_float_short, quote};
+use crate::encoding::{go_float, quote};
+use crate::model::duration::format_duration_ms;
 use crate::model::{METRIC_NAME, MatchOp, Matcher};
 
 impl Display for Expr {
@@ -45,7 +45,7 @@ impl Display for NumberLiteral {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.is_duration {
             true => f.write_str(&format_duration_ms((self.value * 1000.0).round() as i64)),
-            false => f.write_str(&format_float(self.value)),
+            false => f.write_str(&go_float::plain(self.value)),
         }
     }
 }
@@ -95,11 +95,11 @@ pub(super) fn write_operator(f: &mut impl Write, binary: &BinaryExpr) -> fmt::Re
         f.write_char(')')?;
     }
     match (matching.fill_left, matching.fill_right) {
-        (Some(left), Some(right)) if left == right => write!(f, " fill ({})", format_float_short(left)),
+        (Some(left), Some(right)) if left == right => write!(f, " fill ({})", go_float::general(left, None)),
         (left, right) => {
             for (keyword, value) in [("fill_left", left), ("fill_right", right)] {
                 if let Some(value) = value {
-                    write!(f, " {keyword} ({})", format_float_short(value))?;
+                    write!(f, " {keyword} ({})", go_float::general(value, None))?;
                 }
             }
             Ok(())

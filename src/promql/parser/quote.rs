@@ -1,37 +1,9 @@
-//! Quoted texts and numbers as PromQL writes them, which is as Go does.
+//! What quoted texts and numbers of the language mean.
 //!
-//! Source: Go's `strconv` (`Quote`, `FormatFloat`, `ParseInt` with base 0) and Prometheus' `util/strutil/quote.go`.
+//! Source: Prometheus' `util/strutil/quote.go`, `promql/parser/parse.go` (`number`); Go's `strconv` (`ParseInt` with base
+//! 0).
 
-use std::fmt::Write;
-
-/// The text in double quotes, with Go's escapes.
-pub fn quote(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            ' '..='~' => out.push(character),
-            // The lexer takes the bare character for a fault in the encoding of the query.
-            char::REPLACEMENT_CHARACTER => out.push_str("\\ufffd"),
-            '\x07' => out.push_str("\\a"),
-            '\x08' => out.push_str("\\b"),
-            '\x0c' => out.push_str("\\f"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\x0b' => out.push_str("\\v"),
-            _ if is_printable(character) => out.push(character),
-            // Writing to a string cannot fail.
-            '\0'..='\x7f' => _ = write!(out, "\\x{:02x}", u32::from(character)),
-            '\u{80}'..='\u{ffff}' => _ = write!(out, "\\u{:04x}", u32::from(character)),
-            _ => _ = write!(out, "\\U{:08x}", u32::from(character)),
-        }
-    }
-    out.push('"');
-    out
-}
+use crate::encoding::quote;
 
 /// The character in single quotes, with Go's escapes.
 pub(super) fn quote_char(character: char) -> String {
@@ -44,17 +16,6 @@ pub(super) fn quote_char(character: char) -> String {
             format!("'{}'", &quoted[1..quoted.len() - 1])
         }
     }
-}
-
-/// Whether a character beyond ASCII has a visible form.
-fn is_printable(character: char) -> bool {
-    if character.is_ascii() {
-        return matches!(character, ' '..='~');
-    }
-    // The standard library knows, but tells only by how it escapes. A letter goes in front, because a combining mark
-    // is escaped where it comes first.
-    let text: String = ['a', character].iter().collect();
-    text.escape_debug().nth(1) == Some(character)
 }
 
 /// The text that a quoted token of the lexer means; the lexer has checked its escapes.
@@ -172,66 +133,22 @@ fn underscores_separate_digits(text: &str) -> bool {
     before != b'_'
 }
 
-/// The shortest decimal form without an exponent: `1000000`, `0.1`, `+Inf`, `NaN`.
-pub fn format_float(value: f64) -> String {
-    match value {
-        _ if value.is_nan() => "NaN".to_owned(),
-        f64::INFINITY => "+Inf".to_owned(),
-        f64::NEG_INFINITY => "-Inf".to_owned(),
-        _ => value.to_string(),
-    }
-}
-
-/// The shortest form, with an exponent for very small and very large numbers: `1e+21`, `1e-05`.
-pub(super) fn format_float_short(value: f64) -> String {
-    let size = value.abs();
-    if !value.is_finite() || size == 0.0 || (1e-4..1e21).contains(&size) {
-        return format_float(value);
-    }
-    let text = format!("{value:e}");
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let (sign, digits) = match exponent.strip_prefix('-') {
-        Some(digits) => ('-', digits),
-        None => ('+', exponent),
-    };
-    format!("{mantissa}e{sign}{digits:0>2}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn text_is_quoted_with_the_escapes_of_go() {
-        for (text, quoted) in [
-            ("plain ü 😀", "\"plain ü 😀\""),
-            ("a\"b\\c", r#""a\"b\\c""#),
-            ("\x07\x08\x0c\n\r\t\x0b", r#""\a\b\f\n\r\t\v""#),
-            ("\0\x7f\u{80}\u{200b}\u{e0001}", r#""\x00\x7f\u0080\u200b\U000e0001""#),
-            ("e\u{301}", "\"e\u{301}\""),
-        ] {
-            assert_eq!(quote(text), quoted);
-            assert_eq!(unquote(quoted), text);
+    fn text_that_was_quoted_is_unquoted() {
+        for text in ["plain ü 😀", "a\"b\\c", "\x07\x08\x0c\n\r\t\x0b", "\0\x7f\u{80}\u{200b}\u{e0001}", "e\u{301}"]
+        {
+            assert_eq!(unquote(&quote(text)), text);
         }
-        assert_eq!(quote_char('\''), r"'\''");
-        assert_eq!(quote_char('"'), "'\"'");
-        assert_eq!(quote_char('\n'), r"'\n'");
     }
 
     #[test]
-    fn number_short_form_has_an_exponent_where_go_has_one() {
-        for (value, text) in [
-            (0.0, "0"),
-            (-0.0, "-0"),
-            (0.0001, "0.0001"),
-            (0.00001, "1e-05"),
-            (-1.5e-10, "-1.5e-10"),
-            (1e20, "100000000000000000000"),
-            (1e21, "1e+21"),
-            (f64::INFINITY, "+Inf"),
-            (f64::NAN, "NaN"),
-        ] {
-            assert_eq!(format_float_short(value), text);
+    fn character_is_quoted_with_its_own_quote_escaped() {
+        for (character, quoted) in [('\'', r"'\''"), ('"', "'\"'"), ('\n', r"'\n'"), ('x', "'x'")] {
+            assert_eq!(quote_char(character), quoted);
         }
     }
 }

@@ -8,8 +8,9 @@ use super::ast::{
 };
 use super::error::Failure;
 use super::grammar::{Parser, Step};
-use super::quote::{quote, unquote};
+use super::quote::unquote;
 use super::token::{Keyword, TokenKind};
+use crate::encoding::quote;
 use crate::model::{LabelSet, LabelSetBuilder, METRIC_NAME, MatchOp, Matcher};
 
 impl Parser<'_> {

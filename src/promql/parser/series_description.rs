@@ -12,12 +12,13 @@
 
 use super::ast::Span;
 use super::check_length;
-use super::duration::parse_duration_ms;
 use super::error::{Failure, ParseError};
 use super::grammar::Parser;
 use super::lexer::{Lexer, is_alphanumeric};
-use super::quote::{parse_number, quote, quote_char};
+use super::quote::{parse_number, quote_char};
 use super::series_histogram::add;
+use crate::encoding::quote;
+use crate::model::duration::parse_duration_ms;
 use crate::model::histogram::{BucketSpan, CounterResetHint};
 use crate::model::{FloatHistogram, LabelSet, stale_nan};
 

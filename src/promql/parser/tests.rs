@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::ast::{BinaryExpr, MatchCardinality};
 use super::*;
+use crate::encoding::quote;
 
 const CASES: &str = include_str!("../../../testdata/promql/parse.txt");
 
@@ -457,7 +458,7 @@ proptest! {
             _ = parse_metric(&text);
             _ = parse_series_description(&text);
             _ = series_description::parse_start_timestamps(&text);
-            _ = duration::parse_duration_ms(&text);
+            _ = crate::model::duration::parse_duration_ms(&text);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The tokens of PromQL.
 
 use super::ast::{AggregateOp, BinaryOp, Span};
-use super::quote::quote;
+use crate::encoding::quote;
 
 /// A token and where it stands. An error of the lexer is a token too: it matters only if the parser gets that far.
 #[derive(Debug, Clone)]

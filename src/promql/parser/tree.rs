@@ -11,7 +11,7 @@ use super::ast::{
     VectorMatching, VectorSelector,
 };
 use super::printer::{matcher_text, sign, write_aggregate_head, write_operator};
-use super::quote::{format_float, quote};
+use crate::encoding::{go_float, quote};
 
 /// The tree as `/api/v1/parse_query` gives it.
 pub fn to_json(expr: &Expr) -> Value {
@@ -45,7 +45,7 @@ fn put(node: &mut Value, name: &str, part: Value) {
 #[inline(never)]
 fn own_json(expr: &Expr) -> Value {
     match &expr.kind {
-        ExprKind::Number(number) => json!({"type": "numberLiteral", "val": format_float(number.value)}),
+        ExprKind::Number(number) => json!({"type": "numberLiteral", "val": go_float::plain(number.value)}),
         ExprKind::String(text) => json!({"type": "stringLiteral", "val": text}),
         ExprKind::Paren(_) => json!({"type": "parenExpr"}),
         ExprKind::Unary { negative, .. } => json!({"type": "unaryExpr", "op": sign(*negative)}),
@@ -157,7 +157,7 @@ fn duration_expr_json(expr: &DurationExpr, is_wrapped: bool) -> Value {
         // A number has no room for the mark, so it becomes one with a plus.
         DurationExprKind::Number(_) if is_wrapped => ("+", None, Some(expr)),
         DurationExprKind::Number(number) => {
-            let val = format_float(number.value);
+            let val = go_float::plain(number.value);
             return json!({"type": "numberLiteral", "val": val, "duration": number.is_duration});
         }
         DurationExprKind::Paren(inner) => return duration_expr_json(inner, true),

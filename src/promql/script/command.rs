@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::expectation::{Expectations, Judgement, TextMatch};
+use crate::encoding::go_float;
+use crate::model::duration::parse_duration_ms;
 use crate::model::{LabelSet, TimestampMs};
-use crate::promql::functions::number::parse_go_float;
 use crate::promql::parser::ast::ExprKind;
-use crate::promql::parser::duration::parse_duration_ms;
 use crate::promql::parser::parse_expr;
 use crate::promql::parser::series_description::{SequenceValue, parse_series_description, parse_start_timestamps};
 
@@ -274,5 +274,5 @@ fn expectation(line: &str, eval: &mut Eval) -> Result<More, String> {
 fn parse_number(text: &str) -> Option<f64> {
     let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
     let integer = hexadecimal.and_then(|digits| i64::from_str_radix(digits, 16).ok());
-    integer.map(|value| value as f64).or_else(|| parse_go_float(text))
+    integer.map(|value| value as f64).or_else(|| go_float::parse(text))
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::command::LoadedSeries;
+use crate::encoding::go_float;
 use crate::model::histogram::BucketSpan;
 use crate::model::{FloatHistogram, LabelSet, METRIC_NAME, TimestampMs};
-use crate::promql::functions::number::parse_go_float;
 use crate::promql::parser::series_description::SequenceValue;
 
 /// The schema number of custom buckets.
@@ -54,7 +54,7 @@ pub(super) fn convert(series: &[LoadedSeries], step_ms: i64) -> Vec<(LabelSet, T
 fn part_of(labels: &LabelSet) -> Option<(LabelSet, Part)> {
     let name = labels.metric_name()?;
     let (base, part) = if let Some(base) = name.strip_suffix("_bucket") {
-        let bound = parse_go_float(labels.get("le")?).filter(|bound| !bound.is_nan())?;
+        let bound = go_float::parse(labels.get("le")?).filter(|bound| !bound.is_nan())?;
         (base, Part::Bucket(bound))
     } else if let Some(base) = name.strip_suffix("_count") {
         (base, Part::Count)

@@ -9,7 +9,7 @@
 //!   {job="api"} 0.16666666666666666
 //! ```
 //!
-//! [`command`] reads the lines, [`expectation`] judges errors and annotations, [`compare`] judges values, and [`run`]
+//! `command` reads the lines, `expectation` judges errors and annotations, `compare` judges values, and `run`
 //! puts them to work. As in Prometheus, an instant query is judged five more times with its selectors pinned by `@`,
 //! and every time also as the middle step of a range query. A query that fails its expectations does not end the
 //! script. Source: Prometheus `promql/promqltest`, version 3.14.

@@ -69,7 +69,8 @@ pub fn request(
     head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
     // A server may answer and close before it has read a body that it refuses: what it said still counts.
     let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
-    match (read_response(&mut stream), sent) {
+    let answer = if method == "HEAD" { read_head(&mut stream) } else { read_response(&mut stream) };
+    match (answer, sent) {
         (Ok(response), _) => Ok(response),
         (Err(_), Err(error)) | (Err(error), Ok(())) => Err(error),
     }
@@ -84,19 +85,33 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Reads one answer from a connection that the server closes behind it.
-pub fn read_response(stream: &mut TcpStream) -> io::Result<Response> {
+/// Reads the answer to a HEAD: its headers speak of a body that does not follow.
+fn read_head(stream: &mut TcpStream) -> io::Result<Response> {
+    let (mut bytes, (body_start, status, headers)) = read_headers(stream)?;
+    let mut body = bytes.split_off(body_start);
+    stream.read_to_end(&mut body)?;
+    Ok(Response { status, headers, body })
+}
+
+/// Reads until the headers are complete: all bytes so far, and what the headers say.
+fn read_headers(stream: &mut TcpStream) -> io::Result<(Vec<u8>, Head)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 * 1024];
-    let (body_start, status, headers) = loop {
+    loop {
         if let Some(head) = parse_head(&bytes)? {
-            break head;
+            return Ok((bytes, head));
         }
         match read_some(stream, &mut buffer)? {
             0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed before the answer's headers ended")),
             count => bytes.extend_from_slice(&buffer[..count]),
         }
-    };
+    }
+}
+
+/// Reads one answer from a connection that the server closes behind it.
+pub fn read_response(stream: &mut TcpStream) -> io::Result<Response> {
+    let mut buffer = [0; 16 * 1024];
+    let (mut bytes, (body_start, status, headers)) = read_headers(stream)?;
     let mut body = bytes.split_off(body_start);
     let value = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let length = value("content-length").and_then(|length| length.parse::<usize>().ok());

@@ -61,6 +61,7 @@ impl Peers {
             .arg(format!("--storage.tsdb.path={}", data_dir.display()))
             .arg("--storage.tsdb.retention.time=100y")
             .arg(format!("--web.listen-address={address}"))
+            .arg("--web.enable-remote-write-receiver")
             // Functions behind this flag are part of the language that Chronolith speaks.
             .arg("--enable-feature=promql-experimental-functions");
         let mut process = Process::start("prometheus", command, dir);

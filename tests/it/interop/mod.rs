@@ -3,4 +3,5 @@
 mod answers;
 mod flow;
 mod metrics;
+mod parity;
 mod queries;

@@ -3,7 +3,7 @@
 //! Source: `prometheus/common`, `model/time.go`. A year has 365 days. Units come from the largest to the smallest,
 //! each at most once.
 
-use super::quote::quote;
+use crate::encoding::quote;
 
 /// Units with their milliseconds, from the largest to the smallest.
 const UNITS: [(&str, i64); 7] = [

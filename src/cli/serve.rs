@@ -32,7 +32,8 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
             samples_max: config.query.max_samples,
             series_max: config.query.max_series.unwrap_or(0),
             timeout: config.query.timeout,
-            memory_max: Some(config.query.max_memory.0),
+            // In a small control group a query leaves room for the head, whatever it is allowed elsewhere.
+            memory_max: Some(memory_limit_bytes().map_or(u64::MAX, |limit| limit / 10).min(config.query.max_memory.0)),
             ..EngineOptions::default()
         },
         queries_max: config.query.max_concurrency,

@@ -247,7 +247,8 @@ pub static KEYS: &[Key] = &[
         name: "query.max_memory",
         default: "1GiB",
         allowed: "a size from 1MiB to 1TiB",
-        help: "Bytes that one query may hold in memory at once.",
+        help: "Bytes that one query may hold in memory at once; never more than a tenth of what the process' control \
+               group or the machine has.",
         set: |config, text| put(&mut config.query.max_memory, size(text, MIB, 1024 * GIB)?),
         get: |config| config.query.max_memory.to_string(),
     },

@@ -245,7 +245,7 @@ pub static KEYS: &[Key] = &[
     },
     Key {
         name: "query.max_memory",
-        default: "1GiB",
+        default: "2GiB",
         allowed: "a size from 1MiB to 1TiB",
         help: "Bytes that one query may hold in memory at once; never more than a tenth of what the process' control \
                group or the machine has.",

@@ -86,11 +86,20 @@ impl Querier for HeadQuerier {
         }
         let mut scratch = LabelSetScratch::default();
         let mut selected: Vec<(LabelSet, Slot)> = Vec::with_capacity(found.len());
+        let mut bytes = 0;
         for part in found.chunks(SERIES_PER_LOCK) {
             let index = self.shared.index();
-            let labelled =
-                part.iter().map(|(slot, range)| (index.label_set(&pairs[range.clone()], &mut scratch), *slot));
-            selected.extend(labelled);
+            for (slot, range) in part {
+                let labels = index.label_set(&pairs[range.clone()], &mut scratch);
+                bytes += SelectedSeries::bytes_of(&labels);
+                selected.push((labels, *slot));
+            }
+            if hints.bytes_max > 0 && bytes > hints.bytes_max {
+                return Err(StorageError::Limit {
+                    what: "memory of the selected series, in bytes,",
+                    limit: hints.bytes_max,
+                });
+            }
         }
         let source = |slot| -> Arc<dyn SampleSource> {
             Arc::new(HeadSamples { shared: self.shared.clone(), slot, warnings: self.warnings.clone() })

@@ -187,6 +187,12 @@ fn select_reads_only_the_range_and_refuses_too_many_series() {
     let hints = SelectHints { series_max: 2, ..SelectHints::default() };
     let refused = querier.select(&[Matcher::equal("__name__", "up")], &hints);
     assert!(matches!(refused, Err(StorageError::Limit { limit: 2, .. })));
+    let taken: u64 = selected.iter().map(|series| SelectedSeries::bytes_of(&series.labels)).sum();
+    let both = Matcher::new("job", MatchOp::NotEqual, "b").unwrap();
+    for (bytes_max, fits) in [(taken, true), (taken - 1, false)] {
+        let hints = SelectHints { bytes_max, ..SelectHints::default() };
+        assert_eq!(querier.select(std::slice::from_ref(&both), &hints).is_ok(), fits);
+    }
     assert_eq!(querier.label_names(&[], 0).unwrap(), ["__name__", "job"]);
     assert_eq!(querier.label_values("job", &[], 2).unwrap(), ["a", "b"]);
 }

@@ -62,6 +62,12 @@ impl LabelSet {
         LabelSet { text: text.as_str().into(), ends: ends.as_slice().into() }
     }
 
+    /// Bytes on the heap, shared by all clones.
+    pub fn heap_bytes(&self) -> usize {
+        let counts = 2 * size_of::<usize>();
+        self.text.len() + self.ends.len() * size_of::<u32>() + 2 * counts
+    }
+
     /// How many labels the set has.
     pub fn len(&self) -> usize {
         self.ends.len() / 2

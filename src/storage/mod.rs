@@ -55,6 +55,8 @@ pub struct SelectHints {
     pub limit: usize,
     /// Refuse a selection of more series than this; 0 means no bound.
     pub series_max: usize,
+    /// Refuse a selection that takes more memory than this, samples not counted; 0 means no bound.
+    pub bytes_max: u64,
     /// The samples themselves are not wanted, only the label sets.
     pub labels_only: bool,
 }
@@ -83,6 +85,16 @@ pub struct SelectedSeries {
     pub labels: LabelSet,
     /// Where its samples come from.
     pub samples: Arc<dyn SampleSource>,
+}
+
+impl SelectedSeries {
+    /// What the source of the samples takes, roughly: a handle on the store, and its reference counts.
+    const SOURCE_BYTES: usize = 48;
+
+    /// Bytes that a selected series takes until its samples are read.
+    pub fn bytes_of(labels: &LabelSet) -> u64 {
+        (labels.heap_bytes() + size_of::<SelectedSeries>() + Self::SOURCE_BYTES) as u64
+    }
 }
 
 impl std::fmt::Debug for SelectedSeries {

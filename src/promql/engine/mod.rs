@@ -44,7 +44,7 @@ use crate::promql::parser::ast::{Expr, ExprKind, ValueType};
 use crate::promql::value::{SeriesSteps, Steps, StepsValue, is_absent};
 use crate::storage::{Column, Querier, Queryable};
 use evaluate::Evaluator;
-use limits::Limits;
+use limits::{Cost, Limits};
 pub(in crate::promql) use plan::is_step_dependent;
 use plan::{Node, Planner};
 use resolve::{QueryTimes, resolve, unparenthesized};
@@ -89,6 +89,13 @@ impl Default for EngineOptions {
             delayed_name_removal: false,
             experimental: true,
         }
+    }
+}
+
+impl EngineOptions {
+    /// Most bytes that a query may hold at a time.
+    fn bytes_max(&self) -> u64 {
+        self.memory_max.unwrap_or(self.samples_max.saturating_mul(BYTES_PER_SAMPLE))
     }
 }
 
@@ -218,7 +225,7 @@ impl Engine {
             options.cancel.clone(),
             options.timeout.map_or(self.options.timeout, |timeout| timeout.min(self.options.timeout)),
             self.options.samples_max,
-            self.options.memory_max.unwrap_or(self.options.samples_max.saturating_mul(BYTES_PER_SAMPLE)),
+            self.options.bytes_max(),
         );
         limits.check()?;
         let lookback_ms = self.lookback_ms(options);
@@ -231,6 +238,7 @@ impl Engine {
         let mut planner = self.planner(lookback_ms, Some(querier.as_ref()));
         let node = planner.plan(&expr, scope)?;
         let series = planner.series;
+        limits.hold(Cost { samples: 0, bytes: planner.series_bytes })?;
         limits.check()?;
         let prepared = self.clock.monotonic();
 
@@ -262,7 +270,7 @@ impl Engine {
     }
 
     fn planner<'p>(&'p self, lookback_ms: i64, querier: Option<&'p dyn Querier>) -> Planner<'p> {
-        Planner { options: &self.options, lookback_ms, querier, read: None, series: 0 }
+        Planner { options: &self.options, lookback_ms, querier, read: None, series: 0, series_bytes: 0 }
     }
 }
 

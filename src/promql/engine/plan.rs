@@ -137,6 +137,8 @@ pub(super) struct Planner<'p> {
     pub(super) read: Option<TimeRange>,
     /// How many series were selected.
     pub(super) series: u64,
+    /// What they take until their samples are read.
+    pub(super) series_bytes: u64,
 }
 
 impl Planner<'_> {
@@ -323,9 +325,14 @@ impl Planner<'_> {
 
     fn select(&mut self, querier: &dyn Querier, matchers: &[Matcher]) -> Result<Arc<[SelectedSeries]>, QueryError> {
         let series_max = self.options.series_max;
-        let hints = SelectHints { series_max: usize::try_from(series_max).unwrap_or(usize::MAX), ..Default::default() };
+        let hints = SelectHints {
+            series_max: usize::try_from(series_max).unwrap_or(usize::MAX),
+            bytes_max: self.options.bytes_max().saturating_sub(self.series_bytes).max(1),
+            ..Default::default()
+        };
         let series = querier.select(matchers, &hints)?;
         self.series += series.len() as u64;
+        self.series_bytes += series.iter().map(|one| SelectedSeries::bytes_of(&one.labels)).sum::<u64>();
         if series_max > 0 && self.series > series_max {
             return Err(QueryError::TooManySeries { limit: series_max });
         }

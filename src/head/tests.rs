@@ -8,6 +8,7 @@ use super::*;
 use crate::fs::SystemFs;
 use crate::model::raw_labels::encode_canonical;
 use crate::model::{Digest, Label, LabelSet, MatchOp, Matcher, RawLabels, Sample};
+use crate::storage::SelectedSeries;
 use crate::storage::{
     BatchOutcome, Column, Queryable, RejectReason, SelectHints, SeriesEntry, StorageError, WriteBatch,
 };

@@ -116,6 +116,8 @@ pub fn recover(
     let repair = Repair { fs, wal_dir, quarantine_dir };
     let repair_failure = repair.run(&log, &damages).err().map(|error| error.to_string());
     repair.sync_newest()?;
+    // Tails that a crash tore are no damage, and there may be one for every crash.
+    let known = known.into_iter().filter(|note| note.kind == KIND_DAMAGE).collect();
     let (resume, torn_tail) = (log.resume, log.torn_tail.clone());
     Ok(Recovery { log, resume, torn_tail, damages, known, repair_failure })
 }

@@ -17,8 +17,13 @@ use super::record::{RecordType, split};
 use super::seal::{GroupHasher, Mark, Seal, SealRecord};
 use crate::fs::Fs;
 
-/// Bytes of records without a seal that are kept back, at most. Beyond it they are given on as unsealed.
-const PENDING_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of a group's records that are kept back until its seal comes, at most: a group was in memory when it was
+/// written. Beyond it they are given on as unsealed.
+const PENDING_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// The same, for a segment that has not shown a mark or a seal: most likely it is foreign and never will.
+const PENDING_BYTES_MAX_FOREIGN: usize = 16 * 1024 * 1024;
+/// Chain value of a group whose seal is lost.
+const UNKNOWN_CHAIN: u128 = 0;
 /// Seals that are remembered, to tell a group that was written again.
 const RECENT_SEALS: usize = 256;
 /// Commit numbers passed over where the newest group was torn.
@@ -97,6 +102,10 @@ struct Pending {
 }
 
 impl Pending {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.damages.is_empty()
+    }
+
     fn position(&self, offset: u64, group: Option<u64>) -> RecordPosition {
         RecordPosition { segment: self.segment, checkpoint: self.checkpoint, offset, group }
     }
@@ -210,9 +219,7 @@ impl<'a> Scanner<'a> {
                     let damage = self.pending.damage(offset, end - offset, what, None);
                     self.pending.damages.push(damage);
                 }
-                SegmentEvent::End { len, content_end } => {
-                    return self.end_segment(len, content_end);
-                }
+                SegmentEvent::End { len, content_end } => return self.end_segment(len, content_end),
             }
         }
     }
@@ -265,7 +272,7 @@ impl<'a> Scanner<'a> {
         self.log.unknown_records += u64::from(kind.is_none());
         self.pending.bytes += bytes.len();
         self.pending.records.push(PendingRecord { offset, end, bytes });
-        if self.pending.bytes > PENDING_BYTES_MAX {
+        if self.pending.bytes > if self.ours { PENDING_BYTES_MAX } else { PENDING_BYTES_MAX_FOREIGN } {
             self.give_pending(None)?;
         }
         Ok(())
@@ -279,12 +286,12 @@ impl<'a> Scanner<'a> {
         self.next_commit = self.next_commit.max(mark.next_commit);
         (self.durability, self.clean_end) = (mark.durability, false);
         match self.last {
-            Some(last) if mark.group == last.group && mark.chain != last.chain => {
+            Some(last) if mark.group == last.group && mark.chain != last.chain && last.chain != UNKNOWN_CHAIN => {
                 let groups = Some((mark.group, mark.group));
                 let what = "segment follows another seal of the same number";
                 self.log.damages.push(self.pending.damage(offset, 0, what, groups));
             }
-            Some(last) if mark.group <= last.group => {}
+            Some(last) if mark.group < last.group || mark.chain == last.chain => {}
             _ => self.last = Some(Witness { group: mark.group, chain: mark.chain }),
         }
         Ok(())
@@ -308,8 +315,9 @@ impl<'a> Scanner<'a> {
             let lost = (last_group(self) + 1, durable);
             if lost.0 <= lost.1 {
                 self.give_lost(pending, lost)?;
-                self.last = Some(Witness { group: durable, chain: 0 });
-            } else if tail.bytes > 0 {
+                self.last = Some(Witness { group: durable, chain: UNKNOWN_CHAIN });
+            } else if tail.bytes > 0 && !pending.is_empty() {
+                // What is left of a page behind its last seal is zeros.
                 self.log.abandoned.push(UnsealedTail { records: pending.records.len() as u64, ..tail });
             }
         }
@@ -374,7 +382,7 @@ impl<'a> Scanner<'a> {
                 }
             }
             Some(last) if seal.group > last.group + 1 => first_lost = last.group + 1,
-            Some(last) if seal.previous_chain != last.chain && last.chain != 0 => {
+            Some(last) if seal.previous_chain != last.chain && last.chain != UNKNOWN_CHAIN => {
                 let groups = Some((seal.group, seal.group));
                 let what = "seal does not follow the chain value before it";
                 self.log.damages.push(self.pending.damage(offset, 0, what, groups));

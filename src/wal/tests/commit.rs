@@ -259,3 +259,36 @@ fn committer_that_was_shut_down_refuses_requests_and_leaves_a_clean_end() {
         assert_eq!(log.resume.next_commit, 2);
     }
 }
+
+#[test]
+fn scan_beside_a_running_writer_finds_no_damage_and_all_that_was_acknowledged_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = WalOptions { segment_bytes: 100_000, ..WalOptions::default() };
+    let (committer, source) = start(dir.path(), Resume::default(), options);
+    let acknowledged = std::sync::atomic::AtomicI64::new(0);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for timestamp_ms in 1.. {
+                let admission = committer.admit().unwrap();
+                let samples: Vec<_> = (0..500).map(|series_ref| (series_ref, timestamp_ms, 0.1)).collect();
+                source.push(samples_record(&samples));
+                admission.commit(500, Digest::ZERO).wait().unwrap();
+                acknowledged.store(timestamp_ms, std::sync::atomic::Ordering::SeqCst);
+                if stop.load(std::sync::atomic::Ordering::SeqCst) {
+                    break;
+                }
+            }
+        });
+        for _ in 0..30 {
+            let before = acknowledged.load(std::sync::atomic::Ordering::SeqCst);
+            let (log, kept) = scan_all(&SystemFs, &dir.path().join("wal"));
+            assert_eq!((log.damages, log.abandoned), (Vec::new(), Vec::new()));
+            assert!(kept.samples().last().map_or(0, |sample| sample.1) >= before);
+        }
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+    committer.shutdown();
+    let (log, _) = scan_all(&SystemFs, &dir.path().join("wal"));
+    assert_eq!((log.damages, log.torn_tail), (Vec::new(), None));
+}

@@ -329,3 +329,53 @@ fn repair_interrupted_at_any_operation_loses_nothing_that_was_readable() {
         }
     }
 }
+
+/// A log of three segments with three groups in each.
+fn log_of_segments() -> SimFs {
+    let options = WalOptions { segment_bytes: 3_600, compression: Compression::None, ..WalOptions::default() };
+    let fs = SimFs::new(1);
+    let clock = Arc::new(ManualClock::at(0));
+    let mut writer = GroupWriter::new(Arc::new(fs.clone()), PathBuf::from(WAL), Resume::default(), options, clock);
+    for group in 0..9 {
+        let records = vec![samples_record(&(0..80).map(|index| (1, group * 100 + index, 1.0)).collect::<Vec<_>>())];
+        writer.form_group(&[(80, Digest(1))], GroupRecords { records, on_durable: None }, false);
+        writer.write_pending().1.unwrap();
+    }
+    let (log, _) = scan_all(&fs, Path::new(WAL));
+    let groups: Vec<_> = log.segments.iter().map(|segment| segment.groups).collect();
+    assert_eq!(groups, [Some((1, 3)), Some((4, 6)), Some((7, 9))]);
+    fs
+}
+
+#[test]
+fn damage_at_the_end_of_an_earlier_segment_is_bit_rot_and_costs_no_readable_record() {
+    // Groups by damage, and samples that are readable: the seal, the records, both, and a whole tail that is gone.
+    let cases: [(&str, &dyn Fn(&mut Vec<u8>, &[u64]), (u64, u64), usize); 4] = [
+        ("seal", &|bytes, seals| bytes[seals[2] as usize + 20] ^= 1, (3, 3), 9 * 80),
+        ("records", &|bytes, seals| bytes[seals[2] as usize - 20] ^= 1, (3, 3), 8 * 80),
+        ("both", &|bytes, seals| bytes[seals[2] as usize - 20..seals[2] as usize + 20].fill(1), (3, 3), 8 * 80),
+        ("tail", &|bytes, seals| bytes.truncate(seals[0] as usize), (1, 3), 7 * 80),
+    ];
+    for (what, damage, groups, samples) in cases {
+        let fs = log_of_segments();
+        let mut seals = Vec::new();
+        let mut reader = SegmentReader::open(&fs, &segment()).unwrap();
+        loop {
+            match reader.next_event() {
+                SegmentEvent::Record { offset, bytes, .. } if bytes[..3] == [224, 1, 1] => seals.push(offset),
+                SegmentEvent::End { .. } => break,
+                _ => {}
+            }
+        }
+        let mut bytes = fs.read(&segment()).unwrap();
+        damage(&mut bytes, &seals);
+        fs.set_content(&segment(), bytes);
+        let (recovery, kept) = recover_all(&fs, Path::new("/data"));
+        assert_eq!(kept.samples().len(), samples, "{what}");
+        let lost: BTreeSet<_> = recovery.damages.iter().map(|damage| damage.groups).collect();
+        assert_eq!(lost, BTreeSet::from([Some(groups)]), "{what}: {:?}", recovery.damages);
+        assert_eq!((recovery.torn_tail, recovery.log.abandoned), (None, Vec::new()), "{what}");
+        let (again, kept_again) = recover_all(&fs, Path::new("/data"));
+        assert_eq!((again.damages, kept_again.samples()), (Vec::new(), kept.samples()), "{what}");
+    }
+}

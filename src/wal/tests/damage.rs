@@ -330,6 +330,9 @@ fn repair_interrupted_at_any_operation_loses_nothing_that_was_readable() {
     }
 }
 
+/// Damages the bytes of a segment, given the offsets of its seals.
+type Harm<'a> = &'a dyn Fn(&mut Vec<u8>, &[u64]);
+
 /// A log of three segments with three groups in each.
 fn log_of_segments() -> SimFs {
     let options = WalOptions { segment_bytes: 3_600, compression: Compression::None, ..WalOptions::default() };
@@ -350,7 +353,7 @@ fn log_of_segments() -> SimFs {
 #[test]
 fn damage_at_the_end_of_an_earlier_segment_is_bit_rot_and_costs_no_readable_record() {
     // Groups by damage, and samples that are readable: the seal, the records, both, and a whole tail that is gone.
-    let cases: [(&str, &dyn Fn(&mut Vec<u8>, &[u64]), (u64, u64), usize); 4] = [
+    let cases: [(&str, Harm<'_>, (u64, u64), usize); 4] = [
         ("seal", &|bytes, seals| bytes[seals[2] as usize + 20] ^= 1, (3, 3), 9 * 80),
         ("records", &|bytes, seals| bytes[seals[2] as usize - 20] ^= 1, (3, 3), 8 * 80),
         ("both", &|bytes, seals| bytes[seals[2] as usize - 20..seals[2] as usize + 20].fill(1), (3, 3), 8 * 80),

@@ -6,10 +6,11 @@
 //! |---|---|
 //! | 9 | [`cli`] |
 //! | 8 | [`config`], [`server`] |
-//! | 7 | [`ingest`], [`api`], [`verify`], [`inspect`], [`mod@bench`] |
+//! | 7 | [`ingest`], [`api`], [`verify`], [`inspect`], [`transfer`], [`mod@bench`] |
 //! | 6 | [`db`], [`promql`] |
-//! | 4 | [`head`] |
-//! | 3 | [`wal`], [`chunk`], [`index`] |
+//! | 5 | [`compaction`] |
+//! | 4 | [`head`], [`block`], [`proof`] |
+//! | 3 | [`wal`], [`chunk`], [`index`], [`tombstones`], [`ledger`] |
 //! | 2 | [`storage`] |
 //! | 1 | [`fs`], [`net`], [`clock`], [`telemetry`] |
 //! | 0 | [`model`], [`encoding`] |
@@ -26,9 +27,15 @@ pub mod storage;
 
 pub mod chunk;
 pub mod index;
+pub mod ledger;
+pub mod tombstones;
 pub mod wal;
 
+pub mod block;
 pub mod head;
+pub mod proof;
+
+pub mod compaction;
 
 pub mod db;
 pub mod promql;
@@ -37,6 +44,7 @@ pub mod api;
 pub mod bench;
 pub mod ingest;
 pub mod inspect;
+pub mod transfer;
 pub mod verify;
 
 pub mod config;

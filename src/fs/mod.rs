@@ -55,11 +55,26 @@ pub trait Fs: Send + Sync + Debug {
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes an empty directory.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Gives a file a second name, which must not exist yet.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Makes the entries of a directory durable: files created, renamed or removed in it.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Bytes that can still be written to the file system that holds `path`, where that is known.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+
+    /// Removes a directory with all that is in it.
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+        for entry in self.list(dir)? {
+            let path = dir.join(&entry.name);
+            if entry.is_dir { self.remove_dir_all(&path)? } else { self.remove_file(&path)? }
+        }
+        self.remove_dir(dir)
+    }
 
     /// The whole of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

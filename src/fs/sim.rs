@@ -111,12 +111,39 @@ impl NameChange {
             NameChange::CreateDir { path } => drop(names.insert(path.clone(), Name::Dir)),
             NameChange::Remove { path } => drop(names.remove(path)),
             NameChange::Rename { from, to } => {
-                if let Some(name) = names.remove(from) {
-                    names.insert(to.clone(), name);
+                let within: Vec<PathBuf> = names.keys().filter(|path| path.starts_with(from)).cloned().collect();
+                for path in within {
+                    if let (Some(name), Ok(rest)) = (names.remove(&path), path.strip_prefix(from)) {
+                        names.insert(moved(to, rest), name);
+                    }
                 }
             }
         }
     }
+
+    /// Follows the renaming of a directory that the change lies in.
+    fn follow(&mut self, from: &Path, to: &Path) {
+        let follow = |path: &mut PathBuf| {
+            if let Ok(rest) = path.strip_prefix(from)
+                && !rest.as_os_str().is_empty()
+            {
+                *path = to.join(rest);
+            }
+        };
+        match self {
+            NameChange::Create { path, .. } | NameChange::CreateDir { path } | NameChange::Remove { path } => {
+                follow(path);
+            }
+            NameChange::Rename { from, to } => {
+                follow(from);
+                follow(to);
+            }
+        }
+    }
+}
+
+fn moved(to: &Path, rest: &Path) -> PathBuf {
+    if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,6 +258,12 @@ impl SimFs {
             if arrives_in > 0 && random.once_in(arrives_in) {
                 change.apply(&mut names);
             }
+        }
+        // What was made in a directory that did not arrive itself is gone with it.
+        let orphans: Vec<PathBuf> =
+            names.keys().filter(|path| path.ancestors().skip(1).any(|dir| !names.contains_key(dir))).cloned().collect();
+        for orphan in orphans {
+            names.remove(&orphan);
         }
         let stale: Vec<u8> = disk.inodes.iter().flat_map(|inode| inode.durable.iter().copied()).take(1 << 20).collect();
         let inodes = disk
@@ -476,7 +509,13 @@ impl Fs for SimFs {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut disk = self.disk();
         disk.operation().map_err(Fault::error)?;
-        disk.inode(from)?;
+        if !disk.names.contains_key(from) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        if disk.names.get(to) == Some(&Name::Dir) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        disk.name_changes.iter_mut().for_each(|change| change.follow(from, to));
         disk.change_names(NameChange::Rename { from: from.to_owned(), to: to.to_owned() });
         Ok(())
     }
@@ -486,6 +525,35 @@ impl Fs for SimFs {
         disk.operation().map_err(Fault::error)?;
         disk.inode(path)?;
         disk.change_names(NameChange::Remove { path: path.to_owned() });
+        Ok(())
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.operation().map_err(Fault::error)?;
+        match disk.names.get(dir) {
+            Some(Name::Dir) => {}
+            Some(Name::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
+            None => return Err(io::ErrorKind::NotFound.into()),
+        }
+        if disk.names.keys().any(|path| path.parent() == Some(dir)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        disk.change_names(NameChange::Remove { path: dir.to_owned() });
+        Ok(())
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.disk();
+        disk.operation().map_err(Fault::error)?;
+        let inode = disk.inode(from)?;
+        if disk.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if to.parent().is_some_and(|dir| disk.names.get(dir) != Some(&Name::Dir)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        disk.change_names(NameChange::Create { path: to.to_owned(), inode });
         Ok(())
     }
 

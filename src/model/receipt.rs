@@ -13,7 +13,6 @@ pub struct ReceiptLine {
     /// The request's commit number.
     pub commit: u64,
     /// Digest of the samples that the request added, as 32 hex digits.
-    #[serde(with = "hex")]
     pub digest: Digest,
     /// Samples that the request added.
     pub samples: u64,
@@ -21,22 +20,6 @@ pub struct ReceiptLine {
     pub durability: String,
     /// When the request was sent, by the client's clock.
     pub sent_at_ms: TimestampMs,
-}
-
-mod hex {
-    use serde::de::{Deserialize as _, Deserializer, Error as _};
-    use serde::ser::Serializer;
-
-    use super::Digest;
-
-    pub(super) fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(digest)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Digest::from_hex(&text).ok_or_else(|| D::Error::custom(format!("digest {text:?} is not 32 hex digits")))
-    }
 }
 
 #[cfg(test)]

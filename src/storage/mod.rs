@@ -3,11 +3,13 @@
 //! The engine, the API and the tests know storage only through this module, and `head` and `db` implement it.
 
 mod batch;
+mod chunks;
 mod column;
 
 use std::sync::Arc;
 
 pub use batch::{BatchOutcome, Reject, RejectReason, SeriesEntry, WriteBatch};
+pub use chunks::{Chunk, ChunkBytes, ChunkSeries, ChunkSource};
 pub use column::Column;
 
 use crate::model::{LabelSet, Matcher, TimeRange};

@@ -43,11 +43,16 @@ pub enum RecordType {
     FloatHistogramSamplesV2 = 13,
     /// Ours: the end of a group, or the start of a segment ([`seal`](super::seal)).
     Seal = 224,
+    /// Ours: float samples that are older than the newest of their series; laid out as [`RecordType::Samples`]. The
+    /// same samples stand in `wbl/`, where Prometheus looks for them.
+    OutOfOrderSamples = 225,
+    /// Ours: what a checkpoint stands for; its last record.
+    Checkpoint = 226,
 }
 
 impl RecordType {
     /// Every type, in the order of the numbers.
-    pub const ALL: [RecordType; 14] = [
+    pub const ALL: [RecordType; 16] = [
         RecordType::Series,
         RecordType::Samples,
         RecordType::Tombstones,
@@ -62,6 +67,8 @@ impl RecordType {
         RecordType::HistogramSamplesV2,
         RecordType::FloatHistogramSamplesV2,
         RecordType::Seal,
+        RecordType::OutOfOrderSamples,
+        RecordType::Checkpoint,
     ];
 
     /// The type with this number, or `None` for one that is not known.
@@ -86,6 +93,8 @@ impl RecordType {
             RecordType::HistogramSamplesV2 => "histogram_samples_v2",
             RecordType::FloatHistogramSamplesV2 => "float_histogram_samples_v2",
             RecordType::Seal => "seal",
+            RecordType::OutOfOrderSamples => "out_of_order_samples",
+            RecordType::Checkpoint => "checkpoint",
         }
     }
 }
@@ -156,12 +165,18 @@ impl<'a> SeriesDecoder<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SamplesEncoder {
     base: Option<(u64, TimestampMs)>,
+    is_out_of_order: bool,
 }
 
 impl SamplesEncoder {
     /// An encoder for the next record.
     pub fn new() -> Self {
-        SamplesEncoder { base: None }
+        SamplesEncoder { base: None, is_out_of_order: false }
+    }
+
+    /// An encoder for the next record of out-of-order samples.
+    pub fn out_of_order() -> Self {
+        SamplesEncoder { base: None, is_out_of_order: true }
     }
 
     /// Appends a sample. The first one starts the record, with its type byte.
@@ -171,7 +186,8 @@ impl SamplesEncoder {
             Some(base) => base,
             None => {
                 self.base = Some((series_ref, timestamp_ms));
-                out.push(RecordType::Samples as u8);
+                let kind = if self.is_out_of_order { RecordType::OutOfOrderSamples } else { RecordType::Samples };
+                out.push(kind as u8);
                 put::u64_be(out, series_ref);
                 put::u64_be(out, timestamp_ms as u64);
                 (series_ref, timestamp_ms)

@@ -1,0 +1,1 @@
+//! The ledger: what left the log, and where it went.

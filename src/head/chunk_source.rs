@@ -14,7 +14,7 @@ use super::series::{ChunkPlace, FullChunk};
 use super::shard::{SHARDS, split_slot};
 use super::{Head, Shared};
 use crate::chunk::head_file::ReadError;
-use crate::chunk::{XorAppender, XorIterator};
+use crate::chunk::{XorAppender, XorIterator, xor};
 use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
 use crate::model::{ChunkEncoding, LabelSetScratch, TimeRange};
@@ -112,6 +112,11 @@ impl Shared {
             Some(Chunk { range, encoding: ChunkEncoding::Xor, bytes })
         });
         (series.pairs.clone(), full, open)
+    }
+
+    /// How many samples a full chunk has; 0 where it is damaged.
+    pub(super) fn sample_count(&self, chunk: &FullChunk) -> u64 {
+        self.load_chunk(chunk).map_or(0, |chunk| u64::from(xor::sample_count(&chunk.bytes)))
     }
 
     /// A full chunk from where it is.

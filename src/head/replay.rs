@@ -7,7 +7,8 @@
 //!
 //! Everything that the log holds is accepted, as it was accepted before it was written. What is passed over is counted:
 //! samples that a chunk file holds already, samples that are not newer than their series (a group that was written a
-//! second time), samples of series that the log doesn't name, records that can't be read.
+//! second time), samples of series that the log doesn't name, records that can't be read. Below the floor, which must be
+//! set before, the samples are in blocks; series that have no other sample are not kept.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -22,7 +23,7 @@ use super::shard::{SHARDS, shard_of, split_slot};
 use super::{Head, Shared};
 use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
-use crate::model::{Digest, Label, LabelSet, TimeRange};
+use crate::model::{Digest, Label, LabelSet, TimeRange, TimestampMs};
 use crate::wal::record::{self, RecordType};
 use crate::wal::{RecordPosition, ReplaySink, WalError};
 
@@ -50,6 +51,12 @@ pub struct ReplayReport {
     pub digest: Digest,
     /// Samples that the head chunk files hold already.
     pub samples_in_files: u64,
+    /// In-order samples below the floor: blocks have them.
+    pub samples_below_floor: u64,
+    /// Chunks in files that end below the floor.
+    pub chunks_below_floor: u64,
+    /// Series that got no sample, and were not kept.
+    pub series_without_samples: u64,
     /// Samples that were not newer than their series.
     pub samples_repeated: u64,
     /// Samples of series that the log does not name: their series records are lost.
@@ -117,6 +124,7 @@ pub struct HeadReplay {
     loaded: Loaded,
     refs: RefMap,
     newest_ref: u64,
+    floor_ms: TimestampMs,
     pending: Vec<Vec<RowSample>>,
     unlisted: Vec<(Slot, Box<[PairId]>)>,
     workers: Vec<(SyncSender<ShardBatch>, JoinHandle<ReplayReport>)>,
@@ -146,6 +154,7 @@ impl Head {
             loaded: std::mem::take(&mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner)),
             refs: RefMap::default(),
             newest_ref: 0,
+            floor_ms: self.floor_ms(),
             pending: vec![Vec::new(); SHARDS],
             unlisted: Vec::new(),
             workers,
@@ -220,7 +229,8 @@ impl HeadReplay {
             labels.iter().map(|&label| index.intern_pair(label)).collect()
         };
         let mut series = Series::new(hash, Digest::of_canonical_labels(canonical), series_ref, pairs.clone());
-        if let Some(LoadedChunks { full, samples }) = self.loaded.remove(&series_ref)
+        if let Some(LoadedChunks { full, samples }) =
+            self.loaded.remove(&series_ref).map(|chunks| self.above_floor(chunks))
             && let (Some(first), Some(last)) = (full.first(), full.last())
         {
             self.shared.widen(TimeRange::new(first.min_time_ms, last.max_time_ms));
@@ -240,6 +250,18 @@ impl HeadReplay {
         }
     }
 
+    /// The chunks without those that blocks have.
+    fn above_floor(&mut self, mut chunks: LoadedChunks) -> LoadedChunks {
+        let below = chunks.full.partition_point(|chunk| chunk.max_time_ms < self.floor_ms);
+        if below > 0 {
+            self.report.chunks_below_floor += below as u64;
+            chunks.full.drain(..below);
+            chunks.full.shrink_to_fit();
+            chunks.samples = chunks.full.iter().map(|chunk| self.shared.sample_count(chunk)).sum();
+        }
+        chunks
+    }
+
     /// Makes the newest series findable by their labels.
     fn list_series(&mut self) {
         let mut index = self.shared.index_mut();
@@ -256,6 +278,11 @@ impl HeadReplay {
                 Ok(sample) => sample,
                 Err(damage) => return Ok(Some(damage)),
             };
+            if sample.timestamp_ms < self.floor_ms {
+                self.newest_ref = self.newest_ref.max(sample.series_ref);
+                self.report.samples_below_floor += 1;
+                continue;
+            }
             let Some(slot) = self.refs.get(sample.series_ref) else {
                 self.newest_ref = self.newest_ref.max(sample.series_ref);
                 self.report.samples_unknown += 1;
@@ -299,6 +326,7 @@ impl HeadReplay {
             report.samples_repeated += part.samples_repeated;
         }
         report.chunks_unknown += self.loaded.values().map(|chunks| chunks.full.len() as u64).sum::<u64>();
+        report.series_without_samples = self.shared.remove_all_empty();
         self.shared.skip_refs_to(self.newest_ref);
         self.shared.counters.samples.fetch_add(report.samples, Ordering::Relaxed);
         Ok(report)

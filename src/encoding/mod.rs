@@ -17,3 +17,9 @@ pub use quote::quote;
 pub fn crc32c(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
+
+/// The checksum of what `checksum` covers with `bytes` behind it. Of nothing it is 0.
+#[inline]
+pub fn crc32c_append(checksum: u32, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(checksum, bytes)
+}

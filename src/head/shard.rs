@@ -110,6 +110,11 @@ impl Shard {
         self.pages.iter().flatten()
     }
 
+    /// All series with their slots, in the order of their rows.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (Slot, &Series)> {
+        self.rows().zip(0..).map(|(series, row)| (self.slot(row), series))
+    }
+
     /// The slot of a row.
     #[inline]
     pub(super) fn slot(&self, row: u32) -> Slot {

@@ -161,6 +161,30 @@ impl Index {
         }
     }
 
+    /// The rank of every pair among all, by its number: ranks compare as the pairs' labels do.
+    pub fn ranks(&self) -> Vec<u32> {
+        let mut ranks = vec![0; self.pairs.len()];
+        let mut next = 0;
+        let mut rank = |pairs: &[PairId]| {
+            for &pair in pairs {
+                ranks[pair as usize] = next;
+                next += 1;
+            }
+        };
+        let mut names: Vec<&Name> = self.names.iter().collect();
+        names.sort_unstable_by_key(|name| self.symbols.get(name.symbol));
+        for name in names {
+            if name.sorted == name.pairs.len() {
+                rank(&name.pairs);
+            } else {
+                let mut pairs = name.pairs.clone();
+                pairs.sort_by_key(|&pair| self.pair_value(pair));
+                rank(&pairs);
+            }
+        }
+        ranks
+    }
+
     /// Makes a series findable under its pairs.
     pub fn add_series(&mut self, slot: Slot, pairs: &[PairId]) {
         self.all.insert(slot);

@@ -18,8 +18,7 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
 
-/// The checksum of what `checksum` covers with `bytes` behind it. Of nothing it is 0.
-#[inline]
-pub fn crc32c_append(checksum: u32, bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(checksum, bytes)
+/// The CRC-32C of what had the checksum `crc`, and `bytes` behind it.
+pub fn crc32c_more(crc: u32, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc, bytes)
 }

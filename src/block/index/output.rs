@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::format::CHECKSUM_BYTES;
 use crate::block::BlockError;
-use crate::encoding::{crc32c_append, put};
+use crate::encoding::{crc32c_more, put};
 use crate::fs::{Fs, WriteFile};
 
 /// Bytes are gathered to about this many before they are written.
@@ -70,7 +70,7 @@ impl Output {
     }
 
     fn sum(&mut self) {
-        self.checksum = crc32c_append(self.checksum, self.buffer.get(self.unsummed..).unwrap_or_default());
+        self.checksum = crc32c_more(self.checksum, self.buffer.get(self.unsummed..).unwrap_or_default());
         self.unsummed = self.buffer.len();
     }
 

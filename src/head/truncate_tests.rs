@@ -22,7 +22,7 @@ fn up(samples: &[(i64, u64)]) -> Request {
 }
 
 /// Hands what was added to the log, and lets full chunks go to their files.
-fn settle(head: &Head) {
+pub(super) fn settle(head: &Head) {
     if let Some(on_durable) = head.take_records().on_durable {
         on_durable();
     }
@@ -30,7 +30,7 @@ fn settle(head: &Head) {
 }
 
 /// All chunks of a source; their headers, order and ranges are checked.
-fn chunks(mut source: Box<dyn ChunkSource>) -> BTreeMap<LabelSet, Vec<Chunk>> {
+pub(super) fn chunks(mut source: Box<dyn ChunkSource>) -> BTreeMap<LabelSet, Vec<Chunk>> {
     let mut out: BTreeMap<LabelSet, Vec<Chunk>> = BTreeMap::new();
     while let Some(series) = source.next_series().unwrap() {
         assert!(out.last_key_value().is_none_or(|(last, _)| *last < series.labels));
@@ -51,7 +51,7 @@ fn decode(chunk: &Chunk) -> Vec<(i64, u64)> {
     std::iter::from_fn(|| samples.next_sample().unwrap()).collect()
 }
 
-fn samples(chunks: &BTreeMap<LabelSet, Vec<Chunk>>) -> Model {
+pub(super) fn samples(chunks: &BTreeMap<LabelSet, Vec<Chunk>>) -> Model {
     chunks.iter().map(|(labels, chunks)| (labels.clone(), chunks.iter().flat_map(decode).collect())).collect()
 }
 
@@ -420,7 +420,7 @@ proptest! {
         let head = open(small_files(), dir.path());
         let (mut model, mut blocks, mut log) = (Model::new(), Model::new(), Vec::new());
         let (mut queries, mut flushes) = (Vec::new(), 0usize);
-        let (mut newest_ms, mut gone_refs, mut live) = (1_000_000i64, RefSet::default(), RefSet::default());
+        let (mut newest_ms, mut gone_refs, mut live) = (1_000_000i64, BTreeSet::new(), RefSet::default());
         let mut settle_into = |head: &Head| {
             let group = head.take_records();
             log.extend(group.records);
@@ -488,8 +488,8 @@ proptest! {
             queries.iter().for_each(Query::check);
             let now = head.live_refs();
             prop_assert_eq!(now.len(), head.series_count() as u64);
-            prop_assert!(now.iter().all(|series_ref| !gone_refs.contains(series_ref)));
-            live.iter().filter(|&series_ref| !now.contains(series_ref)).for_each(|gone| drop(gone_refs.insert(gone)));
+            prop_assert!(now.iter().all(|series_ref| !gone_refs.contains(&series_ref)));
+            gone_refs.extend(live.iter().filter(|&series_ref| !now.contains(series_ref)));
             live = now;
             let floor_ms = head.floor_ms();
             let mut all = blocks.clone();

@@ -2,6 +2,7 @@
 //!
 //! A block is a directory named by a ULID: `meta.json`, `index`, `chunks/`, `tombstones` (`docs/format/block.md`).
 
+pub mod accel;
 pub mod chunks;
 mod damage;
 mod error;

@@ -252,13 +252,19 @@ fn slot_is_used_again_only_when_every_reader_of_before_is_gone() {
     generation(1, 200, 60_000).append_to(&head);
     let second = slots(&head);
     assert!(first.is_disjoint(&second));
+    let pairs = || head.stats().index.pairs;
+    assert_eq!(pairs(), 2 * (200 + 1) + 7);
     let later = head.querier(TimeRange::new(70_000, 80_000)).unwrap();
     drop(reader);
     flush(&head, 61_000);
     generation(2, 200, 61_000).append_to(&head);
     assert!(slots(&head).intersection(&first).count() > 100);
     assert!(slots(&head).is_disjoint(&second));
+    // The first generation's labels are free, those of the second are not yet.
+    assert_eq!(pairs(), 2 * (200 + 1) + 7);
     drop(later);
+    flush(&head, 61_000);
+    assert_eq!(pairs(), 200 + 1 + 7);
 }
 
 #[test]
@@ -327,6 +333,18 @@ fn files_without_a_needed_chunk_are_removed_and_numbers_go_on() {
         Head::open(small_files(), Arc::new(crate::fs::SystemFs), &chunks_dir, &quarantine_dir).unwrap();
     assert_eq!((report.damage, report.chunks), (None, 2));
     drop(head);
+}
+
+#[test]
+fn chunk_that_became_durable_after_its_truncation_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = open(small_files(), dir.path());
+    up(&(0..300).map(|i| (i * 100, i as u64)).collect::<Vec<_>>()).append_to(&head);
+    let group = head.take_records();
+    assert_eq!(flush(&head, 60_000).1.series, 1);
+    group.on_durable.unwrap()();
+    assert_eq!(head.flush_chunks(), 0);
+    assert_eq!(head_files(dir.path()), Vec::<String>::new());
 }
 
 #[test]

@@ -116,8 +116,7 @@ impl Shared {
 
     /// How many samples a full chunk has; 0 where it is damaged.
     pub(super) fn sample_count(&self, chunk: &FullChunk) -> u64 {
-        let count = |chunk: Chunk| chunk::sample_count(chunk.encoding, &chunk.bytes).ok();
-        self.load_chunk(chunk).ok().and_then(count).map_or(0, u64::from)
+        self.load_chunk(chunk).map_or(0, |chunk| chunk::sample_count(chunk.encoding, &chunk.bytes).map_or(0, u64::from))
     }
 
     /// A full chunk from where it is.

@@ -303,8 +303,8 @@ impl Series {
 
     /// From the first to the newest sample that is there.
     pub(super) fn time_range(&self) -> Option<TimeRange> {
-        let open_ms = || self.open_range().map(|open| open.start_ms);
-        let first_ms = self.full.first().map(|chunk| chunk.min_time_ms).or_else(open_ms)?;
+        let open_ms = self.open_range().map(|open| open.start_ms);
+        let first_ms = self.full.first().map(|chunk| chunk.min_time_ms).or(open_ms)?;
         Some(TimeRange::new(first_ms, self.last_ms))
     }
 }

@@ -37,7 +37,7 @@ impl Head {
     pub fn chunk_source(&self, range: TimeRange, kind: ChunkKind) -> Box<dyn ChunkSource> {
         let ChunkKind::InOrder = kind;
         let reader = self.shared.readers.enter_source(range.start_ms);
-        let range = TimeRange::new(reader.from_ms(), range.end_ms);
+        let range = TimeRange::new(reader.oldest_ms(), range.end_ms);
         let slots = self.shared.slots_by_labels(range).into_iter();
         Box::new(HeadChunks { shared: self.shared.clone(), range, slots, scratch: LabelSetScratch::default(), reader })
     }
@@ -57,7 +57,7 @@ struct HeadChunks {
 
 impl ChunkSource for HeadChunks {
     fn next_series(&mut self) -> Result<Option<ChunkSeries>, StorageError> {
-        while let Some(slot) = self.slots.next() {
+        for slot in self.slots.by_ref() {
             let (pairs, full, open) = self.shared.chunks_of(slot, self.range);
             let mut chunks = Vec::with_capacity(full.len() + 1);
             for chunk in &full {

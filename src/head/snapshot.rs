@@ -59,7 +59,7 @@ impl Head {
         for number in 0..SHARDS {
             let shard = self.shared.shard(number);
             // What a truncation that is under way is about to drop does not count.
-            let is_kept = |range: TimeRange| range.end_ms >= reader.from_ms();
+            let is_kept = |range: TimeRange| range.end_ms >= reader.oldest_ms();
             let held = shard.slots().filter(|(_, series)| series.time_range().is_some_and(is_kept));
             counts.extend(held.map(|(slot, series)| SeriesCount {
                 slot,
@@ -74,7 +74,7 @@ impl Head {
     /// those that a query would carry.
     pub fn digest_series(&self, snapshot: &SnapshotCounts, mut each: impl FnMut(SeriesDigest)) -> Vec<String> {
         let mut warnings = Vec::new();
-        let from_ms = snapshot.reader.as_ref().map_or(TimestampMs::MIN, |reader| reader.from_ms());
+        let from_ms = snapshot.reader.as_ref().map_or(TimestampMs::MIN, |reader| reader.oldest_ms());
         for counted in snapshot.series.iter().filter(|series| series.samples > 0) {
             let range = TimeRange::new(from_ms, counted.last_ms);
             let labels = self.shared.labels_digest(counted.slot);

@@ -209,7 +209,7 @@ impl ReplaySink for Replay {
         let at = || place(position.checkpoint, position.segment, position.offset);
         let outcome = match kind {
             Some(RecordType::Series) => self.series_record(body).map(|()| 0),
-            Some(RecordType::Samples) => self.samples_record(position, body),
+            Some(RecordType::Samples | RecordType::OutOfOrderSamples) => self.samples_record(position, body),
             _ => {
                 self.other_records += 1;
                 Ok(0)

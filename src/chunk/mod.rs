@@ -11,3 +11,8 @@ pub use xor::{XorAppender, XorIterator};
 
 /// The encoding number of XOR chunks, on disk.
 pub const ENCODING_XOR: u8 = 1;
+
+/// Added to the encoding's number in a head chunk file where the chunk holds out-of-order samples.
+///
+/// Source: Prometheus `tsdb/chunks/head_chunks.go`, `OutOfOrderMask`.
+pub const OUT_OF_ORDER: u8 = 0x80;

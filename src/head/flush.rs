@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::Shared;
 use super::series::ChunkPlace;
 use super::shard::split_slot;
-use crate::chunk::{ChunkRef, ENCODING_XOR, HeadChunkEntry, HeadChunkFileWriter};
+use crate::chunk::{ChunkRef, HeadChunkEntry, HeadChunkFileWriter};
 use crate::index::Slot;
 use crate::model::TimeRange;
 
@@ -30,7 +30,11 @@ pub(super) struct PendingChunk {
     pub(super) slot: Slot,
     pub(super) series_ref: u64,
     pub(super) range: TimeRange,
+    /// The encoding's number, with the mark of out-of-order chunks.
+    pub(super) encoding: u8,
     pub(super) bytes: Arc<[u8]>,
+    /// The number of an out-of-order chunk.
+    pub(super) out_of_order: Option<u64>,
 }
 
 /// What the flusher is told.
@@ -94,13 +98,16 @@ impl FlushState {
 
     /// Writes what waits, up to the first failure.
     fn write(&mut self) {
+        // A block has what was dropped. In a file it would come back with the next start.
+        let dropped = self.shared.counters.out_of_order_dropped.load(Ordering::Acquire);
+        self.waiting.retain(|chunk| chunk.out_of_order.is_none_or(|number| number >= dropped));
         while !self.waiting.is_empty() {
             let count = self.waiting.len().min(CHUNKS_PER_WRITE);
             let entries = self.waiting.iter().take(count).map(|chunk| HeadChunkEntry {
                 series_ref: chunk.series_ref,
                 min_time_ms: chunk.range.start_ms,
                 max_time_ms: chunk.range.end_ms,
-                encoding: ENCODING_XOR,
+                encoding: chunk.encoding,
                 data: &chunk.bytes,
             });
             let (refs, result) = self.writer.write(entries);
@@ -125,6 +132,13 @@ impl FlushState {
 fn place_in_file(shared: &Shared, chunk: &PendingChunk, chunk_ref: ChunkRef) {
     let (shard, row) = split_slot(chunk.slot);
     let mut shard = shared.shard(shard);
+    if let Some(number) = chunk.out_of_order {
+        let held = shard.row_mut(row).out_of_order_mut();
+        if let Some(known) = held.and_then(|held| held.chunks.iter_mut().find(|known| known.number == number)) {
+            known.place = ChunkPlace::File(chunk_ref);
+        }
+        return;
+    }
     let full = &mut shard.row_mut(row).full;
     // The oldest that is still in memory: chunks are written in order.
     if let Some(known) = full.iter_mut().rev().find(|known| known.min_time_ms == chunk.range.start_ms) {

@@ -8,20 +8,34 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use super::out_of_order::OutOfOrderChunk;
 use super::series::{ChunkPlace, FullChunk};
 use super::{Head, HeadOptions};
 use crate::chunk::head_file::{self, ScanReport};
-use crate::chunk::{ChunkRef, ENCODING_XOR, HeadChunkEntry, xor};
+use crate::chunk::{ChunkRef, ENCODING_XOR, HeadChunkEntry, OUT_OF_ORDER, xor};
 use crate::fs::Fs;
 use crate::fs::names::{head_chunk_file, parse_head_chunk_file};
+use crate::model::TimeRange;
 
-/// The chunks of one series that were found in files, in time order.
+/// The chunks of one series that were found in files.
 #[derive(Debug, Default)]
 pub(super) struct LoadedChunks {
+    /// In-order ones, in time order.
     pub(super) full: Vec<FullChunk>,
+    /// Samples in those.
     pub(super) samples: u64,
+    /// Out-of-order ones, in the order in which they were cut.
+    pub(super) out_of_order: Vec<OutOfOrderChunk>,
+}
+
+impl LoadedChunks {
+    /// How many chunks there are.
+    pub(super) fn count(&self) -> u64 {
+        (self.full.len() + self.out_of_order.len()) as u64
+    }
 }
 
 /// Chunks by the series' reference in the log.
@@ -34,6 +48,8 @@ pub struct LoadReport {
     pub chunks: u64,
     /// Samples in them.
     pub samples: u64,
+    /// Good chunks among them that hold out-of-order samples.
+    pub chunks_out_of_order: u64,
     /// Chunks of a kind that is not read here; their samples come from the log, as far as it holds them.
     pub chunks_skipped: u64,
     /// What was damaged, where; `None` where nothing was, but perhaps a torn tail.
@@ -69,6 +85,7 @@ impl Head {
         let newest_ref = loaded.keys().max().copied().unwrap_or(0);
         let mut head = Self::with_files(options, fs, chunks_dir, last_file)?;
         head.shared.skip_refs_to(newest_ref);
+        head.shared.counters.next_out_of_order_chunk.store(report.chunks_out_of_order, Ordering::Release);
         head.loaded = Mutex::new(loaded);
         Ok((head, report))
     }
@@ -76,21 +93,28 @@ impl Head {
 
 fn load(loaded: &mut Loaded, report: &mut LoadReport, chunk: ChunkRef, entry: &HeadChunkEntry<'_>) {
     let chunks = loaded.entry(entry.series_ref).or_default();
-    let samples = u64::from(xor::sample_count(entry.data));
-    let follows = chunks.full.last().is_none_or(|last| last.max_time_ms < entry.min_time_ms);
-    if entry.encoding != ENCODING_XOR || samples == 0 || entry.min_time_ms > entry.max_time_ms || !follows {
+    let samples = xor::sample_count(entry.data);
+    let is_out_of_order = entry.encoding & OUT_OF_ORDER != 0;
+    let encoding = entry.encoding & !OUT_OF_ORDER;
+    // Out-of-order chunks follow nothing, and nothing follows them.
+    let follows = is_out_of_order || chunks.full.last().is_none_or(|last| last.max_time_ms < entry.min_time_ms);
+    if encoding != ENCODING_XOR || samples == 0 || entry.min_time_ms > entry.max_time_ms || !follows {
         report.chunks_skipped += 1;
         return;
     }
-    chunks.full.reserve_exact(1);
-    chunks.full.push(FullChunk {
-        min_time_ms: entry.min_time_ms,
-        max_time_ms: entry.max_time_ms,
-        place: ChunkPlace::File(chunk),
-    });
-    chunks.samples += samples;
+    let place = ChunkPlace::File(chunk);
+    if is_out_of_order {
+        let (number, range) = (report.chunks_out_of_order, TimeRange::new(entry.min_time_ms, entry.max_time_ms));
+        chunks.out_of_order.reserve_exact(1);
+        chunks.out_of_order.push(OutOfOrderChunk { number, range, samples, encoding, place });
+        report.chunks_out_of_order += 1;
+    } else {
+        chunks.full.reserve_exact(1);
+        chunks.full.push(FullChunk { min_time_ms: entry.min_time_ms, max_time_ms: entry.max_time_ms, place });
+        chunks.samples += u64::from(samples);
+    }
     report.chunks += 1;
-    report.samples += samples;
+    report.samples += u64::from(samples);
 }
 
 /// Moves what the scan did not accept out of the way.

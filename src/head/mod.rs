@@ -10,6 +10,7 @@
 //! | how a series is recognised | `identity.rs` |
 //! | a series' row, a shard's rows | `series.rs`, `shard.rs` |
 //! | writing | `append.rs` |
+//! | samples older than the newest of their series | `older.rs`, `out_of_order.rs` |
 //! | reading | `read.rs` |
 //! | full chunks to files | `flush.rs` |
 //! | from the log and the files back to a head | `load.rs`, `replay.rs` |
@@ -23,7 +24,9 @@ mod flush;
 mod identity;
 mod load;
 mod metadata;
+mod older;
 mod options;
+mod out_of_order;
 mod read;
 mod replay;
 mod series;
@@ -39,6 +42,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 pub use load::LoadReport;
 pub use metadata::{Metadata, MetadataEntry};
 pub use options::HeadOptions;
+pub use out_of_order::OutOfOrderCut;
 pub use replay::{HeadReplay, ReplayReport};
 pub use snapshot::{SeriesDigest, SnapshotCounts};
 pub use stats::{HeadStats, NamedCount};
@@ -51,6 +55,7 @@ use crate::wal::{GroupRecords, GroupSource};
 use flush::{FlushMessage, Flusher};
 use identity::Identity;
 use load::Loaded;
+use out_of_order::{ShardRange, union};
 use shard::{SHARDS, Shard};
 
 /// Spare buffers that are kept for records.
@@ -77,6 +82,7 @@ struct Shared {
     /// Maps of the head chunk files, where there are any.
     files: Option<HeadChunkFileReader>,
     metadata: Mutex<Metadata>,
+    out_of_order_ranges: [ShardRange; SHARDS],
     counters: Counters,
     spare_buffers: Mutex<Vec<Vec<u8>>>,
 }
@@ -89,6 +95,12 @@ struct Counters {
     samples: AtomicU64,
     chunk_write_failures: AtomicU64,
     damaged_chunk_reads: AtomicU64,
+    /// Out-of-order samples that are in the head.
+    out_of_order_samples: AtomicU64,
+    /// The number of the next chunk of them.
+    next_out_of_order_chunk: AtomicU64,
+    /// Chunks of them below this number were dropped.
+    out_of_order_dropped: AtomicU64,
     has_samples: AtomicBool,
     min_time_ms: AtomicI64,
     max_time_ms: AtomicI64,
@@ -102,6 +114,9 @@ impl Default for Counters {
             samples: AtomicU64::new(0),
             chunk_write_failures: AtomicU64::new(0),
             damaged_chunk_reads: AtomicU64::new(0),
+            out_of_order_samples: AtomicU64::new(0),
+            next_out_of_order_chunk: AtomicU64::new(0),
+            out_of_order_dropped: AtomicU64::new(0),
             has_samples: AtomicBool::new(false),
             min_time_ms: AtomicI64::new(i64::MAX),
             max_time_ms: AtomicI64::new(i64::MIN),
@@ -118,6 +133,7 @@ impl Shared {
             index: RwLock::new(Index::new()),
             files,
             metadata: Mutex::default(),
+            out_of_order_ranges: Default::default(),
             counters: Counters::default(),
             spare_buffers: Mutex::default(),
             options,
@@ -142,8 +158,8 @@ impl Shared {
         self.metadata.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From the oldest to the newest sample.
-    fn time_range(&self) -> Option<TimeRange> {
+    /// From the oldest to the newest in-order sample.
+    fn in_order_range(&self) -> Option<TimeRange> {
         self.counters.has_samples.load(Ordering::Acquire).then(|| {
             TimeRange::new(
                 self.counters.min_time_ms.load(Ordering::Relaxed),
@@ -152,12 +168,17 @@ impl Shared {
         })
     }
 
+    /// From the oldest to the newest sample.
+    fn time_range(&self) -> Option<TimeRange> {
+        self.in_order_range().into_iter().chain(self.out_of_order_range()).reduce(union)
+    }
+
     /// Gives no new series a reference up to `newest_ref`: the log or the files know it already.
     fn skip_refs_to(&self, newest_ref: u64) {
         self.counters.next_ref.fetch_max(newest_ref.saturating_add(1), Ordering::Relaxed);
     }
 
-    /// Widens the head's range by that of added samples.
+    /// Widens the head's range by that of added in-order samples.
     fn widen(&self, range: TimeRange) {
         self.counters.min_time_ms.fetch_min(range.start_ms, Ordering::Relaxed);
         self.counters.max_time_ms.fetch_max(range.end_ms, Ordering::Relaxed);
@@ -199,6 +220,11 @@ impl Head {
         self.shared.time_range()
     }
 
+    /// From the oldest to the newest in-order sample, or `None` where there is none.
+    pub fn in_order_range(&self) -> Option<TimeRange> {
+        self.shared.in_order_range()
+    }
+
     /// Time of the newest sample.
     pub fn max_time_ms(&self) -> Option<TimestampMs> {
         self.time_range().map(|range| range.end_ms)
@@ -231,14 +257,16 @@ impl GroupSource for Head {
         let mut spares = std::mem::take(&mut *self.shared.spare_buffers.lock().unwrap_or_else(PoisonError::into_inner));
         let mut spare = || spares.pop().unwrap_or_default();
         let mut samples = Vec::with_capacity(SHARDS);
-        let mut pending = Vec::new();
+        let (mut out_of_order, mut pending) = (Vec::new(), Vec::new());
         for number in 0..SHARDS {
             let mut shard = self.shared.shard(number);
             shard.series_records.take_into(&mut records, &mut spare);
             shard.samples_records.take_into(&mut samples, &mut spare);
+            shard.out_of_order_records.take_into(&mut out_of_order, &mut spare);
             pending.append(&mut shard.pending);
         }
         records.append(&mut samples);
+        records.append(&mut out_of_order);
         self.recycle(spares);
         let on_durable = match &self.flusher {
             Some(flusher) if !pending.is_empty() => {
@@ -262,6 +290,8 @@ impl GroupSource for Head {
     }
 }
 
+#[cfg(test)]
+mod out_of_order_tests;
 #[cfg(test)]
 mod replay_tests;
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::series::{ChunkPlace, FullChunk};
+use super::out_of_order::OutOfOrderView;
+use super::series::{ChunkPlace, SeriesView};
 use super::shard::{SHARDS, split_slot};
 use super::{Head, Shared};
 use crate::chunk::xor;
@@ -71,7 +72,7 @@ impl Querier for HeadQuerier {
             let shard = self.shared.shard(number);
             for slot in slots {
                 let series = shard.row(split_slot(slot).1);
-                if series.time_range().is_some_and(|range| range.overlaps(&self.range)) {
+                if series.overlaps(&self.range) {
                     let start = pairs.len();
                     pairs.extend_from_slice(&series.pairs);
                     found.push((slot, start..pairs.len()));
@@ -159,50 +160,88 @@ impl Shared {
     /// Appends the samples of a series that lie in `range` to `column`. A chunk that is damaged is left out, and said.
     pub(super) fn read_samples(&self, slot: Slot, range: TimeRange, column: &mut Column, warn: &mut dyn FnMut(String)) {
         let (number, row) = split_slot(slot);
-        let mut open = None;
-        let full: Vec<FullChunk> = {
-            let shard = self.shard(number);
-            let series = shard.row(row);
-            if series.open_range().is_some_and(|open_range| open_range.overlaps(&range)) {
-                open = series.open_chunk();
-            }
-            // Chunks are in time order, and most queries want the newest.
-            let first = series.full.partition_point(|chunk| chunk.max_time_ms < range.start_ms);
-            series.full[first..].iter().take_while(|chunk| chunk.min_time_ms <= range.end_ms).cloned().collect()
-        };
-        for chunk in &full {
-            if let Err(fault) = self.read_full(chunk, range, column) {
-                self.counters.damaged_chunk_reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                let (from, to) = (chunk.min_time_ms, chunk.max_time_ms);
-                warn(format!("a chunk with samples from {from} to {to} ms was left out: {fault}"));
-            }
+        let view = self.shard(number).row(row).view(range);
+        self.read_view(&view, range, column, warn);
+    }
+
+    /// Appends the samples of a view that lie in `range` to `column`.
+    pub(super) fn read_view(
+        &self,
+        view: &SeriesView,
+        range: TimeRange,
+        column: &mut Column,
+        warn: &mut dyn FnMut(String),
+    ) {
+        let start = column.len();
+        for chunk in &view.full {
+            self.read_chunk(&chunk.place, chunk.range(), range, column, warn);
         }
-        if let Some(open) = open
-            && let Err(fault) = xor::decode_into(&open, range, column)
+        if let Some(open) = &view.open
+            && let Err(fault) = xor::decode_into(open, range, column)
         {
             warn(format!("an open chunk was read in part: {fault}"));
         }
+        if let Some(out_of_order) = &view.out_of_order {
+            self.merge_out_of_order(out_of_order, range, start, column, warn);
+        }
     }
 
-    fn read_full(&self, chunk: &FullChunk, range: TimeRange, column: &mut Column) -> Result<(), String> {
-        let (before, result) = (
-            column.len(),
-            match (&chunk.place, &self.files) {
-                (ChunkPlace::Memory(bytes), _) => {
-                    xor::decode_into(bytes, range, column).map_err(|fault| fault.to_string())
-                }
-                (ChunkPlace::File(chunk), Some(files)) => files
-                    .with_chunk(*chunk, |entry| xor::decode_into(entry.data, range, column))
-                    .map_err(|fault| fault.to_string())
-                    .and_then(|decoded| decoded.map_err(|fault| fault.to_string())),
-                (ChunkPlace::File(_), None) => Err("its file is not open".to_owned()),
-            },
-        );
-        if result.is_err() {
-            // What precedes the damage in the chunk is not trusted either.
-            column.timestamps_ms.truncate(before);
-            column.values.truncate(before);
+    /// The out-of-order samples of a series that lie in `range`, as far as they can be read.
+    pub(super) fn read_out_of_order(&self, number: usize, row: u32, range: TimeRange) -> Column {
+        let mut column = Column::default();
+        let view = self.shard(number).row(row).out_of_order().map(|held| held.view(range));
+        if let Some(view) = view {
+            let mut warn = |warning| tracing::warn!(warning, "out-of-order chunk not read, the log has its samples");
+            self.merge_out_of_order(&view, range, 0, &mut column, &mut warn);
         }
-        result
+        column
+    }
+
+    /// Merges out-of-order samples into what `column` has from `start` on. What is there goes before a sample of the
+    /// same time, and an earlier chunk before a later one.
+    pub(super) fn merge_out_of_order(
+        &self,
+        view: &OutOfOrderView,
+        range: TimeRange,
+        start: usize,
+        column: &mut Column,
+        warn: &mut dyn FnMut(String),
+    ) {
+        let mut others = Column::default();
+        for chunk in &view.chunks {
+            self.read_chunk(&chunk.place, chunk.range, range, &mut others, warn);
+        }
+        for sample in &view.buffered {
+            others.push(sample.timestamp_ms, sample.value);
+        }
+        if !others.is_empty() {
+            column.merge_from(start, &others);
+        }
+    }
+
+    fn read_chunk(
+        &self,
+        place: &ChunkPlace,
+        held: TimeRange,
+        range: TimeRange,
+        column: &mut Column,
+        warn: &mut dyn FnMut(String),
+    ) {
+        let before = column.len();
+        let result = match (place, &self.files) {
+            (ChunkPlace::Memory(bytes), _) => xor::decode_into(bytes, range, column).map_err(|fault| fault.to_string()),
+            (ChunkPlace::File(chunk), Some(files)) => files
+                .with_chunk(*chunk, |entry| xor::decode_into(entry.data, range, column))
+                .map_err(|fault| fault.to_string())
+                .and_then(|decoded| decoded.map_err(|fault| fault.to_string())),
+            (ChunkPlace::File(_), None) => Err("its file is not open".to_owned()),
+        };
+        if let Err(fault) = result {
+            // What precedes the damage in the chunk is not trusted either.
+            column.truncate(before);
+            self.counters.damaged_chunk_reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let (from, to) = (held.start_ms, held.end_ms);
+            warn(format!("a chunk with samples from {from} to {to} ms was left out: {fault}"));
+        }
     }
 }

@@ -9,20 +9,21 @@
 //! samples that a chunk file holds already, samples that are not newer than their series (a group that was written a
 //! second time), samples of series that the log doesn't name, records that can't be read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
 use super::flush::FlushMessage;
-use super::load::{Loaded, LoadedChunks};
+use super::load::Loaded;
+use super::out_of_order::Inserted;
 use super::series::{Series, Verdict};
 use super::shard::{SHARDS, shard_of, split_slot};
 use super::{Head, Shared};
 use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
-use crate::model::{Digest, Label, LabelSet, TimeRange};
+use crate::model::{Digest, Label, LabelSet, Sample, TimeRange};
 use crate::wal::record::{self, RecordType};
 use crate::wal::{RecordPosition, ReplaySink, WalError};
 
@@ -68,6 +69,7 @@ pub struct ReplayReport {
 #[derive(Debug, Clone, Copy)]
 struct RowSample {
     row: u32,
+    is_out_of_order: bool,
     timestamp_ms: i64,
     bits: u64,
 }
@@ -159,7 +161,8 @@ impl ReplaySink for HeadReplay {
         let (kind, body) = record::split(&record);
         let damage = match kind {
             Some(RecordType::Series) => self.series_record(body).err(),
-            Some(RecordType::Samples) => self.samples_record(body)?,
+            Some(RecordType::Samples) => self.samples_record(body, false)?,
+            Some(RecordType::OutOfOrderSamples) => self.samples_record(body, true)?,
             _ => {
                 self.report.records_skipped += 1;
                 None
@@ -210,8 +213,7 @@ impl HeadReplay {
                 self.refs.insert(series_ref, slot);
                 // Samples of the series may still wait for a worker, so the chunks of this second reference can't be
                 // put in their place now. The log has their samples.
-                self.report.chunks_unknown +=
-                    self.loaded.remove(&series_ref).map_or(0, |chunks| chunks.full.len() as u64);
+                self.report.chunks_unknown += self.loaded.remove(&series_ref).map_or(0, |chunks| chunks.count());
             }
             return;
         }
@@ -220,15 +222,16 @@ impl HeadReplay {
             labels.iter().map(|&label| index.intern_pair(label)).collect()
         };
         let mut series = Series::new(hash, Digest::of_canonical_labels(canonical), series_ref, pairs.clone());
-        if let Some(LoadedChunks { full, samples }) = self.loaded.remove(&series_ref)
-            && let (Some(first), Some(last)) = (full.first(), full.last())
-        {
+        let loaded = self.loaded.remove(&series_ref).unwrap_or_default();
+        let out_of_order: u64 = loaded.out_of_order.iter().map(|chunk| u64::from(chunk.samples)).sum();
+        self.shared.counters.samples.fetch_add(loaded.samples + out_of_order, Ordering::Relaxed);
+        if let (Some(first), Some(last)) = (loaded.full.first(), loaded.full.last()) {
             self.shared.widen(TimeRange::new(first.min_time_ms, last.max_time_ms));
-            series.load(full, samples);
-            self.shared.counters.samples.fetch_add(samples, Ordering::Relaxed);
+            series.load(loaded.full, loaded.samples);
         }
         let mut shard = self.shared.shard(number);
         let row = shard.insert(series);
+        shard.load_out_of_order(row, loaded.out_of_order, &self.shared);
         let slot = shard.slot(row);
         drop(shard);
         self.shared.counters.series.fetch_add(1, Ordering::Relaxed);
@@ -250,7 +253,11 @@ impl HeadReplay {
 
     /// Spreads the samples of a record. Those before a damaged place are kept, as in Prometheus they are not; more is
     /// better than less, and the damage is counted.
-    fn samples_record(&mut self, body: &[u8]) -> Result<Option<crate::encoding::Corruption>, WalError> {
+    fn samples_record(
+        &mut self,
+        body: &[u8],
+        is_out_of_order: bool,
+    ) -> Result<Option<crate::encoding::Corruption>, WalError> {
         for sample in record::samples(body) {
             let sample = match sample {
                 Ok(sample) => sample,
@@ -263,7 +270,8 @@ impl HeadReplay {
             };
             let (shard, row) = split_slot(slot);
             let pending = &mut self.pending[shard];
-            pending.push(RowSample { row, timestamp_ms: sample.timestamp_ms, bits: sample.value.to_bits() });
+            let (timestamp_ms, bits) = (sample.timestamp_ms, sample.value.to_bits());
+            pending.push(RowSample { row, is_out_of_order, timestamp_ms, bits });
             if pending.len() >= BATCH_SAMPLES {
                 self.send(shard)?;
             }
@@ -298,7 +306,7 @@ impl HeadReplay {
             report.samples_in_files += part.samples_in_files;
             report.samples_repeated += part.samples_repeated;
         }
-        report.chunks_unknown += self.loaded.values().map(|chunks| chunks.full.len() as u64).sum::<u64>();
+        report.chunks_unknown += self.loaded.values().map(|chunks| chunks.count()).sum::<u64>();
         self.shared.skip_refs_to(self.newest_ref);
         self.shared.counters.samples.fetch_add(report.samples, Ordering::Relaxed);
         Ok(report)
@@ -325,10 +333,16 @@ impl Worker {
     fn add(&mut self, batch: &ShardBatch) {
         let chunk_range_ms = self.shared.options.chunk_range_ms;
         let mut range: Option<TimeRange> = None;
+        let mut out_of_order: Vec<RowSample> = Vec::new();
         let mut shard = self.shared.shard(batch.shard);
-        for &RowSample { row, timestamp_ms, bits } in &batch.samples {
+        for &sample in &batch.samples {
+            let RowSample { row, is_out_of_order, timestamp_ms, bits } = sample;
+            if is_out_of_order {
+                out_of_order.push(sample);
+                continue;
+            }
             let series = shard.row_mut(row);
-            if series.judge(timestamp_ms, bits) == Verdict::Newer {
+            if series.judge_in_order(timestamp_ms, bits) == Verdict::Newer {
                 self.report.samples += 1;
                 self.report.digest += series.digest.of_sample(timestamp_ms, f64::from_bits(bits));
                 shard.push(row, timestamp_ms, bits, chunk_range_ms);
@@ -341,12 +355,51 @@ impl Worker {
                 self.report.samples_repeated += 1;
             }
         }
-        let pending = std::mem::take(&mut shard.pending);
         drop(shard);
         if let Some(range) = range {
             self.shared.widen(range);
         }
+        if !out_of_order.is_empty() {
+            self.add_out_of_order(batch.shard, out_of_order);
+        }
+        let pending = std::mem::take(&mut self.shared.shard(batch.shard).pending);
         self.flush(pending);
+    }
+
+    /// Adds the out-of-order samples of a shard that no chunk in a file holds, and none came before them.
+    fn add_out_of_order(&mut self, number: usize, mut samples: Vec<RowSample>) {
+        samples.sort_by_key(|sample| sample.row);
+        for samples in samples.chunk_by(|a, b| a.row == b.row) {
+            let times = || samples.iter().map(|sample| sample.timestamp_ms);
+            let (Some(row), Some(min), Some(max)) =
+                (samples.first().map(|first| first.row), times().min(), times().max())
+            else {
+                continue;
+            };
+            let held = self.shared.read_out_of_order(number, row, TimeRange::new(min, max));
+            let mut shard = self.shared.shard(number);
+            let digest = shard.row(row).digest;
+            let mut seen = HashSet::new();
+            for &RowSample { timestamp_ms, bits, .. } in samples {
+                if held.timestamps_ms.binary_search(&timestamp_ms).is_ok() {
+                    self.report.samples_in_files += 1;
+                    continue;
+                }
+                // The buffer may have become a chunk since `held` was read.
+                if !seen.insert(timestamp_ms) {
+                    self.report.samples_repeated += 1;
+                    continue;
+                }
+                let sample = Sample { timestamp_ms, value: f64::from_bits(bits) };
+                match shard.insert_out_of_order(row, sample, &self.shared) {
+                    Inserted::Added => {
+                        self.report.samples += 1;
+                        self.report.digest += digest.of_sample(timestamp_ms, sample.value);
+                    }
+                    Inserted::Duplicate | Inserted::Conflict => self.report.samples_repeated += 1,
+                }
+            }
+        }
     }
 
     /// Sends full chunks to their files. What the log holds is durable, so they need not wait for a group; but this

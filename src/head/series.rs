@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::out_of_order::{OutOfOrder, OutOfOrderView};
 use crate::chunk::{ChunkRef, XorAppender, xor};
 use crate::index::PairId;
 use crate::model::{Digest, TimeRange, TimestampMs};
@@ -45,8 +46,30 @@ pub(super) enum Verdict {
     Duplicate,
     /// Another value at the newest time.
     Conflict,
-    /// Older than the newest.
+    /// Older than the newest: what covers its time has to be looked at.
     Older,
+}
+
+/// What few series have.
+#[derive(Debug, Default)]
+pub(super) struct Extra {
+    pub(super) out_of_order: OutOfOrder,
+    /// No out-of-order sample is newer than this.
+    newest_ms: Option<TimestampMs>,
+}
+
+impl Extra {
+    pub(super) fn note_newest(&mut self, timestamp_ms: TimestampMs) {
+        self.newest_ms = self.newest_ms.max(Some(timestamp_ms));
+    }
+}
+
+/// A copy of a series' samples, as far as they are asked for, to be decoded without the shard's lock.
+#[derive(Debug)]
+pub(super) struct SeriesView {
+    pub(super) full: Vec<FullChunk>,
+    pub(super) open: Option<Vec<u8>>,
+    pub(super) out_of_order: Option<OutOfOrderView>,
 }
 
 /// A row. The fields that an append touches come first.
@@ -59,13 +82,14 @@ pub(super) struct Series {
     pub(super) series_ref: u64,
     pub(super) last_ms: TimestampMs,
     pub(super) last_bits: u64,
-    /// Samples ever added.
+    /// In-order samples ever added.
     pub(super) samples: u64,
+    extra: Option<Box<Extra>>,
     open: Vec<u8>,
     appender: Option<XorAppender>,
-    open_min_ms: TimestampMs,
     /// Last time that the open chunk may hold, the end of its chunk range.
     open_until_ms: TimestampMs,
+    open_min_ms: TimestampMs,
     pub(super) full: Vec<FullChunk>,
     pub(super) pairs: Box<[PairId]>,
 }
@@ -79,18 +103,30 @@ impl Series {
             last_ms: 0,
             last_bits: 0,
             samples: 0,
+            extra: None,
             open: Vec::new(),
             appender: None,
-            open_min_ms: 0,
             open_until_ms: 0,
+            open_min_ms: 0,
             full: Vec::new(),
             pairs,
         }
     }
 
-    /// What a sample would be.
+    /// What a sample would be to the whole series, which may have begun with out-of-order samples.
     #[inline]
     pub(super) fn judge(&self, timestamp_ms: TimestampMs, bits: u64) -> Verdict {
+        match self.judge_in_order(timestamp_ms, bits) {
+            Verdict::Newer if self.extra.as_ref().is_some_and(|extra| extra.newest_ms >= Some(timestamp_ms)) => {
+                Verdict::Older
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// What a sample would be to the in-order ones.
+    #[inline]
+    pub(super) fn judge_in_order(&self, timestamp_ms: TimestampMs, bits: u64) -> Verdict {
         if self.samples == 0 || timestamp_ms > self.last_ms {
             Verdict::Newer
         } else if timestamp_ms < self.last_ms {
@@ -184,10 +220,51 @@ impl Series {
         self.open.capacity()
     }
 
-    /// From the first to the newest sample.
+    /// From the first to the newest in-order sample.
     pub(super) fn time_range(&self) -> Option<TimeRange> {
         let first_ms = self.full.first().map_or(self.open_min_ms, |chunk| chunk.min_time_ms);
         (self.samples > 0).then(|| TimeRange::new(first_ms, self.last_ms))
+    }
+
+    /// Whether a sample, in order or not, may lie in `range`.
+    pub(super) fn overlaps(&self, range: &TimeRange) -> bool {
+        let held = |own: Option<TimeRange>| own.is_some_and(|own| own.overlaps(range));
+        held(self.time_range()) || held(self.out_of_order().and_then(OutOfOrder::range))
+    }
+
+    /// Its out-of-order samples, if it has any.
+    #[inline]
+    pub(super) fn out_of_order(&self) -> Option<&OutOfOrder> {
+        self.extra.as_ref().map(|extra| &extra.out_of_order)
+    }
+
+    pub(super) fn out_of_order_mut(&mut self) -> Option<&mut OutOfOrder> {
+        self.extra.as_mut().map(|extra| &mut extra.out_of_order)
+    }
+
+    /// What few series have, made where it is not there.
+    pub(super) fn extra_mut(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    /// Frees the extra part if there is nothing in it any more.
+    pub(super) fn forget_empty_extra(&mut self) {
+        self.extra.take_if(|extra| extra.out_of_order.is_empty());
+    }
+
+    /// A copy of what has samples in `range`.
+    pub(super) fn view(&self, range: TimeRange) -> SeriesView {
+        let out_of_order = self.out_of_order().map(|held| held.view(range));
+        SeriesView { out_of_order, ..self.in_order_view(range) }
+    }
+
+    /// A copy of what has in-order samples in `range`.
+    pub(super) fn in_order_view(&self, range: TimeRange) -> SeriesView {
+        // Chunks are in time order, and most queries want the newest.
+        let first = self.full.partition_point(|chunk| chunk.max_time_ms < range.start_ms);
+        let behind = self.full.iter().skip(first).take_while(|chunk| chunk.min_time_ms <= range.end_ms);
+        let open = self.open_range().filter(|open| open.overlaps(&range)).and_then(|_| self.open_chunk());
+        SeriesView { full: behind.cloned().collect(), open, out_of_order: None }
     }
 }
 

@@ -3,9 +3,11 @@
 use hashbrown::HashTable;
 
 use super::flush::PendingChunk;
+use super::out_of_order::OutOfOrderChunk;
 use super::series::{ChunkPlace, Series, SeriesHash};
+use crate::chunk::ENCODING_XOR;
 use crate::index::Slot;
-use crate::model::{Label, TimestampMs};
+use crate::model::{Label, Sample, TimestampMs};
 use crate::wal::record::{SamplesEncoder, SeriesEncoder};
 
 /// Number of shards. A series' shard is fixed by its hash; its slot says it again.
@@ -65,6 +67,11 @@ pub(super) struct Shard {
     pub(super) series_records: RecordBuffers,
     pub(super) samples_records: RecordBuffers,
     samples_encoder: SamplesEncoder,
+    /// Of out-of-order samples.
+    pub(super) out_of_order_records: RecordBuffers,
+    out_of_order_encoder: SamplesEncoder,
+    /// The rows with out-of-order samples, so that they are found among millions.
+    pub(super) out_of_order_rows: Vec<u32>,
     /// Chunks that became full since the last group; kept only where there are files for them.
     pub(super) pending: Vec<PendingChunk>,
     keeps_pending: bool,
@@ -79,9 +86,17 @@ impl Shard {
             series_records: RecordBuffers::default(),
             samples_records: RecordBuffers::default(),
             samples_encoder: SamplesEncoder::new(),
+            out_of_order_records: RecordBuffers::default(),
+            out_of_order_encoder: SamplesEncoder::out_of_order(),
+            out_of_order_rows: Vec::new(),
             pending: Vec::new(),
             keeps_pending,
         }
+    }
+
+    /// The shard's number.
+    pub(super) fn number(&self) -> usize {
+        self.number
     }
 
     /// The row of a series, by the hash of its canonical label bytes.
@@ -160,6 +175,27 @@ impl Shard {
         self.samples_records.close_if_long();
     }
 
+    /// Writes the log record of an out-of-order sample.
+    pub(super) fn log_out_of_order(&mut self, series_ref: u64, sample: Sample) {
+        let out = &mut self.out_of_order_records.current;
+        if out.is_empty() {
+            self.out_of_order_encoder = SamplesEncoder::out_of_order();
+        }
+        self.out_of_order_encoder.push(out, series_ref, sample.timestamp_ms, sample.value);
+        self.out_of_order_records.close_if_long();
+    }
+
+    /// Keeps a chunk of out-of-order samples for the flusher.
+    pub(super) fn note_out_of_order_chunk(&mut self, slot: Slot, series_ref: u64, chunk: &OutOfOrderChunk) {
+        if let ChunkPlace::Memory(bytes) = &chunk.place
+            && self.keeps_pending
+        {
+            let (encoding, number) = (chunk.marked_encoding(), Some(chunk.number));
+            let (range, bytes) = (chunk.range, bytes.clone());
+            self.pending.push(PendingChunk { slot, series_ref, range, encoding, bytes, out_of_order: number });
+        }
+    }
+
     #[cold]
     fn note_full_chunk(&mut self, row: u32) {
         let slot = self.slot(row);
@@ -168,7 +204,8 @@ impl Shard {
             && let ChunkPlace::Memory(bytes) = &chunk.place
         {
             let (series_ref, range, bytes) = (series.series_ref, chunk.range(), bytes.clone());
-            self.pending.push(PendingChunk { slot, series_ref, range, bytes });
+            let encoding = ENCODING_XOR;
+            self.pending.push(PendingChunk { slot, series_ref, range, encoding, bytes, out_of_order: None });
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a verification compares with the log: how many samples each series had at one moment, and their digests as
 //! queries would serve them.
 
+use super::out_of_order::OutOfOrderView;
 use super::shard::{SHARDS, split_slot};
 use super::{Head, Shared};
 use crate::index::Slot;
@@ -13,11 +14,19 @@ pub struct SnapshotCounts {
     series: Vec<SeriesCount>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct SeriesCount {
     slot: Slot,
-    samples: u64,
-    last_ms: TimestampMs,
+    /// In-order samples, and the time of the newest.
+    in_order: (u64, TimestampMs),
+    /// Later ones may have any time, so those of the moment are kept.
+    out_of_order: Option<Box<OutOfOrderView>>,
+}
+
+impl SeriesCount {
+    fn samples(&self) -> u64 {
+        self.in_order.0 + self.out_of_order.as_ref().map_or(0, |view| view.samples())
+    }
 }
 
 impl SnapshotCounts {
@@ -28,7 +37,7 @@ impl SnapshotCounts {
 
     /// How many samples there were.
     pub fn samples(&self) -> u64 {
-        self.series.iter().map(|series| series.samples).sum()
+        self.series.iter().map(SeriesCount::samples).sum()
     }
 }
 
@@ -52,8 +61,8 @@ impl Head {
             let shard = self.shared.shard(number);
             counts.extend(shard.rows().zip(0..).map(|(series, row)| SeriesCount {
                 slot: shard.slot(row),
-                samples: series.samples,
-                last_ms: series.last_ms,
+                in_order: (series.samples, series.last_ms),
+                out_of_order: series.out_of_order().map(|held| Box::new(held.view(TimeRange::ALL))),
             }));
         }
         SnapshotCounts { series: counts }
@@ -64,10 +73,9 @@ impl Head {
     pub fn digest_series(&self, snapshot: &SnapshotCounts, mut each: impl FnMut(SeriesDigest)) -> Vec<String> {
         let mut warnings = Vec::new();
         let mut column = Column::default();
-        for counted in snapshot.series.iter().filter(|series| series.samples > 0) {
+        for counted in snapshot.series.iter().filter(|series| series.samples() > 0) {
             column.clear();
-            let range = TimeRange::new(i64::MIN, counted.last_ms);
-            self.shared.read_samples(counted.slot, range, &mut column, &mut |warning| warnings.push(warning));
+            self.shared.read_counted(counted, &mut column, &mut |warning| warnings.push(warning));
             let labels = self.shared.labels_digest(counted.slot);
             let samples = column.timestamps_ms.iter().zip(&column.values);
             let mut series = SeriesDigest { labels, samples: 0, digest: Digest::ZERO };
@@ -82,6 +90,20 @@ impl Head {
 }
 
 impl Shared {
+    /// Decodes the samples that were counted.
+    fn read_counted(&self, counted: &SeriesCount, column: &mut Column, warn: &mut dyn FnMut(String)) {
+        let (samples, last_ms) = counted.in_order;
+        let (number, row) = split_slot(counted.slot);
+        if samples > 0 {
+            let range = TimeRange::new(i64::MIN, last_ms);
+            let view = self.shard(number).row(row).in_order_view(range);
+            self.read_view(&view, range, column, warn);
+        }
+        if let Some(view) = &counted.out_of_order {
+            self.merge_out_of_order(view, TimeRange::ALL, 0, column, warn);
+        }
+    }
+
     /// Digest of a series' label set as the index has it, computed anew so that it is what a query would show.
     fn labels_digest(&self, slot: Slot) -> Digest {
         let (number, row) = split_slot(slot);

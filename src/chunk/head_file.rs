@@ -16,6 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::encoding::{Corruption, Cursor, crc32c, put};
 use crate::fs::names::{head_chunk_file, parse_head_chunk_file};
 use crate::fs::{Fs, MappedFile, WriteFile};
+use crate::storage::ChunkBytes;
 
 /// First four bytes of every file, big-endian.
 pub const MAGIC: u32 = 0x0130_BC91;
@@ -270,6 +271,21 @@ impl HeadChunkFileReader {
         let map = self.map_for(chunk)?;
         let what = match find_entry(&map, chunk.offset() as usize) {
             Found::Entry(entry, _) => return Ok(read(&entry)),
+            Found::Damaged(what) => what,
+            Found::End | Found::Torn => "chunk is cut short",
+        };
+        Err(ReadError::Damaged { what, path: self.path(chunk), offset: chunk.offset() })
+    }
+
+    /// The chunk's checked data, as a part of its mapped file.
+    pub fn chunk_bytes(&self, chunk: ChunkRef) -> Result<ChunkBytes, ReadError> {
+        let map = self.map_for(chunk)?;
+        let what = match find_entry(&map, chunk.offset() as usize) {
+            Found::Entry(entry, next) => {
+                let end = next - CHECKSUM_BYTES;
+                let start = end - entry.data.len();
+                return Ok(ChunkBytes::Mapped(map, start..end));
+            }
             Found::Damaged(what) => what,
             Found::End | Found::Torn => "chunk is cut short",
         };

@@ -11,7 +11,10 @@
 //! | a series' row, a shard's rows | `series.rs`, `shard.rs` |
 //! | writing | `append.rs` |
 //! | samples older than the newest of their series | `older.rs`, `out_of_order.rs` |
-//! | reading | `read.rs` |
+//! | deletion | `delete.rs` |
+//! | reading | `read.rs`, `readers.rs` |
+//! | the time up to which blocks have the samples | `floor.rs` |
+//! | chunks for a block | `chunk_source.rs` |
 //! | full chunks to files | `flush.rs` |
 //! | from the log and the files back to a head | `load.rs`, `replay.rs` |
 //! | counts and digests for verification | `snapshot.rs` |
@@ -20,6 +23,9 @@
 //! Locks: nobody holds two of the locks (shards, index, buffers) at once.
 
 mod append;
+mod chunk_source;
+mod delete;
+mod floor;
 mod flush;
 mod identity;
 mod load;
@@ -28,6 +34,7 @@ mod older;
 mod options;
 mod out_of_order;
 mod read;
+mod readers;
 mod replay;
 mod series;
 mod shard;
@@ -39,6 +46,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use chunk_source::ChunkKind;
 pub use load::LoadReport;
 pub use metadata::{Metadata, MetadataEntry};
 pub use options::HeadOptions;
@@ -56,6 +64,7 @@ use flush::{FlushMessage, Flusher};
 use identity::Identity;
 use load::Loaded;
 use out_of_order::{ShardRange, union};
+use readers::Readers;
 use shard::{SHARDS, Shard};
 
 /// Spare buffers that are kept for records.
@@ -83,6 +92,9 @@ struct Shared {
     files: Option<HeadChunkFileReader>,
     metadata: Mutex<Metadata>,
     out_of_order_ranges: [ShardRange; SHARDS],
+    readers: Arc<Readers>,
+    /// In-order samples below are not accepted.
+    floor_ms: AtomicI64,
     counters: Counters,
     spare_buffers: Mutex<Vec<Vec<u8>>>,
 }
@@ -134,6 +146,8 @@ impl Shared {
             files,
             metadata: Mutex::default(),
             out_of_order_ranges: Default::default(),
+            readers: Readers::new(),
+            floor_ms: AtomicI64::new(i64::MIN),
             counters: Counters::default(),
             spare_buffers: Mutex::default(),
             options,
@@ -257,16 +271,18 @@ impl GroupSource for Head {
         let mut spares = std::mem::take(&mut *self.shared.spare_buffers.lock().unwrap_or_else(PoisonError::into_inner));
         let mut spare = || spares.pop().unwrap_or_default();
         let mut samples = Vec::with_capacity(SHARDS);
-        let (mut out_of_order, mut pending) = (Vec::new(), Vec::new());
+        let (mut out_of_order, mut tombstones, mut pending) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..SHARDS {
             let mut shard = self.shared.shard(number);
             shard.series_records.take_into(&mut records, &mut spare);
             shard.samples_records.take_into(&mut samples, &mut spare);
             shard.out_of_order_records.take_into(&mut out_of_order, &mut spare);
+            shard.tombstone_records.take_into(&mut tombstones, &mut spare);
             pending.append(&mut shard.pending);
         }
         records.append(&mut samples);
         records.append(&mut out_of_order);
+        records.append(&mut tombstones);
         self.recycle(spares);
         let on_durable = match &self.flusher {
             Some(flusher) if !pending.is_empty() => {
@@ -296,3 +312,5 @@ mod out_of_order_tests;
 mod replay_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truncate_tests;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use super::append::{TimeBounds, describe};
 use super::out_of_order::Inserted;
-use super::series::{Series, Verdict};
+use super::series::{Series, SeriesView, Verdict};
 use super::{Head, Shared};
 use crate::index::Slot;
 use crate::model::{Sample, TimeRange, TimestampMs};
@@ -22,7 +22,7 @@ pub(super) struct OlderSample {
     /// Index in the batch.
     pub(super) entry: u32,
     pub(super) sample: Sample,
-    /// Whether it was too early to begin its series, which may have been begun since by another.
+    /// Whether it is below the floor, or was too early to begin its series, which another may have begun since.
     pub(super) is_early: bool,
 }
 
@@ -54,7 +54,11 @@ impl Shared {
             let shard = self.shard(number);
             let series = shard.row(samples.first().map_or(0, |older| older.row));
             let next_chunk = self.counters.next_out_of_order_chunk.load(std::sync::atomic::Ordering::Acquire);
-            (series.view(range), (series.samples, series.last_ms), next_chunk)
+            (
+                SeriesView { deleted: Vec::new(), ..series.view(range, range) },
+                (series.samples, series.last_ms),
+                next_chunk,
+            )
         };
         let mut column = Column::default();
         // What is damaged cannot be served either: its place may be taken. The damage is counted where it is read.
@@ -119,6 +123,7 @@ impl Head {
             let verdict = match (held, buffered, in_order) {
                 (Some(held), _, _) if held == Some(bits) => Ok(None),
                 (_, Some(Inserted::Duplicate), _) | (_, _, Verdict::Duplicate) => Ok(None),
+                _ if series.deleted().contains(timestamp_ms) => Err(RejectReason::Deleted),
                 (Some(_), _, _) | (_, Some(_), _) | (_, _, Verdict::Conflict) => Err(RejectReason::DuplicateTimestamp),
                 _ if timestamp_ms > bounds.max_ms => Err(RejectReason::TooFarInFuture),
                 (None, None, Verdict::Newer) if !is_early => Ok(Some(true)),

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::tests::{NOW_MS, Request, contents, raw, rejected};
 use super::*;
 use crate::fs::sim::SimFs;
-use crate::model::{Digest, LabelSet};
+use crate::model::{Digest, LabelSet, Matcher};
 use crate::storage::{BatchOutcome, RejectReason};
 use crate::wal::record::{self, RecordType};
 use crate::wal::{RecordPosition, ReplaySink};
@@ -36,6 +36,7 @@ struct World {
     log: Vec<Vec<u8>>,
     in_order: BTreeMap<LabelSet, BTreeMap<i64, u64>>,
     out_of_order: BTreeMap<LabelSet, BTreeMap<i64, u64>>,
+    deleted: BTreeMap<LabelSet, Vec<TimeRange>>,
     window_ms: i64,
 }
 
@@ -48,7 +49,15 @@ impl World {
     fn new(window_ms: i64) -> Self {
         let fs = SimFs::new(1);
         let head = open(&fs, window_ms);
-        World { fs, head, log: Vec::new(), in_order: BTreeMap::new(), out_of_order: BTreeMap::new(), window_ms }
+        World {
+            fs,
+            head,
+            log: Vec::new(),
+            in_order: BTreeMap::new(),
+            out_of_order: BTreeMap::new(),
+            deleted: BTreeMap::new(),
+            window_ms,
+        }
     }
 
     /// What acceptance must say of one sample, and the model with it.
@@ -62,6 +71,13 @@ impl World {
         let mut refuse = |reason: RejectReason| out.rejected[reason as usize] += 1;
         match held {
             Some(&held) if held == bits => out.duplicates += 1,
+            _ if self
+                .deleted
+                .get(set)
+                .is_some_and(|ranges| ranges.iter().any(|range| range.contains(timestamp_ms))) =>
+            {
+                refuse(RejectReason::Deleted);
+            }
             Some(_) => refuse(RejectReason::DuplicateTimestamp),
             None if !is_early && in_order.last_key_value().is_none_or(|(&last_ms, _)| last_ms < timestamp_ms) => {
                 in_order.insert(timestamp_ms, bits);
@@ -146,6 +162,32 @@ impl World {
         assert_eq!((report.samples_unknown, report.records_damaged, report.chunks_unknown), (0, 0, 0));
     }
 
+    /// Deletes a range before the newest sample of all.
+    fn delete(&mut self, number: usize, start_ms: i64, length_ms: i64) {
+        let start_ms = self.newest_ms().unwrap_or(NOW_MS) + start_ms;
+        let range = TimeRange::new(start_ms, start_ms + length_ms);
+        let set = LabelSet::from_pairs(series(number));
+        self.head.delete(&[Matcher::equal("__name__", series(number)[0].1)], range);
+        let held = |model: &BTreeMap<LabelSet, BTreeMap<i64, u64>>| model.get(&set).cloned().unwrap_or_default();
+        let mut held_at = held(&self.in_order);
+        held_at.extend(held(&self.out_of_order));
+        if let (Some((&first, _)), Some((&last, _))) = (held_at.first_key_value(), held_at.last_key_value()) {
+            let range = TimeRange::new(range.start_ms.max(first), range.end_ms.min(last));
+            self.deleted.entry(set).or_default().push(range);
+        }
+    }
+
+    /// What queries must show.
+    fn visible(&self) -> BTreeMap<LabelSet, Vec<(i64, u64)>> {
+        let mut all = self.expected();
+        for (set, samples) in &mut all {
+            let deleted = self.deleted.get(set).map_or(&[][..], Vec::as_slice);
+            samples.retain(|(ms, _)| !deleted.iter().any(|range| range.contains(*ms)));
+        }
+        all
+    }
+
+    /// What is stored.
     fn expected(&self) -> BTreeMap<LabelSet, Vec<(i64, u64)>> {
         let mut all = self.in_order.clone();
         for (set, samples) in &self.out_of_order {
@@ -156,7 +198,7 @@ impl World {
     }
 
     fn check(&self) {
-        assert_eq!(contents(&self.head), self.expected());
+        assert_eq!(contents(&self.head), self.visible());
         let held = || self.out_of_order.values().flatten();
         assert_eq!(self.head.out_of_order_samples(), held().count() as u64);
         let times: BTreeSet<i64> = held().map(|(&ms, _)| ms).collect();
@@ -186,6 +228,7 @@ enum Step {
     Commit,
     Flush,
     CutAndDrop { more: Vec<(i64, u64)> },
+    Delete(usize, i64, i64),
     Restart,
 }
 
@@ -201,6 +244,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Commit),
         2 => Just(Step::Flush),
         1 => samples().prop_map(|more| Step::CutAndDrop { more }),
+        1 => (0usize..3, -WINDOW_MS..5000, 0..30_000i64).prop_map(|(n, start, length)| Step::Delete(n, start, length)),
         1 => Just(Step::Restart),
     ];
     prop::collection::vec(step, 1..40)
@@ -232,6 +276,7 @@ proptest! {
                     }
                     dropped = true;
                 }
+                Step::Delete(number, start_ms, length_ms) => world.delete(number, start_ms, length_ms),
                 // What was dropped is in the log, so it would come back: a flush is remembered elsewhere.
                 Step::Restart if dropped => {}
                 Step::Restart => world.restart(),

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::out_of_order::OutOfOrderView;
-use super::series::{ChunkPlace, SeriesView};
+use super::out_of_order::{OutOfOrder, OutOfOrderView};
+use super::readers::Reader;
+use super::series::{ChunkPlace, Series, SeriesView};
 use super::shard::{SHARDS, split_slot};
 use super::{Head, Shared};
 use crate::chunk::xor;
@@ -34,20 +35,42 @@ impl Warnings {
 
 impl Queryable for Head {
     fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, StorageError> {
-        Ok(Box::new(HeadQuerier { shared: self.shared.clone(), range, warnings: Arc::default() }))
+        let reader = self.shared.readers.enter_query(range.start_ms);
+        let in_order = TimeRange::new(reader.from_ms(), range.end_ms);
+        let view = Arc::new(View { shared: self.shared.clone(), reader, warnings: Warnings::default() });
+        Ok(Box::new(HeadQuerier { view, range, in_order }))
     }
+}
+
+/// What a querier and the sources of its samples share. The reader stays as long as one of them.
+struct View {
+    shared: Arc<Shared>,
+    reader: Reader,
+    warnings: Warnings,
 }
 
 /// A view on the head for one time range.
 struct HeadQuerier {
-    shared: Arc<Shared>,
+    view: Arc<View>,
     range: TimeRange,
-    warnings: Arc<Warnings>,
+    /// The range, as far as blocks don't have its in-order samples.
+    in_order: TimeRange,
 }
 
 impl HeadQuerier {
+    fn shared(&self) -> &Shared {
+        &self.view.shared
+    }
+
     fn is_outside(&self) -> bool {
-        self.shared.time_range().is_none_or(|range| !range.overlaps(&self.range))
+        let shared = self.shared();
+        let lies_outside = |held: Option<TimeRange>, range| held.is_none_or(|held| !held.overlaps(range));
+        lies_outside(shared.in_order_range(), &self.in_order) && lies_outside(shared.out_of_order_range(), &self.range)
+    }
+
+    fn has_samples_of(&self, series: &Series) -> bool {
+        series.time_range().is_some_and(|held| held.overlaps(&self.in_order))
+            || series.out_of_order().and_then(OutOfOrder::range).is_some_and(|held| held.overlaps(&self.range))
     }
 }
 
@@ -56,8 +79,8 @@ impl Querier for HeadQuerier {
         if self.is_outside() {
             return Ok(Vec::new());
         }
-        self.shared.sort_index_if_worth_it();
-        let slots = self.shared.index().select(matchers);
+        self.shared().sort_index_if_worth_it();
+        let slots = self.shared().index().select(matchers);
         if hints.series_max > 0 && slots.len() > hints.series_max as u64 {
             return Err(StorageError::Limit { what: "number of selected series", limit: hints.series_max as u64 });
         }
@@ -69,10 +92,10 @@ impl Querier for HeadQuerier {
         let mut found: Vec<(Slot, Range<usize>)> = Vec::with_capacity(slots.len() as usize);
         let mut pairs: Vec<PairId> = Vec::new();
         for (number, slots) in by_shard.into_iter().enumerate().filter(|(_, slots)| !slots.is_empty()) {
-            let shard = self.shared.shard(number);
+            let shard = self.shared().shard(number);
             for slot in slots {
                 let series = shard.row(split_slot(slot).1);
-                if series.overlaps(&self.range) {
+                if self.has_samples_of(series) {
                     let start = pairs.len();
                     pairs.extend_from_slice(&series.pairs);
                     found.push((slot, start..pairs.len()));
@@ -80,7 +103,7 @@ impl Querier for HeadQuerier {
             }
         }
         let mut ranks = pairs.clone();
-        self.shared.index().rank_pairs(&mut ranks);
+        self.shared().index().rank_pairs(&mut ranks);
         found.sort_unstable_by(|(_, a), (_, b)| ranks[a.clone()].cmp(&ranks[b.clone()]));
         if hints.limit > 0 {
             found.truncate(hints.limit);
@@ -89,7 +112,7 @@ impl Querier for HeadQuerier {
         let mut selected: Vec<(LabelSet, Slot)> = Vec::with_capacity(found.len());
         let mut bytes = 0;
         for part in found.chunks(SERIES_PER_LOCK) {
-            let index = self.shared.index();
+            let index = self.shared().index();
             for (slot, range) in part {
                 let labels = index.label_set(&pairs[range.clone()], &mut scratch);
                 bytes += SelectedSeries::bytes_of(&labels);
@@ -102,9 +125,7 @@ impl Querier for HeadQuerier {
                 });
             }
         }
-        let source = |slot| -> Arc<dyn SampleSource> {
-            Arc::new(HeadSamples { shared: self.shared.clone(), slot, warnings: self.warnings.clone() })
-        };
+        let source = |slot| -> Arc<dyn SampleSource> { Arc::new(HeadSamples { view: self.view.clone(), slot }) };
         Ok(selected.into_iter().map(|(labels, slot)| SelectedSeries { labels, samples: source(slot) }).collect())
     }
 
@@ -112,7 +133,7 @@ impl Querier for HeadQuerier {
         if self.is_outside() {
             return Ok(Vec::new());
         }
-        let index = self.shared.index();
+        let index = self.shared().index();
         let within = (!matchers.is_empty()).then(|| index.select(matchers));
         let mut names = index.label_names(within.as_ref());
         if limit > 0 {
@@ -125,27 +146,30 @@ impl Querier for HeadQuerier {
         if self.is_outside() {
             return Ok(Vec::new());
         }
-        self.shared.sort_index_if_worth_it();
-        let index = self.shared.index();
+        self.shared().sort_index_if_worth_it();
+        let index = self.shared().index();
         let within = (!matchers.is_empty()).then(|| index.select(matchers));
         Ok(index.label_values(name, within.as_ref(), limit))
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.warnings.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.view.warnings.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
 
 /// The samples of one series of the head.
 struct HeadSamples {
-    shared: Arc<Shared>,
+    view: Arc<View>,
     slot: Slot,
-    warnings: Arc<Warnings>,
 }
 
 impl SampleSource for HeadSamples {
     fn read(&self, range: TimeRange, column: &mut Column) -> Result<(), StorageError> {
-        self.shared.read_samples(self.slot, range, column, &mut |warning| self.warnings.add(warning));
+        let View { shared, reader, warnings } = &*self.view;
+        let (number, row) = split_slot(self.slot);
+        let in_order = TimeRange::new(range.start_ms.max(reader.from_ms()), range.end_ms);
+        let view = shared.shard(number).row(row).view(range, in_order);
+        shared.read_view(&view, range, column, &mut |warning| warnings.add(warning));
         Ok(())
     }
 }
@@ -157,14 +181,7 @@ impl Shared {
         }
     }
 
-    /// Appends the samples of a series that lie in `range` to `column`. A chunk that is damaged is left out, and said.
-    pub(super) fn read_samples(&self, slot: Slot, range: TimeRange, column: &mut Column, warn: &mut dyn FnMut(String)) {
-        let (number, row) = split_slot(slot);
-        let view = self.shard(number).row(row).view(range);
-        self.read_view(&view, range, column, warn);
-    }
-
-    /// Appends the samples of a view that lie in `range` to `column`.
+    /// Appends the samples of a view that lie in `range` to `column`. A chunk that is damaged is left out, and said.
     pub(super) fn read_view(
         &self,
         view: &SeriesView,
@@ -174,15 +191,18 @@ impl Shared {
     ) {
         let start = column.len();
         for chunk in &view.full {
-            self.read_chunk(&chunk.place, chunk.range(), range, column, warn);
+            self.read_chunk(&chunk.place, chunk.range(), view.in_order, column, warn);
         }
         if let Some(open) = &view.open
-            && let Err(fault) = xor::decode_into(open, range, column)
+            && let Err(fault) = xor::decode_into(open, view.in_order, column)
         {
             warn(format!("an open chunk was read in part: {fault}"));
         }
         if let Some(out_of_order) = &view.out_of_order {
             self.merge_out_of_order(out_of_order, range, start, column, warn);
+        }
+        if !view.deleted.is_empty() {
+            column.remove_from(start, &view.deleted);
         }
     }
 

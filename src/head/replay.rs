@@ -24,7 +24,7 @@ use super::{Head, Shared};
 use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
 use crate::model::{Digest, Label, LabelSet, Sample, TimeRange};
-use crate::wal::record::{self, RecordType};
+use crate::wal::record::{self, RecordType, Tombstone};
 use crate::wal::{RecordPosition, ReplaySink, WalError};
 
 /// Samples of one message to a worker.
@@ -57,9 +57,13 @@ pub struct ReplayReport {
     pub samples_unknown: u64,
     /// Chunks in files whose series the log does not name.
     pub chunks_unknown: u64,
+    /// Deleted ranges of series.
+    pub deletions: u64,
+    /// Deleted ranges of series that the log does not name.
+    pub deletions_unknown: u64,
     /// Records that could not be read.
     pub records_damaged: u64,
-    /// Records of kinds that are not read yet (histograms, exemplars, tombstones, metadata).
+    /// Records of kinds that are not read yet (histograms, exemplars, metadata).
     pub records_skipped: u64,
     /// What was wrong with the first damaged record.
     pub first_damage: Option<String>,
@@ -162,6 +166,7 @@ impl ReplaySink for HeadReplay {
         let damage = match kind {
             Some(RecordType::Series) => self.series_record(body).err(),
             Some(RecordType::Samples) => self.samples_record(body, false)?,
+            Some(RecordType::Tombstones) => self.tombstones_record(body).err(),
             Some(RecordType::OutOfOrderSamples) => self.samples_record(body, true)?,
             _ => {
                 self.report.records_skipped += 1;
@@ -249,6 +254,21 @@ impl HeadReplay {
         for (slot, pairs) in self.unlisted.drain(..) {
             index.add_series(slot, &pairs);
         }
+    }
+
+    /// Applies deletions. Samples that came before may still wait for a worker: they are hidden when they arrive.
+    fn tombstones_record(&mut self, body: &[u8]) -> Result<(), crate::encoding::Corruption> {
+        for tombstone in record::tombstones(body) {
+            let Tombstone { series_ref, start_ms, end_ms } = tombstone?;
+            match self.refs.get(series_ref).map(split_slot) {
+                Some((number, row)) => {
+                    self.shared.shard(number).replay_deletion(row, TimeRange::new(start_ms, end_ms));
+                    self.report.deletions += 1;
+                }
+                None => self.report.deletions_unknown += 1,
+            }
+        }
+        Ok(())
     }
 
     /// Spreads the samples of a record. Those before a damaged place are kept, as in Prometheus they are not; more is

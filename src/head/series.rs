@@ -6,6 +6,7 @@ use super::out_of_order::{OutOfOrder, OutOfOrderView};
 use crate::chunk::{ChunkRef, XorAppender, xor};
 use crate::index::PairId;
 use crate::model::{Digest, TimeRange, TimestampMs};
+use crate::tombstones::Intervals;
 
 /// A chunk takes no more samples than this.
 pub(super) const CHUNK_SAMPLES_MAX: u16 = 120;
@@ -54,7 +55,9 @@ pub(super) enum Verdict {
 #[derive(Debug, Default)]
 pub(super) struct Extra {
     pub(super) out_of_order: OutOfOrder,
-    /// No out-of-order sample is newer than this.
+    /// Ranges whose samples are hidden.
+    deleted: Intervals,
+    /// No out-of-order sample and no deleted range is newer than this.
     newest_ms: Option<TimestampMs>,
 }
 
@@ -62,14 +65,24 @@ impl Extra {
     pub(super) fn note_newest(&mut self, timestamp_ms: TimestampMs) {
         self.newest_ms = self.newest_ms.max(Some(timestamp_ms));
     }
+
+    /// Hides the samples of a range, which is not empty.
+    pub(super) fn delete(&mut self, range: TimeRange) {
+        self.note_newest(range.end_ms);
+        self.deleted.add(range);
+    }
 }
 
 /// A copy of a series' samples, as far as they are asked for, to be decoded without the shard's lock.
 #[derive(Debug)]
 pub(super) struct SeriesView {
+    /// The range of the in-order samples, which may be narrower.
+    pub(super) in_order: TimeRange,
     pub(super) full: Vec<FullChunk>,
     pub(super) open: Option<Vec<u8>>,
     pub(super) out_of_order: Option<OutOfOrderView>,
+    /// Ranges whose samples are hidden.
+    pub(super) deleted: Vec<TimeRange>,
 }
 
 /// A row. The fields that an append touches come first.
@@ -226,16 +239,16 @@ impl Series {
         (self.samples > 0).then(|| TimeRange::new(first_ms, self.last_ms))
     }
 
-    /// Whether a sample, in order or not, may lie in `range`.
-    pub(super) fn overlaps(&self, range: &TimeRange) -> bool {
-        let held = |own: Option<TimeRange>| own.is_some_and(|own| own.overlaps(range));
-        held(self.time_range()) || held(self.out_of_order().and_then(OutOfOrder::range))
-    }
-
     /// Its out-of-order samples, if it has any.
     #[inline]
     pub(super) fn out_of_order(&self) -> Option<&OutOfOrder> {
         self.extra.as_ref().map(|extra| &extra.out_of_order)
+    }
+
+    /// The ranges of time whose samples are hidden.
+    pub(super) fn deleted(&self) -> &Intervals {
+        const NONE: &Intervals = &Intervals::new();
+        self.extra.as_ref().map_or(NONE, |extra| &extra.deleted)
     }
 
     pub(super) fn out_of_order_mut(&mut self) -> Option<&mut OutOfOrder> {
@@ -249,22 +262,23 @@ impl Series {
 
     /// Frees the extra part if there is nothing in it any more.
     pub(super) fn forget_empty_extra(&mut self) {
-        self.extra.take_if(|extra| extra.out_of_order.is_empty());
+        self.extra.take_if(|extra| extra.out_of_order.is_empty() && extra.deleted.is_empty());
     }
 
-    /// A copy of what has samples in `range`.
-    pub(super) fn view(&self, range: TimeRange) -> SeriesView {
+    /// A copy of what has in-order samples in `in_order`, and out-of-order ones in `range`.
+    pub(super) fn view(&self, range: TimeRange, in_order: TimeRange) -> SeriesView {
         let out_of_order = self.out_of_order().map(|held| held.view(range));
-        SeriesView { out_of_order, ..self.in_order_view(range) }
+        let deleted = self.deleted().as_slice().iter().filter(|deleted| deleted.overlaps(&range)).copied().collect();
+        SeriesView { out_of_order, deleted, ..self.in_order_view(in_order) }
     }
 
-    /// A copy of what has in-order samples in `range`.
+    /// A copy of what has in-order samples in `range`, hidden ones included.
     pub(super) fn in_order_view(&self, range: TimeRange) -> SeriesView {
         // Chunks are in time order, and most queries want the newest.
         let first = self.full.partition_point(|chunk| chunk.max_time_ms < range.start_ms);
         let behind = self.full.iter().skip(first).take_while(|chunk| chunk.min_time_ms <= range.end_ms);
         let open = self.open_range().filter(|open| open.overlaps(&range)).and_then(|_| self.open_chunk());
-        SeriesView { full: behind.cloned().collect(), open, out_of_order: None }
+        SeriesView { in_order: range, full: behind.cloned().collect(), open, out_of_order: None, deleted: Vec::new() }
     }
 }
 

@@ -8,7 +8,7 @@ use super::series::{ChunkPlace, Series, SeriesHash};
 use crate::chunk::ENCODING_XOR;
 use crate::index::Slot;
 use crate::model::{Label, Sample, TimestampMs};
-use crate::wal::record::{SamplesEncoder, SeriesEncoder};
+use crate::wal::record::{self, SamplesEncoder, SeriesEncoder, Tombstone};
 
 /// Number of shards. A series' shard is fixed by its hash; its slot says it again.
 pub(super) const SHARDS: usize = 16;
@@ -70,6 +70,8 @@ pub(super) struct Shard {
     /// Of out-of-order samples.
     pub(super) out_of_order_records: RecordBuffers,
     out_of_order_encoder: SamplesEncoder,
+    /// Of deletions.
+    pub(super) tombstone_records: RecordBuffers,
     /// The rows with out-of-order samples, so that they are found among millions.
     pub(super) out_of_order_rows: Vec<u32>,
     /// Chunks that became full since the last group; kept only where there are files for them.
@@ -88,6 +90,7 @@ impl Shard {
             samples_encoder: SamplesEncoder::new(),
             out_of_order_records: RecordBuffers::default(),
             out_of_order_encoder: SamplesEncoder::out_of_order(),
+            tombstone_records: RecordBuffers::default(),
             out_of_order_rows: Vec::new(),
             pending: Vec::new(),
             keeps_pending,
@@ -123,6 +126,11 @@ impl Shard {
     /// All rows, in order.
     pub(super) fn rows(&self) -> impl Iterator<Item = &Series> {
         self.pages.iter().flatten()
+    }
+
+    /// All series with their slots, in the order of their rows.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (Slot, &Series)> {
+        self.rows().zip(0..).map(|(series, row)| (self.slot(row), series))
     }
 
     /// The slot of a row.
@@ -183,6 +191,12 @@ impl Shard {
         }
         self.out_of_order_encoder.push(out, series_ref, sample.timestamp_ms, sample.value);
         self.out_of_order_records.close_if_long();
+    }
+
+    /// Writes the log record of a deletion.
+    pub(super) fn log_tombstone(&mut self, tombstone: Tombstone) {
+        record::push_tombstone(&mut self.tombstone_records.current, tombstone);
+        self.tombstone_records.close_if_long();
     }
 
     /// Keeps a chunk of out-of-order samples for the flusher.

@@ -1,5 +1,7 @@
 //! What a verification compares with the log: how many samples each series had at one moment, and their digests as
 //! queries would serve them.
+//!
+//! Deleted samples are counted: the log has them too, and a verification compares what is stored.
 
 use super::out_of_order::OutOfOrderView;
 use super::shard::{SHARDS, split_slot};

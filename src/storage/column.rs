@@ -1,6 +1,6 @@
 //! The samples of one series as columns.
 
-use crate::model::{FloatHistogram, TimestampMs};
+use crate::model::{FloatHistogram, TimeRange, TimestampMs};
 
 /// Decoded samples of one series in time order: a column of timestamps, one of floats, and the few histograms.
 ///
@@ -71,6 +71,22 @@ impl Column {
         }
     }
 
+    /// Removes the samples from index `start` on that lie in one of the ranges, which are in time order and apart.
+    pub fn remove_from(&mut self, start: usize, ranges: &[TimeRange]) {
+        let mut tail = Column::default();
+        std::mem::swap(self, &mut tail);
+        let mut ranges = ranges.iter().peekable();
+        for (index, &timestamp_ms) in tail.timestamps_ms.iter().enumerate() {
+            if index >= start {
+                while ranges.next_if(|range| range.end_ms < timestamp_ms).is_some() {}
+                if ranges.peek().is_some_and(|range| range.contains(timestamp_ms)) {
+                    continue;
+                }
+            }
+            self.push_from(&tail, index);
+        }
+    }
+
     /// Appends the sample at `index` of another column, if there is one.
     fn push_from(&mut self, from: &Column, index: usize) {
         let (Some(&timestamp_ms), Some(&value)) = (from.timestamps_ms.get(index), from.values.get(index)) else {
@@ -93,8 +109,9 @@ impl Column {
 
     /// Appends a histogram sample.
     pub fn push_histogram(&mut self, timestamp_ms: TimestampMs, histogram: FloatHistogram) {
-        self.histograms.push((self.values.len(), histogram.clone()));
-        self.push(timestamp_ms, histogram.sum);
+        let sum = histogram.sum;
+        self.histograms.push((self.values.len(), histogram));
+        self.push(timestamp_ms, sum);
     }
 
     /// Whether any sample is a histogram.

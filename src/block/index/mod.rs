@@ -1,0 +1,15 @@
+//! The index file of a block: series, their labels and chunks, and which series carry a label.
+//!
+//! Format: `docs/format/block.md`. Source: Prometheus `tsdb/index/index.go`.
+
+mod format;
+mod output;
+mod pairs;
+mod spill;
+mod write;
+
+pub(super) use format::ChunkMeta;
+pub(super) use write::IndexBuilder;
+
+/// A series' number in an index: of version 2 its entry's offset divided by 16, of version 1 the offset.
+pub type SeriesRef = u32;

@@ -335,4 +335,6 @@ mod replay_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod truncate_stress_tests;
+#[cfg(test)]
 mod truncate_tests;

@@ -277,6 +277,8 @@ impl GroupSource for Head {
 #[cfg(test)]
 mod replay_tests;
 #[cfg(test)]
+mod specimen_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod truncate_tests;

@@ -169,7 +169,7 @@ impl Replay {
             }
             self.samples += 1;
             self.digest += digest;
-            if position.group.is_some() {
+            if position.group.is_some() && !position.checkpoint {
                 self.group.samples += 1;
                 self.group.digest += digest;
             }

@@ -17,6 +17,7 @@ pub mod error;
 mod explain;
 pub mod federate;
 pub mod json;
+mod maintenance;
 pub mod number;
 pub mod page;
 pub mod params;
@@ -43,7 +44,7 @@ use crate::db::{Db, DbSlot};
 use crate::fs::{release_freed_memory, resident_bytes};
 use crate::model::TimestampMs;
 use crate::promql::engine::{Engine, EngineOptions};
-use error::ApiError;
+use error::{ApiError, ErrorType};
 use params::Params;
 use query::QueryMetrics;
 use response::ApiBody;
@@ -60,6 +61,8 @@ pub struct ApiOptions {
     pub config: Vec<(&'static str, String)>,
     /// When the process started.
     pub started_ms: TimestampMs,
+    /// Whether the admin paths answer.
+    pub admin: bool,
 }
 
 /// The API over a database that may still be opening.
@@ -90,6 +93,8 @@ pub struct ApiRequest {
     pub headers: HeaderMap,
     /// Its body, where that is a form.
     pub form: Option<Bytes>,
+    /// Its body, where that is JSON.
+    pub json: Option<Bytes>,
 }
 
 impl ApiRequest {
@@ -148,6 +153,12 @@ impl Api {
 
     /// Answers one request. Writes and metrics are answered elsewhere: for them it is as if they were not there.
     pub async fn handle(self: &Arc<Self>, route: Route, request: ApiRequest) -> Response<ApiBody> {
+        if route.is_admin() && !self.options.admin {
+            return response::error(&ApiError::new(
+                ErrorType::Unavailable,
+                "admin APIs disabled: start the server with --web.enable-admin-api",
+            ));
+        }
         let answer = match route {
             Route::Healthy => return response::text(StatusCode::OK, "Chronolith is Healthy.\n"),
             Route::Graph => return redirect_home(&request.url_query),
@@ -211,6 +222,7 @@ impl Api {
             | Route::Write
             | Route::Notifications
             | Route::StatusWalReplay => Ok(response::not_found()),
+            _ => Ok(response::not_found()),
         }
     }
 
@@ -272,8 +284,13 @@ mod tests {
 
     fn answer(api: &Arc<Api>, path: &str) -> (u16, HeaderMap, String) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let request =
-            ApiRequest { method: Method::GET, url_query: "query=1".to_owned(), headers: HeaderMap::new(), form: None };
+        let request = ApiRequest {
+            method: Method::GET,
+            url_query: "query=1".to_owned(),
+            headers: HeaderMap::new(),
+            form: None,
+            json: None,
+        };
         runtime.block_on(async {
             let (head, body) = api.handle(Route::find(path).unwrap(), request).await.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
@@ -282,8 +299,13 @@ mod tests {
     }
 
     fn opening() -> Arc<Api> {
-        let options =
-            ApiOptions { engine: EngineOptions::default(), queries_max: 1, config: Vec::new(), started_ms: 0 };
+        let options = ApiOptions {
+            engine: EngineOptions::default(),
+            queries_max: 1,
+            config: Vec::new(),
+            started_ms: 0,
+            admin: false,
+        };
         Arc::new(Api::new(options, Arc::new(DbSlot::default()), Arc::new(ManualClock::at(5000))))
     }
 

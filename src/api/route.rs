@@ -45,6 +45,22 @@ pub enum Route {
     StorageHead,
     StorageWal,
     HeadDigests,
+    StorageBlocks,
+    /// The block with this name.
+    StorageBlock(String),
+    /// A check of the block with this name.
+    VerifyBlock(String),
+    StorageCompactions,
+    ReplayEstimate,
+    StatusVerify,
+    AdminSnapshot,
+    AdminDeleteSeries,
+    AdminCleanTombstones,
+    AdminFlush,
+    AdminCompact,
+    AdminCheckpoint,
+    AdminVerify,
+    AdminTruncateWal,
 }
 
 /// Paths without a variable part.
@@ -85,16 +101,38 @@ const FIXED: &[(&str, Route)] = &[
     ("/api/v1/storage/head", Route::StorageHead),
     ("/api/v1/storage/wal", Route::StorageWal),
     ("/api/v1/storage/head/digests", Route::HeadDigests),
+    ("/api/v1/storage/blocks", Route::StorageBlocks),
+    ("/api/v1/storage/compactions", Route::StorageCompactions),
+    ("/api/v1/storage/wal/replay-estimate", Route::ReplayEstimate),
+    ("/api/v1/status/verify", Route::StatusVerify),
+    ("/api/v1/admin/tsdb/snapshot", Route::AdminSnapshot),
+    ("/api/v1/admin/tsdb/delete_series", Route::AdminDeleteSeries),
+    ("/api/v1/admin/tsdb/clean_tombstones", Route::AdminCleanTombstones),
+    ("/api/v1/admin/storage/flush", Route::AdminFlush),
+    ("/api/v1/admin/storage/compact", Route::AdminCompact),
+    ("/api/v1/admin/storage/checkpoint", Route::AdminCheckpoint),
+    ("/api/v1/admin/storage/verify", Route::AdminVerify),
+    ("/api/v1/admin/storage/wal/truncate", Route::AdminTruncateWal),
 ];
 
 /// How the values of a label are counted, as one endpoint for all labels.
 const LABEL_VALUES: &str = "/api/v1/label/:name/values";
+/// How requests for one block are counted.
+const BLOCK: &str = "/api/v1/storage/blocks/:ulid";
+const BLOCK_VERIFY: &str = "/api/v1/storage/blocks/:ulid/verify";
 
 impl Route {
     /// The endpoint of a path; `None` where there is none.
     pub fn find(path: &str) -> Option<Self> {
         if let Some((_, route)) = FIXED.iter().find(|(fixed, _)| *fixed == path) {
             return Some(route.clone());
+        }
+        if let Some(rest) = path.strip_prefix("/api/v1/storage/blocks/") {
+            let (ulid, route): (_, fn(String) -> Route) = match rest.strip_suffix("/verify") {
+                Some(ulid) => (ulid, Route::VerifyBlock),
+                None => (rest, Route::StorageBlock),
+            };
+            return (!ulid.is_empty() && !ulid.contains('/')).then(|| route(ulid.to_owned()));
         }
         let name = path.strip_prefix("/api/v1/label/")?.strip_suffix("/values")?;
         if name.is_empty() || name.contains('/') {
@@ -108,18 +146,24 @@ impl Route {
 
     /// The name under which requests to the endpoint are counted.
     pub fn name(&self) -> &'static str {
-        FIXED.iter().find(|(_, route)| route == self).map_or(LABEL_VALUES, |(path, _)| path)
+        match self {
+            Route::LabelValues(_) => LABEL_VALUES,
+            Route::StorageBlock(_) => BLOCK,
+            Route::VerifyBlock(_) => BLOCK_VERIFY,
+            fixed => FIXED.iter().find(|(_, route)| route == fixed).map_or("", |(path, _)| path),
+        }
     }
 
     /// Every name that [`Route::name`] gives.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        FIXED.iter().map(|(path, _)| *path).chain([LABEL_VALUES])
+        FIXED.iter().map(|(path, _)| *path).chain([LABEL_VALUES, BLOCK, BLOCK_VERIFY])
     }
 
     /// The methods that the endpoint takes, for the `Allow` header.
     pub fn allow(&self) -> &'static str {
         match self {
-            Route::Write => "OPTIONS, POST",
+            Route::Write | Route::VerifyBlock(_) => "OPTIONS, POST",
+            route if route.is_admin() => "OPTIONS, POST",
             Route::Query
             | Route::QueryRange
             | Route::QueryExemplars
@@ -135,6 +179,21 @@ impl Route {
     /// Whether the endpoint takes this method.
     pub fn takes(&self, method: &Method) -> bool {
         self.allow().split(", ").any(|allowed| allowed == method.as_str())
+    }
+
+    /// Whether the endpoint changes data, and so needs `web.enable_admin_api`.
+    pub fn is_admin(&self) -> bool {
+        matches!(
+            self,
+            Route::AdminSnapshot
+                | Route::AdminDeleteSeries
+                | Route::AdminCleanTombstones
+                | Route::AdminFlush
+                | Route::AdminCompact
+                | Route::AdminCheckpoint
+                | Route::AdminVerify
+                | Route::AdminTruncateWal
+        )
     }
 
     /// Whether the endpoint answers before the log is replayed.
@@ -180,5 +239,23 @@ mod tests {
         assert_eq!(Route::find("/api/v1/query").unwrap().name(), "/api/v1/query");
         assert_eq!(Route::find("/api/v1/label/x/values").unwrap().name(), LABEL_VALUES);
         assert!(Route::Query.takes(&Method::POST) && !Route::Metadata.takes(&Method::POST));
+    }
+
+    #[test]
+    fn route_of_a_block_takes_its_name_and_nothing_more() {
+        let ulid = || "01J0000000000000000000000A".to_owned();
+        let path = format!("/api/v1/storage/blocks/{}", ulid());
+        assert_eq!(Route::find(&path), Some(Route::StorageBlock(ulid())));
+        assert_eq!(Route::find(&format!("{path}/verify")), Some(Route::VerifyBlock(ulid())));
+        assert_eq!(Route::find(&format!("{path}/index/x")), None);
+        assert_eq!(Route::find("/api/v1/storage/blocks/"), None);
+    }
+
+    #[test]
+    fn route_that_changes_data_is_admin_and_takes_post_only() {
+        for (path, route) in FIXED {
+            assert_eq!(path.starts_with("/api/v1/admin/"), route.is_admin(), "{path}");
+            assert!(!route.is_admin() || !route.takes(&Method::GET), "{path}");
+        }
     }
 }

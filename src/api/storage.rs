@@ -138,7 +138,7 @@ pub(super) fn wal(db: &Db) -> Response<ApiBody> {
     response::success(|json| write_log(json, &log))
 }
 
-fn write_moment(json: &mut JsonWriter<'_>, timestamp_ms: Option<i64>) {
+pub(super) fn write_moment(json: &mut JsonWriter<'_>, timestamp_ms: Option<i64>) {
     match timestamp_ms {
         Some(timestamp_ms) => json.string(&rfc3339(timestamp_ms)),
         None => json.null(),

@@ -10,6 +10,7 @@
 //! Source: Gorilla (Pelkonen et al., VLDB 2015) section 4.1; Prometheus `tsdb/chunkenc/xor.go`.
 //! Format: `docs/format/chunk.md`.
 
+use super::{read_uvarint, read_varint};
 use crate::encoding::bits::{BitReader, BitWriter};
 use crate::encoding::{Corruption, put};
 use crate::model::TimeRange;
@@ -160,7 +161,9 @@ impl<'a> XorIterator<'a> {
             time_delta: 0,
             value_bits: 0,
             trailing: 0,
-            significant: 0,
+            // A window that is used before one was set has all bits: Prometheus writes so in a chunk that it goes on
+            // with after a restart.
+            significant: 64,
         })
     }
 
@@ -177,12 +180,11 @@ impl<'a> XorIterator<'a> {
         }
         match self.read {
             0 => {
-                let raw = self.uvarint()?;
-                self.timestamp_ms = ((raw >> 1) as i64) ^ -((raw & 1) as i64);
+                self.timestamp_ms = read_varint(&mut self.reader)?;
                 self.value_bits = self.reader.bits(64)?;
             }
             1 => {
-                self.time_delta = self.uvarint()?;
+                self.time_delta = read_uvarint(&mut self.reader)?;
                 self.timestamp_ms = self.timestamp_ms.wrapping_add(self.time_delta as i64);
                 self.read_value()?;
             }
@@ -197,18 +199,6 @@ impl<'a> XorIterator<'a> {
         }
         self.read += 1;
         Ok(Some((self.timestamp_ms, self.value_bits)))
-    }
-
-    fn uvarint(&mut self) -> Result<u64, Corruption> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.reader.bits(8)?;
-            value |= (byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(Corruption { what: "varint of a chunk is longer than ten bytes", offset: HEADER_BYTES })
     }
 
     /// The time code behind its first, set bit.

@@ -146,14 +146,13 @@ impl Args for ConfigFlags {
             .help("A TOML file with configuration keys");
         KEYS.iter().fold(command.arg(file), |command, key| {
             let help = format!("{} Takes {}. [default: {}] [env: {}]", key.help, key.allowed, key.default, key.env());
-            command.arg(
-                clap::Arg::new(key.name)
-                    .long(key.flag())
-                    .value_name("VALUE")
-                    .action(ArgAction::Set)
-                    .help(help)
-                    .help_heading("Configuration"),
-            )
+            let flag = clap::Arg::new(key.name)
+                .long(key.flag())
+                .value_name("VALUE")
+                .action(ArgAction::Set)
+                .help(help)
+                .help_heading("Configuration");
+            command.arg(if key.is_switch() { flag.num_args(0..=1).default_missing_value("true") } else { flag })
         })
     }
 
@@ -198,5 +197,12 @@ mod tests {
             let Command::Serve(flags) = cli.command else { panic!("another command") };
             assert_eq!(flags.values, [(key.name, key.default.to_owned())]);
         }
+    }
+
+    #[test]
+    fn cli_switch_without_a_value_is_on() {
+        let cli = Cli::try_parse_from(["chronolith", "serve", "--web.enable-admin-api"]).unwrap();
+        let Command::Serve(flags) = cli.command else { panic!("another command") };
+        assert_eq!(flags.values, [("web.enable_admin_api", "true".to_owned())]);
     }
 }

@@ -45,6 +45,7 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
         writes_max: config.wal.max_buffer_entries,
         connections_max: config.web.max_connections,
         read_timeout: config.web.read_timeout,
+        admin: config.web.enable_admin_api,
         shown_config: resolved.shown().map(|shown| (shown.key, shown.value)).collect(),
     }
 }

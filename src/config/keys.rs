@@ -31,6 +31,11 @@ impl Key {
         self.name.replace('_', "-")
     }
 
+    /// Whether the flag may stand alone, which turns it on.
+    pub fn is_switch(&self) -> bool {
+        self.allowed == "true or false"
+    }
+
     /// The environment variable that sets it: `CHRONOLITH_WAL_MAX_SEGMENT_SIZE`.
     pub fn env(&self) -> String {
         format!("{ENV_PREFIX}{}", self.name.replace('.', "_").to_ascii_uppercase())
@@ -307,6 +312,15 @@ pub static KEYS: &[Key] = &[
         help: "How long a client may take to send the head of a request, or its body.",
         set: |config, text| put(&mut config.web.read_timeout, duration(text, SECOND, DAY)?),
         get: |config| format_duration(config.web.read_timeout),
+    },
+    Key {
+        name: "web.enable_admin_api",
+        default: "false",
+        allowed: "true or false",
+        help: "Whether the admin paths answer: deletion, snapshots, flush, compaction, checkpoint, verification. Whoever \
+               reaches the port can then delete data.",
+        set: |config, text| put(&mut config.web.enable_admin_api, text.trim().parse().ok()?),
+        get: |config| config.web.enable_admin_api.to_string(),
     },
 ];
 

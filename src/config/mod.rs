@@ -91,6 +91,8 @@ pub struct WebConfig {
     pub max_connections: usize,
     /// How long a client may take to send a request.
     pub read_timeout: Duration,
+    /// Whether the admin paths answer.
+    pub enable_admin_api: bool,
 }
 
 /// The resolved configuration.
@@ -141,7 +143,7 @@ impl Default for Config {
                 max_label_name_length: Bytes(0),
                 max_label_value_length: Bytes(0),
             },
-            web: WebConfig { max_connections: 0, read_timeout: Duration::ZERO },
+            web: WebConfig { max_connections: 0, read_timeout: Duration::ZERO, enable_admin_api: false },
         };
         // The table is the only place that knows the defaults.
         for key in KEYS {

@@ -3,7 +3,13 @@
 //! A write goes through [`Db::append`]: it is admitted by the log, accepted by the head, and registered with the log,
 //! which acknowledges it when the group that holds it is durable. Nothing else writes to the head.
 
+pub mod maintenance;
+mod merge;
+mod quarantine;
+mod reserve;
+pub mod retention;
 mod slot;
+mod view;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

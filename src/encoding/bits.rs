@@ -98,6 +98,12 @@ impl<'a> BitReader<'a> {
         self.position * 8 - self.window_bits as usize
     }
 
+    /// How many bits are left.
+    #[inline]
+    pub fn bits_left(&self) -> usize {
+        (self.bytes.len() - self.position) * 8 + self.window_bits as usize
+    }
+
     #[cold]
     fn ends_early(&self) -> Corruption {
         Corruption { what: "bit stream ends early", offset: self.bytes.len() }

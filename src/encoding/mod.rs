@@ -17,3 +17,8 @@ pub use quote::quote;
 pub fn crc32c(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
+
+/// The CRC-32C of what had the checksum `crc`, and `bytes` behind it.
+pub fn crc32c_more(crc: u32, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc, bytes)
+}

@@ -10,7 +10,7 @@
 //! A sample is judged as Prometheus does without an out-of-order window (`tsdb/head_append.go`): newer than the newest
 //! of its series is accepted; equal to it in time and bits is accepted and adds nothing; equal in time only, or older,
 //! is refused. A series that is not there yet is not begun further back than half a chunk range before the newest
-//! sample of the head.
+//! sample of the head, and nothing is accepted below the floor, up to which blocks have the head's samples.
 
 use std::sync::atomic::Ordering;
 
@@ -29,8 +29,10 @@ const NO_SLOT: Slot = Slot::MAX;
 /// A bound on times, fixed for one request.
 #[derive(Debug, Clone, Copy)]
 struct TimeBounds {
-    /// Oldest time with which a new series may begin.
+    /// Oldest time with which a new series may begin; not below the floor.
     new_series_min_ms: i64,
+    /// Oldest time of an in-order sample.
+    floor_ms: i64,
     max_ms: i64,
 }
 
@@ -93,9 +95,12 @@ impl Head {
         let shared = &*self.shared;
         let mut outcome = BatchOutcome::default();
         let newest_ms = shared.time_range().map(|range| range.end_ms);
+        let floor_ms = self.floor_ms();
         let bounds = TimeBounds {
             new_series_min_ms: newest_ms
-                .map_or(i64::MIN, |newest_ms| newest_ms.saturating_sub(shared.options.chunk_range_ms / 2)),
+                .map_or(i64::MIN, |newest_ms| newest_ms.saturating_sub(shared.options.chunk_range_ms / 2))
+                .max(floor_ms),
+            floor_ms,
             max_ms: now_ms.saturating_add(shared.options.future_ms_max),
         };
         let hashes: Vec<SeriesHash> = batch.series.iter().map(|entry| shared.identity.hash(entry.labels.0)).collect();
@@ -157,7 +162,11 @@ impl Head {
                 let (timestamp_ms, bits) = (sample.timestamp_ms, sample.value.to_bits());
                 let series = shard.row(row);
                 let reason = match series.judge(timestamp_ms, bits) {
-                    Verdict::Newer if series.samples == 0 && timestamp_ms < bounds.new_series_min_ms => {
+                    // One comparison for nearly all samples: the floor is never above the other bound.
+                    Verdict::Newer
+                        if timestamp_ms < bounds.new_series_min_ms
+                            && (series.samples == 0 || timestamp_ms < bounds.floor_ms) =>
+                    {
                         RejectReason::OutOfBounds
                     }
                     Verdict::Newer if timestamp_ms <= bounds.max_ms => {
@@ -284,11 +293,13 @@ impl Head {
             new.iter().map(|new| new.labels.iter().map(|label| index.intern_pair(label)).collect()).collect()
         };
         let mut created = Vec::with_capacity(new.len());
+        let mut superseded = Vec::new();
         for (new, pairs) in new.iter().zip(rows) {
             let mut shard = shared.shard(shard_of(new.hash));
             let row = match shard.find(new.hash) {
                 Some(row) => {
                     shared.counters.series.fetch_sub(1, Ordering::Relaxed);
+                    superseded.push(pairs);
                     row
                 }
                 None => {
@@ -304,6 +315,9 @@ impl Head {
         let mut index = shared.index_mut();
         for (slot, pairs) in &created {
             index.add_series(*slot, pairs);
+        }
+        for pairs in &superseded {
+            index.release_pairs(pairs);
         }
         created.len() as u64
     }

@@ -10,7 +10,9 @@
 //! | how a series is recognised | `identity.rs` |
 //! | a series' row, a shard's rows | `series.rs`, `shard.rs` |
 //! | writing | `append.rs` |
-//! | reading | `read.rs` |
+//! | reading | `read.rs`, `readers.rs` |
+//! | the time up to which blocks have the samples | `floor.rs` |
+//! | chunks for a block | `chunk_source.rs` |
 //! | full chunks to files | `flush.rs` |
 //! | from the log and the files back to a head | `load.rs`, `replay.rs` |
 //! | counts and digests for verification | `snapshot.rs` |
@@ -19,12 +21,15 @@
 //! Locks: nobody holds two of the locks (shards, index, buffers) at once.
 
 mod append;
+mod chunk_source;
+mod floor;
 mod flush;
 mod identity;
 mod load;
 mod metadata;
 mod options;
 mod read;
+mod readers;
 mod replay;
 mod series;
 mod shard;
@@ -36,6 +41,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use chunk_source::ChunkKind;
 pub use load::LoadReport;
 pub use metadata::{Metadata, MetadataEntry};
 pub use options::HeadOptions;
@@ -51,6 +57,7 @@ use crate::wal::{GroupRecords, GroupSource};
 use flush::{FlushMessage, Flusher};
 use identity::Identity;
 use load::Loaded;
+use readers::Readers;
 use shard::{SHARDS, Shard};
 
 /// Spare buffers that are kept for records.
@@ -77,6 +84,9 @@ struct Shared {
     /// Maps of the head chunk files, where there are any.
     files: Option<HeadChunkFileReader>,
     metadata: Mutex<Metadata>,
+    readers: Arc<Readers>,
+    /// In-order samples below are not accepted.
+    floor_ms: AtomicI64,
     counters: Counters,
     spare_buffers: Mutex<Vec<Vec<u8>>>,
 }
@@ -118,6 +128,8 @@ impl Shared {
             index: RwLock::new(Index::new()),
             files,
             metadata: Mutex::default(),
+            readers: Readers::new(),
+            floor_ms: AtomicI64::new(i64::MIN),
             counters: Counters::default(),
             spare_buffers: Mutex::default(),
             options,
@@ -266,3 +278,5 @@ impl GroupSource for Head {
 mod replay_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truncate_tests;

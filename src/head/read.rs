@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::readers::Reader;
 use super::series::{ChunkPlace, FullChunk};
 use super::shard::{SHARDS, split_slot};
 use super::{Head, Shared};
-use crate::chunk::xor;
+use crate::chunk;
+use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
-use crate::model::{LabelSet, LabelSetScratch, Matcher, TimeRange};
+use crate::model::{ChunkEncoding, LabelSet, LabelSetScratch, Matcher, TimeRange};
 use crate::storage::{Column, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError};
 
 /// Warnings that a query keeps; damage beyond is one more line of the same kind.
@@ -33,20 +35,34 @@ impl Warnings {
 
 impl Queryable for Head {
     fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, StorageError> {
-        Ok(Box::new(HeadQuerier { shared: self.shared.clone(), range, warnings: Arc::default() }))
+        let reader = self.shared.readers.enter_query(range.start_ms);
+        let in_order = TimeRange::new(reader.from_ms(), range.end_ms);
+        let view = Arc::new(View { shared: self.shared.clone(), reader, warnings: Warnings::default() });
+        Ok(Box::new(HeadQuerier { view, in_order }))
     }
+}
+
+/// What a querier and the sources of its samples share. The reader stays as long as one of them.
+struct View {
+    shared: Arc<Shared>,
+    reader: Reader,
+    warnings: Warnings,
 }
 
 /// A view on the head for one time range.
 struct HeadQuerier {
-    shared: Arc<Shared>,
-    range: TimeRange,
-    warnings: Arc<Warnings>,
+    view: Arc<View>,
+    /// The querier's range, as far as blocks don't have its in-order samples.
+    in_order: TimeRange,
 }
 
 impl HeadQuerier {
+    fn shared(&self) -> &Shared {
+        &self.view.shared
+    }
+
     fn is_outside(&self) -> bool {
-        self.shared.time_range().is_none_or(|range| !range.overlaps(&self.range))
+        self.shared().time_range().is_none_or(|range| !range.overlaps(&self.in_order))
     }
 }
 
@@ -55,8 +71,8 @@ impl Querier for HeadQuerier {
         if self.is_outside() {
             return Ok(Vec::new());
         }
-        self.shared.sort_index_if_worth_it();
-        let slots = self.shared.index().select(matchers);
+        self.shared().sort_index_if_worth_it();
+        let slots = self.shared().index().select(matchers);
         if hints.series_max > 0 && slots.len() > hints.series_max as u64 {
             return Err(StorageError::Limit { what: "number of selected series", limit: hints.series_max as u64 });
         }
@@ -68,10 +84,10 @@ impl Querier for HeadQuerier {
         let mut found: Vec<(Slot, Range<usize>)> = Vec::with_capacity(slots.len() as usize);
         let mut pairs: Vec<PairId> = Vec::new();
         for (number, slots) in by_shard.into_iter().enumerate().filter(|(_, slots)| !slots.is_empty()) {
-            let shard = self.shared.shard(number);
+            let shard = self.shared().shard(number);
             for slot in slots {
                 let series = shard.row(split_slot(slot).1);
-                if series.time_range().is_some_and(|range| range.overlaps(&self.range)) {
+                if series.time_range().is_some_and(|range| range.overlaps(&self.in_order)) {
                     let start = pairs.len();
                     pairs.extend_from_slice(&series.pairs);
                     found.push((slot, start..pairs.len()));
@@ -79,7 +95,7 @@ impl Querier for HeadQuerier {
             }
         }
         let mut ranks = pairs.clone();
-        self.shared.index().rank_pairs(&mut ranks);
+        self.shared().index().rank_pairs(&mut ranks);
         found.sort_unstable_by(|(_, a), (_, b)| ranks[a.clone()].cmp(&ranks[b.clone()]));
         if hints.limit > 0 {
             found.truncate(hints.limit);
@@ -88,7 +104,7 @@ impl Querier for HeadQuerier {
         let mut selected: Vec<(LabelSet, Slot)> = Vec::with_capacity(found.len());
         let mut bytes = 0;
         for part in found.chunks(SERIES_PER_LOCK) {
-            let index = self.shared.index();
+            let index = self.shared().index();
             for (slot, range) in part {
                 let labels = index.label_set(&pairs[range.clone()], &mut scratch);
                 bytes += SelectedSeries::bytes_of(&labels);
@@ -101,9 +117,7 @@ impl Querier for HeadQuerier {
                 });
             }
         }
-        let source = |slot| -> Arc<dyn SampleSource> {
-            Arc::new(HeadSamples { shared: self.shared.clone(), slot, warnings: self.warnings.clone() })
-        };
+        let source = |slot| -> Arc<dyn SampleSource> { Arc::new(HeadSamples { view: self.view.clone(), slot }) };
         Ok(selected.into_iter().map(|(labels, slot)| SelectedSeries { labels, samples: source(slot) }).collect())
     }
 
@@ -111,7 +125,7 @@ impl Querier for HeadQuerier {
         if self.is_outside() {
             return Ok(Vec::new());
         }
-        let index = self.shared.index();
+        let index = self.shared().index();
         let within = (!matchers.is_empty()).then(|| index.select(matchers));
         let mut names = index.label_names(within.as_ref());
         if limit > 0 {
@@ -124,27 +138,28 @@ impl Querier for HeadQuerier {
         if self.is_outside() {
             return Ok(Vec::new());
         }
-        self.shared.sort_index_if_worth_it();
-        let index = self.shared.index();
+        self.shared().sort_index_if_worth_it();
+        let index = self.shared().index();
         let within = (!matchers.is_empty()).then(|| index.select(matchers));
         Ok(index.label_values(name, within.as_ref(), limit))
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.warnings.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.view.warnings.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 }
 
 /// The samples of one series of the head.
 struct HeadSamples {
-    shared: Arc<Shared>,
+    view: Arc<View>,
     slot: Slot,
-    warnings: Arc<Warnings>,
 }
 
 impl SampleSource for HeadSamples {
     fn read(&self, range: TimeRange, column: &mut Column) -> Result<(), StorageError> {
-        self.shared.read_samples(self.slot, range, column, &mut |warning| self.warnings.add(warning));
+        let View { shared, reader, warnings } = &*self.view;
+        let range = TimeRange::new(range.start_ms.max(reader.from_ms()), range.end_ms);
+        shared.read_samples(self.slot, range, column, &mut |warning| warnings.add(warning));
         Ok(())
     }
 }
@@ -158,6 +173,30 @@ impl Shared {
 
     /// Appends the samples of a series that lie in `range` to `column`. A chunk that is damaged is left out, and said.
     pub(super) fn read_samples(&self, slot: Slot, range: TimeRange, column: &mut Column, warn: &mut dyn FnMut(String)) {
+        let mut decode = |encoding, bytes: &[u8]| {
+            let before = column.len();
+            let decoded = chunk::decode_into(encoding, bytes, range, column);
+            if decoded.is_err() {
+                // What precedes the damage in the chunk is not trusted either.
+                column.timestamps_ms.truncate(before);
+                column.values.truncate(before);
+                let kept = column.histograms.partition_point(|(index, _)| *index < before);
+                column.histograms.truncate(kept);
+            }
+            decoded
+        };
+        self.visit_chunks(slot, range, &mut decode, warn);
+    }
+
+    /// Calls `visit` with each chunk of a series that overlaps `range`, in time order. A chunk that can't be read, or
+    /// that `visit` finds damaged, is said.
+    pub(super) fn visit_chunks(
+        &self,
+        slot: Slot,
+        range: TimeRange,
+        visit: &mut dyn FnMut(ChunkEncoding, &[u8]) -> Result<(), Corruption>,
+        warn: &mut dyn FnMut(String),
+    ) {
         let (number, row) = split_slot(slot);
         let mut open = None;
         let full: Vec<FullChunk> = {
@@ -171,38 +210,34 @@ impl Shared {
             series.full[first..].iter().take_while(|chunk| chunk.min_time_ms <= range.end_ms).cloned().collect()
         };
         for chunk in &full {
-            if let Err(fault) = self.read_full(chunk, range, column) {
+            if let Err(fault) = self.visit_full(chunk, visit) {
                 self.counters.damaged_chunk_reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 let (from, to) = (chunk.min_time_ms, chunk.max_time_ms);
                 warn(format!("a chunk with samples from {from} to {to} ms was left out: {fault}"));
             }
         }
         if let Some(open) = open
-            && let Err(fault) = xor::decode_into(&open, range, column)
+            && let Err(fault) = visit(open.encoding, &open.bytes)
         {
-            warn(format!("an open chunk was read in part: {fault}"));
+            warn(format!("an open chunk was left out: {fault}"));
         }
     }
 
-    fn read_full(&self, chunk: &FullChunk, range: TimeRange, column: &mut Column) -> Result<(), String> {
-        let (before, result) = (
-            column.len(),
-            match (&chunk.place, &self.files) {
-                (ChunkPlace::Memory(bytes), _) => {
-                    xor::decode_into(bytes, range, column).map_err(|fault| fault.to_string())
-                }
-                (ChunkPlace::File(chunk), Some(files)) => files
-                    .with_chunk(*chunk, |entry| xor::decode_into(entry.data, range, column))
-                    .map_err(|fault| fault.to_string())
-                    .and_then(|decoded| decoded.map_err(|fault| fault.to_string())),
-                (ChunkPlace::File(_), None) => Err("its file is not open".to_owned()),
-            },
-        );
-        if result.is_err() {
-            // What precedes the damage in the chunk is not trusted either.
-            column.timestamps_ms.truncate(before);
-            column.values.truncate(before);
-        }
-        result
+    fn visit_full(
+        &self,
+        chunk: &FullChunk,
+        visit: &mut dyn FnMut(ChunkEncoding, &[u8]) -> Result<(), Corruption>,
+    ) -> Result<(), String> {
+        let visited = match (&chunk.place, &self.files) {
+            (ChunkPlace::Memory(encoded), _) => visit(encoded.encoding, &encoded.bytes),
+            (ChunkPlace::File(place), Some(files)) => files
+                .with_chunk(*place, |entry| match ChunkEncoding::from_number(entry.encoding) {
+                    Some(encoding) => visit(encoding, entry.data),
+                    None => Err(Corruption { what: "chunk has an encoding that is not known", offset: 0 }),
+                })
+                .map_err(|fault| fault.to_string())?,
+            (ChunkPlace::File(_), None) => return Err("its file is not open".to_owned()),
+        };
+        visited.map_err(|fault| fault.to_string())
     }
 }

@@ -8,6 +8,15 @@
 //! |---|---|
 //! | of a label set | XXH3-128 (seed 0) of the set's canonical bytes ([`raw_labels`](super::raw_labels)) |
 //! | of a float sample | XXH3-128 (seed 0) of 32 bytes: label set digest, timestamp, value bits, each little-endian |
+//! | of a histogram sample | XXH3-128 (seed 0) of: label set digest, timestamp, a byte for the kind (1: integer counts, 2: float counts), and the canonical histogram |
+//!
+//! The canonical histogram, all numbers little-endian, floats as their bits: a byte 0 and nothing else for a staleness
+//! marker; else a byte 1, the schema (32 bits), the zero threshold, the zero bucket's count, the count, the sum (64 bits
+//! each); for custom buckets the number of boundaries (32 bits) and each of them; for the positive and then for the
+//! negative side the number of buckets that are not empty (32 bits), and of each the index (32 bits) and the count (64
+//! bits: unsigned, or a float's bits). So it depends neither on how buckets are laid out in spans nor on empty buckets;
+//! hints about counter resets are not part of it. A threshold or boundary of -0 counts as 0, as chunks don't keep the
+//! sign.
 
 use std::fmt;
 use std::iter::Sum;
@@ -16,6 +25,9 @@ use std::ops::{Add, AddAssign, Sub};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::histogram::{
+    BucketSpan, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram, SampleValue, bucket_counts, bucket_indexes,
+};
 use super::label_set::LabelSet;
 use super::raw_labels::encode_canonical;
 
@@ -50,6 +62,57 @@ impl Digest {
         Digest(xxh3_128(&bytes))
     }
 
+    /// The digest of one sample, of whatever kind, of the series whose label set has the digest `self`.
+    pub fn of_value(self, timestamp_ms: i64, value: &SampleValue) -> Self {
+        match value {
+            SampleValue::Float(value) => self.of_sample(timestamp_ms, *value),
+            SampleValue::Histogram(histogram) => self.of_histogram(timestamp_ms, histogram),
+            SampleValue::FloatHistogram(histogram) => self.of_float_histogram(timestamp_ms, histogram),
+        }
+    }
+
+    /// The digest of one histogram sample with integer counts.
+    pub fn of_histogram(self, timestamp_ms: i64, histogram: &Histogram) -> Self {
+        let mut bytes = self.start_histogram(timestamp_ms, 1, histogram.is_stale());
+        if !histogram.is_stale() {
+            let numbers = [histogram.zero_count, histogram.count, histogram.sum.to_bits()];
+            put_head(&mut bytes, histogram.schema, histogram.zero_threshold, numbers, &histogram.custom_values);
+            for (spans, deltas) in [
+                (&histogram.positive_spans, &histogram.positive_deltas),
+                (&histogram.negative_spans, &histogram.negative_deltas),
+            ] {
+                let filled = bucket_counts(deltas).map(|count| (count != 0, count as u64));
+                put_buckets(&mut bytes, spans, filled);
+            }
+        }
+        Digest(xxh3_128(&bytes))
+    }
+
+    /// The digest of one histogram sample with float counts.
+    pub fn of_float_histogram(self, timestamp_ms: i64, histogram: &FloatHistogram) -> Self {
+        let mut bytes = self.start_histogram(timestamp_ms, 2, histogram.is_stale());
+        if !histogram.is_stale() {
+            let numbers = [histogram.zero_count, histogram.count, histogram.sum].map(f64::to_bits);
+            put_head(&mut bytes, histogram.schema, histogram.zero_threshold, numbers, &histogram.custom_values);
+            for (spans, buckets) in [
+                (&histogram.positive_spans, &histogram.positive_buckets),
+                (&histogram.negative_spans, &histogram.negative_buckets),
+            ] {
+                let filled = buckets.iter().map(|count| (*count != 0.0, count.to_bits()));
+                put_buckets(&mut bytes, spans, filled);
+            }
+        }
+        Digest(xxh3_128(&bytes))
+    }
+
+    fn start_histogram(self, timestamp_ms: i64, kind: u8, is_stale: bool) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend_from_slice(&self.0.to_le_bytes());
+        bytes.extend_from_slice(&timestamp_ms.to_le_bytes());
+        bytes.extend_from_slice(&[kind, u8::from(!is_stale)]);
+        bytes
+    }
+
     /// Reads the 32 hex digits that [`Display`](fmt::Display) writes.
     pub fn from_hex(text: &str) -> Option<Self> {
         if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -57,6 +120,42 @@ impl Digest {
         }
         u128::from_str_radix(text, 16).ok().map(Digest)
     }
+}
+
+/// The bits of a number whose sign does not count when it is zero.
+fn unsigned_zero(value: f64) -> u64 {
+    if value == 0.0 { 0 } else { value.to_bits() }
+}
+
+/// Schema, zero threshold, then zero count, count and sum, then the boundaries of custom buckets.
+fn put_head(bytes: &mut Vec<u8>, schema: i32, zero_threshold: f64, numbers: [u64; 3], custom_values: &[f64]) {
+    bytes.extend_from_slice(&schema.to_le_bytes());
+    bytes.extend_from_slice(&unsigned_zero(zero_threshold).to_le_bytes());
+    for number in numbers {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    if schema == CUSTOM_BUCKETS_SCHEMA {
+        bytes.extend_from_slice(&(custom_values.len() as u32).to_le_bytes());
+        for &bound in custom_values {
+            bytes.extend_from_slice(&unsigned_zero(bound).to_le_bytes());
+        }
+    }
+}
+
+/// The buckets that are not empty: `counts` says of each bucket whether it is one, and its count.
+fn put_buckets(bytes: &mut Vec<u8>, spans: &[BucketSpan], counts: impl Iterator<Item = (bool, u64)>) {
+    let place = bytes.len();
+    bytes.extend_from_slice(&[0; 4]);
+    let mut filled = 0u32;
+    // The counts come first: they end where there are fewer than the spans say.
+    for ((is_filled, count), index) in counts.zip(bucket_indexes(spans)) {
+        if is_filled {
+            filled += 1;
+            bytes.extend_from_slice(&(index as i32).to_le_bytes());
+            bytes.extend_from_slice(&count.to_le_bytes());
+        }
+    }
+    bytes[place..place + 4].copy_from_slice(&filled.to_le_bytes());
 }
 
 impl fmt::Display for Digest {

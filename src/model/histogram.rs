@@ -1,6 +1,17 @@
 //! Native histograms as values: counts in exponential or custom buckets.
 //!
-//! Source: Prometheus `model/histogram/float_histogram.go`; the schema numbers are those of its specification.
+//! Source: Prometheus `model/histogram/float_histogram.go`; the schema numbers are those of its specification. What a
+//! sender may send is judged in [`validate`](super::histogram_validation).
+
+use super::sample::is_stale_nan;
+
+/// The schema of histograms with custom bucket boundaries.
+pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
+
+/// Schemas that are read: the exponential ones, those that are reserved for coarser and finer ones, custom buckets.
+pub fn is_known_schema(schema: i32) -> bool {
+    schema == CUSTOM_BUCKETS_SCHEMA || (-9..=52).contains(&schema)
+}
 
 /// A run of neighbouring buckets that are present, and the gap before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +20,31 @@ pub struct BucketSpan {
     pub offset: i32,
     /// How many buckets this span holds.
     pub length: u32,
+}
+
+/// The indexes of the buckets that `spans` hold, in their order. Indexes are wider than in any valid histogram, so that
+/// those of absurd spans do not wrap.
+pub fn bucket_indexes(spans: &[BucketSpan]) -> impl Iterator<Item = i64> + Clone + '_ {
+    let mut next = 0i64;
+    spans.iter().flat_map(move |span| {
+        let start = next.saturating_add(i64::from(span.offset));
+        next = start.saturating_add(i64::from(span.length));
+        start..next
+    })
+}
+
+/// Whether there are as many buckets as the spans say, their indexes rise, and no index is wider than 32 bits.
+pub fn spans_fit(spans: &[BucketSpan], buckets: usize) -> bool {
+    let mut next = 0i64;
+    let mut total = 0u64;
+    for (number, span) in spans.iter().enumerate() {
+        next += i64::from(span.offset) + i64::from(span.length);
+        total += u64::from(span.length);
+        if number > 0 && span.offset < 0 || next > i64::from(i32::MAX) || total > buckets as u64 {
+            return false;
+        }
+    }
+    total == buckets as u64
 }
 
 /// What is known about a counter reset between a histogram and the one before it.
@@ -52,6 +88,68 @@ pub struct Histogram {
     pub custom_values: Vec<f64>,
 }
 
+impl Histogram {
+    /// The staleness marker as a histogram.
+    pub fn stale() -> Self {
+        Histogram { sum: super::stale_nan(), ..Histogram::default() }
+    }
+
+    /// Whether this is a staleness marker. Its other fields mean nothing then.
+    pub fn is_stale(&self) -> bool {
+        is_stale_nan(self.sum)
+    }
+
+    /// Whether spans and buckets belong together, so that each bucket has an index.
+    pub fn is_well_formed(&self) -> bool {
+        spans_fit(&self.positive_spans, self.positive_deltas.len())
+            && spans_fit(&self.negative_spans, self.negative_deltas.len())
+    }
+
+    /// The same histogram with float counts.
+    pub fn to_float(&self) -> FloatHistogram {
+        let counts = |deltas: &[i64]| bucket_counts(deltas).map(|count| count as f64).collect();
+        FloatHistogram {
+            schema: self.schema,
+            counter_reset_hint: self.counter_reset_hint,
+            zero_threshold: self.zero_threshold,
+            zero_count: self.zero_count as f64,
+            count: self.count as f64,
+            sum: self.sum,
+            positive_spans: self.positive_spans.clone(),
+            positive_buckets: counts(&self.positive_deltas),
+            negative_spans: self.negative_spans.clone(),
+            negative_buckets: counts(&self.negative_deltas),
+            custom_values: self.custom_values.clone(),
+        }
+    }
+}
+
+/// The counts that bucket deltas stand for. They wrap, so that any deltas can be kept and read back.
+pub fn bucket_counts(deltas: &[i64]) -> impl Iterator<Item = i64> + '_ {
+    deltas.iter().scan(0i64, |count, delta| {
+        *count = count.wrapping_add(*delta);
+        Some(*count)
+    })
+}
+
+impl FloatHistogram {
+    /// The staleness marker as a histogram.
+    pub fn stale() -> Self {
+        FloatHistogram { sum: super::stale_nan(), ..FloatHistogram::default() }
+    }
+
+    /// Whether this is a staleness marker. Its other fields mean nothing then.
+    pub fn is_stale(&self) -> bool {
+        is_stale_nan(self.sum)
+    }
+
+    /// Whether spans and buckets belong together, so that each bucket has an index.
+    pub fn is_well_formed(&self) -> bool {
+        spans_fit(&self.positive_spans, self.positive_buckets.len())
+            && spans_fit(&self.negative_spans, self.negative_buckets.len())
+    }
+}
+
 /// The value of a sample, of whatever kind.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SampleValue {
@@ -61,6 +159,17 @@ pub enum SampleValue {
     Histogram(Box<Histogram>),
     /// A native histogram with float counts.
     FloatHistogram(Box<FloatHistogram>),
+}
+
+impl SampleValue {
+    /// Whether this is a staleness marker, of whatever kind.
+    pub fn is_stale(&self) -> bool {
+        match self {
+            SampleValue::Float(value) => is_stale_nan(*value),
+            SampleValue::Histogram(histogram) => histogram.is_stale(),
+            SampleValue::FloatHistogram(histogram) => histogram.is_stale(),
+        }
+    }
 }
 
 /// A native histogram with float counts, the form in which queries work.

@@ -4,6 +4,8 @@ pub mod chunk_encoding;
 pub mod digest;
 pub mod duration;
 pub mod histogram;
+mod histogram_text;
+pub mod histogram_validation;
 pub mod label_set;
 pub mod matcher;
 pub mod metric_type;
@@ -15,7 +17,7 @@ pub mod tally;
 
 pub use chunk_encoding::ChunkEncoding;
 pub use digest::Digest;
-pub use histogram::{FloatHistogram, Histogram, SampleValue};
+pub use histogram::{CounterResetHint, FloatHistogram, Histogram, SampleValue};
 pub use label_set::{Label, LabelSet, LabelSetBuilder, LabelSetScratch, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use metric_type::MetricType;

@@ -5,9 +5,10 @@
 //! shape means exactly what the expression means; what has none is left to the engine.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use regex::{Regex, RegexBuilder};
+use regex_automata::dfa::{StartKind, dense};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Dot, Hir, HirKind, Look};
 
@@ -34,20 +35,33 @@ pub enum PatternError {
     },
 }
 
+/// Largest automaton of one pattern, and most memory to make it. A pattern past it has none.
+const AUTOMATON_BYTES_MAX: usize = 1 << 20;
+
 /// Most words that a pattern is expanded to.
 const WORDS_MAX: usize = 256;
 
 /// What a pattern is, where it is something simple.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Shape {
+pub enum Shape {
     /// One of these words, sorted.
     Words(Vec<String>),
     /// `prefix`, at least `more` bytes of anything, `suffix`.
-    Around { prefix: String, more: usize, suffix: String },
+    Around {
+        /// What comes first.
+        prefix: String,
+        /// 0 or 1.
+        more: usize,
+        /// What comes last.
+        suffix: String,
+    },
     /// Anything, the text, anything.
     Contains(String),
     /// Left to the regex engine; every match starts with the prefix.
-    General { prefix: String },
+    General {
+        /// What comes first, perhaps nothing.
+        prefix: String,
+    },
 }
 
 /// A compiled pattern. Cloning shares the program.
@@ -60,6 +74,8 @@ pub struct Pattern {
 struct Program {
     regex: Regex,
     shape: Shape,
+    /// Made when it is first asked for.
+    automaton: OnceLock<Option<dense::DFA<Vec<u32>>>>,
 }
 
 impl Pattern {
@@ -76,7 +92,9 @@ impl Pattern {
             .map_err(|error| PatternError::Syntax(error.to_string()))?;
         let anchored = format!("^(?s:{text})$");
         match RegexBuilder::new(&anchored).size_limit(COMPILED_BYTES_MAX).build() {
-            Ok(regex) => Ok(Pattern { program: Arc::new(Program { regex, shape: shape_of(&tree) }) }),
+            Ok(regex) => {
+                Ok(Pattern { program: Arc::new(Program { regex, shape: shape_of(&tree), automaton: OnceLock::new() }) })
+            }
             Err(regex::Error::CompiledTooBig(limit)) => Err(PatternError::TooLarge { limit, got: limit + 1 }),
             Err(error) => Err(PatternError::Syntax(error.to_string())),
         }
@@ -111,6 +129,28 @@ impl Pattern {
             Shape::Around { prefix, .. } | Shape::General { prefix } if !prefix.is_empty() => Some(prefix),
             _ => None,
         }
+    }
+
+    /// What the pattern is, where it is something simple.
+    pub fn shape(&self) -> &Shape {
+        &self.program.shape
+    }
+
+    /// The pattern as a table of states, anchored at both ends, for walks over sorted values. `None` where it would be
+    /// too large, or asks what kind of character stands before a place
+    /// (`\b` does).
+    ///
+    /// A match shows at the end of the text only: [`next_eoi_state`](regex_automata::dfa::Automaton::next_eoi_state).
+    pub fn automaton(&self) -> Option<&dense::DFA<Vec<u32>>> {
+        let build = || {
+            let config = dense::Config::new()
+                .start_kind(StartKind::Anchored)
+                .accelerate(false)
+                .dfa_size_limit(Some(AUTOMATON_BYTES_MAX))
+                .determinize_size_limit(Some(AUTOMATON_BYTES_MAX));
+            dense::Builder::new().configure(config).build(self.program.regex.as_str()).ok()
+        };
+        self.program.automaton.get_or_init(build).as_ref()
     }
 
     /// The compiled expression, for captures.

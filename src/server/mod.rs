@@ -81,6 +81,8 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// How long a client may take to send the head of a request, or its body.
     pub read_timeout: Duration,
+    /// Whether the admin paths answer.
+    pub admin: bool,
     /// The resolved configuration, key and value, as it is shown.
     pub shown_config: Vec<(&'static str, String)>,
 }
@@ -137,6 +139,7 @@ pub async fn serve(
             queries_max: options.queries_max,
             config: options.shown_config,
             started_ms,
+            admin: options.admin,
         },
         slot.clone(),
         clock.clone(),

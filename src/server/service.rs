@@ -68,6 +68,9 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// A form, JSON, or neither.
+type SmallBody = (Option<Bytes>, Option<Bytes>);
+
 /// The status under which a request is counted whose client went away.
 const STATUS_CLIENT_GONE: u16 = 499;
 
@@ -120,23 +123,27 @@ impl Service {
         if route == Route::Metrics {
             return self.exposition(&parts.headers).await;
         }
-        let form = match self.form(&parts, body).await {
-            Ok(form) => form,
+        let (form, json) = match self.small_body(&parts, body).await {
+            Ok(body) => body,
             Err(refusal) => return *refusal,
         };
         let url_query = parts.uri.query().unwrap_or("").to_owned();
-        let request = ApiRequest { method: parts.method, url_query, headers: parts.headers, form };
+        let request = ApiRequest { method: parts.method, url_query, headers: parts.headers, form, json };
         self.api.handle(route, request).await
     }
 
-    /// The body of a request, where it is a form. Other bodies are not read.
-    async fn form(&self, parts: &Parts, body: Incoming) -> Result<Option<Bytes>, Box<Response<ApiBody>>> {
+    /// The body of a request, as a form or as JSON. Other bodies are not read.
+    async fn small_body(&self, parts: &Parts, body: Incoming) -> Result<SmallBody, Box<Response<ApiBody>>> {
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-        let media_type = content_type.split(';').next().unwrap_or("").trim();
-        if parts.method != Method::POST || !media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-            return Ok(None);
+        let media_type = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        if parts.method != Method::POST {
+            return Ok((None, None));
         }
-        self.collect(body, FORM_BYTES_MAX).await.map(Some)
+        match media_type.as_str() {
+            "application/x-www-form-urlencoded" => Ok((Some(self.collect(body, FORM_BYTES_MAX).await?), None)),
+            "application/json" => Ok((None, Some(self.collect(body, FORM_BYTES_MAX).await?))),
+            _ => Ok((None, None)),
+        }
     }
 
     /// Reads a body, within bounds of size and time.

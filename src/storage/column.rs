@@ -44,8 +44,9 @@ impl Column {
 
     /// Appends a histogram sample.
     pub fn push_histogram(&mut self, timestamp_ms: TimestampMs, histogram: FloatHistogram) {
-        self.histograms.push((self.values.len(), histogram.clone()));
-        self.push(timestamp_ms, histogram.sum);
+        let sum = histogram.sum;
+        self.histograms.push((self.values.len(), histogram));
+        self.push(timestamp_ms, sum);
     }
 
     /// Whether any sample is a histogram.

@@ -24,6 +24,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("chunk", 3),
     ("index", 3),
     ("ledger", 3),
+    ("text", 3),
     ("tombstones", 3),
     ("wal", 3),
     ("storage", 2),

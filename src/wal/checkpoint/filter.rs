@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use super::CheckpointPlan;
 use super::record::{CheckpointEdge, CheckpointEnd, CheckpointRecord};
-use super::survey::{Survey, is_carried};
+use super::survey::Survey;
 use crate::encoding::Corruption;
 use crate::fs::Fs;
-use crate::model::TimestampMs;
-use crate::wal::record::{self, RecordType, SamplesEncoder, SeriesEncoder};
+use crate::model::{SampleValue, TimestampMs};
+use crate::wal::record::{self, ExemplarsEncoder, HistogramsEncoder, RecordType, SamplesEncoder, SeriesEncoder};
 use crate::wal::seal::GroupHasher;
 use crate::wal::writer::{RecordCompressor, SegmentWriter};
 use crate::wal::{RecordPosition, ReplaySink, WalError};
@@ -112,7 +112,7 @@ impl<'a> Filter<'a> {
     }
 
     fn keeps_series(&self, series_ref: u64) -> bool {
-        self.survey.needs_all || self.survey.needed.contains(series_ref) || (self.plan.keep_series)(series_ref)
+        self.survey.needed.contains(series_ref) || (self.plan.keep_series)(series_ref)
     }
 
     /// What of a record is kept. What stands before a damaged place counts, as in a replay.
@@ -142,7 +142,28 @@ impl<'a> Filter<'a> {
                 }
                 Ok(())
             }
-            Some(kind) if is_carried(kind) => return record,
+            Some(RecordType::Exemplars) => {
+                let mut encoder = ExemplarsEncoder::new();
+                for exemplar in record::exemplars(body).flatten() {
+                    if self.keeps_series(exemplar.series_ref) && self.plan.keeps_in_order(exemplar.timestamp_ms) {
+                        encoder.push(&mut out, &exemplar);
+                    }
+                }
+                Ok(())
+            }
+            // Start timestamps are not kept, as replay passes over them.
+            Some(kind) if let Some(values) = record::values(kind, body) => {
+                let (mut floats, mut histograms) = (SamplesEncoder::new(), HistogramsEncoder::new());
+                for sample in values.flatten().filter(|sample| self.plan.keeps_in_order(sample.timestamp_ms)) {
+                    match sample.value {
+                        SampleValue::Float(value) => {
+                            floats.push(&mut out, sample.series_ref, sample.timestamp_ms, value);
+                        }
+                        value => histograms.push(&mut out, sample.series_ref, sample.timestamp_ms, &value),
+                    }
+                }
+                Ok(())
+            }
             _ => Ok(()),
         };
         out

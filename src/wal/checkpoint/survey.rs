@@ -36,8 +36,6 @@ pub(super) struct Survey<'a> {
     refs: HashMap<u64, u32>,
     /// Series that samples use which the log keeps.
     pub(super) needed: RoaringTreemap,
-    /// Whether there are records whose series are not looked at: then every series is needed.
-    pub(super) needs_all: bool,
     /// Time of the oldest out-of-order sample that is kept.
     pub(super) oldest_out_of_order_ms: Option<TimestampMs>,
     seen: Tallies,
@@ -58,7 +56,6 @@ impl<'a> Survey<'a> {
             by_labels: HashMap::new(),
             refs: HashMap::new(),
             needed: RoaringTreemap::new(),
-            needs_all: false,
             oldest_out_of_order_ms: None,
             seen: Tallies::default(),
             kept: Tallies::default(),
@@ -117,10 +114,15 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    fn samples(&mut self, position: RecordPosition, body: &[u8], in_order: bool) -> Result<(), Corruption> {
+    fn samples(
+        &mut self,
+        position: RecordPosition,
+        values: record::ValuesIter<'_>,
+        in_order: bool,
+    ) -> Result<(), Corruption> {
         let goes = self.goes(position);
-        for sample in record::samples(body) {
-            let sample = sample?;
+        // A histogram that is refused costs no other sample.
+        for sample in values.flatten() {
             let is_kept = match self.plan {
                 Some(plan) if in_order => plan.keeps_in_order(sample.timestamp_ms),
                 Some(plan) => plan.keeps_out_of_order(position.group),
@@ -141,7 +143,7 @@ impl<'a> Survey<'a> {
                 self.unknown_samples += 1;
                 continue;
             };
-            let digest = row.labels.of_sample(sample.timestamp_ms, sample.value);
+            let digest = row.labels.of_value(sample.timestamp_ms, &sample.value);
             if in_order {
                 if row.newest_ms.is_some_and(|newest_ms| sample.timestamp_ms <= newest_ms) {
                     continue;
@@ -161,22 +163,6 @@ impl<'a> Survey<'a> {
     }
 }
 
-/// Records that are kept as they are, whatever they hold.
-pub(super) fn is_carried(kind: RecordType) -> bool {
-    use RecordType as T;
-    !matches!(
-        kind,
-        T::Series
-            | T::Samples
-            | T::OutOfOrderSamples
-            | T::Tombstones
-            | T::Metadata
-            | T::MmapMarkers
-            | T::Seal
-            | T::Checkpoint
-    )
-}
-
 impl ReplaySink for Survey<'_> {
     fn record(&mut self, position: RecordPosition, record: Vec<u8>) -> Result<(), WalError> {
         let (kind, body) = record::split(&record);
@@ -184,15 +170,12 @@ impl ReplaySink for Survey<'_> {
         // What of a record can be read counts; replay takes no more of it.
         let _damaged = match kind {
             Some(RecordType::Series) if goes => self.series(body),
-            Some(RecordType::Samples) => self.samples(position, body, true),
-            Some(RecordType::OutOfOrderSamples) => self.samples(position, body, false),
             None => {
                 self.unknown_records += u64::from(goes);
                 Ok(())
             }
-            Some(kind) if is_carried(kind) => {
-                self.needs_all = true;
-                Ok(())
+            Some(kind) if let Some(values) = record::values(kind, body) => {
+                self.samples(position, values, kind != RecordType::OutOfOrderSamples)
             }
             _ => Ok(()),
         };

@@ -1,0 +1,166 @@
+//! The head's chunks for a block: series after series in the order of their label sets, chunks as they are.
+//!
+//! Chunks never cross a multiple of the chunk range, so within an aligned range each is handed over whole, without being
+//! decoded. Only a chunk that crosses the end of another range is written anew with the samples inside.
+//!
+//! The order is found once, by numbers; then series are looked up and named one at a time. So what this takes in memory
+//! is a number per series, and while it begins a number per label of each.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::readers::Reader;
+use super::series::{ChunkPlace, FullChunk};
+use super::shard::{SHARDS, split_slot};
+use super::{Head, Shared};
+use crate::chunk::head_file::ReadError;
+use crate::chunk::{self, ChunkBuilder};
+use crate::encoding::Corruption;
+use crate::index::{PairId, Slot};
+use crate::model::{LabelSetScratch, TimeRange};
+use crate::storage::{Chunk, ChunkBytes, ChunkSeries, ChunkSource, StorageError};
+
+/// Which of the head's samples are meant.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ChunkKind {
+    /// Those that were newer than all of their series when they came.
+    InOrder,
+}
+
+impl Head {
+    /// The chunks with samples in `range`. Samples that are added meanwhile may be among them or not; series that are
+    /// created meanwhile are not.
+    ///
+    /// The source is a reader as a querier is: what lies in its range is not truncated before it is dropped. It sees
+    /// what is there, also where queriers don't any more.
+    pub fn chunk_source(&self, range: TimeRange, kind: ChunkKind) -> Box<dyn ChunkSource> {
+        let ChunkKind::InOrder = kind;
+        let reader = self.shared.readers.enter_source(range.start_ms);
+        let range = TimeRange::new(reader.from_ms(), range.end_ms);
+        let slots = self.shared.slots_by_labels(range).into_iter();
+        Box::new(HeadChunks { shared: self.shared.clone(), range, slots, scratch: LabelSetScratch::default(), reader })
+    }
+}
+
+/// The chunks of a range of time.
+struct HeadChunks {
+    shared: Arc<Shared>,
+    range: TimeRange,
+    /// The series that are still to come.
+    slots: std::vec::IntoIter<Slot>,
+    scratch: LabelSetScratch,
+    /// Keeps the series, and their slots, as they are.
+    #[expect(dead_code, reason = "it counts by being there")]
+    reader: Reader,
+}
+
+impl ChunkSource for HeadChunks {
+    fn next_series(&mut self) -> Result<Option<ChunkSeries>, StorageError> {
+        while let Some(slot) = self.slots.next() {
+            let (pairs, full, open) = self.shared.chunks_of(slot, self.range);
+            let mut chunks = Vec::with_capacity(full.len() + 1);
+            for chunk in &full {
+                chunks.extend(within(self.shared.load_chunk(chunk)?, self.range)?);
+            }
+            if let Some(open) = open {
+                chunks.extend(within(open, self.range)?);
+            }
+            if !chunks.is_empty() {
+                let labels = self.shared.index().label_set(&pairs, &mut self.scratch);
+                return Ok(Some(ChunkSeries { labels, chunks, deleted: Vec::new() }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Shared {
+    /// The series with a chunk that overlaps `range`, in the order of their label sets.
+    fn slots_by_labels(&self, range: TimeRange) -> Vec<Slot> {
+        let mut found: Vec<(Slot, Range<usize>)> = Vec::new();
+        let mut pairs: Vec<PairId> = Vec::new();
+        for number in 0..SHARDS {
+            let shard = self.shard(number);
+            for (slot, series) in shard.slots() {
+                if series.time_range().is_some_and(|held| held.overlaps(&range)) {
+                    let start = pairs.len();
+                    pairs.extend_from_slice(&series.pairs);
+                    found.push((slot, start..pairs.len()));
+                }
+            }
+        }
+        // Pairs are never fewer than when the rows were looked at, so each has a rank.
+        self.index_mut().sort_values();
+        let ranks = self.index().ranks();
+        for pair in &mut pairs {
+            *pair = ranks.get(*pair as usize).copied().unwrap_or_default();
+        }
+        drop(ranks);
+        found.sort_unstable_by(|(_, a), (_, b)| pairs[a.clone()].cmp(&pairs[b.clone()]));
+        found.into_iter().map(|(slot, _)| slot).collect()
+    }
+
+    /// A series' pairs, its full chunks that overlap `range`, and a copy of its open one if that does.
+    fn chunks_of(&self, slot: Slot, range: TimeRange) -> (Box<[PairId]>, Vec<FullChunk>, Option<Chunk>) {
+        let (number, row) = split_slot(slot);
+        let shard = self.shard(number);
+        let series = shard.row(row);
+        let full = series.full.iter().filter(|chunk| chunk.range().overlaps(&range)).cloned().collect();
+        let open = series.open_range().filter(|open| open.overlaps(&range)).and_then(|range| {
+            let open = series.open_chunk()?;
+            Some(Chunk { range, encoding: open.encoding, bytes: ChunkBytes::Memory(open.bytes) })
+        });
+        (series.pairs.clone(), full, open)
+    }
+
+    /// A full chunk from where it is.
+    fn load_chunk(&self, chunk: &FullChunk) -> Result<Chunk, StorageError> {
+        let (encoding, bytes) = match (&chunk.place, &self.files) {
+            (ChunkPlace::Memory(encoded), _) => (encoded.encoding, ChunkBytes::Memory(encoded.bytes.clone())),
+            (ChunkPlace::File(place), Some(files)) => files.chunk_bytes(*place).map_err(as_storage_error)?,
+            (ChunkPlace::File(_), None) => {
+                return Err(StorageError::Corrupt {
+                    what: "chunk in a file that is not open".to_owned(),
+                    place: "the head".to_owned(),
+                });
+            }
+        };
+        Ok(Chunk { range: chunk.range(), encoding, bytes })
+    }
+}
+
+fn as_storage_error(fault: ReadError) -> StorageError {
+    match fault {
+        ReadError::Io { path, message } => StorageError::Io { path, message },
+        ReadError::Damaged { what, path, offset } => {
+            StorageError::Corrupt { what: what.to_owned(), place: format!("{path} at byte {offset}") }
+        }
+    }
+}
+
+/// The chunk as it is where all of it lies in `range`, else one with the samples that do, if there are any: more than one
+/// where histograms so fit better.
+fn within(chunk: Chunk, range: TimeRange) -> Result<Vec<Chunk>, StorageError> {
+    if range.contains(chunk.range.start_ms) && range.contains(chunk.range.end_ms) {
+        return Ok(vec![chunk]);
+    }
+    cut_to(&chunk, range).map_err(|fault| StorageError::Corrupt {
+        what: fault.to_string(),
+        place: format!("a chunk of the head with samples from {} to {} ms", chunk.range.start_ms, chunk.range.end_ms),
+    })
+}
+
+/// Encodes the samples of a chunk that lie in `range`.
+fn cut_to(whole: &Chunk, range: TimeRange) -> Result<Vec<Chunk>, Corruption> {
+    let mut builder = ChunkBuilder::new();
+    let mut chunks = Vec::new();
+    for sample in chunk::samples(whole.encoding, &whole.bytes)? {
+        let (timestamp_ms, value) = sample?;
+        if range.contains(timestamp_ms) {
+            chunks.extend(builder.push(timestamp_ms, &value));
+        }
+    }
+    chunks.extend(builder.finish());
+    Ok(chunks)
+}

@@ -1,0 +1,117 @@
+//! Who reads the head, from when on: so that nothing is taken away that a reader may still ask for.
+//!
+//! Every querier, source of chunks and snapshot is a [`Reader`], with a number that rises. A reader that began before
+//! some moment has a smaller number than those that come after it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::model::TimestampMs;
+
+/// The readers that are there.
+#[derive(Debug)]
+pub(super) struct Readers {
+    state: Mutex<State>,
+    left: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The next reader's number.
+    next: u64,
+    /// The oldest time that each reader may ask for, by its number.
+    live: BTreeMap<u64, TimestampMs>,
+    /// Queries that begin from now on see no in-order sample below.
+    read_from_ms: TimestampMs,
+    /// In-order samples below may be gone.
+    truncated_ms: TimestampMs,
+}
+
+/// One reader; it leaves when it is dropped.
+#[derive(Debug)]
+pub(super) struct Reader {
+    readers: Arc<Readers>,
+    number: u64,
+    from_ms: TimestampMs,
+}
+
+impl Readers {
+    pub(super) fn new() -> Arc<Self> {
+        let state =
+            State { next: 0, live: BTreeMap::new(), read_from_ms: TimestampMs::MIN, truncated_ms: TimestampMs::MIN };
+        Arc::new(Readers { state: Mutex::new(state), left: Condvar::new() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a query whose range begins at `start_ms`.
+    pub(super) fn enter_query(self: &Arc<Self>, start_ms: TimestampMs) -> Reader {
+        self.enter(|state| start_ms.max(state.read_from_ms))
+    }
+
+    /// Enters somebody who reads all that is there from `start_ms` on, whether queries still see it or not.
+    pub(super) fn enter_source(self: &Arc<Self>, start_ms: TimestampMs) -> Reader {
+        self.enter(|state| start_ms.max(state.truncated_ms))
+    }
+
+    fn enter(self: &Arc<Self>, from_ms: impl FnOnce(&State) -> TimestampMs) -> Reader {
+        let mut state = self.state();
+        let (number, from_ms) = (state.next, from_ms(&state));
+        state.next += 1;
+        state.live.insert(number, from_ms);
+        Reader { readers: self.clone(), number, from_ms }
+    }
+
+    /// Queries that begin from now on see no in-order sample below `from_ms`.
+    pub(super) fn read_from(&self, from_ms: TimestampMs) {
+        let mut state = self.state();
+        state.read_from_ms = state.read_from_ms.max(from_ms);
+    }
+
+    /// Waits until every reader that is there now and may ask for samples below `below_ms` is gone.
+    pub(super) fn wait(&self, below_ms: TimestampMs, timeout: Duration) -> bool {
+        let state = self.state();
+        let epoch = state.next;
+        let is_awaited = |state: &mut State| state.live.range(..epoch).any(|(_, &from_ms)| from_ms < below_ms);
+        let (_state, waited) =
+            self.left.wait_timeout_while(state, timeout, is_awaited).unwrap_or_else(PoisonError::into_inner);
+        !waited.timed_out()
+    }
+}
+
+impl Reader {
+    /// The oldest time for which in-order samples are there for this reader.
+    pub(super) fn from_ms(&self) -> TimestampMs {
+        self.from_ms
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.readers.state().live.remove(&self.number);
+        self.readers.left.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wait_ends_when_the_readers_of_before_are_gone_and_heeds_no_later_one() {
+        let readers = Readers::new();
+        let (low, high) = (readers.enter_query(10), readers.enter_query(20));
+        assert!(!readers.wait(20, Duration::ZERO));
+        assert!(readers.wait(10, Duration::ZERO));
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| readers.wait(20, Duration::from_secs(600)));
+            drop(low);
+            assert!(waiter.join().unwrap());
+        });
+        drop(high);
+        assert!(readers.wait(TimestampMs::MAX, Duration::ZERO));
+    }
+}

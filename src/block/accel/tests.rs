@@ -39,7 +39,7 @@ fn write(fs: &SimFs, series: &BTreeSet<LabelSet>) {
     }
     writer.end_series().unwrap();
     for (name, values) in labels {
-        let mut label = writer.label(name);
+        let mut label = writer.label(name).unwrap();
         for (value, ordinals) in values {
             label.value(value, &ordinals).unwrap();
         }
@@ -170,6 +170,25 @@ fn accel_without_series_answers_nothing() {
     assert_answers(&accel, &BTreeSet::new(), &[]);
     assert_answers(&accel, &BTreeSet::new(), &[matcher("a", MatchOp::NotEqual, "x")]);
     assert!(accel.label_names(None).unwrap().is_empty());
+}
+
+#[test]
+fn writer_refuses_an_index_that_contradicts_itself() {
+    let fs = disk();
+    let mut writer = AccelWriter::create(&fs, &path(), &IDENTITY).unwrap();
+    (0..10).for_each(|ordinal| writer.series(ordinal, tally(ordinal)).unwrap());
+    writer.end_series().unwrap();
+    let mut label = writer.label("b").unwrap();
+    assert!(label.value("x", &[3, 2]).is_err());
+    assert!(label.value("x", &[3, 10]).is_err());
+    label.value("x", &[2, 3]).unwrap();
+    assert!(label.value("w", &[4]).is_err(), "values rise");
+    let mut label = writer.label("b").unwrap();
+    label.value("x", &[2, 3]).unwrap();
+    label.value("y", &[3, 4]).unwrap();
+    assert!(label.end().is_err(), "a series has one value of a label");
+    writer.label("b").unwrap().end().unwrap();
+    assert!(writer.label("b").is_err() && writer.label("a").is_err(), "names rise");
 }
 
 #[test]

@@ -20,8 +20,6 @@ pub struct ChunkDumpOptions {
     pub dir: PathBuf,
     /// Only the segment with this number.
     pub segment: Option<u32>,
-    /// The samples of the chunk at this offset, instead of a list of chunks.
-    pub offset: Option<u64>,
     /// At most this many rows; the rest are counted.
     pub rows_max: usize,
 }

@@ -293,11 +293,13 @@ impl Head {
             new.iter().map(|new| new.labels.iter().map(|label| index.intern_pair(label)).collect()).collect()
         };
         let mut created = Vec::with_capacity(new.len());
+        let mut superseded = Vec::new();
         for (new, pairs) in new.iter().zip(rows) {
             let mut shard = shared.shard(shard_of(new.hash));
             let row = match shard.find(new.hash) {
                 Some(row) => {
                     shared.counters.series.fetch_sub(1, Ordering::Relaxed);
+                    superseded.push(pairs);
                     row
                 }
                 None => {
@@ -313,6 +315,9 @@ impl Head {
         let mut index = shared.index_mut();
         for (slot, pairs) in &created {
             index.add_series(*slot, pairs);
+        }
+        for pairs in &superseded {
+            index.release_pairs(pairs);
         }
         created.len() as u64
     }

@@ -4,8 +4,14 @@
 //! number of its own; a series' labels are the numbers of its pairs, and each pair has the set of slots that carry it
 //! ([`Postings`]). Strings are stored once ([`symbols::Symbols`]).
 //!
+//! A pair counts its uses by series, those included that are being created. After the last it can't be found any more;
+//! but who looked at a series before may still hold the pair's number, so it keeps its text until its owner, who knows
+//! the readers, says that it is free ([`Index::take_unused`], [`Index::free_pairs`]). A name goes with its last pair.
+//!
 //! The index itself takes no lock; the head wraps it in one.
 
+mod free_list;
+mod leave;
 pub mod postings;
 mod select;
 pub mod symbols;
@@ -14,6 +20,8 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 
+pub use free_list::FreeList;
+pub use leave::Leaving;
 pub use postings::Postings;
 
 use crate::model::{Label, LabelSet, LabelSetScratch};
@@ -43,6 +51,10 @@ struct Name {
     /// Pairs of this name; the first `sorted` are in the order of their values.
     pairs: Vec<PairId>,
     sorted: usize,
+    /// How many of `pairs` are not used any more.
+    unused: usize,
+    /// Pairs that refer to this name, with those that are not used any more and not free yet; 0: the name's number is free.
+    held: usize,
 }
 
 /// The index.
@@ -50,8 +62,14 @@ struct Name {
 pub struct Index {
     symbols: Symbols,
     pairs: Vec<Pair>,
+    /// How many series use each pair.
+    uses: Vec<u32>,
+    free_pairs: FreeList,
+    /// Pairs without a use, still listed by their names.
+    unused: Vec<PairId>,
     pair_table: HashTable<PairId>,
     names: Vec<Name>,
+    free_names: FreeList,
     name_table: HashTable<NameId>,
     all: Postings,
     hasher: DefaultHashBuilder,
@@ -90,23 +108,32 @@ impl Index {
         self.pair_table.find(self.pair_hash(label), |&pair| self.pair_label(pair) == label).copied()
     }
 
-    /// The number of a pair, a new one if need be.
+    /// The number of a pair, a new one if need be, for one more series that uses it.
     pub fn intern_pair(&mut self, label: Label<'_>) -> PairId {
         let hash = self.pair_hash(label);
         if let Some(&pair) = self.pair_table.find(hash, |&pair| self.pair_label(pair) == label) {
+            self.uses[pair as usize] += 1;
             return pair;
         }
         let name = self.intern_name(label.name);
         let value = self.symbols.intern(label.value);
-        let pair = self.pairs.len() as PairId;
-        self.pairs.push(Pair { name, value, postings: Postings::default() });
-        self.names[name as usize].pairs.push(pair);
+        let new = Pair { name, value, postings: Postings::default() };
+        let pair = match self.free_pairs.take() {
+            Some(pair) => {
+                (self.pairs[pair as usize], self.uses[pair as usize]) = (new, 1);
+                pair
+            }
+            None => {
+                self.pairs.push(new);
+                self.uses.push(1);
+                self.pairs.len() as PairId - 1
+            }
+        };
+        let of_name = &mut self.names[name as usize];
+        of_name.pairs.push(pair);
+        of_name.held += 1;
         let Index { symbols, pairs, names, hasher, pair_table, .. } = self;
-        pair_table.insert_unique(hash, pair, |&other| {
-            let other = &pairs[other as usize];
-            let name = symbols.get(names[other.name as usize].symbol);
-            hasher.hash_one((name, symbols.get(other.value)))
-        });
+        pair_table.insert_unique(hash, pair, |&other| pair_hash(symbols, names, hasher, &pairs[other as usize]));
         pair
     }
 
@@ -120,12 +147,30 @@ impl Index {
         if let Some(&id) = self.name_table.find(hash, |&id| self.name_text(id) == name) {
             return id;
         }
-        let id = self.names.len() as NameId;
         let symbol = self.symbols.intern(name);
-        self.names.push(Name { symbol, pairs: Vec::new(), sorted: 0 });
+        let new = Name { symbol, pairs: Vec::new(), sorted: 0, unused: 0, held: 0 };
+        let id = match self.free_names.take() {
+            Some(id) => {
+                self.names[id as usize] = new;
+                id
+            }
+            None => {
+                self.names.push(new);
+                self.names.len() as NameId - 1
+            }
+        };
         let Index { symbols, names, hasher, name_table, .. } = self;
         name_table.insert_unique(hash, id, |&id| hasher.hash_one(symbols.get(names[id as usize].symbol)));
         id
+    }
+
+    /// The names whose numbers are not free.
+    fn held_names(&self) -> impl Iterator<Item = &Name> {
+        self.names.iter().filter(|name| name.held > 0)
+    }
+
+    fn is_used(&self, pair: PairId) -> bool {
+        self.uses[pair as usize] > 0
     }
 
     fn name_text(&self, name: NameId) -> &str {
@@ -171,7 +216,7 @@ impl Index {
                 next += 1;
             }
         };
-        let mut names: Vec<&Name> = self.names.iter().collect();
+        let mut names: Vec<&Name> = self.held_names().collect();
         names.sort_unstable_by_key(|name| self.symbols.get(name.symbol));
         for name in names {
             if name.sorted == name.pairs.len() {
@@ -223,10 +268,12 @@ impl Index {
         let postings_bytes = self.pairs.iter().map(|pair| pair.postings.heap_bytes()).sum::<usize>();
         IndexStats {
             symbols: self.symbols.len(),
-            pairs: self.pairs.len(),
-            names: self.names.len(),
+            pairs: self.pairs.len() - self.free_pairs.len(),
+            names: self.names.len() - self.free_names.len(),
             symbol_bytes: self.symbols.heap_bytes(),
             pair_bytes: self.pairs.capacity() * size_of::<Pair>()
+                + self.uses.capacity() * size_of::<u32>()
+                + self.free_pairs.heap_bytes()
                 + self.pair_table.allocation_size()
                 + self.names.iter().map(|name| name.pairs.capacity() * size_of::<PairId>()).sum::<usize>(),
             postings_bytes: postings_bytes + self.all.heap_bytes(),
@@ -235,21 +282,42 @@ impl Index {
 
     /// Each label name with its number of values and the bytes of these.
     pub fn name_sizes(&self) -> impl Iterator<Item = (&str, usize, usize)> + '_ {
-        self.names.iter().map(|name| {
-            let bytes = name.pairs.iter().map(|&pair| self.pair_value(pair).len()).sum();
-            (self.symbols.get(name.symbol), name.pairs.len(), bytes)
+        self.held_names().map(|name| {
+            let used = name.pairs.iter().filter(|&&pair| self.is_used(pair));
+            let bytes = used.map(|&pair| self.pair_value(pair).len()).sum();
+            (self.symbols.get(name.symbol), name.pairs.len() - name.unused, bytes)
         })
     }
 
     /// Each label with its number of series.
     pub fn pair_sizes(&self) -> impl Iterator<Item = (Label<'_>, u64)> + '_ {
-        (0..self.pairs.len() as PairId).map(|pair| (self.pair_label(pair), self.postings(pair).len()))
+        let used = (0..self.pairs.len() as PairId).filter(|&pair| self.is_used(pair));
+        used.map(|pair| (self.pair_label(pair), self.postings(pair).len()))
     }
 
     /// Each value of the label `name` with its number of series.
     pub fn value_sizes(&self, name: &str) -> impl Iterator<Item = (&str, u64)> + '_ {
         let pairs = self.find_name(name).map_or(&[][..], |name| &name.pairs);
-        pairs.iter().map(|&pair| (self.pair_value(pair), self.postings(pair).len()))
+        let used = pairs.iter().filter(|&&pair| self.is_used(pair));
+        used.map(|&pair| (self.pair_value(pair), self.postings(pair).len()))
+    }
+}
+
+fn pair_hash(symbols: &Symbols, names: &[Name], hasher: &DefaultHashBuilder, pair: &Pair) -> u64 {
+    hasher.hash_one((symbols.get(names[pair.name as usize].symbol), symbols.get(pair.value)))
+}
+
+/// Lets go of memory of a list that was much longer once.
+fn shrink_list<T>(list: &mut Vec<T>) {
+    if list.capacity() > 2 * list.len() + 1024 {
+        list.shrink_to(list.len() + list.len() / 8);
+    }
+}
+
+/// Lets go of memory of a table that held far more once.
+fn shrink_table<T>(table: &mut HashTable<T>, hash: impl Fn(&T) -> u64) {
+    if table.capacity() > 4 * table.len() + 1024 {
+        table.shrink_to(table.len() + table.len() / 8, hash);
     }
 }
 

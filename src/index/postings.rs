@@ -10,6 +10,9 @@ use super::Slot;
 /// A list longer than this becomes a bitmap.
 const LIST_MAX: usize = 64;
 
+/// More slots than this are removed from a bitmap together.
+const REMOVED_SINGLY_MAX: usize = 16;
+
 /// A set of slots.
 #[derive(Debug, Clone)]
 pub enum Postings {
@@ -44,6 +47,35 @@ impl Postings {
                     list.reserve_exact((list.len() / 2).max(1));
                 }
                 list.insert(position, slot);
+            }
+        }
+    }
+
+    /// Removes slots, which are sorted; ones that are not there are fine.
+    pub fn remove_sorted(&mut self, slots: impl ExactSizeIterator<Item = Slot> + Clone) {
+        match self {
+            Postings::List(list) => {
+                let mut slots = slots.peekable();
+                list.retain(|&slot| {
+                    while slots.next_if(|&removed| removed < slot).is_some() {}
+                    slots.peek() != Some(&slot)
+                });
+                if list.capacity() > 2 * list.len() {
+                    list.shrink_to_fit();
+                }
+            }
+            Postings::Bitmap(bitmap) => {
+                if slots.len() > REMOVED_SINGLY_MAX {
+                    **bitmap -= RoaringBitmap::from_sorted_iter(slots).unwrap_or_default();
+                } else {
+                    for slot in slots {
+                        bitmap.remove(slot);
+                    }
+                }
+                // Far below the length at which it became one, so that it doesn't go back and forth.
+                if bitmap.len() <= LIST_MAX as u64 / 2 {
+                    *self = Postings::List(bitmap.iter().collect());
+                }
             }
         }
     }
@@ -169,6 +201,9 @@ mod tests {
             let mut target = left.to_bitmap();
             right.subtract_from(&mut target);
             prop_assert!(target.iter().eq(a.difference(&b).copied()));
+            let mut target = left.clone();
+            target.remove_sorted(b.iter().copied().collect::<Vec<_>>().into_iter());
+            prop_assert!(target.to_bitmap().iter().eq(a.difference(&b).copied()));
             prop_assert_eq!(right.intersects(&left.to_bitmap()), !a.is_disjoint(&b));
         }
     }

@@ -133,11 +133,12 @@ impl Index {
 
     /// The sorted names of all labels, or of those that series of `within` carry.
     pub fn label_names(&self, within: Option<&RoaringBitmap>) -> Vec<String> {
-        let carried = |name: &&Name| {
-            within.is_none_or(|slots| name.pairs.iter().any(|&pair| self.postings(pair).intersects(slots)))
+        let carried = |name: &&Name| match within {
+            None => name.pairs.len() > name.unused,
+            Some(slots) => name.pairs.iter().any(|&pair| self.postings(pair).intersects(slots)),
         };
         let mut names: Vec<String> =
-            self.names.iter().filter(carried).map(|name| self.symbols.get(name.symbol).to_owned()).collect();
+            self.held_names().filter(carried).map(|name| self.symbols.get(name.symbol).to_owned()).collect();
         names.sort_unstable();
         names
     }
@@ -145,7 +146,10 @@ impl Index {
     /// The sorted values of the label `name`, or of those that series of `within` carry; at most `limit` (0: all).
     pub fn label_values(&self, name: &str, within: Option<&RoaringBitmap>, limit: usize) -> Vec<String> {
         let Some(name) = self.find_name(name) else { return Vec::new() };
-        let carried = |&pair: &PairId| within.is_none_or(|slots| self.postings(pair).intersects(slots));
+        let carried = |&pair: &PairId| match within {
+            None => self.is_used(pair),
+            Some(slots) => self.postings(pair).intersects(slots),
+        };
         let limit = if limit == 0 { usize::MAX } else { limit };
         if name.sorted == name.pairs.len() {
             let pairs = name.pairs.iter().copied().filter(carried).take(limit);

@@ -12,10 +12,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::VerifyError;
-use super::replay::{Comparison, Replay, SeriesNames};
+use super::replay::{Comparison, Replay};
 use super::report::Stage;
 use crate::model::Digest;
 use crate::net::{Connection, ServerUrl};
+use crate::proof::SeriesNames;
 
 /// Where the server tells.
 const PATH: &str = "/api/v1/storage/head/digests";
@@ -89,10 +90,10 @@ impl LiveHead {
                 }
             }
         }
-        for row in replay.rows().iter().filter(|row| row.samples > 0 && !in_head.contains(&row.labels)) {
-            match replay.compare(row.labels, 0, Digest::ZERO) {
+        for (labels, samples) in replay.series().filter(|(labels, _)| !in_head.contains(labels)) {
+            match replay.compare(labels, 0, Digest::ZERO) {
                 Comparison::Later(later) => differences.later += later,
-                _ => differences.add(row.labels, format!("not in the head, {} samples in the log", row.samples)),
+                _ => differences.add(labels, format!("not in the head, {samples} samples in the log")),
             }
         }
         differences

@@ -9,8 +9,8 @@
 //! | receipts | each line of a receipts file is a sealed request of the log, with equal count and digest |
 //! | live | the running server's head holds, series by series, what the log gives up to the same group |
 //!
-//! The replay here is its own: it shares the log's reader and the record decoders with the server, and nothing of the
-//! head that it checks.
+//! The replay is that of [`proof`](crate::proof): it shares the log's reader and the record decoders with the server, and
+//! nothing of the head that it checks.
 
 pub mod live;
 pub mod receipts;
@@ -22,10 +22,11 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::fs::{Fs, names};
-use crate::wal::{LogScan, ReplayProgress, UnsealedTail, WalError, read_notes, scan};
+use crate::proof::{SeriesNames, scan_beside};
+use crate::wal::{LogScan, ReplayProgress, UnsealedTail, WalError, read_notes};
 use live::LiveHead;
 use receipts::Receipts;
-use replay::{Replay, SeriesNames};
+use replay::Replay;
 pub use report::{Stage, StageStatus, Verdict, VerifyReport};
 
 /// What to prove.
@@ -107,7 +108,7 @@ fn verify_into(fs: &dyn Fs, options: &VerifyOptions, report: &mut VerifyReport) 
         let mut differences = live.compare(&replay);
         let mut names = SeriesNames::of(differences.named().iter().map(|(series, _)| *series));
         if !names.is_empty() {
-            scan(fs, &wal_dir, &mut names, &ReplayProgress::default())?;
+            scan_beside(fs, &wal_dir, &mut names, &ReplayProgress::default())?;
         }
         differences.name(&names);
         report.stages.push(differences.stage());
@@ -127,9 +128,8 @@ fn replay_log(
     let progress = ReplayProgress::default();
     let bar = progress_bar(show_progress);
     let mut replay = Replay::new(live_group, receipts);
-    let log = scan(fs, wal_dir, &mut replay::WithProgress::new(&mut replay, &progress, &bar), &progress);
+    let log = scan_beside(fs, wal_dir, &mut replay::WithProgress::new(&mut replay, &progress, &bar), &progress);
     bar.finish_and_clear();
-    replay.finish();
     Ok((log?, replay))
 }
 

@@ -9,24 +9,12 @@ use super::place;
 use super::receipts::Receipts;
 use super::report::Stage;
 use crate::encoding::Corruption;
-use crate::model::raw_labels::encode_canonical;
-use crate::model::{Digest, Label, LabelSet};
-use crate::wal::record::{samples, series, split};
-use crate::wal::{RecordPosition, RecordType, ReplayProgress, ReplaySink, Seal, WalError};
+use crate::model::{Digest, Tally};
+use crate::proof::{Arrival, LogEntry, LogKind, LogReader, RecordRead};
+use crate::wal::{RecordPosition, ReplayProgress, ReplaySink, Seal, WalError};
 
 /// How many findings are kept; the rest are counted.
 const FINDINGS_MAX: usize = 20;
-
-/// A series of the log.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct SeriesRow {
-    /// Digest of its label set.
-    pub(super) labels: Digest,
-    /// Its samples, up to the group that the live head is compared at.
-    pub(super) samples: u64,
-    /// Sum of these samples' digests.
-    pub(super) digest: Digest,
-}
 
 /// How a series of the live head compares with the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,30 +35,22 @@ pub(super) enum Comparison {
 pub struct Replay {
     /// Records of later groups are not counted in the rows.
     live_group: Option<u64>,
-    rows: Vec<SeriesRow>,
-    by_labels: HashMap<Digest, u32>,
-    refs: HashMap<u64, u32>,
-    samples: u64,
-    digest: Digest,
+    reader: LogReader,
+    /// The samples of each series, up to the group that the live head is compared at.
+    rows: Vec<Tally>,
+    total: Tally,
     other_records: u64,
-    group: GroupTotals,
+    /// The samples of the group whose seal has not been read yet.
+    group: Tally,
     groups_proven: u64,
     last_group: Option<u64>,
     groups_wrong: HashSet<u64>,
     findings: Vec<String>,
     findings_total: u64,
-    labels_bytes: Vec<u8>,
     /// Digests of the samples of the live group, by row, in the order of the log.
     live_samples: HashMap<u32, Vec<Digest>>,
     /// The receipts, and what the seals say to them.
     pub(super) receipts: Option<Receipts>,
-}
-
-/// The samples of the group whose seal has not been read yet.
-#[derive(Debug, Default, Clone, Copy)]
-struct GroupTotals {
-    samples: u64,
-    digest: Digest,
 }
 
 impl Replay {
@@ -79,16 +59,17 @@ impl Replay {
         Replay { live_group, receipts, ..Replay::default() }
     }
 
-    /// The series of the log.
-    pub(super) fn rows(&self) -> &[SeriesRow] {
-        &self.rows
+    /// The series of the log that have samples: the digest of their labels, and how many.
+    pub(super) fn series(&self) -> impl Iterator<Item = (Digest, u64)> + '_ {
+        let filled = (0u32..).zip(&self.rows).filter(|(_, tally)| tally.samples > 0);
+        filled.map(|(row, tally)| (self.reader.series().labels(row), tally.samples))
     }
 
     /// Compares a series of the live head, which has `samples` with this `digest`, with the log.
     pub(super) fn compare(&self, labels: Digest, samples: u64, digest: Digest) -> Comparison {
-        let index = self.by_labels.get(&labels).copied();
-        let row = index.and_then(|index| self.rows.get(index as usize));
-        let (log_samples, log_digest) = row.map_or((0, Digest::ZERO), |row| (row.samples, row.digest));
+        let index = self.reader.series().find(labels);
+        let row = index.and_then(|index| self.rows.get(index as usize)).copied().unwrap_or_default();
+        let (log_samples, log_digest) = (row.samples, row.digest);
         if (log_samples, log_digest) == (samples, digest) {
             return Comparison::Equal;
         }
@@ -120,71 +101,51 @@ impl Replay {
         }
     }
 
-    /// Frees what only reading needed.
-    pub(super) fn finish(&mut self) {
-        self.refs = HashMap::new();
-        self.labels_bytes = Vec::new();
-    }
-
-    fn series_record(&mut self, body: &[u8]) -> Result<(), Corruption> {
-        let mut labels: Vec<Label<'_>> = Vec::with_capacity(32);
-        let mut decoder = series(body);
-        while let Some(series_ref) = decoder.next_into(&mut labels)? {
-            // Whoever wrote the log: the digest is of the sorted set.
-            labels.sort_unstable();
-            self.labels_bytes.clear();
-            encode_canonical(labels.iter().copied(), &mut self.labels_bytes);
-            let digest = Digest::of_canonical_labels(&self.labels_bytes);
-            let row = *self.by_labels.entry(digest).or_insert_with(|| {
-                self.rows.push(SeriesRow { labels: digest, samples: 0, digest: Digest::ZERO });
-                (self.rows.len() - 1) as u32
-            });
-            self.refs.insert(series_ref, row);
-        }
-        Ok(())
-    }
-
-    /// Counts the samples of a record, and says how many belong to a series that the log does not name.
-    fn samples_record(&mut self, position: RecordPosition, body: &[u8]) -> Result<u64, Corruption> {
-        let counts_live = match (position.group, self.live_group) {
+    /// Counts the samples of a record, and says how many are of series that the log does not name.
+    fn read(&mut self, position: RecordPosition, record: &[u8]) -> Result<u64, Corruption> {
+        let Replay { live_group, reader, rows, total, group, live_samples, .. } = self;
+        let is_sealed = position.group.is_some();
+        let counts_live = match (position.group, *live_group) {
             (Some(group), Some(live_group)) => group <= live_group,
             _ => true,
         };
-        let is_live_group = position.group.is_some() && position.group == self.live_group;
-        let mut unknown = 0;
-        for sample in samples(body) {
-            let sample = sample?;
-            let index = self.refs.get(&sample.series_ref).copied();
-            let Some((index, row)) = index.and_then(|index| Some((index, self.rows.get_mut(index as usize)?))) else {
-                unknown += 1;
-                continue;
-            };
-            let digest = row.labels.of_sample(sample.timestamp_ms, sample.value);
-            if counts_live {
-                row.samples += 1;
-                row.digest += digest;
+        let is_live_group = is_sealed && position.group == *live_group;
+        let read = reader.read(LogKind::Wal, record, &mut |entry| {
+            let LogEntry::Sample(sample) = entry else { return };
+            let digest = sample.digest();
+            total.add_sample(digest);
+            if is_sealed {
+                group.add_sample(digest);
+            }
+            let index = sample.row as usize;
+            if index >= rows.len() {
+                rows.resize(index + 1, Tally::ZERO);
+            }
+            // What Prometheus wrote out of order is in no head.
+            let in_head = is_sealed || sample.arrival != Arrival::NotNewer;
+            if let Some(row) = rows.get_mut(index).filter(|_| counts_live && in_head) {
+                row.add_sample(digest);
             }
             if is_live_group {
-                self.live_samples.entry(index).or_default().push(digest);
+                live_samples.entry(sample.row).or_default().push(digest);
             }
-            self.samples += 1;
-            self.digest += digest;
-            if position.group.is_some() {
-                self.group.samples += 1;
-                self.group.digest += digest;
+        })?;
+        Ok(match read {
+            RecordRead::Known { unknown } => unknown,
+            RecordRead::Other => {
+                self.other_records += 1;
+                0
             }
-        }
-        Ok(unknown)
+        })
     }
 
     /// The stage's result.
     pub(super) fn stage(&self) -> Stage {
         let mut stage = Stage::new("replay");
         stage.summary = format!(
-            "{} series, {} samples, digest {}; {} groups give their seals",
-            self.rows.len(),
-            self.samples,
-            self.digest,
+            "{} series, {}; {} groups give their seals",
+            self.reader.series().len(),
+            self.total,
             self.groups_proven
         );
         for finding in &self.findings {
@@ -192,11 +153,11 @@ impl Replay {
         }
         stage.findings_total = self.findings_total;
         if self.other_records > 0 {
-            stage.note(format!("{} records are neither series nor float samples", self.other_records));
+            stage.note(format!("{} records are neither series nor samples nor deletions", self.other_records));
         }
-        stage.number("series", self.rows.len());
-        stage.number("samples", self.samples);
-        stage.number("digest", self.digest.to_string());
+        stage.number("series", self.reader.series().len());
+        stage.number("samples", self.total.samples);
+        stage.number("digest", self.total.digest.to_string());
         stage.number("groups_proven", self.groups_proven);
         stage.number("groups_wrong", self.groups_wrong.len());
         stage
@@ -205,17 +166,8 @@ impl Replay {
 
 impl ReplaySink for Replay {
     fn record(&mut self, position: RecordPosition, record: Vec<u8>) -> Result<(), WalError> {
-        let (kind, body) = split(&record);
         let at = || place(position.checkpoint, position.segment, position.offset);
-        let outcome = match kind {
-            Some(RecordType::Series) => self.series_record(body).map(|()| 0),
-            Some(RecordType::Samples) => self.samples_record(position, body),
-            _ => {
-                self.other_records += 1;
-                Ok(0)
-            }
-        };
-        match outcome {
+        match self.read(position, &record) {
             Ok(0) => {}
             Ok(unknown) => self.find(format!("{unknown} samples at {} are of series that the log lacks", at())),
             Err(corruption) => self.find(format!("record at {}: {corruption}", at())),
@@ -224,7 +176,7 @@ impl ReplaySink for Replay {
     }
 
     fn seal(&mut self, position: RecordPosition, seal: &Seal, intact: bool) -> Result<(), WalError> {
-        let GroupTotals { samples, digest } = std::mem::take(&mut self.group);
+        let Tally { samples, digest } = std::mem::take(&mut self.group);
         let requested: u64 = seal.requests.iter().map(|request| request.samples).sum();
         let requested_digest: Digest = seal.requests.iter().map(|request| request.digest).sum();
         let group = seal.group;
@@ -283,48 +235,5 @@ impl ReplaySink for WithProgress<'_> {
 
     fn seal(&mut self, position: RecordPosition, seal: &Seal, intact: bool) -> Result<(), WalError> {
         self.replay.seal(position, seal, intact)
-    }
-}
-
-/// Finds the label sets of some series: the replay keeps only their digests, because there may be millions.
-#[derive(Debug, Default)]
-pub(super) struct SeriesNames {
-    wanted: HashMap<Digest, Option<LabelSet>>,
-}
-
-impl SeriesNames {
-    pub(super) fn of(series: impl Iterator<Item = Digest>) -> Self {
-        SeriesNames { wanted: series.map(|labels| (labels, None)).collect() }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.wanted.is_empty()
-    }
-
-    /// The series in words: its labels, or their digest where the log does not hold them.
-    pub(super) fn describe(&self, labels: Digest) -> String {
-        match self.wanted.get(&labels) {
-            Some(Some(set)) => set.to_string(),
-            _ => format!("series with the labels digest {labels}"),
-        }
-    }
-}
-
-impl ReplaySink for SeriesNames {
-    fn record(&mut self, _position: RecordPosition, record: Vec<u8>) -> Result<(), WalError> {
-        let (Some(RecordType::Series), body) = split(&record) else {
-            return Ok(());
-        };
-        let mut labels = Vec::with_capacity(32);
-        let mut decoder = series(body);
-        // What cannot be read was a finding of the replay.
-        while let Ok(Some(_series_ref)) = decoder.next_into(&mut labels) {
-            labels.sort_unstable();
-            let set = LabelSet::from_sorted(labels.iter().copied());
-            if let Some(name) = self.wanted.get_mut(&Digest::of_labels(&set)) {
-                *name = Some(set);
-            }
-        }
-        Ok(())
     }
 }

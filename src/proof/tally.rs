@@ -1,0 +1,279 @@
+//! How many samples the log holds of some ranges, and their digests.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+use super::pipeline::scan_beside;
+use super::reader::{Arrival, LogEntry, LogKind, LogReader, LogSample, RecordRead};
+use super::wbl;
+use crate::fs::{Fs, names};
+use crate::model::{Digest, Tally, TimeRange, TimestampMs};
+use crate::wal::{RecordPosition, ReplayProgress, ReplaySink, Seal, WalError};
+
+/// Which samples: by how they came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SampleKind {
+    /// Those that were newer than all of their series.
+    InOrder,
+    /// The others, in these groups of the log. What no seal covers counts as group 0.
+    OutOfOrder {
+        /// The groups.
+        groups: RangeInclusive<u64>,
+    },
+}
+
+/// Some of the log's samples: what a block was made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogPart {
+    /// How they came.
+    pub kind: SampleKind,
+    /// When they were measured.
+    pub range: TimeRange,
+}
+
+impl LogPart {
+    /// The samples of a range that came in order.
+    pub fn in_order(range: TimeRange) -> Self {
+        LogPart { kind: SampleKind::InOrder, range }
+    }
+
+    /// The samples of a range that came out of order, in these groups.
+    pub fn out_of_order(range: TimeRange, groups: RangeInclusive<u64>) -> Self {
+        LogPart { kind: SampleKind::OutOfOrder { groups }, range }
+    }
+
+    fn holds(&self, sample: &LogSample<'_>, group: u64) -> bool {
+        self.range.contains(sample.timestamp_ms)
+            && match (&self.kind, sample.arrival) {
+                (SampleKind::InOrder, Arrival::InOrder) => true,
+                (SampleKind::OutOfOrder { groups }, Arrival::OutOfOrder) => groups.contains(&group),
+                _ => false,
+            }
+    }
+}
+
+/// What to count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TallyRequest {
+    /// The parts, each for itself.
+    pub parts: Vec<LogPart>,
+    /// The last group that counts: what is accepted or deleted while a proof runs is left out. `None`: all.
+    pub up_to_group: Option<u64>,
+}
+
+impl TallyRequest {
+    /// Counts one part of the whole log.
+    pub fn of(part: LogPart) -> Self {
+        TallyRequest { parts: vec![part], up_to_group: None }
+    }
+}
+
+/// What the log holds of one part.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PartTally {
+    /// Samples that were written.
+    pub written: Tally,
+    /// Those of them that were deleted later.
+    pub deleted: Tally,
+}
+
+impl PartTally {
+    /// What is left.
+    pub fn left(&self) -> Tally {
+        self.written - self.deleted
+    }
+}
+
+/// What the log holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogTally {
+    /// The parts, in the order of the request.
+    pub parts: Vec<PartTally>,
+    /// All samples of the log, however they came, deleted ones included.
+    pub total: Tally,
+    /// Series that the log names.
+    pub series: u64,
+    /// The last group whose seal was read.
+    pub last_group: Option<u64>,
+    /// Samples in records for samples in order that were not newer than their series.
+    pub not_newer: u64,
+    /// Samples and deletions of series that the log does not name.
+    pub unknown: u64,
+    /// Places and records that could not be read.
+    pub damages: u64,
+    /// What was found at the first of them.
+    pub first_damage: Option<String>,
+}
+
+/// Counts the samples of some parts of the log in `data_dir`: an independent replay of `wal/`, its checkpoint included,
+/// and of the `wbl/` that Prometheus wrote.
+///
+/// A deletion takes the samples that stand before it in the log. A log with deletions within a part is read twice.
+pub fn log_tally(
+    fs: &dyn Fs,
+    data_dir: &Path,
+    request: &TallyRequest,
+    progress: &ReplayProgress,
+) -> Result<LogTally, WalError> {
+    let mut first = Counter::new(request, false);
+    first.run(fs, data_dir, progress)?;
+    let mut tally = first.tally;
+    if !first.deletions.is_empty() {
+        let mut second = Counter::new(request, false);
+        second.applied = first.deletions;
+        second.run(fs, data_dir, &ReplayProgress::default())?;
+        tally.parts = second.tally.parts;
+    }
+    Ok(tally)
+}
+
+/// What the log holds of one part, series by series: by the digest of the labels, deleted samples left out.
+pub fn series_tallies(
+    fs: &dyn Fs,
+    data_dir: &Path,
+    part: &LogPart,
+    up_to_group: Option<u64>,
+) -> Result<HashMap<Digest, Tally>, WalError> {
+    let request = TallyRequest { parts: vec![part.clone()], up_to_group };
+    let mut first = Counter::new(&request, true);
+    first.run(fs, data_dir, &ReplayProgress::default())?;
+    let mut counter = first;
+    if !counter.deletions.is_empty() {
+        let mut second = Counter::new(&request, true);
+        second.applied = counter.deletions;
+        second.run(fs, data_dir, &ReplayProgress::default())?;
+        counter = second;
+    }
+    let series = counter.reader.series();
+    let rows = (0u32..).zip(counter.by_row.unwrap_or_default());
+    Ok(rows.filter(|(_, tally)| *tally != Tally::ZERO).map(|(row, tally)| (series.labels(row), tally)).collect())
+}
+
+/// A deletion, and where it stands.
+#[derive(Debug, Clone, Copy)]
+struct Deletion {
+    /// How many records stand before it.
+    record: u64,
+    range: TimeRange,
+}
+
+/// Counts while it reads.
+struct Counter<'r> {
+    request: &'r TallyRequest,
+    reader: LogReader,
+    tally: LogTally,
+    /// Samples that are left, by row.
+    by_row: Option<Vec<Tally>>,
+    records: u64,
+    /// Deletions that were found, by row.
+    deletions: HashMap<u32, Vec<Deletion>>,
+    /// Deletions of an earlier pass: rows get the same numbers in each.
+    applied: HashMap<u32, Vec<Deletion>>,
+}
+
+impl<'r> Counter<'r> {
+    fn new(request: &'r TallyRequest, by_row: bool) -> Self {
+        let tally = LogTally { parts: vec![PartTally::default(); request.parts.len()], ..LogTally::default() };
+        Counter {
+            request,
+            reader: LogReader::default(),
+            tally,
+            by_row: by_row.then(Vec::new),
+            records: 0,
+            deletions: HashMap::new(),
+            applied: HashMap::new(),
+        }
+    }
+
+    fn run(&mut self, fs: &dyn Fs, data_dir: &Path, progress: &ReplayProgress) -> Result<(), WalError> {
+        let log = scan_beside(fs, &data_dir.join(names::WAL_DIR), self, progress)?;
+        self.tally.damages += log.damages.len() as u64;
+        if let Some(damage) = log.damages.first() {
+            let at = format!("byte {} of segment {:08}", damage.offset, damage.segment);
+            self.tally.first_damage.get_or_insert_with(|| format!("{} at {at}", damage.what));
+        }
+        // All deletions of `wal/` concern these: Prometheus keeps no order between the two logs.
+        self.records = 0;
+        wbl::foreign_records(fs, &data_dir.join(names::WBL_DIR), &mut |place, record| match record {
+            Ok(record) => self.take(LogKind::Wbl, 0, &record, || place.to_string()),
+            Err(damage) => self.damage(|| format!("{damage} at {place}")),
+        })?;
+        self.tally.series = self.reader.series().len() as u64;
+        Ok(())
+    }
+
+    fn damage(&mut self, what: impl FnOnce() -> String) {
+        self.tally.damages += 1;
+        self.tally.first_damage.get_or_insert_with(what);
+    }
+
+    fn take(&mut self, log: LogKind, group: u64, record: &[u8], place: impl FnOnce() -> String) {
+        let Counter { request, reader, tally, by_row, records, deletions, applied } = self;
+        let record_number = *records;
+        *records += 1;
+        let overlaps = |range: &TimeRange| request.parts.iter().any(|part| part.range.overlaps(range));
+        let read = reader.read(log, record, &mut |entry| match entry {
+            LogEntry::Sample(sample) => {
+                if sample.arrival == Arrival::NotNewer {
+                    tally.not_newer += 1;
+                }
+                let digest = sample.digest();
+                tally.total.add_sample(digest);
+                for (part, counted) in request.parts.iter().zip(&mut tally.parts) {
+                    if !part.holds(&sample, group) {
+                        continue;
+                    }
+                    counted.written.add_sample(digest);
+                    let is_deleted = is_deleted(applied, sample.row, record_number, sample.timestamp_ms);
+                    if is_deleted {
+                        counted.deleted.add_sample(digest);
+                    } else if let Some(rows) = by_row {
+                        let row = sample.row as usize;
+                        if row >= rows.len() {
+                            rows.resize(row + 1, Tally::ZERO);
+                        }
+                        if let Some(counted) = rows.get_mut(row) {
+                            counted.add_sample(digest);
+                        }
+                    }
+                }
+            }
+            LogEntry::Deletion { row, range } => {
+                if overlaps(&range) {
+                    deletions.entry(row).or_default().push(Deletion { record: record_number, range });
+                }
+            }
+        });
+        match read {
+            Ok(RecordRead::Known { unknown }) => tally.unknown += unknown,
+            Ok(RecordRead::Other) => {}
+            Err(corruption) => self.damage(|| format!("{corruption} of the record at {}", place())),
+        }
+    }
+}
+
+fn is_deleted(deletions: &HashMap<u32, Vec<Deletion>>, row: u32, record: u64, timestamp_ms: TimestampMs) -> bool {
+    // Most logs have no deletion at all.
+    !deletions.is_empty()
+        && deletions.get(&row).is_some_and(|deletions| {
+            deletions.iter().any(|deletion| deletion.record > record && deletion.range.contains(timestamp_ms))
+        })
+}
+
+impl ReplaySink for Counter<'_> {
+    fn record(&mut self, position: RecordPosition, record: Vec<u8>) -> Result<(), WalError> {
+        if position.group.is_some_and(|group| self.request.up_to_group.is_some_and(|last| group > last)) {
+            return Ok(());
+        }
+        self.take(LogKind::Wal, position.group.unwrap_or(0), &record, || {
+            format!("byte {} of segment {:08}", position.offset, position.segment)
+        });
+        Ok(())
+    }
+
+    fn seal(&mut self, _position: RecordPosition, seal: &Seal, _intact: bool) -> Result<(), WalError> {
+        self.tally.last_group = Some(seal.group);
+        Ok(())
+    }
+}

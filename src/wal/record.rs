@@ -7,6 +7,12 @@
 //! Source of the layouts: Prometheus `tsdb/record/record.go` and `tsdb/docs/format/wal.md`; ours is in
 //! `docs/format/wal.md`.
 
+mod exemplar;
+mod histogram;
+
+pub use exemplar::{ExemplarsEncoder, RefExemplar, exemplars};
+pub use histogram::{HistogramsEncoder, RefValue, ValuesIter, values};
+
 use crate::encoding::{Corruption, Cursor, put};
 use crate::model::{Label, MetricType, TimestampMs};
 

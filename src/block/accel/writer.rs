@@ -6,7 +6,7 @@ use super::AccelError;
 use super::format::{self, Extent, HEADER_BYTES, IndexIdentity, LabelEntry, Table};
 use super::postings::PostingsWriter;
 use super::texts::TextsWriter;
-use crate::encoding::put;
+use crate::encoding::{crc32c_more, put};
 use crate::fs::{Fs, WriteFile};
 use crate::model::Tally;
 
@@ -54,7 +54,7 @@ impl AccelWriter {
     fn write(&mut self, bytes: &[u8]) -> Result<(), AccelError> {
         self.buffer.extend_from_slice(bytes);
         self.offset += bytes.len() as u64;
-        self.section.crc = crc32c::crc32c_append(self.section.crc, bytes);
+        self.section.crc = crc32c_more(self.section.crc, bytes);
         if self.buffer.len() < BUFFER_BYTES {
             return Ok(());
         }

@@ -48,12 +48,12 @@ pub fn compact(
     let origin = origin_of(&metas.iter().map(|meta| &**meta).collect::<Vec<_>>());
     let sources = parents.iter().map(|block| block.chunk_source()).collect();
     let written = write_block(fs, data_dir, ulid, sources, TimeRange::ALL, origin, watch)?;
-    let Conserved { stored, deleted, deduplicated } = match conservation(fs, &parents, &written, watch) {
+    let Conserved { stored, deleted, deduplicated } = match conservation(&parents, &written, watch) {
         Ok(conserved) => conserved,
         Err(ProofError::Disproven(reason)) => {
             return Err(CompactionError::Unproven { reason, child: written.block.map(Box::new) });
         }
-        Err(ProofError::Compaction(error)) => {
+        Err(ProofError::Other(error)) => {
             discard(written.block);
             return Err(*error);
         }

@@ -18,6 +18,8 @@ pub use prove::{Conserved, FlushProof, Flushed, ProofError, conservation, differ
 pub use write::{Progress, Watch, WrittenBlock, write_block};
 
 #[cfg(test)]
+mod compact_tests;
+#[cfg(test)]
 mod merge_tests;
 #[cfg(test)]
 mod testing;

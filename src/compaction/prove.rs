@@ -31,20 +31,23 @@ pub enum ProofError {
     Disproven(Box<Disproof>),
     /// What there is to compare could not be read.
     #[error(transparent)]
-    Compaction(Box<CompactionError>),
-    /// The log could not be read.
-    #[error(transparent)]
-    Log(#[from] WalError),
+    Other(Box<CompactionError>),
 }
 
 impl From<CompactionError> for ProofError {
     fn from(error: CompactionError) -> Self {
-        ProofError::Compaction(Box::new(error))
+        ProofError::Other(Box::new(error))
     }
 }
 
 impl From<StorageError> for ProofError {
     fn from(error: StorageError) -> Self {
+        CompactionError::from(error).into()
+    }
+}
+
+impl From<WalError> for ProofError {
+    fn from(error: WalError) -> Self {
         CompactionError::from(error).into()
     }
 }
@@ -68,14 +71,13 @@ pub struct Conserved {
 
 /// Proves that a block, or none, is the sum of its parents. Parents and child are read at the same time.
 pub fn conservation(
-    fs: &Arc<dyn Fs>,
     parents: &[Arc<Block>],
     written: &WrittenBlock,
     watch: &mut Watch<'_>,
 ) -> Result<Conserved, ProofError> {
     let (of_parents, child) = std::thread::scope(|scope| {
         let of_parents = scope.spawn(|| parents_hold(parents));
-        let child = stored(fs, written.block.as_ref(), watch);
+        let child = stored(written.block.as_ref(), watch);
         (of_parents.join().map_err(|_panic| CompactionError::Panicked), child)
     });
     let (stored, deleted) = of_parents??;
@@ -98,7 +100,7 @@ fn parents_hold(parents: &[Arc<Block>]) -> Result<(Tally, Tally), CompactionErro
     for parent in parents {
         let check = block::check(parent, &mut |_bytes| {});
         if let Some(finding) = check.findings.first() {
-            return Err(CompactionError::DamagedParent { ulid: parent.ulid(), finding: finding.to_string() });
+            return Err(CompactionError::DamagedParent { ulid: parent.ulid(), finding: finding.what.clone() });
         }
         stored += check.stored;
         deleted += check.stored - check.visible;
@@ -107,11 +109,11 @@ fn parents_hold(parents: &[Arc<Block>]) -> Result<(Tally, Tally), CompactionErro
 }
 
 /// Reads a block back from the disk: what it holds, if nothing of it is damaged.
-fn stored(fs: &Arc<dyn Fs>, block: Option<&PreparedBlock>, watch: &mut Watch<'_>) -> Result<Tally, ProofError> {
+fn stored(block: Option<&PreparedBlock>, watch: &mut Watch<'_>) -> Result<Tally, ProofError> {
     let Some(prepared) = block else { return Ok(Tally::ZERO) };
-    let block = Block::open(fs.clone(), prepared.dir())?;
+    let block = prepared.open()?;
     let mut is_stopped = false;
-    let BlockCheck { stored, findings, .. } =
+    let BlockCheck { stored, findings, finding_count, .. } =
         block::check(&block, &mut |bytes| is_stopped |= watch(Progress::Proving { bytes }).is_break());
     if is_stopped {
         return Err(CompactionError::Stopped.into());
@@ -119,7 +121,7 @@ fn stored(fs: &Arc<dyn Fs>, block: Option<&PreparedBlock>, watch: &mut Watch<'_>
     match findings.first() {
         None => Ok(stored),
         Some(first) => {
-            let disproof = Disproof::Damaged { findings: findings.len() as u64, first: first.to_string() };
+            let disproof = Disproof::Damaged { findings: finding_count, first: first.what.clone() };
             Err(ProofError::Disproven(Box::new(disproof)))
         }
     }
@@ -157,7 +159,7 @@ pub fn flush(
     let (log, stored) = std::thread::scope(|scope| {
         let log = scope.spawn(|| log_tally(&**fs, data_dir, &request, &ReplayProgress::default()));
         let stored: Result<Vec<Tally>, ProofError> =
-            flushed.iter().map(|flushed| stored(fs, flushed.written.block.as_ref(), watch)).collect();
+            flushed.iter().map(|flushed| stored(flushed.written.block.as_ref(), watch)).collect();
         (log.join().map_err(|_panic| CompactionError::Panicked), stored)
     });
     let (log, stored) = (log??, stored?);
@@ -167,7 +169,7 @@ pub fn flush(
             continue;
         }
         // What is found here explains the difference; it is one whatever comes of this.
-        let series = match first_difference(fs, data_dir, flushed, up_to_group) {
+        let series = match first_difference(&**fs, data_dir, flushed, up_to_group) {
             Ok(series) => series,
             Err(error) => Some(format!("unknown, as looking for it failed: {error}")),
         };
@@ -179,16 +181,16 @@ pub fn flush(
 }
 
 fn first_difference(
-    fs: &Arc<dyn Fs>,
+    fs: &dyn Fs,
     data_dir: &Path,
     flushed: &Flushed<'_>,
     up_to_group: Option<u64>,
 ) -> Result<Option<String>, ProofError> {
     let block = match &flushed.written.block {
-        Some(block) => Some(Block::open(fs.clone(), block.dir())?),
+        Some(block) => Some(block.open()?),
         None => None,
     };
-    let differences = differences(&**fs, data_dir, block.as_deref(), flushed.part, up_to_group, 1)?;
+    let differences = differences(fs, data_dir, block.as_deref(), flushed.part, up_to_group, 1)?;
     Ok(differences.into_iter().next())
 }
 
@@ -230,9 +232,11 @@ pub fn differences(
         missing.truncate(most - differences.len());
         let mut names = SeriesNames::of(missing.iter().map(|(labels, _)| *labels));
         scan_beside(fs, &data_dir.join(names::WAL_DIR), &mut names, &ReplayProgress::default())?;
-        differences.extend(missing.into_iter().map(|(labels, tally)| {
-            format!("{}: not in the block, in the log {tally}", names.describe(labels))
-        }));
+        differences.extend(
+            missing
+                .into_iter()
+                .map(|(labels, tally)| format!("{}: not in the block, in the log {tally}", names.describe(labels))),
+        );
     }
     Ok(differences)
 }

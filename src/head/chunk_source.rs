@@ -114,6 +114,11 @@ impl Shared {
         (series.pairs.clone(), full, open)
     }
 
+    /// How many samples a full chunk has; 0 where it is damaged.
+    pub(super) fn sample_count(&self, chunk: &FullChunk) -> u64 {
+        self.load_chunk(chunk).map_or(0, |chunk| chunk::sample_count(chunk.encoding, &chunk.bytes).map_or(0, u64::from))
+    }
+
     /// A full chunk from where it is.
     fn load_chunk(&self, chunk: &FullChunk) -> Result<Chunk, StorageError> {
         let (encoding, bytes) = match (&chunk.place, &self.files) {

@@ -3,7 +3,7 @@
 //! Chunks come to it only after the log group that covers them is durable, so what the files hold is always in the log
 //! too. A failed write costs nothing: the chunks stay in memory, in order, and are tried again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use super::series::{ChunkPlace, EncodedChunk};
 use super::shard::split_slot;
 use crate::chunk::{ChunkRef, HeadChunkEntry, HeadChunkFileWriter};
 use crate::index::Slot;
-use crate::model::TimeRange;
+use crate::model::{TimeRange, TimestampMs};
 
 /// How long the flusher waits after a failed write before it tries again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -40,8 +40,18 @@ pub(super) enum FlushMessage {
     Chunks(Vec<PendingChunk>),
     /// Answer once all chunks so far were tried; what is left is their number.
     Barrier(SyncSender<usize>),
+    /// Chunks that end below a time are not needed any more: remove the files that hold no others.
+    Truncate { below_ms: TimestampMs, answer: SyncSender<RemovedFiles> },
     /// Write what there is, once, and end.
     Stop,
+}
+
+/// Head chunk files that were removed.
+#[derive(Debug, Default)]
+pub(super) struct RemovedFiles {
+    pub(super) count: u64,
+    /// Why there are not more.
+    pub(super) failure: Option<String>,
 }
 
 /// The running flusher.
@@ -52,9 +62,20 @@ pub(super) struct Flusher {
 }
 
 impl Flusher {
-    pub(super) fn start(shared: Arc<Shared>, writer: HeadChunkFileWriter) -> io::Result<Self> {
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        writer: HeadChunkFileWriter,
+        newest_ms: BTreeMap<u32, TimestampMs>,
+    ) -> io::Result<Self> {
         let (sender, receiver) = std::sync::mpsc::channel();
-        let state = FlushState { shared, writer, waiting: VecDeque::new(), is_failing: false };
+        let state = FlushState {
+            shared,
+            writer,
+            waiting: VecDeque::new(),
+            newest_ms,
+            below_ms: TimestampMs::MIN,
+            is_failing: false,
+        };
         let thread = std::thread::Builder::new().name("head-flush".into()).spawn(move || state.run(&receiver))?;
         Ok(Flusher { sender, thread })
     }
@@ -64,6 +85,10 @@ struct FlushState {
     shared: Arc<Shared>,
     writer: HeadChunkFileWriter,
     waiting: VecDeque<PendingChunk>,
+    /// The newest time in each file, by its number.
+    newest_ms: BTreeMap<u32, TimestampMs>,
+    /// Chunks that end below are not needed any more.
+    below_ms: TimestampMs,
     is_failing: bool,
 }
 
@@ -83,6 +108,11 @@ impl FlushState {
                     let _ = answer.send(self.waiting.len());
                     continue;
                 }
+                Ok(FlushMessage::Truncate { below_ms, answer }) => {
+                    self.below_ms = self.below_ms.max(below_ms);
+                    // Who asked may have gone.
+                    let _ = answer.send(self.remove_files());
+                }
                 Ok(FlushMessage::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     self.write();
                     return;
@@ -94,6 +124,8 @@ impl FlushState {
 
     /// Writes what waits, up to the first failure.
     fn write(&mut self) {
+        // In a file they would come back with the next start.
+        self.waiting.retain(|chunk| chunk.range.end_ms >= self.below_ms);
         while !self.waiting.is_empty() {
             let count = self.waiting.len().min(CHUNKS_PER_WRITE);
             let entries = self.waiting.iter().take(count).map(|chunk| HeadChunkEntry {
@@ -105,6 +137,8 @@ impl FlushState {
             });
             let (refs, result) = self.writer.write(entries);
             for (chunk, chunk_ref) in self.waiting.drain(..refs.len()).zip(refs) {
+                let newest_ms = self.newest_ms.entry(chunk_ref.file()).or_insert(TimestampMs::MIN);
+                *newest_ms = (*newest_ms).max(chunk.range.end_ms);
                 place_in_file(&self.shared, &chunk, chunk_ref);
             }
             if let Err(error) = result {
@@ -119,15 +153,39 @@ impl FlushState {
         }
         self.waiting.shrink_to(CHUNKS_PER_WRITE);
     }
+
+    /// Removes the oldest files, up to the first that holds a chunk which is still needed: so there is no gap, whenever
+    /// a crash comes. The newest may be among them; what is written next begins another.
+    fn remove_files(&mut self) -> RemovedFiles {
+        let mut removed = RemovedFiles::default();
+        while let Some(oldest) = self.newest_ms.first_entry() {
+            if *oldest.get() >= self.below_ms {
+                break;
+            }
+            let file = *oldest.key();
+            if let Err(error) = self.writer.remove(file) {
+                tracing::warn!(file, %error, "head chunk file that is not needed any more not removed");
+                removed.failure = Some(error.to_string());
+                break;
+            }
+            if let Some(files) = &self.shared.files {
+                files.forget(file);
+            }
+            oldest.remove();
+            removed.count += 1;
+        }
+        removed
+    }
 }
 
 /// Tells a chunk's series that it is in a file now.
 fn place_in_file(shared: &Shared, chunk: &PendingChunk, chunk_ref: ChunkRef) {
     let (shard, row) = split_slot(chunk.slot);
     let mut shard = shared.shard(shard);
-    let full = &mut shard.row_mut(row).full;
+    // The series may be gone, and the row with it, or in use for another.
+    let Some(series) = shard.get_mut(row).filter(|series| series.series_ref == chunk.series_ref) else { return };
     // The oldest that is still in memory: chunks are written in order.
-    if let Some(known) = full.iter_mut().rev().find(|known| known.min_time_ms == chunk.range.start_ms) {
+    if let Some(known) = series.full.iter_mut().rev().find(|known| known.min_time_ms == chunk.range.start_ms) {
         known.place = ChunkPlace::File(chunk_ref);
     }
 }

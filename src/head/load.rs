@@ -5,7 +5,7 @@
 //! moved out of the way, so that Prometheus can open the directory too: a torn tail, which every crash may leave, is
 //! cut, as all of it is in the log; damage goes to quarantine, with the files behind it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use crate::chunk::head_file::{self, ScanReport};
 use crate::chunk::{self, ChunkRef, HeadChunkEntry};
 use crate::fs::Fs;
 use crate::fs::names::{head_chunk_file, parse_head_chunk_file};
-use crate::model::ChunkEncoding;
+use crate::model::{ChunkEncoding, TimestampMs};
 
 /// The chunks of one series that were found in files, in time order.
 #[derive(Debug, Default)]
@@ -58,17 +58,28 @@ impl Head {
     ) -> io::Result<(Self, LoadReport)> {
         let mut loaded = Loaded::new();
         let mut report = LoadReport::default();
-        let scan = head_file::scan(&*fs, chunks_dir, |chunk, entry| load(&mut loaded, &mut report, chunk, entry))?;
+        let mut newest_ms: BTreeMap<u32, TimestampMs> = BTreeMap::new();
+        let scan = head_file::scan(&*fs, chunks_dir, |chunk, entry| {
+            let newest_ms = newest_ms.entry(chunk.file()).or_insert(TimestampMs::MIN);
+            *newest_ms = (*newest_ms).max(entry.max_time_ms);
+            load(&mut loaded, &mut report, chunk, entry);
+        })?;
+        for &file in &scan.files {
+            newest_ms.entry(file).or_insert(TimestampMs::MIN);
+        }
         let mut last_file = scan.files.last().copied().unwrap_or(0);
         if let Err(error) = repair(&*fs, chunks_dir, quarantine_dir, &scan, &mut report) {
             tracing::warn!(%error, "damaged head chunk files not moved to quarantine");
             report.repair_failure = Some(error.to_string());
             let entries = fs.list(chunks_dir)?;
-            last_file =
-                entries.iter().filter_map(|entry| parse_head_chunk_file(&entry.name)).max().unwrap_or(last_file);
+            let files = entries.iter().filter_map(|entry| parse_head_chunk_file(&entry.name));
+            // Damaged files are for the next start to move, so they stay, and those behind them.
+            let damaged = files.filter(|file| scan.stop.as_ref().is_some_and(|stop| *file >= stop.file));
+            newest_ms.extend(damaged.map(|file| (file, TimestampMs::MAX)));
+            last_file = newest_ms.keys().max().copied().unwrap_or(last_file);
         }
         let newest_ref = loaded.keys().max().copied().unwrap_or(0);
-        let mut head = Self::with_files(options, fs, chunks_dir, last_file)?;
+        let mut head = Self::with_files(options, fs, chunks_dir, last_file, newest_ms)?;
         head.shared.skip_refs_to(newest_ref);
         head.loaded = Mutex::new(loaded);
         Ok((head, report))

@@ -7,7 +7,8 @@
 //!
 //! Everything that the log holds is accepted, as it was accepted before it was written. What is passed over is counted:
 //! samples that a chunk file holds already, samples that are not newer than their series (a group that was written a
-//! second time), samples of series that the log doesn't name, records that can't be read.
+//! second time), samples of series that the log doesn't name, records that can't be read. Below the floor, which must be
+//! set before, the samples are in blocks; series that have no other sample are not kept.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -25,7 +26,7 @@ use crate::chunk::HistogramRef;
 use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
-use crate::model::{Digest, Label, LabelSet, LabelSetScratch, METRIC_NAME, SampleValue, TimeRange};
+use crate::model::{Digest, Label, LabelSet, LabelSetScratch, METRIC_NAME, SampleValue, TimeRange, TimestampMs};
 use crate::wal::record::{self, RecordType, ValuesIter};
 use crate::wal::{RecordPosition, ReplaySink, WalError};
 
@@ -55,6 +56,12 @@ pub struct ReplayReport {
     pub digest: Digest,
     /// Samples that the head chunk files hold already.
     pub samples_in_files: u64,
+    /// In-order samples below the floor: blocks have them.
+    pub samples_below_floor: u64,
+    /// Chunks in files that end below the floor.
+    pub chunks_below_floor: u64,
+    /// Series that got no sample, and were not kept.
+    pub series_without_samples: u64,
     /// Samples that were not newer than their series.
     pub samples_repeated: u64,
     /// Samples of series that the log does not name: their series records are lost.
@@ -132,6 +139,7 @@ pub struct HeadReplay {
     loaded: Loaded,
     refs: RefMap,
     newest_ref: u64,
+    floor_ms: TimestampMs,
     pending: Vec<Batch>,
     unlisted: Vec<(Slot, Box<[PairId]>)>,
     workers: Vec<(SyncSender<ShardBatch>, JoinHandle<ReplayReport>)>,
@@ -161,6 +169,7 @@ impl Head {
             loaded: std::mem::take(&mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner)),
             refs: RefMap::default(),
             newest_ref: 0,
+            floor_ms: self.floor_ms(),
             pending: (0..SHARDS).map(|_| Batch::default()).collect(),
             unlisted: Vec::new(),
             workers,
@@ -237,7 +246,8 @@ impl HeadReplay {
             labels.iter().map(|&label| index.intern_pair(label)).collect()
         };
         let mut series = Series::new(hash, Digest::of_canonical_labels(canonical), series_ref, pairs.clone());
-        if let Some(LoadedChunks { full, samples }) = self.loaded.remove(&series_ref)
+        if let Some(LoadedChunks { full, samples }) =
+            self.loaded.remove(&series_ref).map(|chunks| self.above_floor(chunks))
             && let (Some(first), Some(last)) = (full.first(), full.last())
         {
             self.shared.widen(TimeRange::new(first.min_time_ms, last.max_time_ms));
@@ -257,12 +267,36 @@ impl HeadReplay {
         }
     }
 
+    /// The chunks without those that blocks have.
+    fn above_floor(&mut self, mut chunks: LoadedChunks) -> LoadedChunks {
+        let below = chunks.full.partition_point(|chunk| chunk.max_time_ms < self.floor_ms);
+        if below > 0 {
+            self.report.chunks_below_floor += below as u64;
+            chunks.full.drain(..below);
+            chunks.full.shrink_to_fit();
+            chunks.samples = chunks.full.iter().map(|chunk| self.shared.sample_count(chunk)).sum();
+        }
+        chunks
+    }
+
     /// Makes the newest series findable by their labels.
     fn list_series(&mut self) {
         let mut index = self.shared.index_mut();
         for (slot, pairs) in self.unlisted.drain(..) {
             index.add_series(slot, &pairs);
         }
+    }
+
+    /// Where a sample goes: shard and row. A sample that blocks have, or whose series is not known, is counted instead.
+    fn row_of(&mut self, series_ref: u64, timestamp_ms: TimestampMs) -> Option<(usize, u32)> {
+        let slot = self.refs.get(series_ref);
+        let is_below = timestamp_ms < self.floor_ms;
+        if is_below || slot.is_none() {
+            self.newest_ref = self.newest_ref.max(series_ref);
+            *(if is_below { &mut self.report.samples_below_floor } else { &mut self.report.samples_unknown }) += 1;
+            return None;
+        }
+        slot.map(split_slot)
     }
 
     /// Spreads the samples of a record. Those before a damaged place are kept, as in Prometheus they are not; more is
@@ -273,12 +307,7 @@ impl HeadReplay {
                 Ok(sample) => sample,
                 Err(damage) => return Ok(Some(damage)),
             };
-            let Some(slot) = self.refs.get(sample.series_ref) else {
-                self.newest_ref = self.newest_ref.max(sample.series_ref);
-                self.report.samples_unknown += 1;
-                continue;
-            };
-            let (shard, row) = split_slot(slot);
+            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms) else { continue };
             let pending = &mut self.pending[shard];
             pending.samples.push(RowSample {
                 row,
@@ -304,12 +333,7 @@ impl HeadReplay {
                     continue;
                 }
             };
-            let Some(slot) = self.refs.get(sample.series_ref) else {
-                self.newest_ref = self.newest_ref.max(sample.series_ref);
-                self.report.samples_unknown += 1;
-                continue;
-            };
-            let (shard, row) = split_slot(slot);
+            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms) else { continue };
             let pending = &mut self.pending[shard];
             let (is_histogram, bits) = match sample.value {
                 SampleValue::Float(value) => (false, value.to_bits()),
@@ -371,6 +395,7 @@ impl HeadReplay {
             report.samples_repeated += part.samples_repeated;
         }
         report.chunks_unknown += self.loaded.values().map(|chunks| chunks.full.len() as u64).sum::<u64>();
+        report.series_without_samples = self.shared.remove_all_empty();
         self.shared.skip_refs_to(self.newest_ref);
         self.shared.counters.samples.fetch_add(report.samples, Ordering::Relaxed);
         Ok(report)

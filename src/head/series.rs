@@ -112,6 +112,36 @@ impl Series {
         }
     }
 
+    /// What stands in a row whose series is gone.
+    pub(super) fn vacant() -> Self {
+        Series::new(SeriesHash::default(), Digest::ZERO, 0, Box::default())
+    }
+
+    /// Whether the row's series is gone. That a series has this hash is as unlikely as that two have the same.
+    pub(super) fn is_vacant(&self) -> bool {
+        self.hash == SeriesHash::default()
+    }
+
+    /// Whether there is any sample to be read.
+    pub(super) fn has_samples(&self) -> bool {
+        self.time_range().is_some()
+    }
+
+    /// Drops the chunks that end before `below_ms`, the open one too; the number of them. What is judged by the newest
+    /// sample is judged as before.
+    pub(super) fn truncate(&mut self, below_ms: TimestampMs) -> usize {
+        let mut dropped = self.full.partition_point(|chunk| chunk.max_time_ms < below_ms);
+        if dropped > 0 {
+            self.full.drain(..dropped);
+            self.full.shrink_to_fit();
+        }
+        if self.open_range().is_some_and(|open| open.end_ms < below_ms) {
+            (self.appender, self.open) = (OpenAppender::None, Vec::new());
+            dropped += 1;
+        }
+        dropped
+    }
+
     /// What a sample would be.
     #[inline]
     pub(super) fn judge(&self, timestamp_ms: TimestampMs, bits: u64) -> Verdict {
@@ -271,10 +301,11 @@ impl Series {
         self.open.capacity() + histograms
     }
 
-    /// From the first to the newest sample.
+    /// From the first to the newest sample that is there.
     pub(super) fn time_range(&self) -> Option<TimeRange> {
-        let first_ms = self.full.first().map_or(self.open_min_ms, |chunk| chunk.min_time_ms);
-        (self.samples > 0).then(|| TimeRange::new(first_ms, self.last_ms))
+        let open_ms = self.open_range().map(|open| open.start_ms);
+        let first_ms = self.full.first().map(|chunk| chunk.min_time_ms).or(open_ms)?;
+        Some(TimeRange::new(first_ms, self.last_ms))
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a verification compares with the log: how many samples each series had at one moment, and their digests as
 //! queries would serve them.
 
+use std::sync::Arc;
+
+use super::readers::Reader;
 use super::shard::{SHARDS, split_slot};
 use super::{Head, Shared};
 use crate::chunk;
@@ -13,6 +16,8 @@ use crate::storage::Column;
 #[derive(Debug, Clone, Default)]
 pub struct SnapshotCounts {
     series: Vec<SeriesCount>,
+    /// Keeps the samples where they are; `None` where nothing was counted.
+    reader: Option<Arc<Reader>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -49,24 +54,29 @@ impl Head {
     /// Counts the samples of every series. To be called while no request is admitted to a group, so that the counts
     /// are those of whole groups.
     pub fn snapshot_counts(&self) -> SnapshotCounts {
+        let reader = self.shared.readers.enter_source(TimestampMs::MIN);
         let mut counts = Vec::with_capacity(self.series_count());
         for number in 0..SHARDS {
             let shard = self.shared.shard(number);
-            counts.extend(shard.rows().zip(0..).map(|(series, row)| SeriesCount {
-                slot: shard.slot(row),
+            // What a truncation that is under way is about to drop does not count.
+            let is_kept = |range: TimeRange| range.end_ms >= reader.from_ms();
+            let held = shard.slots().filter(|(_, series)| series.time_range().is_some_and(is_kept));
+            counts.extend(held.map(|(slot, series)| SeriesCount {
+                slot,
                 samples: series.samples,
                 last_ms: series.last_ms,
             }));
         }
-        SnapshotCounts { series: counts }
+        SnapshotCounts { series: counts, reader: Some(Arc::new(reader)) }
     }
 
     /// Decodes each series of the snapshot as a query would, up to the sample that was its newest then. The warnings are
     /// those that a query would carry.
     pub fn digest_series(&self, snapshot: &SnapshotCounts, mut each: impl FnMut(SeriesDigest)) -> Vec<String> {
         let mut warnings = Vec::new();
+        let from_ms = snapshot.reader.as_ref().map_or(TimestampMs::MIN, |reader| reader.from_ms());
         for counted in snapshot.series.iter().filter(|series| series.samples > 0) {
-            let range = TimeRange::new(i64::MIN, counted.last_ms);
+            let range = TimeRange::new(from_ms, counted.last_ms);
             let labels = self.shared.labels_digest(counted.slot);
             let mut total = Tally::ZERO;
             let mut add = |encoding, bytes: &[u8]| {

@@ -23,9 +23,10 @@ pub struct NamedCount {
 pub struct HeadStats {
     /// Series.
     pub series: usize,
-    /// Samples added since the start of the process, replayed ones included.
+    /// Samples added since the start of the process, replayed ones included; those that left with truncations are counted
+    /// on.
     pub samples: u64,
-    /// From the oldest to the newest sample.
+    /// From the oldest to the newest sample that is there.
     pub time_range: Option<TimeRange>,
     /// Open chunks and full ones.
     pub chunks: u64,

@@ -16,6 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::encoding::{Corruption, Cursor, crc32c, put};
 use crate::fs::names::{head_chunk_file, parse_head_chunk_file};
 use crate::fs::{Fs, MappedFile, WriteFile};
+use crate::model::ChunkEncoding;
 use crate::storage::ChunkBytes;
 
 /// First four bytes of every file, big-endian.
@@ -30,8 +31,8 @@ pub const FILE_BYTES_MAX: u64 = 128 << 20;
 const ENTRY_HEADER_BYTES: usize = 25;
 /// Bytes of the checksum behind the data.
 const CHECKSUM_BYTES: usize = 4;
-/// Longest data of one entry that a reader believes.
-const DATA_BYTES_MAX: usize = 1 << 20;
+/// Longest data of one entry that a reader believes: floats take 1 KiB, a single histogram may take megabytes.
+const DATA_BYTES_MAX: usize = 32 << 20;
 /// Entries are gathered to about this many bytes before they are written.
 const WRITE_BYTES: usize = 256 << 10;
 
@@ -296,13 +297,16 @@ impl HeadChunkFileReader {
     }
 
     /// The chunk's checked data, as a part of its mapped file.
-    pub fn chunk_bytes(&self, chunk: ChunkRef) -> Result<ChunkBytes, ReadError> {
+    pub fn chunk_bytes(&self, chunk: ChunkRef) -> Result<(ChunkEncoding, ChunkBytes), ReadError> {
         let map = self.map_for(chunk)?;
         let what = match find_entry(&map, chunk.offset() as usize) {
             Found::Entry(entry, next) => {
                 let end = next - CHECKSUM_BYTES;
                 let start = end - entry.data.len();
-                return Ok(ChunkBytes::Mapped(map, start..end));
+                match ChunkEncoding::from_number(entry.encoding) {
+                    Some(encoding) => return Ok((encoding, ChunkBytes::Mapped(map, start..end))),
+                    None => "chunk has an encoding that is not known",
+                }
             }
             Found::Damaged(what) => what,
             Found::End | Found::Torn => "chunk is cut short",

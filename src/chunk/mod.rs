@@ -38,9 +38,6 @@ use crate::encoding::bits::BitReader;
 use crate::model::{ChunkEncoding, SampleValue, TimeRange, TimestampMs};
 use crate::storage::Column;
 
-/// The encoding number of XOR chunks, on disk.
-pub const ENCODING_XOR: u8 = 1;
-
 /// Whether histograms of an encoding have integer counts, and whether they come with start timestamps. `None` for
 /// floats.
 fn histogram_kind(encoding: ChunkEncoding) -> Option<(bool, bool)> {

@@ -12,9 +12,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Shared;
-use super::series::ChunkPlace;
+use super::series::{ChunkPlace, EncodedChunk};
 use super::shard::split_slot;
-use crate::chunk::{ChunkRef, ENCODING_XOR, HeadChunkEntry, HeadChunkFileWriter};
+use crate::chunk::{ChunkRef, HeadChunkEntry, HeadChunkFileWriter};
 use crate::index::Slot;
 use crate::model::{TimeRange, TimestampMs};
 
@@ -30,7 +30,7 @@ pub(super) struct PendingChunk {
     pub(super) slot: Slot,
     pub(super) series_ref: u64,
     pub(super) range: TimeRange,
-    pub(super) bytes: Arc<[u8]>,
+    pub(super) encoded: Arc<EncodedChunk>,
 }
 
 /// What the flusher is told.
@@ -132,8 +132,8 @@ impl FlushState {
                 series_ref: chunk.series_ref,
                 min_time_ms: chunk.range.start_ms,
                 max_time_ms: chunk.range.end_ms,
-                encoding: ENCODING_XOR,
-                data: &chunk.bytes,
+                encoding: chunk.encoded.encoding as u8,
+                data: &chunk.encoded.bytes,
             });
             let (refs, result) = self.writer.write(entries);
             for (chunk, chunk_ref) in self.waiting.drain(..refs.len()).zip(refs) {

@@ -13,10 +13,10 @@ use std::sync::{Arc, Mutex};
 use super::series::{ChunkPlace, FullChunk};
 use super::{Head, HeadOptions};
 use crate::chunk::head_file::{self, ScanReport};
-use crate::chunk::{ChunkRef, ENCODING_XOR, HeadChunkEntry, xor};
+use crate::chunk::{self, ChunkRef, HeadChunkEntry};
 use crate::fs::Fs;
 use crate::fs::names::{head_chunk_file, parse_head_chunk_file};
-use crate::model::TimestampMs;
+use crate::model::{ChunkEncoding, TimestampMs};
 
 /// The chunks of one series that were found in files, in time order.
 #[derive(Debug, Default)]
@@ -86,11 +86,13 @@ impl Head {
     }
 }
 
-fn load(loaded: &mut Loaded, report: &mut LoadReport, chunk: ChunkRef, entry: &HeadChunkEntry<'_>) {
+fn load(loaded: &mut Loaded, report: &mut LoadReport, place: ChunkRef, entry: &HeadChunkEntry<'_>) {
     let chunks = loaded.entry(entry.series_ref).or_default();
-    let samples = u64::from(xor::sample_count(entry.data));
+    // Chunks of out-of-order samples have a number of their own.
+    let count = ChunkEncoding::from_number(entry.encoding).map(|encoding| chunk::sample_count(encoding, entry.data));
+    let samples = if let Some(Ok(count)) = count { u64::from(count) } else { 0 };
     let follows = chunks.full.last().is_none_or(|last| last.max_time_ms < entry.min_time_ms);
-    if entry.encoding != ENCODING_XOR || samples == 0 || entry.min_time_ms > entry.max_time_ms || !follows {
+    if samples == 0 || entry.min_time_ms > entry.max_time_ms || !follows {
         report.chunks_skipped += 1;
         return;
     }
@@ -98,7 +100,7 @@ fn load(loaded: &mut Loaded, report: &mut LoadReport, chunk: ChunkRef, entry: &H
     chunks.full.push(FullChunk {
         min_time_ms: entry.min_time_ms,
         max_time_ms: entry.max_time_ms,
-        place: ChunkPlace::File(chunk),
+        place: ChunkPlace::File(place),
     });
     chunks.samples += samples;
     report.chunks += 1;

@@ -1,9 +1,10 @@
 //! Type, help and unit of metrics, as senders state them. Kept in memory, bounded, and stated anew by senders every
-//! minute or so, so not logged. It goes when truncation removes the last series of the family.
+//! minute or so, so not logged; a log that Prometheus wrote is read for it. It goes when truncation removes the last
+//! series of the family.
 
 use std::collections::BTreeMap;
 
-use super::Head;
+use super::{Head, Shared};
 use crate::model::MetricType;
 
 /// What is known about a metric family.
@@ -60,20 +61,7 @@ fn cut(mut text: String) -> String {
 impl Head {
     /// Remembers what a sender states about a metric family. Says whether there was room for it.
     pub fn set_metadata(&self, metric_family: &str, entry: MetadataEntry) -> bool {
-        let mut metadata = self.shared.metadata();
-        if let Some(known) = metadata.entries.get_mut(metric_family) {
-            if *known != entry {
-                *known = MetadataEntry { help: cut(entry.help), unit: cut(entry.unit), ..entry };
-            }
-            return true;
-        }
-        let fits = metadata.entries.len() < self.shared.options.metadata_max
-            && metric_family.len() <= self.shared.options.label_value_bytes_max;
-        if fits {
-            let entry = MetadataEntry { help: cut(entry.help), unit: cut(entry.unit), ..entry };
-            metadata.entries.insert(metric_family.to_owned(), entry);
-        }
-        fits
+        self.shared.set_metadata(metric_family, entry)
     }
 
     /// Metadata of all metric families, or of one, by name.
@@ -84,5 +72,25 @@ impl Head {
             Some(name) => metadata.entries.get_key_value(name).map(owned).into_iter().collect(),
             None => metadata.entries.iter().map(owned).collect(),
         }
+    }
+}
+
+impl Shared {
+    /// As [`Head::set_metadata`].
+    pub(super) fn set_metadata(&self, metric_family: &str, entry: MetadataEntry) -> bool {
+        let mut metadata = self.metadata();
+        if let Some(known) = metadata.entries.get_mut(metric_family) {
+            if *known != entry {
+                *known = MetadataEntry { help: cut(entry.help), unit: cut(entry.unit), ..entry };
+            }
+            return true;
+        }
+        let fits = metadata.entries.len() < self.options.metadata_max
+            && metric_family.len() <= self.options.label_value_bytes_max;
+        if fits {
+            let entry = MetadataEntry { help: cut(entry.help), unit: cut(entry.unit), ..entry };
+            metadata.entries.insert(metric_family.to_owned(), entry);
+        }
+        fits
     }
 }

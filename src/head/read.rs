@@ -8,9 +8,10 @@ use super::readers::Reader;
 use super::series::{ChunkPlace, FullChunk};
 use super::shard::{SHARDS, split_slot};
 use super::{Head, Shared};
-use crate::chunk::xor;
+use crate::chunk;
+use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
-use crate::model::{LabelSet, LabelSetScratch, Matcher, TimeRange};
+use crate::model::{ChunkEncoding, LabelSet, LabelSetScratch, Matcher, TimeRange};
 use crate::storage::{Column, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError};
 
 /// Warnings that a query keeps; damage beyond is one more line of the same kind.
@@ -172,6 +173,30 @@ impl Shared {
 
     /// Appends the samples of a series that lie in `range` to `column`. A chunk that is damaged is left out, and said.
     pub(super) fn read_samples(&self, slot: Slot, range: TimeRange, column: &mut Column, warn: &mut dyn FnMut(String)) {
+        let mut decode = |encoding, bytes: &[u8]| {
+            let before = column.len();
+            let decoded = chunk::decode_into(encoding, bytes, range, column);
+            if decoded.is_err() {
+                // What precedes the damage in the chunk is not trusted either.
+                column.timestamps_ms.truncate(before);
+                column.values.truncate(before);
+                let kept = column.histograms.partition_point(|(index, _)| *index < before);
+                column.histograms.truncate(kept);
+            }
+            decoded
+        };
+        self.visit_chunks(slot, range, &mut decode, warn);
+    }
+
+    /// Calls `visit` with each chunk of a series that overlaps `range`, in time order. A chunk that can't be read, or
+    /// that `visit` finds damaged, is said.
+    pub(super) fn visit_chunks(
+        &self,
+        slot: Slot,
+        range: TimeRange,
+        visit: &mut dyn FnMut(ChunkEncoding, &[u8]) -> Result<(), Corruption>,
+        warn: &mut dyn FnMut(String),
+    ) {
         let (number, row) = split_slot(slot);
         let mut open = None;
         let full: Vec<FullChunk> = {
@@ -185,38 +210,34 @@ impl Shared {
             series.full[first..].iter().take_while(|chunk| chunk.min_time_ms <= range.end_ms).cloned().collect()
         };
         for chunk in &full {
-            if let Err(fault) = self.read_full(chunk, range, column) {
+            if let Err(fault) = self.visit_full(chunk, visit) {
                 self.counters.damaged_chunk_reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 let (from, to) = (chunk.min_time_ms, chunk.max_time_ms);
                 warn(format!("a chunk with samples from {from} to {to} ms was left out: {fault}"));
             }
         }
         if let Some(open) = open
-            && let Err(fault) = xor::decode_into(&open, range, column)
+            && let Err(fault) = visit(open.encoding, &open.bytes)
         {
-            warn(format!("an open chunk was read in part: {fault}"));
+            warn(format!("an open chunk was left out: {fault}"));
         }
     }
 
-    fn read_full(&self, chunk: &FullChunk, range: TimeRange, column: &mut Column) -> Result<(), String> {
-        let (before, result) = (
-            column.len(),
-            match (&chunk.place, &self.files) {
-                (ChunkPlace::Memory(bytes), _) => {
-                    xor::decode_into(bytes, range, column).map_err(|fault| fault.to_string())
-                }
-                (ChunkPlace::File(chunk), Some(files)) => files
-                    .with_chunk(*chunk, |entry| xor::decode_into(entry.data, range, column))
-                    .map_err(|fault| fault.to_string())
-                    .and_then(|decoded| decoded.map_err(|fault| fault.to_string())),
-                (ChunkPlace::File(_), None) => Err("its file is not open".to_owned()),
-            },
-        );
-        if result.is_err() {
-            // What precedes the damage in the chunk is not trusted either.
-            column.timestamps_ms.truncate(before);
-            column.values.truncate(before);
-        }
-        result
+    fn visit_full(
+        &self,
+        chunk: &FullChunk,
+        visit: &mut dyn FnMut(ChunkEncoding, &[u8]) -> Result<(), Corruption>,
+    ) -> Result<(), String> {
+        let visited = match (&chunk.place, &self.files) {
+            (ChunkPlace::Memory(encoded), _) => visit(encoded.encoding, &encoded.bytes),
+            (ChunkPlace::File(place), Some(files)) => files
+                .with_chunk(*place, |entry| match ChunkEncoding::from_number(entry.encoding) {
+                    Some(encoding) => visit(encoding, entry.data),
+                    None => Err(Corruption { what: "chunk has an encoding that is not known", offset: 0 }),
+                })
+                .map_err(|fault| fault.to_string())?,
+            (ChunkPlace::File(_), None) => return Err("its file is not open".to_owned()),
+        };
+        visited.map_err(|fault| fault.to_string())
     }
 }

@@ -18,17 +18,22 @@ use std::thread::JoinHandle;
 
 use super::flush::FlushMessage;
 use super::load::{Loaded, LoadedChunks};
-use super::series::{Series, Verdict};
+use super::metadata::MetadataEntry;
+use super::series::{Series, Verdict, histogram_bits};
 use super::shard::{SHARDS, shard_of, split_slot};
 use super::{Head, Shared};
+use crate::chunk::HistogramRef;
+use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
-use crate::model::{Digest, Label, LabelSet, TimeRange, TimestampMs};
-use crate::wal::record::{self, RecordType};
+use crate::model::{Digest, Label, LabelSet, LabelSetScratch, METRIC_NAME, SampleValue, TimeRange, TimestampMs};
+use crate::wal::record::{self, RecordType, ValuesIter};
 use crate::wal::{RecordPosition, ReplaySink, WalError};
 
 /// Samples of one message to a worker.
 const BATCH_SAMPLES: usize = 2048;
+/// Histograms of one message to a worker: they may be large.
+const BATCH_HISTOGRAMS: usize = 128;
 /// Messages that wait for a worker.
 const QUEUE_BATCHES: usize = 16;
 /// Full chunks that may wait for the flusher, for each worker.
@@ -65,7 +70,7 @@ pub struct ReplayReport {
     pub chunks_unknown: u64,
     /// Records that could not be read.
     pub records_damaged: u64,
-    /// Records of kinds that are not read yet (histograms, exemplars, tombstones, metadata).
+    /// Records of kinds that are not read (exemplars, tombstones).
     pub records_skipped: u64,
     /// What was wrong with the first damaged record.
     pub first_damage: Option<String>,
@@ -75,14 +80,24 @@ pub struct ReplayReport {
 #[derive(Debug, Clone, Copy)]
 struct RowSample {
     row: u32,
+    is_histogram: bool,
     timestamp_ms: i64,
+    /// Bits of a float, or index of a histogram in its batch.
     bits: u64,
 }
 
 /// Samples of one shard, in the order of the log.
+#[derive(Debug, Default)]
+struct Batch {
+    samples: Vec<RowSample>,
+    /// The histograms among them.
+    histograms: Vec<SampleValue>,
+}
+
+/// Samples of one shard, on their way to its worker.
 struct ShardBatch {
     shard: usize,
-    samples: Vec<RowSample>,
+    batch: Batch,
 }
 
 /// Slots by reference: a list where references are dense, as ours are, else a map.
@@ -125,7 +140,7 @@ pub struct HeadReplay {
     refs: RefMap,
     newest_ref: u64,
     floor_ms: TimestampMs,
-    pending: Vec<Vec<RowSample>>,
+    pending: Vec<Batch>,
     unlisted: Vec<(Slot, Box<[PairId]>)>,
     workers: Vec<(SyncSender<ShardBatch>, JoinHandle<ReplayReport>)>,
     report: ReplayReport,
@@ -155,7 +170,7 @@ impl Head {
             refs: RefMap::default(),
             newest_ref: 0,
             floor_ms: self.floor_ms(),
-            pending: vec![Vec::new(); SHARDS],
+            pending: (0..SHARDS).map(|_| Batch::default()).collect(),
             unlisted: Vec::new(),
             workers,
             report: ReplayReport::default(),
@@ -169,6 +184,8 @@ impl ReplaySink for HeadReplay {
         let damage = match kind {
             Some(RecordType::Series) => self.series_record(body).err(),
             Some(RecordType::Samples) => self.samples_record(body)?,
+            Some(RecordType::Metadata) => self.metadata_record(body).err(),
+            Some(kind) if let Some(values) = record::values(kind, body) => self.values_record(values)?,
             _ => {
                 self.report.records_skipped += 1;
                 None
@@ -186,7 +203,7 @@ impl ReplaySink for HeadReplay {
 }
 
 impl HeadReplay {
-    fn series_record(&mut self, body: &[u8]) -> Result<(), crate::encoding::Corruption> {
+    fn series_record(&mut self, body: &[u8]) -> Result<(), Corruption> {
         let mut decoder = record::series(body);
         let mut labels = Vec::new();
         let mut canonical = Vec::new();
@@ -272,7 +289,7 @@ impl HeadReplay {
 
     /// Spreads the samples of a record. Those before a damaged place are kept, as in Prometheus they are not; more is
     /// better than less, and the damage is counted.
-    fn samples_record(&mut self, body: &[u8]) -> Result<Option<crate::encoding::Corruption>, WalError> {
+    fn samples_record(&mut self, body: &[u8]) -> Result<Option<Corruption>, WalError> {
         for sample in record::samples(body) {
             let sample = match sample {
                 Ok(sample) => sample,
@@ -290,26 +307,86 @@ impl HeadReplay {
             };
             let (shard, row) = split_slot(slot);
             let pending = &mut self.pending[shard];
-            pending.push(RowSample { row, timestamp_ms: sample.timestamp_ms, bits: sample.value.to_bits() });
-            if pending.len() >= BATCH_SAMPLES {
+            pending.samples.push(RowSample {
+                row,
+                is_histogram: false,
+                timestamp_ms: sample.timestamp_ms,
+                bits: sample.value.to_bits(),
+            });
+            if pending.samples.len() >= BATCH_SAMPLES {
                 self.send(shard)?;
             }
         }
         Ok(None)
     }
 
+    /// Spreads the samples of a record of any kind, those that can be read.
+    fn values_record(&mut self, values: ValuesIter<'_>) -> Result<Option<Corruption>, WalError> {
+        let mut damage = None;
+        for sample in values {
+            let sample = match sample {
+                Ok(sample) => sample,
+                Err(fault) => {
+                    damage.get_or_insert(fault);
+                    continue;
+                }
+            };
+            if sample.timestamp_ms < self.floor_ms {
+                self.newest_ref = self.newest_ref.max(sample.series_ref);
+                self.report.samples_below_floor += 1;
+                continue;
+            }
+            let Some(slot) = self.refs.get(sample.series_ref) else {
+                self.newest_ref = self.newest_ref.max(sample.series_ref);
+                self.report.samples_unknown += 1;
+                continue;
+            };
+            let (shard, row) = split_slot(slot);
+            let pending = &mut self.pending[shard];
+            let (is_histogram, bits) = match sample.value {
+                SampleValue::Float(value) => (false, value.to_bits()),
+                histogram => {
+                    pending.histograms.push(histogram);
+                    (true, pending.histograms.len() as u64 - 1)
+                }
+            };
+            pending.samples.push(RowSample { row, is_histogram, timestamp_ms: sample.timestamp_ms, bits });
+            if pending.samples.len() >= BATCH_SAMPLES || pending.histograms.len() >= BATCH_HISTOGRAMS {
+                self.send(shard)?;
+            }
+        }
+        Ok(damage)
+    }
+
+    /// Remembers what the log says about metrics. Senders state it anew, so what is not read here is not missed long.
+    fn metadata_record(&mut self, body: &[u8]) -> Result<(), Corruption> {
+        for entry in record::metadata(body) {
+            let entry = entry?;
+            let Some(slot) = self.refs.get(entry.series_ref) else { continue };
+            let (shard, row) = split_slot(slot);
+            let pairs = self.shared.shard(shard).row(row).pairs.clone();
+            let labels = self.shared.index().label_set(&pairs, &mut LabelSetScratch::default());
+            if let Some(name) = labels.get(METRIC_NAME) {
+                let (help, unit) = (entry.help.to_owned(), entry.unit.to_owned());
+                self.shared.set_metadata(name, MetadataEntry { metric_type: entry.metric_type, help, unit });
+            }
+        }
+        Ok(())
+    }
+
     fn send(&mut self, shard: usize) -> Result<(), WalError> {
-        let samples = std::mem::replace(&mut self.pending[shard], Vec::with_capacity(BATCH_SAMPLES));
+        let next = Batch { samples: Vec::with_capacity(BATCH_SAMPLES), histograms: Vec::new() };
+        let batch = std::mem::replace(&mut self.pending[shard], next);
         let (sender, _) = &self.workers[shard % self.workers.len()];
         sender
-            .send(ShardBatch { shard, samples })
+            .send(ShardBatch { shard, batch })
             .map_err(|_gone| WalError::Sink { reason: "a replay thread ended early".to_owned() })
     }
 
     /// Waits until everything is in the head, and says what was done.
     pub fn finish(mut self) -> Result<ReplayReport, WalError> {
         for shard in 0..SHARDS {
-            if !self.pending[shard].is_empty() {
+            if !self.pending[shard].samples.is_empty() {
                 self.send(shard)?;
             }
         }
@@ -354,12 +431,23 @@ impl Worker {
         let chunk_range_ms = self.shared.options.chunk_range_ms;
         let mut range: Option<TimeRange> = None;
         let mut shard = self.shared.shard(batch.shard);
-        for &RowSample { row, timestamp_ms, bits } in &batch.samples {
+        let Batch { samples, histograms } = &batch.batch;
+        for &RowSample { row, is_histogram, timestamp_ms, bits } in samples {
+            let histogram = if is_histogram { histograms.get(bits as usize).and_then(HistogramRef::of) } else { None };
+            let bits = histogram.map_or(bits, histogram_bits);
             let series = shard.row_mut(row);
             if series.judge(timestamp_ms, bits) == Verdict::Newer {
                 self.report.samples += 1;
-                self.report.digest += series.digest.of_sample(timestamp_ms, f64::from_bits(bits));
-                shard.push(row, timestamp_ms, bits, chunk_range_ms);
+                match histogram {
+                    Some(histogram) => {
+                        self.report.digest += histogram.digest(series.digest, timestamp_ms);
+                        shard.push_histogram(row, timestamp_ms, histogram, chunk_range_ms);
+                    }
+                    None => {
+                        self.report.digest += series.digest.of_sample(timestamp_ms, f64::from_bits(bits));
+                        shard.push(row, timestamp_ms, bits, chunk_range_ms);
+                    }
+                }
                 let range = range.get_or_insert(TimeRange::new(timestamp_ms, timestamp_ms));
                 range.start_ms = range.start_ms.min(timestamp_ms);
                 range.end_ms = range.end_ms.max(timestamp_ms);

@@ -4,6 +4,7 @@ use hashbrown::HashTable;
 
 use super::flush::PendingChunk;
 use super::series::{ChunkPlace, Series, SeriesHash};
+use crate::chunk::HistogramRef;
 use crate::index::{FreeList, Slot};
 use crate::model::{Label, TimestampMs};
 use crate::wal::record::{SamplesEncoder, SeriesEncoder};
@@ -204,6 +205,21 @@ impl Shard {
         }
     }
 
+    /// Adds a histogram that is newer than all of its series.
+    pub(super) fn push_histogram(
+        &mut self,
+        row: u32,
+        timestamp_ms: TimestampMs,
+        histogram: HistogramRef<'_>,
+        chunk_range_ms: i64,
+    ) {
+        let keeps_pending = self.keeps_pending;
+        let series = self.row_mut(row);
+        if series.push_histogram(timestamp_ms, histogram, chunk_range_ms) && keeps_pending {
+            self.note_full_chunk(row);
+        }
+    }
+
     /// Writes the log record of a sample.
     #[inline]
     pub(super) fn log_sample(&mut self, series_ref: u64, timestamp_ms: TimestampMs, bits: u64) {
@@ -220,10 +236,10 @@ impl Shard {
         let slot = self.slot(row);
         let series = self.row(row);
         if let Some(chunk) = series.full.last()
-            && let ChunkPlace::Memory(bytes) = &chunk.place
+            && let ChunkPlace::Memory(encoded) = &chunk.place
         {
-            let (series_ref, range, bytes) = (series.series_ref, chunk.range(), bytes.clone());
-            self.pending.push(PendingChunk { slot, series_ref, range, bytes });
+            let (series_ref, range, encoded) = (series.series_ref, chunk.range(), encoded.clone());
+            self.pending.push(PendingChunk { slot, series_ref, range, encoded });
         }
     }
 

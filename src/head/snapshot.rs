@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::readers::Reader;
 use super::shard::{SHARDS, split_slot};
 use super::{Head, Shared};
+use crate::chunk;
+use crate::encoding::Corruption;
 use crate::index::Slot;
-use crate::model::{Digest, LabelSetScratch, TimeRange, TimestampMs};
+use crate::model::{ChunkEncoding, Digest, LabelSetScratch, Tally, TimeRange, TimestampMs};
 use crate::storage::Column;
 
 /// How many samples each series had at one moment.
@@ -72,23 +74,41 @@ impl Head {
     /// those that a query would carry.
     pub fn digest_series(&self, snapshot: &SnapshotCounts, mut each: impl FnMut(SeriesDigest)) -> Vec<String> {
         let mut warnings = Vec::new();
-        let mut column = Column::default();
         let from_ms = snapshot.reader.as_ref().map_or(TimestampMs::MIN, |reader| reader.from_ms());
         for counted in snapshot.series.iter().filter(|series| series.samples > 0) {
-            column.clear();
             let range = TimeRange::new(from_ms, counted.last_ms);
-            self.shared.read_samples(counted.slot, range, &mut column, &mut |warning| warnings.push(warning));
             let labels = self.shared.labels_digest(counted.slot);
-            let samples = column.timestamps_ms.iter().zip(&column.values);
-            let mut series = SeriesDigest { labels, samples: 0, digest: Digest::ZERO };
-            for (&timestamp_ms, &value) in samples {
-                series.samples += 1;
-                series.digest += labels.of_sample(timestamp_ms, value);
-            }
-            each(series);
+            let mut total = Tally::ZERO;
+            let mut add = |encoding, bytes: &[u8]| {
+                total += tally_chunk(labels, encoding, bytes, range)?;
+                Ok(())
+            };
+            self.shared.visit_chunks(counted.slot, range, &mut add, &mut |warning| warnings.push(warning));
+            each(SeriesDigest { labels, samples: total.samples, digest: total.digest });
         }
         warnings
     }
+}
+
+/// The samples of a chunk that lie in `range`, in the form in which they are stored: a query sees histograms with integer
+/// counts as such with float counts.
+fn tally_chunk(labels: Digest, encoding: ChunkEncoding, bytes: &[u8], range: TimeRange) -> Result<Tally, Corruption> {
+    let mut tally = Tally::ZERO;
+    if encoding.is_float() {
+        let mut column = Column::default();
+        chunk::decode_into(encoding, bytes, range, &mut column)?;
+        for (&timestamp_ms, &value) in column.timestamps_ms.iter().zip(&column.values) {
+            tally.add_sample(labels.of_sample(timestamp_ms, value));
+        }
+        return Ok(tally);
+    }
+    for sample in chunk::samples(encoding, bytes)? {
+        let (timestamp_ms, value) = sample?;
+        if range.contains(timestamp_ms) {
+            tally.add_sample(labels.of_value(timestamp_ms, &value));
+        }
+    }
+    Ok(tally)
 }
 
 impl Shared {

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
 use super::Head;
-use super::series::{ChunkPlace, FullChunk};
+use super::series::{ChunkPlace, EncodedChunk, FullChunk};
 use super::shard::SHARDS;
 use crate::index::IndexStats;
 use crate::model::{METRIC_NAME, TimeRange};
@@ -81,9 +81,10 @@ impl Head {
                 stats.chunks += u64::from(series.open_range().is_some()) + series.full.len() as u64;
                 for chunk in &series.full {
                     match &chunk.place {
-                        ChunkPlace::Memory(bytes) => {
+                        ChunkPlace::Memory(encoded) => {
                             stats.chunks_in_memory += 1;
-                            stats.full_chunk_bytes += bytes.len() + 2 * size_of::<usize>();
+                            let counts = 4 * size_of::<usize>();
+                            stats.full_chunk_bytes += encoded.bytes.len() + size_of::<EncodedChunk>() + counts;
                         }
                         ChunkPlace::File(_) => stats.chunks_in_files += 1,
                     }

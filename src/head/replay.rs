@@ -287,6 +287,18 @@ impl HeadReplay {
         }
     }
 
+    /// Where a sample goes: shard and row. A sample that blocks have, or whose series is not known, is counted instead.
+    fn row_of(&mut self, series_ref: u64, timestamp_ms: TimestampMs) -> Option<(usize, u32)> {
+        let slot = self.refs.get(series_ref);
+        let is_below = timestamp_ms < self.floor_ms;
+        if is_below || slot.is_none() {
+            self.newest_ref = self.newest_ref.max(series_ref);
+            *(if is_below { &mut self.report.samples_below_floor } else { &mut self.report.samples_unknown }) += 1;
+            return None;
+        }
+        slot.map(split_slot)
+    }
+
     /// Spreads the samples of a record. Those before a damaged place are kept, as in Prometheus they are not; more is
     /// better than less, and the damage is counted.
     fn samples_record(&mut self, body: &[u8]) -> Result<Option<Corruption>, WalError> {
@@ -295,17 +307,7 @@ impl HeadReplay {
                 Ok(sample) => sample,
                 Err(damage) => return Ok(Some(damage)),
             };
-            if sample.timestamp_ms < self.floor_ms {
-                self.newest_ref = self.newest_ref.max(sample.series_ref);
-                self.report.samples_below_floor += 1;
-                continue;
-            }
-            let Some(slot) = self.refs.get(sample.series_ref) else {
-                self.newest_ref = self.newest_ref.max(sample.series_ref);
-                self.report.samples_unknown += 1;
-                continue;
-            };
-            let (shard, row) = split_slot(slot);
+            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms) else { continue };
             let pending = &mut self.pending[shard];
             pending.samples.push(RowSample {
                 row,
@@ -331,17 +333,7 @@ impl HeadReplay {
                     continue;
                 }
             };
-            if sample.timestamp_ms < self.floor_ms {
-                self.newest_ref = self.newest_ref.max(sample.series_ref);
-                self.report.samples_below_floor += 1;
-                continue;
-            }
-            let Some(slot) = self.refs.get(sample.series_ref) else {
-                self.newest_ref = self.newest_ref.max(sample.series_ref);
-                self.report.samples_unknown += 1;
-                continue;
-            };
-            let (shard, row) = split_slot(slot);
+            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms) else { continue };
             let pending = &mut self.pending[shard];
             let (is_histogram, bits) = match sample.value {
                 SampleValue::Float(value) => (false, value.to_bits()),

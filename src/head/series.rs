@@ -303,7 +303,7 @@ impl Series {
 
     /// From the first to the newest sample that is there.
     pub(super) fn time_range(&self) -> Option<TimeRange> {
-        let open_ms = (!matches!(self.appender, OpenAppender::None)).then_some(self.open_min_ms);
+        let open_ms = self.open_range().map(|open| open.start_ms);
         let first_ms = self.full.first().map(|chunk| chunk.min_time_ms).or(open_ms)?;
         Some(TimeRange::new(first_ms, self.last_ms))
     }

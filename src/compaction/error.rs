@@ -7,6 +7,7 @@ use ulid::Ulid;
 use crate::block::{BlockError, PreparedBlock};
 use crate::model::Tally;
 use crate::storage::StorageError;
+use crate::wal::WalError;
 
 /// Why a compaction did not come to its end. The parents are as they were.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,9 @@ pub enum CompactionError {
     /// A block could not be written, or opened again.
     #[error(transparent)]
     Block(#[from] BlockError),
+    /// The log could not be read.
+    #[error(transparent)]
+    Log(#[from] WalError),
     /// It was told to stop.
     #[error("stopped before it was done")]
     Stopped,

@@ -1,6 +1,6 @@
 //! How many samples the log holds of some ranges, and their digests.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -98,6 +98,8 @@ pub struct LogTally {
     pub last_group: Option<u64>,
     /// Samples in records for samples in order that were not newer than their series.
     pub not_newer: u64,
+    /// Samples in a `wbl/` that Prometheus wrote whose series and time stand there already; they count once.
+    pub repeated: u64,
     /// Samples and deletions of series that the log does not name.
     pub unknown: u64,
     /// Places and records that could not be read.
@@ -166,6 +168,8 @@ struct Counter<'r> {
     /// Samples that are left, by row.
     by_row: Option<Vec<Tally>>,
     records: u64,
+    /// Series and times of the samples of Prometheus' `wbl/`: it writes a sample again where it forgot about the first.
+    late: HashSet<(u32, TimestampMs)>,
     /// Deletions that were found, by row.
     deletions: HashMap<u32, Vec<Deletion>>,
     /// Deletions of an earlier pass: rows get the same numbers in each.
@@ -181,6 +185,7 @@ impl<'r> Counter<'r> {
             tally,
             by_row: by_row.then(Vec::new),
             records: 0,
+            late: HashSet::new(),
             deletions: HashMap::new(),
             applied: HashMap::new(),
         }
@@ -209,7 +214,7 @@ impl<'r> Counter<'r> {
     }
 
     fn take(&mut self, log: LogKind, group: u64, record: &[u8], place: impl FnOnce() -> String) {
-        let Counter { request, reader, tally, by_row, records, deletions, applied } = self;
+        let Counter { request, reader, tally, by_row, records, late, deletions, applied } = self;
         let record_number = *records;
         *records += 1;
         let overlaps = |range: &TimeRange| request.parts.iter().any(|part| part.range.overlaps(range));
@@ -217,6 +222,10 @@ impl<'r> Counter<'r> {
             LogEntry::Sample(sample) => {
                 if sample.arrival == Arrival::NotNewer {
                     tally.not_newer += 1;
+                }
+                if log == LogKind::Wbl && !late.insert((sample.row, sample.timestamp_ms)) {
+                    tally.repeated += 1;
+                    return;
                 }
                 let digest = sample.digest();
                 tally.total.add_sample(digest);

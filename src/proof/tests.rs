@@ -154,12 +154,12 @@ fn log_of_prometheus_counts_out_of_order_samples_from_its_wbl_only() {
             in_order(&[(9, 90, 3.0), (9, 110, 4.0)]),
         ],
     );
-    foreign_segment(&fs, files::WBL_DIR, &[in_order(&[(1, 50, 2.0), (9, 90, 3.0)])]);
+    foreign_segment(&fs, files::WBL_DIR, &[in_order(&[(1, 50, 2.0), (9, 90, 3.0), (1, 50, 2.0)])]);
     let parts = vec![LogPart::in_order(TimeRange::ALL), LogPart::out_of_order(TimeRange::ALL, 0..=0)];
     let found = count(&fs, parts, None);
     assert_eq!(found.parts[0].left(), tally(&[(1, 100, 1.0), (1, 110, 4.0)]));
     assert_eq!(found.parts[1].left(), tally(&[(1, 50, 2.0), (1, 90, 3.0)]));
-    assert_eq!((found.not_newer, found.series), (2, 1));
+    assert_eq!((found.not_newer, found.repeated, found.series), (2, 1, 1));
 }
 
 #[test]

@@ -4,15 +4,25 @@
 
 pub mod accel;
 pub mod chunks;
+mod damage;
 mod error;
 mod index;
+mod lookup;
 mod meta;
+mod open;
+mod read;
+mod samples;
+mod source;
 mod write;
 
+pub use damage::{Damage, DamagedPart};
 pub use error::BlockError;
 pub use index::SeriesRef;
 pub use meta::{BlockCompaction, BlockDesc, BlockMeta, BlockStats, HINT_FROM_OUT_OF_ORDER, ulid_text, ulid_texts};
+pub use open::Block;
 pub use write::{BlockOrigin, BlockWriter, PreparedBlock, WriterOptions};
+
+use crate::model::Matcher;
 
 #[cfg(test)]
 mod tests;

@@ -12,12 +12,15 @@ use ulid::Ulid;
 use super::chunks::{SEGMENT_BYTES_MAX, SegmentWriter};
 use super::index::{ChunkMeta, IndexBuilder};
 use super::meta::{META_VERSION, write_synced};
-use super::{BlockCompaction, BlockDesc, BlockError, BlockMeta, BlockStats};
+use super::{Block, BlockCompaction, BlockDesc, BlockError, BlockMeta, BlockStats};
 use crate::fs::Fs;
 use crate::fs::names::{BLOCK_CHUNKS_DIR, BLOCK_TOMBSTONES_FILE, TMP_FOR_CREATION};
 use crate::model::{ChunkEncoding, LabelSet, TimestampMs};
 use crate::storage::Chunk;
 use crate::tombstones::TombstoneFile;
+
+/// Beginning of the name of a block in quarantine that was written and could not be proven.
+const UNPROVEN_PREFIX: &str = "unproven-";
 
 /// How a block is written.
 #[derive(Debug, Clone)]
@@ -256,16 +259,54 @@ impl PreparedBlock {
         self.fs.remove_dir_all(&self.dir).map_err(BlockError::io("remove", &self.dir))
     }
 
-    /// Gives the block its name, durably, and returns the directory. After an error the block may have its name or not;
-    /// a start finds out.
-    pub fn rename(&self) -> Result<PathBuf, BlockError> {
+    /// Opens the block where it lies, to prove it.
+    pub fn open(&self) -> Result<Arc<Block>, BlockError> {
+        Block::open(self.fs.clone(), &self.dir)
+    }
+
+    /// Gives the block its name, durably, and opens it. After an error it may have its name or not; a start finds out.
+    pub fn publish(self) -> Result<Arc<Block>, BlockError> {
         let dir = self.parent.join(self.meta.ulid.to_string());
         if self.fs.exists(&dir) {
             let reason = format!("there is a block {} already", self.meta.ulid);
             return Err(BlockError::Origin { reason });
         }
-        self.fs.rename(&self.dir, &dir).map_err(BlockError::io("rename", &self.dir))?;
+        self.move_to(&dir)?;
+        Block::open(self.fs, &dir)
+    }
+
+    /// Moves the block into `quarantine_dir` as `unproven-<ULID>`, with a note beside it that says why. Returns the
+    /// directory.
+    pub fn quarantine(self, quarantine_dir: &Path, reason: &str) -> Result<PathBuf, BlockError> {
+        if !self.fs.exists(quarantine_dir) {
+            self.fs.create_dir_all(quarantine_dir).map_err(BlockError::io("create", quarantine_dir))?;
+            if let Some(parent) = quarantine_dir.parent() {
+                self.fs.sync_dir(parent).map_err(BlockError::io("fsync", parent))?;
+            }
+        }
+        let stem = format!("{UNPROVEN_PREFIX}{}", self.meta.ulid);
+        let dir = quarantine_dir.join(&stem);
+        let note = serde_json::json!({
+            "kind": "unproven_block",
+            "ulid": self.meta.ulid.to_string(),
+            "min_time_ms": self.meta.min_time_ms,
+            "max_time_ms": self.meta.max_time_ms,
+            "samples": self.meta.stats.samples,
+            "reason": reason,
+        });
+        let note = format!("{note:#}");
+        write_synced(&*self.fs, &quarantine_dir.join(format!("{stem}.json")), note.as_bytes())?;
+        self.move_to(&dir)?;
         self.fs.sync_dir(&self.parent).map_err(BlockError::io("fsync", &self.parent))?;
         Ok(dir)
+    }
+
+    /// Renames the directory, and makes that durable where it arrives.
+    fn move_to(&self, dir: &Path) -> Result<(), BlockError> {
+        self.fs.rename(&self.dir, dir).map_err(BlockError::io("rename", &self.dir))?;
+        match dir.parent() {
+            Some(parent) => self.fs.sync_dir(parent).map_err(BlockError::io("fsync", parent)),
+            None => Ok(()),
+        }
     }
 }

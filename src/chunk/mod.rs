@@ -38,9 +38,6 @@ use crate::encoding::bits::BitReader;
 use crate::model::{ChunkEncoding, SampleValue, TimeRange, TimestampMs};
 use crate::storage::Column;
 
-/// The encoding number of XOR chunks, on disk.
-pub const ENCODING_XOR: u8 = 1;
-
 /// Added to the encoding's number in a head chunk file where the chunk holds out-of-order samples.
 ///
 /// Source: Prometheus `tsdb/chunks/head_chunks.go`, `OutOfOrderMask`.

@@ -15,12 +15,14 @@
 //! | reading | `read.rs`, `readers.rs` |
 //! | the time up to which blocks have the samples | `floor.rs` |
 //! | chunks for a block | `chunk_source.rs` |
+//! | what blocks have leaves the head | `truncate.rs` |
+//! | which series the log must keep | `live_refs.rs` |
 //! | full chunks to files | `flush.rs` |
 //! | from the log and the files back to a head | `load.rs`, `replay.rs` |
 //! | counts and digests for verification | `snapshot.rs` |
 //! | sizes for status pages | `stats.rs` |
 //!
-//! Locks: nobody holds two of the locks (shards, index, buffers) at once.
+//! Locks: nobody holds two of the locks (shards, index, buffers) at once. A truncation holds its own around them.
 
 mod adopt;
 mod append;
@@ -29,6 +31,7 @@ mod delete;
 mod floor;
 mod flush;
 mod identity;
+mod live_refs;
 mod load;
 mod metadata;
 mod older;
@@ -41,7 +44,9 @@ mod series;
 mod shard;
 mod snapshot;
 mod stats;
+mod truncate;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -49,6 +54,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 pub use adopt::{Adopted, Adoption};
 pub use chunk_source::ChunkKind;
+pub use live_refs::RefSet;
 pub use load::LoadReport;
 pub use metadata::{Metadata, MetadataEntry};
 pub use options::HeadOptions;
@@ -56,19 +62,21 @@ pub use out_of_order::OutOfOrderCut;
 pub use replay::{HeadReplay, ReplayReport};
 pub use snapshot::{SeriesDigest, SnapshotCounts};
 pub use stats::{HeadStats, NamedCount};
+pub use truncate::Truncated;
 
 use crate::chunk::{HeadChunkFileReader, HeadChunkFileWriter};
 use crate::fs::Fs;
 use crate::index::Index;
 use crate::model::{TimeRange, TimestampMs};
 use crate::wal::{GroupRecords, GroupSource};
-use flush::{FlushMessage, Flusher};
+use flush::{FileContent, FlushMessage, Flusher};
 use identity::Identity;
 use load::Loaded;
 use out_of_order::{ShardRange, union};
 use readers::Readers;
 use replay::RefMap;
 use shard::{SHARDS, Shard};
+use truncate::Retired;
 
 /// Spare buffers that are kept for records.
 const SPARE_BUFFERS_MAX: usize = 2 * SHARDS;
@@ -98,6 +106,8 @@ struct Shared {
     readers: Arc<Readers>,
     /// In-order samples below are not accepted.
     floor_ms: AtomicI64,
+    /// Numbers of what truncations removed; held by the truncation that is under way.
+    retired: Mutex<Vec<Retired>>,
     counters: Counters,
     spare_buffers: Mutex<Vec<Vec<u8>>>,
     /// The log's references after a replay, until it is settled whether somebody needs them.
@@ -120,6 +130,8 @@ struct Counters {
     out_of_order_dropped: AtomicU64,
     has_samples: AtomicBool,
     min_time_ms: AtomicI64,
+    /// Oldest time that was added since the latest truncation began.
+    oldest_added_ms: AtomicI64,
     max_time_ms: AtomicI64,
 }
 
@@ -136,6 +148,7 @@ impl Default for Counters {
             out_of_order_dropped: AtomicU64::new(0),
             has_samples: AtomicBool::new(false),
             min_time_ms: AtomicI64::new(i64::MAX),
+            oldest_added_ms: AtomicI64::new(i64::MAX),
             max_time_ms: AtomicI64::new(i64::MIN),
         }
     }
@@ -153,6 +166,7 @@ impl Shared {
             out_of_order_ranges: Default::default(),
             readers: Readers::new(),
             floor_ms: AtomicI64::new(i64::MIN),
+            retired: Mutex::default(),
             counters: Counters::default(),
             spare_buffers: Mutex::default(),
             log_refs: Mutex::default(),
@@ -201,6 +215,7 @@ impl Shared {
     /// Widens the head's range by that of added in-order samples.
     fn widen(&self, range: TimeRange) {
         self.counters.min_time_ms.fetch_min(range.start_ms, Ordering::Relaxed);
+        self.counters.oldest_added_ms.fetch_min(range.start_ms, Ordering::Relaxed);
         self.counters.max_time_ms.fetch_max(range.end_ms, Ordering::Relaxed);
         self.counters.has_samples.store(true, Ordering::Release);
     }
@@ -214,14 +229,21 @@ impl Head {
 
     /// An empty head that writes its full chunks to files in `chunks_dir`, which is made if need be.
     ///
-    /// `last_file` is the number of the newest file that is there already, 0 where there is none.
-    fn with_files(options: HeadOptions, fs: Arc<dyn Fs>, chunks_dir: &Path, last_file: u32) -> io::Result<Self> {
+    /// `last_file` is the number of the newest file that is there already, 0 where there is none; `contents` says up to
+    /// which time files are needed.
+    fn with_files(
+        options: HeadOptions,
+        fs: Arc<dyn Fs>,
+        chunks_dir: &Path,
+        last_file: u32,
+        contents: BTreeMap<u32, FileContent>,
+    ) -> io::Result<Self> {
         fs.create_dir_all(chunks_dir)?;
         let reader = HeadChunkFileReader::new(fs.clone(), chunks_dir.to_owned());
         let writer = HeadChunkFileWriter::new(fs, chunks_dir.to_owned(), last_file)
             .with_file_bytes_max(options.chunk_file_bytes_max);
         let shared = Arc::new(Shared::new(options, Some(reader)));
-        let flusher = Flusher::start(shared.clone(), writer)?;
+        let flusher = Flusher::start(shared.clone(), writer, contents)?;
         Ok(Head { shared, flusher: Some(flusher), loaded: Mutex::default() })
     }
 

@@ -11,13 +11,14 @@
 //! [`OutOfOrderCut`]: at a moment without writers all buffers become chunks, so everything below a number is in the cut,
 //! and nothing else ever will be.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::series::ChunkPlace;
+use super::series::{ChunkPlace, EncodedChunk};
 use super::shard::{SHARDS, Shard};
 use super::{Head, Shared};
-use crate::chunk::{ENCODING_XOR, OUT_OF_ORDER, XorAppender};
-use crate::model::{Sample, TimeRange, TimestampMs};
+use crate::chunk::XorAppender;
+use crate::model::{ChunkEncoding, Sample, TimeRange, TimestampMs};
 
 /// A buffer of this many samples becomes a chunk before the next one is added, as in Prometheus.
 pub(super) const BUFFER_SAMPLES_MAX: usize = 32;
@@ -29,16 +30,7 @@ pub(super) struct OutOfOrderChunk {
     pub(super) number: u64,
     pub(super) range: TimeRange,
     pub(super) samples: u16,
-    /// How it is encoded, without the mark.
-    pub(super) encoding: u8,
     pub(super) place: ChunkPlace,
-}
-
-impl OutOfOrderChunk {
-    /// The encoding's number in a head chunk file.
-    pub(super) fn marked_encoding(&self) -> u8 {
-        self.encoding | OUT_OF_ORDER
-    }
 }
 
 /// What became of a sample.
@@ -123,8 +115,7 @@ impl OutOfOrder {
             number,
             range: TimeRange::new(first, last),
             samples: appender.count(),
-            encoding: ENCODING_XOR,
-            place: ChunkPlace::Memory(bytes.into()),
+            place: ChunkPlace::Memory(Arc::new(EncodedChunk { encoding: ChunkEncoding::Xor, bytes: bytes.into() })),
         });
         self.chunks.last()
     }
@@ -288,18 +279,6 @@ impl Shard {
         shared.out_of_order_ranges[self.number()].widen(TimeRange::new(sample.timestamp_ms, sample.timestamp_ms));
         shared.counters.out_of_order_samples.fetch_add(1, Ordering::Relaxed);
         inserted
-    }
-
-    /// Gives a series chunks that were found in files.
-    pub(super) fn load_out_of_order(&mut self, row: u32, chunks: Vec<OutOfOrderChunk>, shared: &Shared) {
-        let Some(range) = chunks.iter().map(|chunk| chunk.range).reduce(union) else { return };
-        let samples = chunks.iter().map(|chunk| u64::from(chunk.samples)).sum();
-        self.list_out_of_order(row);
-        let extra = self.row_mut(row).extra_mut();
-        extra.note_newest(range.end_ms);
-        extra.out_of_order.chunks = chunks;
-        shared.out_of_order_ranges[self.number()].widen(range);
-        shared.counters.out_of_order_samples.fetch_add(samples, Ordering::Relaxed);
     }
 
     /// Notes that the series is about to have out-of-order samples.

@@ -9,9 +9,10 @@ use super::readers::Reader;
 use super::series::{ChunkPlace, Series, SeriesView};
 use super::shard::{SHARDS, split_slot};
 use super::{Head, Shared};
-use crate::chunk::xor;
+use crate::chunk::{self, OUT_OF_ORDER};
+use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
-use crate::model::{LabelSet, LabelSetScratch, Matcher, TimeRange};
+use crate::model::{ChunkEncoding, LabelSet, LabelSetScratch, Matcher, TimeRange};
 use crate::storage::{Column, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError};
 
 /// Warnings that a query keeps; damage beyond is one more line of the same kind.
@@ -194,9 +195,9 @@ impl Shared {
             self.read_chunk(&chunk.place, chunk.range(), view.in_order, column, warn);
         }
         if let Some(open) = &view.open
-            && let Err(fault) = xor::decode_into(open, view.in_order, column)
+            && let Err(fault) = decode_or_nothing(open.encoding, &open.bytes, view.in_order, column)
         {
-            warn(format!("an open chunk was read in part: {fault}"));
+            warn(format!("an open chunk was left out: {fault}"));
         }
         if let Some(out_of_order) = &view.out_of_order {
             self.merge_out_of_order(out_of_order, range, start, column, warn);
@@ -247,21 +248,51 @@ impl Shared {
         column: &mut Column,
         warn: &mut dyn FnMut(String),
     ) {
-        let before = column.len();
-        let result = match (place, &self.files) {
-            (ChunkPlace::Memory(bytes), _) => xor::decode_into(bytes, range, column).map_err(|fault| fault.to_string()),
+        let mut decode = |encoding, bytes: &[u8]| decode_or_nothing(encoding, bytes, range, column);
+        self.visit_chunk(place, held, &mut decode, warn);
+    }
+
+    /// Calls `visit` with the bytes of a chunk. One that can't be read, or that `visit` finds damaged, is said.
+    pub(super) fn visit_chunk(
+        &self,
+        place: &ChunkPlace,
+        held: TimeRange,
+        visit: &mut dyn FnMut(ChunkEncoding, &[u8]) -> Result<(), Corruption>,
+        warn: &mut dyn FnMut(String),
+    ) {
+        let visited = match (place, &self.files) {
+            (ChunkPlace::Memory(encoded), _) => {
+                visit(encoded.encoding, &encoded.bytes).map_err(|fault| fault.to_string())
+            }
             (ChunkPlace::File(chunk), Some(files)) => files
-                .with_chunk(*chunk, |entry| xor::decode_into(entry.data, range, column))
+                .with_chunk(*chunk, |entry| match ChunkEncoding::from_number(entry.encoding & !OUT_OF_ORDER) {
+                    Some(encoding) => visit(encoding, entry.data),
+                    None => Err(Corruption { what: "chunk has an encoding that is not known", offset: 0 }),
+                })
                 .map_err(|fault| fault.to_string())
-                .and_then(|decoded| decoded.map_err(|fault| fault.to_string())),
+                .and_then(|visited| visited.map_err(|fault| fault.to_string())),
             (ChunkPlace::File(_), None) => Err("its file is not open".to_owned()),
         };
-        if let Err(fault) = result {
-            // What precedes the damage in the chunk is not trusted either.
-            column.truncate(before);
+        if let Err(fault) = visited {
             self.counters.damaged_chunk_reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let (from, to) = (held.start_ms, held.end_ms);
             warn(format!("a chunk with samples from {from} to {to} ms was left out: {fault}"));
         }
     }
+}
+
+/// Appends the samples of a chunk that lie in `range`, or none where the chunk is damaged: what precedes the damage is
+/// not trusted either.
+fn decode_or_nothing(
+    encoding: ChunkEncoding,
+    bytes: &[u8],
+    range: TimeRange,
+    column: &mut Column,
+) -> Result<(), Corruption> {
+    let before = column.len();
+    let decoded = chunk::decode_into(encoding, bytes, range, column);
+    if decoded.is_err() {
+        column.truncate(before);
+    }
+    decoded
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
 use super::Head;
-use super::series::{ChunkPlace, FullChunk};
+use super::series::{ChunkPlace, EncodedChunk, FullChunk};
 use super::shard::SHARDS;
 use crate::index::IndexStats;
 use crate::model::{METRIC_NAME, TimeRange};
@@ -23,9 +23,10 @@ pub struct NamedCount {
 pub struct HeadStats {
     /// Series.
     pub series: usize,
-    /// Samples added since the start of the process, replayed ones included.
+    /// Samples added since the start of the process, replayed ones included; those that left with truncations are counted
+    /// on.
     pub samples: u64,
-    /// From the oldest to the newest sample.
+    /// From the oldest to the newest sample that is there.
     pub time_range: Option<TimeRange>,
     /// Open chunks and full ones, those of out-of-order samples included.
     pub chunks: u64,
@@ -88,9 +89,10 @@ impl Head {
                 let places = series.full.iter().map(|chunk| &chunk.place);
                 for place in places.chain(chunks.iter().map(|chunk| &chunk.place)) {
                     match place {
-                        ChunkPlace::Memory(bytes) => {
+                        ChunkPlace::Memory(encoded) => {
                             stats.chunks_in_memory += 1;
-                            stats.full_chunk_bytes += bytes.len() + 2 * size_of::<usize>();
+                            let counts = 4 * size_of::<usize>();
+                            stats.full_chunk_bytes += encoded.bytes.len() + size_of::<EncodedChunk>() + counts;
                         }
                         ChunkPlace::File(_) => stats.chunks_in_files += 1,
                     }

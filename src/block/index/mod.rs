@@ -5,10 +5,17 @@
 mod format;
 mod output;
 mod pairs;
+mod postings;
+mod read;
+mod select;
 mod spill;
+mod symbols;
+mod table;
 mod write;
 
 pub(super) use format::ChunkMeta;
+pub(super) use postings::PostingsList;
+pub(super) use read::{IndexReader, SeriesReader};
 pub(super) use write::IndexBuilder;
 
 /// A series' number in an index: of version 2 its entry's offset divided by 16, of version 1 the offset.

@@ -1,6 +1,7 @@
 //! Blocks that are written, read, damaged and shown to Prometheus' own tools.
 
 mod promtool;
+mod select;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -38,7 +38,7 @@ fn promtool_accepts_a_block_and_dumps_what_was_written() {
         let fs = Arc::new(SystemFs);
         let block = write_block(fs, dir.path(), ulid(1), options, &series).unwrap().unwrap();
         assert_eq!(block.meta().stats.samples, 200 * 50);
-        let block_dir = block.rename().unwrap();
+        let block_dir = block.publish().unwrap().dir().to_owned();
         assert_eq!(std::fs::read_dir(&block_dir).unwrap().count(), 4, "index, chunks, tombstones, meta.json");
         let path = dir.path().to_str().unwrap();
         assert!(promtool(&peers, &["tsdb", "list", path]).contains(&ulid(1).to_string()));

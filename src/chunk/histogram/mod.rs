@@ -24,7 +24,7 @@ use append::Appender;
 use read::HistogramIterator;
 
 use crate::encoding::Corruption;
-use crate::model::{ChunkEncoding, FloatHistogram, Histogram, SampleValue, TimeRange, TimestampMs};
+use crate::model::{ChunkEncoding, Digest, FloatHistogram, Histogram, SampleValue, TimeRange, TimestampMs};
 use crate::storage::Column;
 
 /// A chunk of this length takes no further sample, if it has [`SAMPLES_MIN`] of them.
@@ -73,6 +73,14 @@ impl<'a> HistogramRef<'a> {
             SampleValue::Float(_) => None,
             SampleValue::Histogram(histogram) => Some(HistogramRef::Integer(histogram)),
             SampleValue::FloatHistogram(histogram) => Some(HistogramRef::Float(histogram)),
+        }
+    }
+
+    /// The digest of the histogram as a sample of the series whose label set has the digest `labels`.
+    pub fn digest(self, labels: Digest, timestamp_ms: TimestampMs) -> Digest {
+        match self {
+            HistogramRef::Integer(histogram) => labels.of_histogram(timestamp_ms, histogram),
+            HistogramRef::Float(histogram) => labels.of_float_histogram(timestamp_ms, histogram),
         }
     }
 }

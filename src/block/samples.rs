@@ -1,0 +1,93 @@
+//! What is done to the samples of a series after its chunks were decoded: order, deletions.
+
+use crate::storage::Column;
+use crate::tombstones::Intervals;
+
+/// Cuts a column to its first `len` samples.
+pub(super) fn truncate(column: &mut Column, len: usize) {
+    column.timestamps_ms.truncate(len);
+    column.values.truncate(len);
+    let kept = column.histograms.partition_point(|(index, _)| *index < len);
+    column.histograms.truncate(kept);
+}
+
+/// Replaces the samples from `start` on by the given ones of them, by index.
+fn rearrange(column: &mut Column, start: usize, order: &[usize]) {
+    let mut old = Column {
+        timestamps_ms: column.timestamps_ms.split_off(start),
+        values: column.values.split_off(start),
+        histograms: Vec::new(),
+    };
+    let first = column.histograms.partition_point(|(index, _)| *index < start);
+    old.histograms = column.histograms.split_off(first);
+    for &index in order {
+        let (Some(&timestamp_ms), Some(&value)) = (old.timestamps_ms.get(index - start), old.values.get(index - start))
+        else {
+            continue;
+        };
+        if let Ok(found) = old.histograms.binary_search_by_key(&index, |(index, _)| *index) {
+            let histogram = std::mem::take(&mut old.histograms[found].1);
+            column.histograms.push((column.values.len(), histogram));
+        }
+        column.push(timestamp_ms, value);
+    }
+}
+
+/// Puts the samples from `start` on in order, where those before `middle` and those behind it are in order already. Of
+/// two at the same time the one that came first stays.
+pub(super) fn merge_from(column: &mut Column, start: usize, middle: usize) {
+    let times = &column.timestamps_ms;
+    if times.get(middle) > middle.checked_sub(1).filter(|&last| last >= start).and_then(|last| times.get(last)) {
+        return;
+    }
+    let mut order: Vec<usize> = (start..times.len()).collect();
+    // Stable, so of equal times the one that came first stays in front.
+    order.sort_by_key(|&index| times[index]);
+    order.dedup_by_key(|index| times[*index]);
+    rearrange(column, start, &order);
+}
+
+/// Removes the deleted samples from `start` on.
+pub(super) fn remove_deleted(column: &mut Column, start: usize, deleted: &Intervals) {
+    let times = &column.timestamps_ms;
+    let kept: Vec<usize> = (start..times.len()).filter(|&index| !deleted.contains(times[index])).collect();
+    if kept.len() < times.len() - start {
+        rearrange(column, start, &kept);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{FloatHistogram, TimeRange};
+
+    fn column(samples: &[(i64, f64)]) -> Column {
+        let mut column = Column::default();
+        for &(timestamp_ms, value) in samples {
+            if value < 0.0 {
+                column.push_histogram(timestamp_ms, FloatHistogram { sum: value, ..FloatHistogram::default() });
+            } else {
+                column.push(timestamp_ms, value);
+            }
+        }
+        column
+    }
+
+    #[test]
+    fn samples_that_overlap_are_merged_and_those_of_equal_times_kept_once() {
+        let mut merged = column(&[(9, 0.0), (1, 1.0), (3, -3.0), (5, 5.0), (2, 2.0), (3, 33.0), (4, -4.0), (6, 6.0)]);
+        merge_from(&mut merged, 1, 4);
+        let expected = [(9, 0.0), (1, 1.0), (2, 2.0), (3, -3.0), (4, -4.0), (5, 5.0), (6, 6.0)];
+        assert_eq!(merged, column(&expected));
+    }
+
+    #[test]
+    fn samples_of_deleted_ranges_are_removed_with_their_histograms() {
+        let mut left = column(&[(5, -1.0), (1, 1.0), (5, -5.0), (6, 6.0), (7, -7.0)]);
+        let deleted = [TimeRange::new(4, 6)].into_iter().collect();
+        remove_deleted(&mut left, 1, &deleted);
+        assert_eq!(left, column(&[(5, -1.0), (1, 1.0), (7, -7.0)]));
+        truncate(&mut left, 2);
+        assert_eq!(left, column(&[(5, -1.0), (1, 1.0)]));
+    }
+}

@@ -3,6 +3,7 @@
 //! A write goes through [`Db::append`]: it is admitted by the log, accepted by the head, and registered with the log,
 //! which acknowledges it when the group that holds it is durable. Nothing else writes to the head.
 
+mod adopt;
 pub mod maintenance;
 mod merge;
 mod quarantine;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use adopt::WblAdoption;
 pub use slot::{DbSlot, ReplaySegments, ReplayWatch};
 
 use crate::clock::Clock;
@@ -78,6 +80,7 @@ pub struct Db {
     loaded: LoadReport,
     replayed: ReplayReport,
     replay_time: Duration,
+    wbl: WblAdoption,
     /// Declared last: the lock is let go when all else is closed.
     _lock: DirLock,
 }
@@ -114,8 +117,11 @@ impl Db {
         let recovery = recover(&*fs, &wal_dir, &quarantine_dir, options.recovery, &mut replay, watch.progress())?;
         let replayed = replay.finish()?;
         let replay_time = clock.monotonic().saturating_sub(began);
-        let committer = Committer::start(fs, wal_dir, recovery.resume, options.wal.clone(), head.clone(), clock)?;
-        Ok(Db { options, head, committer, recovery, loaded, replayed, replay_time, _lock: lock })
+        let wbl_dir = dir.join(names::WBL_DIR);
+        let committer =
+            Committer::start(fs.clone(), wal_dir, recovery.resume, options.wal.clone(), head.clone(), clock)?;
+        let wbl = adopt::adopt_wbl(&*fs, &head, &committer, &wbl_dir, &quarantine_dir);
+        Ok(Db { options, head, committer, recovery, loaded, replayed, replay_time, wbl, _lock: lock })
     }
 
     /// Accepts or refuses each sample of a batch. What it accepts can be read at once, and is durable when the future
@@ -164,6 +170,11 @@ impl Db {
     /// What the start took from the log into the head.
     pub fn replayed(&self) -> &ReplayReport {
         &self.replayed
+    }
+
+    /// What the start found in `wbl/`, and did about it.
+    pub fn wbl(&self) -> &WblAdoption {
+        &self.wbl
     }
 
     /// How long the start took to replay the log.

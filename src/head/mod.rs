@@ -10,7 +10,7 @@
 //! | how a series is recognised | `identity.rs` |
 //! | a series' row, a shard's rows | `series.rs`, `shard.rs` |
 //! | writing | `append.rs` |
-//! | samples older than the newest of their series | `older.rs`, `out_of_order.rs` |
+//! | samples older than the newest of their series | `older.rs`, `out_of_order.rs`, `adopt.rs` |
 //! | deletion | `delete.rs` |
 //! | reading | `read.rs`, `readers.rs` |
 //! | the time up to which blocks have the samples | `floor.rs` |
@@ -24,6 +24,7 @@
 //!
 //! Locks: nobody holds two of the locks (shards, index, buffers) at once. A truncation holds its own around them.
 
+mod adopt;
 mod append;
 mod chunk_source;
 mod delete;
@@ -51,6 +52,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use adopt::{Adopted, Adoption};
 pub use chunk_source::ChunkKind;
 pub use live_refs::RefSet;
 pub use load::LoadReport;
@@ -72,6 +74,7 @@ use identity::Identity;
 use load::Loaded;
 use out_of_order::{ShardRange, union};
 use readers::Readers;
+use replay::RefMap;
 use shard::{SHARDS, Shard};
 use truncate::Retired;
 
@@ -107,6 +110,8 @@ struct Shared {
     retired: Mutex<Vec<Retired>>,
     counters: Counters,
     spare_buffers: Mutex<Vec<Vec<u8>>>,
+    /// The log's references after a replay, until it is settled whether somebody needs them.
+    log_refs: Mutex<RefMap>,
 }
 
 #[derive(Debug)]
@@ -164,6 +169,7 @@ impl Shared {
             retired: Mutex::default(),
             counters: Counters::default(),
             spare_buffers: Mutex::default(),
+            log_refs: Mutex::default(),
             options,
         }
     }

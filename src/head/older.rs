@@ -123,8 +123,8 @@ impl Head {
             let verdict = match (held, buffered, in_order) {
                 (Some(held), _, _) if held == Some(bits) => Ok(None),
                 (_, Some(Inserted::Duplicate), _) | (_, _, Verdict::Duplicate) => Ok(None),
-                _ if series.deleted().contains(timestamp_ms) => Err(RejectReason::Deleted),
                 (Some(_), _, _) | (_, Some(_), _) | (_, _, Verdict::Conflict) => Err(RejectReason::DuplicateTimestamp),
+                _ if series.deleted().contains(timestamp_ms) => Err(RejectReason::Deleted),
                 _ if timestamp_ms > bounds.max_ms => Err(RejectReason::TooFarInFuture),
                 (None, None, Verdict::Newer) if !is_early => Ok(Some(true)),
                 _ => match bounds.out_of_order_min_ms {

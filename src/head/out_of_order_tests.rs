@@ -71,6 +71,7 @@ impl World {
         let mut refuse = |reason: RejectReason| out.rejected[reason as usize] += 1;
         match held {
             Some(&held) if held == bits => out.duplicates += 1,
+            Some(_) => refuse(RejectReason::DuplicateTimestamp),
             _ if self
                 .deleted
                 .get(set)
@@ -78,7 +79,6 @@ impl World {
             {
                 refuse(RejectReason::Deleted);
             }
-            Some(_) => refuse(RejectReason::DuplicateTimestamp),
             None if !is_early && in_order.last_key_value().is_none_or(|(&last_ms, _)| last_ms < timestamp_ms) => {
                 in_order.insert(timestamp_ms, bits);
                 out.added += 1;

@@ -123,7 +123,7 @@ struct ShardBatch {
 
 /// Slots by reference: a list where references are dense, as ours are, else a map.
 #[derive(Debug, Default)]
-struct RefMap {
+pub(super) struct RefMap {
     dense: Vec<Slot>,
     sparse: HashMap<u64, Slot>,
     known: u64,
@@ -132,7 +132,7 @@ struct RefMap {
 impl RefMap {
     const NONE: Slot = Slot::MAX;
 
-    fn get(&self, series_ref: u64) -> Option<Slot> {
+    pub(super) fn get(&self, series_ref: u64) -> Option<Slot> {
         match self.dense.get(usize::try_from(series_ref).unwrap_or(usize::MAX)) {
             Some(&Self::NONE) | None => self.sparse.get(&series_ref).copied(),
             Some(&slot) => Some(slot),
@@ -452,6 +452,7 @@ impl HeadReplay {
         report.chunks_unknown += unknown.len() as u64;
         report.series_without_samples = self.shared.remove_all_empty();
         self.shared.skip_refs_to(self.newest_ref);
+        *self.shared.log_refs.lock().unwrap_or_else(PoisonError::into_inner) = self.refs;
         self.shared.counters.samples.fetch_add(report.samples, Ordering::Relaxed);
         Ok(report)
     }

@@ -89,11 +89,6 @@ impl Damages {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Forgets the damages of a part that was made whole.
-    pub(super) fn forget(&self, part: DamagedPart) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|damage| damage.part != part);
-    }
-
     /// The damages of a part.
     pub(super) fn of(&self, part: DamagedPart) -> Vec<Damage> {
         self.to_vec().into_iter().filter(|damage| damage.part == part).collect()

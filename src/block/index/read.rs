@@ -78,11 +78,6 @@ impl IndexReader {
         self.table.as_ref().err().copied()
     }
 
-    /// How many symbols there are.
-    pub(in crate::block) fn symbol_count(&self) -> usize {
-        self.symbols.len()
-    }
-
     /// Each symbol, in order.
     pub(in crate::block) fn symbols(&self) -> impl Iterator<Item = Result<&str, Corruption>> + '_ {
         self.symbols.iter(&self.bytes)

@@ -161,6 +161,19 @@ impl PostingsTable {
         entries.into_iter().flatten().skip_while(is_before)
     }
 
+    /// All names and values, sorted, each once.
+    pub(super) fn texts(&self, index: &[u8]) -> Result<Vec<Box<str>>, Corruption> {
+        let mut texts: Vec<Box<str>> = self.names.keys().cloned().collect();
+        for name in self.names() {
+            for value in self.values(index, name, "") {
+                texts.push(value?.0.into());
+            }
+        }
+        texts.sort_unstable();
+        texts.dedup();
+        Ok(texts)
+    }
+
     /// The offset of the list of a label.
     pub(super) fn find(&self, index: &[u8], name: &str, value: &str) -> Result<Option<u64>, Corruption> {
         match self.values(index, name, value).next() {

@@ -78,7 +78,7 @@ impl SymbolTable {
         while if is_whole { self.count < count } else { !cursor.is_empty() } {
             let place = (cursor.position() - first) as u32;
             let text = cursor.uvarint_slice()?;
-            if self.count as usize % STEP == 0 {
+            if (self.count as usize).is_multiple_of(STEP) {
                 self.places.push(place);
             }
             if is_whole && !self.by_offset && before.is_some_and(|before| before >= text) {

@@ -107,11 +107,21 @@ impl Accel {
         })
     }
 
-    /// The sorted names of all labels, or of those that series of `within` carry.
-    pub fn label_names(&self, within: Option<&Bitmap>) -> Result<Vec<String>, AccelError> {
+    /// The series that pass the matchers, where there are any.
+    fn within(&self, matchers: &[Matcher]) -> Result<Option<Bitmap>, AccelError> {
+        if matchers.is_empty() { Ok(None) } else { self.select(matchers).map(Some) }
+    }
+
+    /// The sorted names of all labels of the series that pass every matcher; at most `limit` (0: all).
+    pub fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, AccelError> {
+        let within = self.within(matchers)?;
+        let limit = if limit == 0 { usize::MAX } else { limit };
         let mut names = Vec::new();
         for label in self.labels() {
-            let carried = match within {
+            if names.len() == limit {
+                break;
+            }
+            let carried = match &within {
                 None => true,
                 Some(within) => {
                     let postings = label.postings()?;
@@ -125,11 +135,12 @@ impl Accel {
         Ok(names)
     }
 
-    /// The sorted values of the label `name`, or of those that series of `within` carry; at most `limit` (0: all).
-    pub fn label_values(&self, name: &str, within: Option<&Bitmap>, limit: usize) -> Result<Vec<String>, AccelError> {
+    /// The sorted values of the label `name` over the series that pass every matcher; at most `limit` (0: all).
+    pub fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, AccelError> {
         let Some(label) = self.label(name) else { return Ok(Vec::new()) };
         let limit = if limit == 0 { usize::MAX } else { limit };
-        let postings = within.map(|within| Ok::<_, Corruption>((label.postings()?, within))).transpose()?;
+        let within = self.within(matchers)?;
+        let postings = within.as_ref().map(|within| Ok::<_, Corruption>((label.postings()?, within))).transpose()?;
         let mut values = Vec::new();
         let mut fault = None;
         label.texts()?.scan(label.values(), |text| {

@@ -63,6 +63,11 @@ impl PostingsWriter {
         Ok(())
     }
 
+    /// How many series there are in all lists together, each counted once.
+    pub(super) fn carriers(&self) -> u64 {
+        self.carriers.len()
+    }
+
     /// The two parts of the section, after the last value; `None` where offsets of 32 bits don't reach.
     pub(super) fn finish(&mut self) -> std::io::Result<Option<[&[u8]; 2]>> {
         let carriers: Vec<u32> = std::mem::take(&mut self.carriers).iter().collect();

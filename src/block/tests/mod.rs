@@ -1,5 +1,6 @@
 //! Blocks that are written, read, damaged and shown to Prometheus' own tools.
 
+mod accel;
 mod damage;
 mod durable;
 mod promtool;

@@ -223,7 +223,7 @@ impl<'r> Counter<'r> {
         self.tally.first_damage.get_or_insert_with(what);
     }
 
-    fn take(&mut self, log: LogKind, group: u64, record: &[u8], place: impl FnOnce() -> String) {
+    fn take(&mut self, log: LogKind, group: u64, record: &[u8], at: impl FnOnce() -> String) {
         let Counter { request, reader, tally, by_row, records, late, deletions, applied } = self;
         // Within a group of ours a deletion may stand before samples that were there when it was made; what came later
         // is in no deleted range.
@@ -272,7 +272,7 @@ impl<'r> Counter<'r> {
         match read {
             Ok(RecordRead::Known { unknown }) => tally.unknown += unknown,
             Ok(RecordRead::Other) => {}
-            Err(corruption) => self.damage(|| format!("{corruption} of the record at {}", place())),
+            Err(corruption) => self.damage(|| format!("{corruption} of the record at {}", at())),
         }
     }
 }

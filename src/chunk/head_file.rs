@@ -4,7 +4,7 @@
 //! it is durable. So nothing here needs an fsync for safety, and a damaged chunk costs a rebuild, not a sample.
 //!
 //! Invariants: entries are only ever appended; the chunks of one series stand in time order, over all files; file
-//! numbers have no gaps. So what stands before any place in the files is complete for every series up to that place.
+//! numbers have no gaps, as files are removed from the oldest on, one durably after the other. So what stands before any place in the files is complete for every series up to that place.
 //!
 //! Source: Prometheus `tsdb/chunks/head_chunks.go`. Format: `docs/format/chunks_head.md`.
 
@@ -16,6 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::encoding::{Corruption, Cursor, crc32c, put};
 use crate::fs::names::{head_chunk_file, parse_head_chunk_file};
 use crate::fs::{Fs, MappedFile, WriteFile};
+use crate::model::ChunkEncoding;
 use crate::storage::ChunkBytes;
 
 /// First four bytes of every file, big-endian.
@@ -30,8 +31,8 @@ pub const FILE_BYTES_MAX: u64 = 128 << 20;
 const ENTRY_HEADER_BYTES: usize = 25;
 /// Bytes of the checksum behind the data.
 const CHECKSUM_BYTES: usize = 4;
-/// Longest data of one entry that a reader believes.
-const DATA_BYTES_MAX: usize = 1 << 20;
+/// Longest data of one entry that a reader believes: floats take 1 KiB, a single histogram may take megabytes.
+const DATA_BYTES_MAX: usize = 32 << 20;
 /// Entries are gathered to about this many bytes before they are written.
 const WRITE_BYTES: usize = 256 << 10;
 
@@ -218,6 +219,19 @@ impl HeadChunkFileWriter {
         Ok(())
     }
 
+    /// Removes a file that nobody needs any more. If it is the current one, the next write begins another.
+    pub fn remove(&mut self, number: u32) -> io::Result<()> {
+        if number == self.number {
+            self.file = None;
+        }
+        match self.fs.remove_file(&head_chunk_file(&self.dir, number)) {
+            // By an attempt that failed afterwards.
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+        self.fs.sync_dir(&self.dir)
+    }
+
     /// Leaves the current file behind its last good entry. No reader uses the bytes that are cut.
     fn abandon(&mut self) {
         if let Some(mut file) = self.file.take()
@@ -277,14 +291,22 @@ impl HeadChunkFileReader {
         Err(ReadError::Damaged { what, path: self.path(chunk), offset: chunk.offset() })
     }
 
+    /// Lets go of the map of a file that was removed. Parts that were handed out stay.
+    pub fn forget(&self, file: u32) {
+        self.maps.write().unwrap_or_else(PoisonError::into_inner).remove(&file);
+    }
+
     /// The chunk's checked data, as a part of its mapped file.
-    pub fn chunk_bytes(&self, chunk: ChunkRef) -> Result<ChunkBytes, ReadError> {
+    pub fn chunk_bytes(&self, chunk: ChunkRef) -> Result<(ChunkEncoding, ChunkBytes), ReadError> {
         let map = self.map_for(chunk)?;
         let what = match find_entry(&map, chunk.offset() as usize) {
             Found::Entry(entry, next) => {
                 let end = next - CHECKSUM_BYTES;
                 let start = end - entry.data.len();
-                return Ok(ChunkBytes::Mapped(map, start..end));
+                match ChunkEncoding::from_number(entry.encoding) {
+                    Some(encoding) => return Ok((encoding, ChunkBytes::Mapped(map, start..end))),
+                    None => "chunk has an encoding that is not known",
+                }
             }
             Found::Damaged(what) => what,
             Found::End | Found::Torn => "chunk is cut short",

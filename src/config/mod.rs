@@ -35,6 +35,8 @@ pub struct WalConfig {
 pub struct HeadConfig {
     /// The range of time that one chunk may cover.
     pub chunk_range: Duration,
+    /// `head.out_of_order_time_window`; zero where out-of-order samples are refused.
+    pub out_of_order_time_window: Duration,
     /// Series that the head may hold.
     pub max_series: Option<u64>,
     /// Memory past which new series are refused.
@@ -127,7 +129,12 @@ impl Default for Config {
                 compression: Compression::Snappy,
                 recovery: RecoveryMode::Salvage,
             },
-            head: HeadConfig { chunk_range: Duration::ZERO, max_series: None, max_memory: MemoryBound::Auto },
+            head: HeadConfig {
+                chunk_range: Duration::ZERO,
+                out_of_order_time_window: Duration::ZERO,
+                max_series: None,
+                max_memory: MemoryBound::Auto,
+            },
             query: QueryConfig {
                 timeout: Duration::ZERO,
                 max_samples: 0,

@@ -14,10 +14,10 @@ use super::series::{ChunkPlace, FullChunk};
 use super::shard::{SHARDS, split_slot};
 use super::{Head, Shared};
 use crate::chunk::head_file::ReadError;
-use crate::chunk::{XorAppender, XorIterator};
+use crate::chunk::{self, ChunkBuilder};
 use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
-use crate::model::{ChunkEncoding, LabelSetScratch, TimeRange};
+use crate::model::{LabelSetScratch, TimeRange};
 use crate::storage::{Chunk, ChunkBytes, ChunkSeries, ChunkSource, StorageError};
 
 /// Which of the head's samples are meant.
@@ -108,16 +108,21 @@ impl Shared {
         let series = shard.row(row);
         let full = series.full.iter().filter(|chunk| chunk.range().overlaps(&range)).cloned().collect();
         let open = series.open_range().filter(|open| open.overlaps(&range)).and_then(|range| {
-            let bytes = ChunkBytes::Memory(series.open_chunk()?.into());
-            Some(Chunk { range, encoding: ChunkEncoding::Xor, bytes })
+            let open = series.open_chunk()?;
+            Some(Chunk { range, encoding: open.encoding, bytes: ChunkBytes::Memory(open.bytes) })
         });
         (series.pairs.clone(), full, open)
     }
 
+    /// How many samples a full chunk has; 0 where it is damaged.
+    pub(super) fn sample_count(&self, chunk: &FullChunk) -> u64 {
+        self.load_chunk(chunk).map_or(0, |chunk| chunk::sample_count(chunk.encoding, &chunk.bytes).map_or(0, u64::from))
+    }
+
     /// A full chunk from where it is.
     fn load_chunk(&self, chunk: &FullChunk) -> Result<Chunk, StorageError> {
-        let bytes = match (&chunk.place, &self.files) {
-            (ChunkPlace::Memory(bytes), _) => ChunkBytes::Memory(bytes.clone()),
+        let (encoding, bytes) = match (&chunk.place, &self.files) {
+            (ChunkPlace::Memory(encoded), _) => (encoded.encoding, ChunkBytes::Memory(encoded.bytes.clone())),
             (ChunkPlace::File(place), Some(files)) => files.chunk_bytes(*place).map_err(as_storage_error)?,
             (ChunkPlace::File(_), None) => {
                 return Err(StorageError::Corrupt {
@@ -126,7 +131,7 @@ impl Shared {
                 });
             }
         };
-        Ok(Chunk { range: chunk.range(), encoding: ChunkEncoding::Xor, bytes })
+        Ok(Chunk { range: chunk.range(), encoding, bytes })
     }
 }
 
@@ -139,39 +144,28 @@ fn as_storage_error(fault: ReadError) -> StorageError {
     }
 }
 
-/// The chunk as it is where all of it lies in `range`, else one with the samples that do, if there are any.
-fn within(chunk: Chunk, range: TimeRange) -> Result<Option<Chunk>, StorageError> {
+/// The chunk as it is where all of it lies in `range`, else one with the samples that do, if there are any: more than one
+/// where histograms so fit better.
+fn within(chunk: Chunk, range: TimeRange) -> Result<Vec<Chunk>, StorageError> {
     if range.contains(chunk.range.start_ms) && range.contains(chunk.range.end_ms) {
-        return Ok(Some(chunk));
+        return Ok(vec![chunk]);
     }
-    cut_to(&chunk.bytes, range).map_err(|fault| StorageError::Corrupt {
+    cut_to(&chunk, range).map_err(|fault| StorageError::Corrupt {
         what: fault.to_string(),
         place: format!("a chunk of the head with samples from {} to {} ms", chunk.range.start_ms, chunk.range.end_ms),
     })
 }
 
-/// Encodes the samples of an XOR chunk that lie in `range`.
-fn cut_to(bytes: &[u8], range: TimeRange) -> Result<Option<Chunk>, Corruption> {
-    let mut samples = XorIterator::new(bytes)?;
-    let mut out = Vec::new();
-    let mut state: Option<(XorAppender, TimeRange, u64)> = None;
-    while let Some((timestamp_ms, bits)) = samples.next_sample()? {
-        if !range.contains(timestamp_ms) {
-            continue;
-        }
-        match &mut state {
-            Some((appender, held, last_bits)) => {
-                appender.append(&mut out, held.end_ms, *last_bits, timestamp_ms, bits);
-                (held.end_ms, *last_bits) = (timestamp_ms, bits);
-            }
-            none => {
-                let held = TimeRange::new(timestamp_ms, timestamp_ms);
-                *none = Some((XorAppender::start(&mut out, timestamp_ms, bits), held, bits));
-            }
+/// Encodes the samples of a chunk that lie in `range`.
+fn cut_to(whole: &Chunk, range: TimeRange) -> Result<Vec<Chunk>, Corruption> {
+    let mut builder = ChunkBuilder::new();
+    let mut chunks = Vec::new();
+    for sample in chunk::samples(whole.encoding, &whole.bytes)? {
+        let (timestamp_ms, value) = sample?;
+        if range.contains(timestamp_ms) {
+            chunks.extend(builder.push(timestamp_ms, &value));
         }
     }
-    Ok(state.map(|(appender, range, _)| {
-        appender.write_count(&mut out);
-        Chunk { range, encoding: ChunkEncoding::Xor, bytes: ChunkBytes::Memory(out.into()) }
-    }))
+    chunks.extend(builder.finish());
+    Ok(chunks)
 }

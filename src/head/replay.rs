@@ -7,9 +7,10 @@
 //!
 //! Everything that the log holds is accepted, as it was accepted before it was written. What is passed over is counted:
 //! samples that a chunk file holds already, samples that are not newer than their series (a group that was written a
-//! second time), samples of series that the log doesn't name, records that can't be read.
+//! second time), samples of series that the log doesn't name, records that can't be read. Below the floor, which must be
+//! set before, the samples are in blocks; series that have no other sample are not kept.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
@@ -17,17 +18,25 @@ use std::thread::JoinHandle;
 
 use super::flush::FlushMessage;
 use super::load::{Loaded, LoadedChunks};
-use super::series::{Series, Verdict};
+use super::metadata::MetadataEntry;
+use super::out_of_order::Inserted;
+use super::series::{Series, Verdict, histogram_bits};
 use super::shard::{SHARDS, shard_of, split_slot};
 use super::{Head, Shared};
+use crate::chunk::HistogramRef;
+use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
-use crate::model::{Digest, Label, LabelSet, TimeRange};
-use crate::wal::record::{self, RecordType};
+use crate::model::{
+    Digest, Label, LabelSet, LabelSetScratch, METRIC_NAME, Sample, SampleValue, TimeRange, TimestampMs,
+};
+use crate::wal::record::{self, RecordType, Tombstone, ValuesIter};
 use crate::wal::{RecordPosition, ReplaySink, WalError};
 
 /// Samples of one message to a worker.
 const BATCH_SAMPLES: usize = 2048;
+/// Histograms of one message to a worker: they may be large.
+const BATCH_HISTOGRAMS: usize = 128;
 /// Messages that wait for a worker.
 const QUEUE_BATCHES: usize = 16;
 /// Full chunks that may wait for the flusher, for each worker.
@@ -50,15 +59,25 @@ pub struct ReplayReport {
     pub digest: Digest,
     /// Samples that the head chunk files hold already.
     pub samples_in_files: u64,
+    /// In-order samples below the floor: blocks have them.
+    pub samples_below_floor: u64,
+    /// Chunks in files that end below the floor.
+    pub chunks_below_floor: u64,
+    /// Series that got no sample, and were not kept.
+    pub series_without_samples: u64,
     /// Samples that were not newer than their series.
     pub samples_repeated: u64,
     /// Samples of series that the log does not name: their series records are lost.
     pub samples_unknown: u64,
     /// Chunks in files whose series the log does not name.
     pub chunks_unknown: u64,
+    /// Deleted ranges of series.
+    pub deletions: u64,
+    /// Deleted ranges of series that the log does not name.
+    pub deletions_unknown: u64,
     /// Records that could not be read.
     pub records_damaged: u64,
-    /// Records of kinds that are not read yet (histograms, exemplars, tombstones, metadata).
+    /// Records of kinds that are not read (exemplars).
     pub records_skipped: u64,
     /// What was wrong with the first damaged record.
     pub first_damage: Option<String>,
@@ -68,14 +87,25 @@ pub struct ReplayReport {
 #[derive(Debug, Clone, Copy)]
 struct RowSample {
     row: u32,
+    is_histogram: bool,
+    is_out_of_order: bool,
     timestamp_ms: i64,
+    /// Bits of a float, or index of a histogram in its batch.
     bits: u64,
 }
 
 /// Samples of one shard, in the order of the log.
+#[derive(Debug, Default)]
+struct Batch {
+    samples: Vec<RowSample>,
+    /// The histograms among them.
+    histograms: Vec<SampleValue>,
+}
+
+/// Samples of one shard, on their way to its worker.
 struct ShardBatch {
     shard: usize,
-    samples: Vec<RowSample>,
+    batch: Batch,
 }
 
 /// Slots by reference: a list where references are dense, as ours are, else a map.
@@ -117,7 +147,8 @@ pub struct HeadReplay {
     loaded: Loaded,
     refs: RefMap,
     newest_ref: u64,
-    pending: Vec<Vec<RowSample>>,
+    floor_ms: TimestampMs,
+    pending: Vec<Batch>,
     unlisted: Vec<(Slot, Box<[PairId]>)>,
     workers: Vec<(SyncSender<ShardBatch>, JoinHandle<ReplayReport>)>,
     report: ReplayReport,
@@ -146,7 +177,8 @@ impl Head {
             loaded: std::mem::take(&mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner)),
             refs: RefMap::default(),
             newest_ref: 0,
-            pending: vec![Vec::new(); SHARDS],
+            floor_ms: self.floor_ms(),
+            pending: (0..SHARDS).map(|_| Batch::default()).collect(),
             unlisted: Vec::new(),
             workers,
             report: ReplayReport::default(),
@@ -159,7 +191,11 @@ impl ReplaySink for HeadReplay {
         let (kind, body) = record::split(&record);
         let damage = match kind {
             Some(RecordType::Series) => self.series_record(body).err(),
-            Some(RecordType::Samples) => self.samples_record(body)?,
+            Some(RecordType::Samples) => self.samples_record(body, false)?,
+            Some(RecordType::OutOfOrderSamples) => self.samples_record(body, true)?,
+            Some(RecordType::Tombstones) => self.tombstones_record(body).err(),
+            Some(RecordType::Metadata) => self.metadata_record(body).err(),
+            Some(kind) if let Some(values) = record::values(kind, body) => self.values_record(values)?,
             _ => {
                 self.report.records_skipped += 1;
                 None
@@ -177,7 +213,7 @@ impl ReplaySink for HeadReplay {
 }
 
 impl HeadReplay {
-    fn series_record(&mut self, body: &[u8]) -> Result<(), crate::encoding::Corruption> {
+    fn series_record(&mut self, body: &[u8]) -> Result<(), Corruption> {
         let mut decoder = record::series(body);
         let mut labels = Vec::new();
         let mut canonical = Vec::new();
@@ -220,12 +256,11 @@ impl HeadReplay {
             labels.iter().map(|&label| index.intern_pair(label)).collect()
         };
         let mut series = Series::new(hash, Digest::of_canonical_labels(canonical), series_ref, pairs.clone());
-        if let Some(LoadedChunks { full, samples }) = self.loaded.remove(&series_ref)
-            && let (Some(first), Some(last)) = (full.first(), full.last())
-        {
+        let loaded = self.loaded.remove(&series_ref).map(|chunks| self.above_floor(chunks)).unwrap_or_default();
+        self.shared.counters.samples.fetch_add(loaded.samples, Ordering::Relaxed);
+        if let (Some(first), Some(last)) = (loaded.full.first(), loaded.full.last()) {
             self.shared.widen(TimeRange::new(first.min_time_ms, last.max_time_ms));
-            series.load(full, samples);
-            self.shared.counters.samples.fetch_add(samples, Ordering::Relaxed);
+            series.load(loaded.full, loaded.samples);
         }
         let mut shard = self.shared.shard(number);
         let row = shard.insert(series);
@@ -240,6 +275,18 @@ impl HeadReplay {
         }
     }
 
+    /// The chunks without those that blocks have.
+    fn above_floor(&mut self, mut chunks: LoadedChunks) -> LoadedChunks {
+        let below = chunks.full.partition_point(|chunk| chunk.max_time_ms < self.floor_ms);
+        if below > 0 {
+            self.report.chunks_below_floor += below as u64;
+            chunks.full.drain(..below);
+            chunks.full.shrink_to_fit();
+            chunks.samples = chunks.full.iter().map(|chunk| self.shared.sample_count(chunk)).sum();
+        }
+        chunks
+    }
+
     /// Makes the newest series findable by their labels.
     fn list_series(&mut self) {
         let mut index = self.shared.index_mut();
@@ -248,41 +295,123 @@ impl HeadReplay {
         }
     }
 
+    /// Applies deletions. Samples that came before may still wait for a worker: they are hidden when they arrive.
+    fn tombstones_record(&mut self, body: &[u8]) -> Result<(), Corruption> {
+        for tombstone in record::tombstones(body) {
+            let Tombstone { series_ref, start_ms, end_ms } = tombstone?;
+            match self.refs.get(series_ref).map(split_slot) {
+                Some((number, row)) => {
+                    self.shared.shard(number).replay_deletion(row, TimeRange::new(start_ms, end_ms));
+                    self.report.deletions += 1;
+                }
+                None => self.report.deletions_unknown += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a sample goes: shard and row. An in-order sample that blocks have, or one whose series is not known, is
+    /// counted instead.
+    fn row_of(&mut self, series_ref: u64, timestamp_ms: TimestampMs, is_out_of_order: bool) -> Option<(usize, u32)> {
+        let slot = self.refs.get(series_ref);
+        let is_below = !is_out_of_order && timestamp_ms < self.floor_ms;
+        if is_below || slot.is_none() {
+            self.newest_ref = self.newest_ref.max(series_ref);
+            *(if is_below { &mut self.report.samples_below_floor } else { &mut self.report.samples_unknown }) += 1;
+            return None;
+        }
+        slot.map(split_slot)
+    }
+
     /// Spreads the samples of a record. Those before a damaged place are kept, as in Prometheus they are not; more is
     /// better than less, and the damage is counted.
-    fn samples_record(&mut self, body: &[u8]) -> Result<Option<crate::encoding::Corruption>, WalError> {
+    fn samples_record(&mut self, body: &[u8], is_out_of_order: bool) -> Result<Option<Corruption>, WalError> {
         for sample in record::samples(body) {
             let sample = match sample {
                 Ok(sample) => sample,
                 Err(damage) => return Ok(Some(damage)),
             };
-            let Some(slot) = self.refs.get(sample.series_ref) else {
-                self.newest_ref = self.newest_ref.max(sample.series_ref);
-                self.report.samples_unknown += 1;
+            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms, is_out_of_order) else {
                 continue;
             };
-            let (shard, row) = split_slot(slot);
             let pending = &mut self.pending[shard];
-            pending.push(RowSample { row, timestamp_ms: sample.timestamp_ms, bits: sample.value.to_bits() });
-            if pending.len() >= BATCH_SAMPLES {
+            pending.samples.push(RowSample {
+                row,
+                is_histogram: false,
+                is_out_of_order,
+                timestamp_ms: sample.timestamp_ms,
+                bits: sample.value.to_bits(),
+            });
+            if pending.samples.len() >= BATCH_SAMPLES {
                 self.send(shard)?;
             }
         }
         Ok(None)
     }
 
+    /// Spreads the samples of a record of any kind, those that can be read.
+    fn values_record(&mut self, values: ValuesIter<'_>) -> Result<Option<Corruption>, WalError> {
+        let mut damage = None;
+        for sample in values {
+            let sample = match sample {
+                Ok(sample) => sample,
+                Err(fault) => {
+                    damage.get_or_insert(fault);
+                    continue;
+                }
+            };
+            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms, false) else { continue };
+            let pending = &mut self.pending[shard];
+            let (is_histogram, bits) = match sample.value {
+                SampleValue::Float(value) => (false, value.to_bits()),
+                histogram => {
+                    pending.histograms.push(histogram);
+                    (true, pending.histograms.len() as u64 - 1)
+                }
+            };
+            pending.samples.push(RowSample {
+                row,
+                is_histogram,
+                is_out_of_order: false,
+                timestamp_ms: sample.timestamp_ms,
+                bits,
+            });
+            if pending.samples.len() >= BATCH_SAMPLES || pending.histograms.len() >= BATCH_HISTOGRAMS {
+                self.send(shard)?;
+            }
+        }
+        Ok(damage)
+    }
+
+    /// Remembers what the log says about metrics. Senders state it anew, so what is not read here is not missed long.
+    fn metadata_record(&mut self, body: &[u8]) -> Result<(), Corruption> {
+        for entry in record::metadata(body) {
+            let entry = entry?;
+            let Some(slot) = self.refs.get(entry.series_ref) else { continue };
+            let (shard, row) = split_slot(slot);
+            let pairs = self.shared.shard(shard).row(row).pairs.clone();
+            let labels = self.shared.index().label_set(&pairs, &mut LabelSetScratch::default());
+            if let Some(name) = labels.get(METRIC_NAME) {
+                let (help, unit) = (entry.help.to_owned(), entry.unit.to_owned());
+                self.shared.set_metadata(name, MetadataEntry { metric_type: entry.metric_type, help, unit });
+            }
+        }
+        Ok(())
+    }
+
     fn send(&mut self, shard: usize) -> Result<(), WalError> {
-        let samples = std::mem::replace(&mut self.pending[shard], Vec::with_capacity(BATCH_SAMPLES));
+        let next = Batch { samples: Vec::with_capacity(BATCH_SAMPLES), histograms: Vec::new() };
+        let batch = std::mem::replace(&mut self.pending[shard], next);
         let (sender, _) = &self.workers[shard % self.workers.len()];
         sender
-            .send(ShardBatch { shard, samples })
+            .send(ShardBatch { shard, batch })
             .map_err(|_gone| WalError::Sink { reason: "a replay thread ended early".to_owned() })
     }
 
     /// Waits until everything is in the head, and says what was done.
     pub fn finish(mut self) -> Result<ReplayReport, WalError> {
         for shard in 0..SHARDS {
-            if !self.pending[shard].is_empty() {
+            if !self.pending[shard].samples.is_empty() {
                 self.send(shard)?;
             }
         }
@@ -299,6 +428,7 @@ impl HeadReplay {
             report.samples_repeated += part.samples_repeated;
         }
         report.chunks_unknown += self.loaded.values().map(|chunks| chunks.full.len() as u64).sum::<u64>();
+        report.series_without_samples = self.shared.remove_all_empty();
         self.shared.skip_refs_to(self.newest_ref);
         self.shared.counters.samples.fetch_add(report.samples, Ordering::Relaxed);
         Ok(report)
@@ -325,13 +455,30 @@ impl Worker {
     fn add(&mut self, batch: &ShardBatch) {
         let chunk_range_ms = self.shared.options.chunk_range_ms;
         let mut range: Option<TimeRange> = None;
+        let mut out_of_order: Vec<RowSample> = Vec::new();
         let mut shard = self.shared.shard(batch.shard);
-        for &RowSample { row, timestamp_ms, bits } in &batch.samples {
+        let Batch { samples, histograms } = &batch.batch;
+        for &sample in samples {
+            let RowSample { row, is_histogram, is_out_of_order, timestamp_ms, bits } = sample;
+            if is_out_of_order {
+                out_of_order.push(sample);
+                continue;
+            }
+            let histogram = if is_histogram { histograms.get(bits as usize).and_then(HistogramRef::of) } else { None };
+            let bits = histogram.map_or(bits, histogram_bits);
             let series = shard.row_mut(row);
-            if series.judge(timestamp_ms, bits) == Verdict::Newer {
+            if series.judge_in_order(timestamp_ms, bits) == Verdict::Newer {
                 self.report.samples += 1;
-                self.report.digest += series.digest.of_sample(timestamp_ms, f64::from_bits(bits));
-                shard.push(row, timestamp_ms, bits, chunk_range_ms);
+                match histogram {
+                    Some(histogram) => {
+                        self.report.digest += histogram.digest(series.digest, timestamp_ms);
+                        shard.push_histogram(row, timestamp_ms, histogram, chunk_range_ms);
+                    }
+                    None => {
+                        self.report.digest += series.digest.of_sample(timestamp_ms, f64::from_bits(bits));
+                        shard.push(row, timestamp_ms, bits, chunk_range_ms);
+                    }
+                }
                 let range = range.get_or_insert(TimeRange::new(timestamp_ms, timestamp_ms));
                 range.start_ms = range.start_ms.min(timestamp_ms);
                 range.end_ms = range.end_ms.max(timestamp_ms);
@@ -341,12 +488,51 @@ impl Worker {
                 self.report.samples_repeated += 1;
             }
         }
-        let pending = std::mem::take(&mut shard.pending);
         drop(shard);
         if let Some(range) = range {
             self.shared.widen(range);
         }
+        if !out_of_order.is_empty() {
+            self.add_out_of_order(batch.shard, out_of_order);
+        }
+        let pending = std::mem::take(&mut self.shared.shard(batch.shard).pending);
         self.flush(pending);
+    }
+
+    /// Adds the out-of-order samples of a shard that no chunk in a file holds, and none came before them.
+    fn add_out_of_order(&mut self, number: usize, mut samples: Vec<RowSample>) {
+        samples.sort_by_key(|sample| sample.row);
+        for samples in samples.chunk_by(|a, b| a.row == b.row) {
+            let times = || samples.iter().map(|sample| sample.timestamp_ms);
+            let (Some(row), Some(min), Some(max)) =
+                (samples.first().map(|first| first.row), times().min(), times().max())
+            else {
+                continue;
+            };
+            let held = self.shared.read_out_of_order(number, row, TimeRange::new(min, max));
+            let mut shard = self.shared.shard(number);
+            let digest = shard.row(row).digest;
+            let mut seen = HashSet::new();
+            for &RowSample { timestamp_ms, bits, .. } in samples {
+                if held.timestamps_ms.binary_search(&timestamp_ms).is_ok() {
+                    self.report.samples_in_files += 1;
+                    continue;
+                }
+                // The buffer may have become a chunk since `held` was read.
+                if !seen.insert(timestamp_ms) {
+                    self.report.samples_repeated += 1;
+                    continue;
+                }
+                let sample = Sample { timestamp_ms, value: f64::from_bits(bits) };
+                match shard.insert_out_of_order(row, sample, &self.shared) {
+                    Inserted::Added => {
+                        self.report.samples += 1;
+                        self.report.digest += digest.of_sample(timestamp_ms, sample.value);
+                    }
+                    Inserted::Duplicate | Inserted::Conflict => self.report.samples_repeated += 1,
+                }
+            }
+        }
     }
 
     /// Sends full chunks to their files. What the log holds is durable, so they need not wait for a group; but this

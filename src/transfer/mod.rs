@@ -1,1 +1,4 @@
 //! Data in and out of a data directory: import, export, dump, analysis, snapshots, restore.
+
+pub mod analyze;
+pub mod text_out;

@@ -1,6 +1,7 @@
 //! The write-ahead log: Prometheus' format, group commit, seals, recovery.
 
 mod ack;
+mod checkpoint;
 pub mod commit;
 mod committer;
 mod contents;
@@ -15,6 +16,10 @@ pub mod seal;
 mod writer;
 
 pub use ack::CommitFuture;
+pub use checkpoint::{
+    CheckpointEdge, CheckpointEnd, CheckpointPlan, CheckpointRecord, CheckpointReport, checkpoint, remove_superseded,
+    superseded,
+};
 pub use commit::{CommitError, Durability, GroupRecords, GroupSource, Receipt};
 pub use committer::{Admission, Committer, CutPoint, LogStatus};
 pub use contents::{Damage, LogScan, RecordPosition, ReplayProgress, ReplaySink, SegmentSummary, UnsealedTail};

@@ -1,5 +1,6 @@
 //! Tests of the log as a whole, over the real file system and over the simulated disk.
 
+mod checkpoint;
 mod commit;
 mod crash;
 mod damage;

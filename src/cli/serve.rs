@@ -65,6 +65,7 @@ fn db_options(config: &Config) -> DbOptions {
         recovery: config.wal.recovery,
         head: HeadOptions {
             chunk_range_ms: millis(config.head.chunk_range),
+            out_of_order_window_ms: millis(config.head.out_of_order_time_window),
             series_max: config.head.max_series.map_or(0, |most| usize::try_from(most).unwrap_or(usize::MAX)),
             memory_bytes_max: match config.head.max_memory {
                 MemoryBound::Auto => memory_limit_bytes().map_or(0, |limit| limit / 5 * 4),

@@ -181,6 +181,15 @@ pub static KEYS: &[Key] = &[
         get: |config| format_duration(config.head.chunk_range),
     },
     Key {
+        name: "head.out_of_order_time_window",
+        default: "1h",
+        allowed: "a duration up to 365d",
+        help: "How much older than the newest sample of all a sample may be that is older than the newest of its series. \
+               `0` refuses such samples.",
+        set: |config, text| put(&mut config.head.out_of_order_time_window, duration(text, Duration::ZERO, 365 * DAY)?),
+        get: |config| format_duration(config.head.out_of_order_time_window),
+    },
+    Key {
         name: "head.max_series",
         default: "none",
         allowed: "a number from 1 to 4000000000, or none",

@@ -35,6 +35,8 @@ pub struct WalConfig {
 pub struct HeadConfig {
     /// The range of time that one chunk may cover.
     pub chunk_range: Duration,
+    /// `head.out_of_order_time_window`; zero where out-of-order samples are refused.
+    pub out_of_order_time_window: Duration,
     /// Series that the head may hold.
     pub max_series: Option<u64>,
     /// Memory past which new series are refused.
@@ -153,6 +155,7 @@ impl Default for Config {
             },
             head: HeadConfig {
                 chunk_range: Duration::ZERO,
+                out_of_order_time_window: Duration::ZERO,
                 max_series: None,
                 max_memory: MemoryBound::Auto,
                 flush_size: None,

@@ -109,8 +109,8 @@ const EARLY_KEPT_PARTS: i64 = 8;
 
 /// A block that is written and not yet proven: what it was made of, and the block, unless nothing was left.
 pub(super) struct Written {
-    part: LogPart,
-    block: WrittenBlock,
+    pub(super) part: LogPart,
+    pub(super) block: WrittenBlock,
 }
 
 impl Db {
@@ -126,6 +126,13 @@ impl Db {
                 self.leave_head();
             }
             Ok(if report.flushed.is_empty() { Outcome::Nothing } else { Outcome::Done(report.describe()) })
+        })?;
+        self.schedule.run(Task::FlushOutOfOrder, || {
+            let _work = lock(&self.head_work);
+            let flushed = self.flush_out_of_order_samples()?;
+            let outcome = flushed.as_ref().map_or(Outcome::Nothing, Flushed::outcome);
+            report.flushed.extend(flushed);
+            Ok(outcome)
         })?;
         self.checkpoint()?;
         Ok(report)
@@ -153,7 +160,7 @@ impl Db {
 
     /// From the oldest to the newest in-order sample that no block has.
     pub(super) fn unflushed_range(&self) -> Option<TimeRange> {
-        let held = self.head.time_range()?;
+        let held = self.head.in_order_range()?;
         let start_ms = held.start_ms.max(self.flushed_ms());
         (start_ms <= held.end_ms).then(|| TimeRange::new(start_ms, held.end_ms))
     }
@@ -164,7 +171,7 @@ impl Db {
     }
 
     /// Whether the head should be flushed before its window is full.
-    fn is_too_large(&self) -> bool {
+    pub(super) fn is_too_large(&self) -> bool {
         let flush_bytes = self.options.storage.flush_bytes;
         let memory_max = self.options.head.memory_bytes_max;
         // Nine tenths: what a flush itself takes has to find room.
@@ -280,7 +287,7 @@ impl Db {
 }
 
 impl Flushed {
-    fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> Outcome {
         Outcome::Done(FlushReport { flushed: vec![self.clone()] }.describe())
     }
 }

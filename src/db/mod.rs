@@ -5,9 +5,9 @@
 //!
 //! | part | file |
 //! |---|---|
-//! | a start, in stages | `open.rs`, `slot.rs` |
+//! | a start, in stages | `open.rs`, `slot.rs`, `adopt.rs` |
 //! | what queries see: blocks and head as one | `view.rs`, `merge.rs` |
-//! | from the head to a block, with proof | `flush.rs` |
+//! | from the head to a block, with proof | `flush.rs`, `flush_out_of_order.rs` |
 //! | what leaves head and log after that | `truncate.rs` |
 //! | blocks into larger ones, with conservation | `compact.rs` |
 //! | the blocks on the disk, the ledger about them; those set aside | `blocks.rs`, `store.rs`, `quarantine.rs` |
@@ -18,11 +18,14 @@
 //! Two locks order the work. `head_work` is held by whatever takes samples out of the head or the log, `block_work` by
 //! whatever changes or removes blocks; who needs both takes them in this order. Reads and writes take neither.
 
+mod adopt;
 mod blocks;
 mod check;
 mod compact;
+mod delete;
 mod expire;
 mod flush;
+mod flush_out_of_order;
 pub mod maintenance;
 mod merge;
 mod open;
@@ -31,6 +34,7 @@ mod quarantine;
 mod reserve;
 pub mod retention;
 mod slot;
+mod snapshot;
 mod status;
 mod store;
 mod tasks;
@@ -40,8 +44,10 @@ mod view;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+pub use adopt::WblAdoption;
 pub use check::{BlockVerification, Verified};
 pub use compact::{CompactionRecord, CompactionReport};
+pub use delete::Deleted;
 pub use expire::Expired;
 pub use flush::{FlushKind, FlushReport, Flushed};
 pub use options::{DbOptions, OpenError, StorageOptions};
@@ -53,7 +59,7 @@ pub use truncate::CheckpointSummary;
 
 use crate::clock::Clock;
 use crate::fs::{DirLock, Fs};
-use crate::head::{Head, LoadReport, ReplayReport};
+use crate::head::{Head, LoadReport, OutOfOrderCut, ReplayReport};
 use crate::ledger::LedgerState;
 use crate::model::{TimeRange, TimestampMs};
 use crate::storage::{BatchOutcome, Queryable, StorageError, WriteBatch};
@@ -75,11 +81,14 @@ pub struct Db {
     loaded: LoadReport,
     replayed: ReplayReport,
     replay_time: Duration,
+    wbl: WblAdoption,
     store: BlockStore,
     /// In-order samples below this are in blocks, proven, and the ledger says so.
     flushed_up_to: Mutex<TimestampMs>,
     /// In-order samples below this were taken out of the head.
     truncated_to: Mutex<TimestampMs>,
+    /// Out-of-order samples that blocks have, and queries still read in the head.
+    out_of_order_to_drop: Mutex<Option<OutOfOrderCut>>,
     /// Up to where the log was flushed when it was last truncated.
     checkpointed: Mutex<FlushedTo>,
     /// Held by whatever takes samples out of the head or the log.
@@ -146,6 +155,11 @@ impl Db {
     /// What the start took from the log into the head.
     pub fn replayed(&self) -> &ReplayReport {
         &self.replayed
+    }
+
+    /// What the start found in `wbl/`, and did about it.
+    pub fn wbl(&self) -> &WblAdoption {
+        &self.wbl
     }
 
     /// How long the start took to replay the log.

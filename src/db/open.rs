@@ -15,7 +15,7 @@ use super::options::{DbOptions, OpenError, io_error};
 use super::slot::ReplayWatch;
 use super::store::BlockStore;
 use super::view::{DbQueryable, View, ViewCell, ViewSource};
-use super::{Db, Everything, Schedule};
+use super::{Db, Everything, Schedule, adopt};
 use crate::clock::Clock;
 use crate::fs::{DirLock, Fs, names};
 use crate::head::Head;
@@ -85,11 +85,13 @@ impl Db {
         let replay_time = clock.monotonic().saturating_sub(began);
         let committer =
             Committer::start(fs.clone(), wal_dir, recovery.resume, options.wal.clone(), head.clone(), clock.clone())?;
+        let wbl = adopt::adopt_wbl(&*fs, &head, &committer, &dir.join(names::WBL_DIR), &quarantine_dir);
         let queryable: Arc<dyn Queryable> = Arc::new(DbQueryable(Everything { head: head.clone(), view }));
         Ok(Db {
             schedule: Arc::new(Schedule::new(clock.clone())),
             flushed_up_to: Mutex::new(floor_ms),
             truncated_to: Mutex::new(floor_ms),
+            out_of_order_to_drop: Mutex::default(),
             checkpointed: Mutex::default(),
             options,
             fs,
@@ -100,6 +102,7 @@ impl Db {
             loaded,
             replayed,
             replay_time,
+            wbl,
             store,
             head_work: Mutex::default(),
             block_work: Mutex::default(),

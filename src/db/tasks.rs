@@ -14,7 +14,7 @@ impl TaskHost for Db {
             Task::Retention => self.expire_if_due(),
             Task::Reload => self.reload_blocks(),
             Task::Flush => self.flush_if_due(),
-            Task::FlushOutOfOrder => Ok(Outcome::Nothing),
+            Task::FlushOutOfOrder => self.flush_out_of_order_if_due(),
             Task::Truncate => self.truncate_log_if_due(),
             Task::Compact => self.compact_if_due(),
             Task::Accelerate => self.accelerate_next(),

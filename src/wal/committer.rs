@@ -17,6 +17,7 @@ use super::ack::{Ack, CommitFuture, promise};
 use super::commit::{CommitError, Durability, GroupRecords, GroupSource, Receipt};
 use super::group_writer::{DurableGroup, GroupWriter, Resume, WriterCounters};
 use super::options::{WalError, WalOptions};
+use super::wbl::{WblStatus, WblWriter};
 use crate::clock::Clock;
 use crate::fs::{Fs, names};
 use crate::model::{Digest, TimestampMs};
@@ -129,6 +130,8 @@ pub struct LogStatus {
     pub retries: u64,
     /// Segments that were given up and still have bytes behind what was acknowledged.
     pub uncut_segments: u64,
+    /// The copy of the out-of-order samples for Prometheus.
+    pub wbl: WblStatus,
     /// Counts since the start.
     pub counters: WriterCounters,
 }
@@ -140,6 +143,7 @@ pub struct Committer {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     durability: Durability,
+    wbl: Arc<Mutex<WblWriter>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -184,10 +188,15 @@ impl Committer {
         shared.forming_group.store(resume.next_group, Ordering::Release);
         shared.durable_group.store(resume.next_group.saturating_sub(1), Ordering::Release);
         let durability = options.durability;
+        let wbl_dir = dir.with_file_name(names::WBL_DIR);
+        let last_group = resume.next_group.saturating_sub(1);
+        let wbl = WblWriter::new(Arc::clone(&fs), wbl_dir, options.clone(), last_group);
+        let wbl = Arc::new(Mutex::new(wbl));
         let writer = GroupWriter::new(Arc::clone(&fs), dir.clone(), resume, options.clone(), Arc::clone(&clock));
         let mut thread = WriterThread {
             shared: Arc::clone(&shared),
             writer,
+            wbl: Arc::clone(&wbl),
             options,
             source: Arc::clone(&source),
             clock,
@@ -214,7 +223,7 @@ impl Committer {
             .name("wal-writer".into())
             .spawn(body)
             .map_err(WalError::io("start the writer thread for", &dir))?;
-        Ok(Arc::new(Committer { shared, source, fs, dir, durability, thread: Mutex::new(Some(handle)) }))
+        Ok(Arc::new(Committer { shared, source, fs, dir, durability, wbl, thread: Mutex::new(Some(handle)) }))
     }
 
     /// Admits a request. An error at once while the log cannot be written, or when it is shut down.
@@ -275,6 +284,7 @@ impl Committer {
     pub fn status(&self) -> LogStatus {
         let (segments, bytes) = log_size(&*self.fs, &self.dir);
         let pending_requests = lock(&self.shared.queue).pending_requests();
+        let wbl = lock(&self.wbl).status();
         let reported = lock(&self.shared.reported);
         LogStatus {
             durability: self.durability,
@@ -290,8 +300,15 @@ impl Committer {
             failures: reported.failures,
             retries: reported.retries,
             uncut_segments: reported.uncut_segments as u64,
+            wbl,
             counters: reported.counters,
         }
+    }
+
+    /// Removes the segments of `wbl/` whose samples are all of groups up to `group`. To be called when a block has these
+    /// groups' out-of-order samples.
+    pub fn truncate_wbl(&self, group: u64) -> Result<u64, WalError> {
+        lock(&self.wbl).truncate(group)
     }
 
     /// Refuses new requests, makes all accepted ones durable, ends the log with a seal that says so, and waits for the
@@ -349,6 +366,7 @@ enum Wake {
 struct WriterThread {
     shared: Arc<Shared>,
     writer: GroupWriter,
+    wbl: Arc<Mutex<WblWriter>>,
     options: WalOptions,
     source: Arc<dyn GroupSource>,
     clock: Arc<dyn Clock>,
@@ -406,6 +424,7 @@ impl WriterThread {
                         // opens a new segment.
                         tracing::error!(%error, "the write-ahead log could not be synced");
                     }
+                    lock(&self.wbl).sync();
                 }
             }
             self.report();
@@ -487,6 +506,14 @@ impl WriterThread {
         } else {
             self.writer.write_pending()
         };
+        {
+            // Before the requests are answered, and whether it works or not: the log has it all.
+            let mut wbl = lock(&self.wbl);
+            for group in &durable {
+                wbl.add_group(group.group, &group.records.records);
+            }
+            wbl.write();
+        }
         // Before the requests are answered: who has a receipt finds it in the status.
         self.report();
         for group in durable {
@@ -562,6 +589,7 @@ impl WriterThread {
         {
             tracing::error!(%error, "the end of the write-ahead log could not be synced");
         }
+        lock(&self.wbl).sync();
         self.report();
     }
 

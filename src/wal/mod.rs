@@ -13,6 +13,7 @@ pub mod record;
 mod recovery;
 mod scan;
 pub mod seal;
+pub mod wbl;
 mod writer;
 
 pub use ack::CommitFuture;
@@ -30,6 +31,7 @@ pub use record::RecordType;
 pub use recovery::{QuarantineNote, Recovery, RecoveryMode, read_notes, recover};
 pub use scan::scan;
 pub use seal::{Mark, Seal, SealRecord, SealedRequest};
+pub use wbl::{WblRecovery, WblStatus, WblWriter};
 pub use writer::SegmentWriter;
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ struct Queue {
     requests: Vec<Request>,
     /// Who waits for a group that is not yet durable.
     waiters: Vec<(u64, Ack<u64>)>,
+    /// The next group begins a segment, and there is one even if nothing is registered.
+    roll: bool,
     stop: bool,
 }
 
@@ -74,7 +76,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Queue {
     fn is_empty(&self) -> bool {
-        self.cut.is_empty() && self.requests.is_empty()
+        self.cut.is_empty() && self.requests.is_empty() && !self.roll
     }
 
     fn pending_requests(&self) -> u64 {
@@ -259,6 +261,23 @@ impl Committer {
         drop(gate);
         self.shared.wake.notify_one();
         (result, CutPoint { group, durable })
+    }
+
+    /// Begins a new segment, so that everything that is durable now lies in segments that are not written any more. The
+    /// promise is kept when the new segment has its first group.
+    pub fn roll(&self) -> CommitFuture<u64> {
+        let gate = self.shared.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let (ack, rolled) = promise();
+        let mut queue = lock(&self.shared.queue);
+        // Dropped, the promise says that the log is not available.
+        if !queue.stop {
+            queue.roll = true;
+            queue.waiters.push((self.shared.forming_group.load(Ordering::Acquire), ack));
+        }
+        drop(queue);
+        drop(gate);
+        self.shared.wake.notify_one();
+        rolled
     }
 
     /// The state of the log now. Lists the log's directory.
@@ -450,12 +469,12 @@ impl WriterThread {
     /// only if `even_empty`. Returns whether one was formed.
     fn take_group(&mut self, even_empty: bool, clean_end: bool) -> bool {
         let gate = self.shared.gate.write().unwrap_or_else(PoisonError::into_inner);
-        let (cut, requests) = {
+        let (cut, requests, roll) = {
             let mut queue = lock(&self.shared.queue);
-            (std::mem::take(&mut queue.cut), std::mem::take(&mut queue.requests))
+            (std::mem::take(&mut queue.cut), std::mem::take(&mut queue.requests), std::mem::take(&mut queue.roll))
         };
         let records = self.source.take_records();
-        let last = even_empty || !requests.is_empty() || !records.is_empty();
+        let last = even_empty || roll || !requests.is_empty() || !records.is_empty();
         if last {
             self.shared.forming_group.fetch_add(1, Ordering::AcqRel);
         }
@@ -465,6 +484,9 @@ impl WriterThread {
             self.form_group(requests, records, false);
         }
         if last {
+            if roll {
+                self.writer.roll_before_next();
+            }
             self.form_group(requests, records, clean_end);
         }
         any

@@ -303,7 +303,7 @@ impl HeadChunkFileReader {
             Found::Entry(entry, next) => {
                 let end = next - CHECKSUM_BYTES;
                 let start = end - entry.data.len();
-                match ChunkEncoding::from_number(entry.encoding) {
+                match ChunkEncoding::from_number(entry.encoding & !super::OUT_OF_ORDER) {
                     Some(encoding) => return Ok((encoding, ChunkBytes::Mapped(map, start..end))),
                     None => "chunk has an encoding that is not known",
                 }

@@ -64,3 +64,8 @@ pub fn block_chunk_file(block_dir: &Path, number: u32) -> PathBuf {
 pub fn checkpoint_dir(wal_dir: &Path, segment: u32) -> PathBuf {
     wal_dir.join(format!("{CHECKPOINT_PREFIX}{segment:08}"))
 }
+
+/// The number of the checkpoint with this directory name, or `None` for another directory.
+pub fn parse_checkpoint_dir(name: &str) -> Option<u32> {
+    parse_wal_segment(name.strip_prefix(CHECKPOINT_PREFIX)?)
+}

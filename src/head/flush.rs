@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::Shared;
 use super::series::{ChunkPlace, EncodedChunk};
 use super::shard::split_slot;
-use crate::chunk::{ChunkRef, HeadChunkEntry, HeadChunkFileWriter};
+use crate::chunk::{ChunkRef, HeadChunkEntry, HeadChunkFileWriter, OUT_OF_ORDER};
 use crate::index::Slot;
 use crate::model::{TimeRange, TimestampMs};
 
@@ -31,6 +31,36 @@ pub(super) struct PendingChunk {
     pub(super) series_ref: u64,
     pub(super) range: TimeRange,
     pub(super) encoded: Arc<EncodedChunk>,
+    /// The number of an out-of-order chunk.
+    pub(super) out_of_order: Option<u64>,
+}
+
+impl PendingChunk {
+    /// The encoding's number, with the mark of out-of-order chunks.
+    fn encoding_number(&self) -> u8 {
+        self.encoded.encoding as u8 | if self.out_of_order.is_some() { OUT_OF_ORDER } else { 0 }
+    }
+}
+
+/// What a file holds that may still be needed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FileContent {
+    /// The newest time of its in-order chunks.
+    pub(super) newest_ms: TimestampMs,
+    /// One more than the greatest number of its out-of-order chunks.
+    pub(super) out_of_order_before: u64,
+}
+
+impl FileContent {
+    /// A file in which nothing is needed.
+    pub(super) const NOTHING: FileContent = FileContent { newest_ms: TimestampMs::MIN, out_of_order_before: 0 };
+
+    fn add(&mut self, chunk: &PendingChunk) {
+        match chunk.out_of_order {
+            Some(number) => self.out_of_order_before = self.out_of_order_before.max(number + 1),
+            None => self.newest_ms = self.newest_ms.max(chunk.range.end_ms),
+        }
+    }
 }
 
 /// What the flusher is told.
@@ -65,14 +95,14 @@ impl Flusher {
     pub(super) fn start(
         shared: Arc<Shared>,
         writer: HeadChunkFileWriter,
-        newest_ms: BTreeMap<u32, TimestampMs>,
+        contents: BTreeMap<u32, FileContent>,
     ) -> io::Result<Self> {
         let (sender, receiver) = std::sync::mpsc::channel();
         let state = FlushState {
             shared,
             writer,
             waiting: VecDeque::new(),
-            newest_ms,
+            contents,
             below_ms: TimestampMs::MIN,
             is_failing: false,
         };
@@ -85,8 +115,8 @@ struct FlushState {
     shared: Arc<Shared>,
     writer: HeadChunkFileWriter,
     waiting: VecDeque<PendingChunk>,
-    /// The newest time in each file, by its number.
-    newest_ms: BTreeMap<u32, TimestampMs>,
+    /// What each file holds, by its number.
+    contents: BTreeMap<u32, FileContent>,
     /// Chunks that end below are not needed any more.
     below_ms: TimestampMs,
     is_failing: bool,
@@ -124,21 +154,24 @@ impl FlushState {
 
     /// Writes what waits, up to the first failure.
     fn write(&mut self) {
-        // In a file they would come back with the next start.
-        self.waiting.retain(|chunk| chunk.range.end_ms >= self.below_ms);
+        // Blocks have what was dropped. In a file it would come back with the next start.
+        let dropped = self.shared.counters.out_of_order_dropped.load(Ordering::Acquire);
+        self.waiting.retain(|chunk| match chunk.out_of_order {
+            Some(number) => number >= dropped,
+            None => chunk.range.end_ms >= self.below_ms,
+        });
         while !self.waiting.is_empty() {
             let count = self.waiting.len().min(CHUNKS_PER_WRITE);
             let entries = self.waiting.iter().take(count).map(|chunk| HeadChunkEntry {
                 series_ref: chunk.series_ref,
                 min_time_ms: chunk.range.start_ms,
                 max_time_ms: chunk.range.end_ms,
-                encoding: chunk.encoded.encoding as u8,
+                encoding: chunk.encoding_number(),
                 data: &chunk.encoded.bytes,
             });
             let (refs, result) = self.writer.write(entries);
             for (chunk, chunk_ref) in self.waiting.drain(..refs.len()).zip(refs) {
-                let newest_ms = self.newest_ms.entry(chunk_ref.file()).or_insert(TimestampMs::MIN);
-                *newest_ms = (*newest_ms).max(chunk.range.end_ms);
+                self.contents.entry(chunk_ref.file()).or_insert(FileContent::NOTHING).add(&chunk);
                 place_in_file(&self.shared, &chunk, chunk_ref);
             }
             if let Err(error) = result {
@@ -158,8 +191,10 @@ impl FlushState {
     /// a crash comes. The newest may be among them; what is written next begins another.
     fn remove_files(&mut self) -> RemovedFiles {
         let mut removed = RemovedFiles::default();
-        while let Some(oldest) = self.newest_ms.first_entry() {
-            if *oldest.get() >= self.below_ms {
+        let dropped = self.shared.counters.out_of_order_dropped.load(Ordering::Acquire);
+        while let Some(oldest) = self.contents.first_entry() {
+            let content = oldest.get();
+            if content.newest_ms >= self.below_ms || content.out_of_order_before > dropped {
                 break;
             }
             let file = *oldest.key();
@@ -184,6 +219,13 @@ fn place_in_file(shared: &Shared, chunk: &PendingChunk, chunk_ref: ChunkRef) {
     let mut shard = shared.shard(shard);
     // The series may be gone, and the row with it, or in use for another.
     let Some(series) = shard.get_mut(row).filter(|series| series.series_ref == chunk.series_ref) else { return };
+    if let Some(number) = chunk.out_of_order {
+        let held = series.out_of_order_mut();
+        if let Some(known) = held.and_then(|held| held.chunks.iter_mut().find(|known| known.number == number)) {
+            known.place = ChunkPlace::File(chunk_ref);
+        }
+        return;
+    }
     // The oldest that is still in memory: chunks are written in order.
     if let Some(known) = series.full.iter_mut().rev().find(|known| known.min_time_ms == chunk.range.start_ms) {
         known.place = ChunkPlace::File(chunk_ref);

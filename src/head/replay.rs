@@ -10,7 +10,7 @@
 //! second time), samples of series that the log doesn't name, records that can't be read. Below the floor, which must be
 //! set before, the samples are in blocks; series that have no other sample are not kept.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 use super::flush::FlushMessage;
 use super::load::{Loaded, LoadedChunks};
 use super::metadata::MetadataEntry;
+use super::out_of_order::Inserted;
 use super::series::{Series, Verdict, histogram_bits};
 use super::shard::{SHARDS, Shard, shard_of, split_slot};
 use super::{Head, Shared};
@@ -26,8 +27,10 @@ use crate::chunk::HistogramRef;
 use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
-use crate::model::{Digest, Label, LabelSet, LabelSetScratch, METRIC_NAME, SampleValue, TimeRange, TimestampMs};
-use crate::wal::record::{self, RecordType, ValuesIter};
+use crate::model::{
+    Digest, Label, LabelSet, LabelSetScratch, METRIC_NAME, Sample, SampleValue, TimeRange, TimestampMs,
+};
+use crate::wal::record::{self, RecordType, Tombstone, ValuesIter};
 use crate::wal::{RecordPosition, ReplaySink, WalError};
 
 /// Samples of one message to a worker.
@@ -68,9 +71,13 @@ pub struct ReplayReport {
     pub samples_unknown: u64,
     /// Chunks in files whose series the log does not name.
     pub chunks_unknown: u64,
+    /// Deleted ranges of series.
+    pub deletions: u64,
+    /// Deleted ranges of series that the log does not name.
+    pub deletions_unknown: u64,
     /// Records that could not be read.
     pub records_damaged: u64,
-    /// Records of kinds that are not read (exemplars, tombstones).
+    /// Records of kinds that are not read (exemplars).
     pub records_skipped: u64,
     /// What was wrong with the first damaged record.
     pub first_damage: Option<String>,
@@ -81,6 +88,7 @@ pub struct ReplayReport {
 struct RowSample {
     row: u32,
     is_histogram: bool,
+    is_out_of_order: bool,
     timestamp_ms: i64,
     /// Bits of a float, or index of a histogram in its batch.
     bits: u64,
@@ -115,7 +123,7 @@ struct ShardBatch {
 
 /// Slots by reference: a list where references are dense, as ours are, else a map.
 #[derive(Debug, Default)]
-struct RefMap {
+pub(super) struct RefMap {
     dense: Vec<Slot>,
     sparse: HashMap<u64, Slot>,
     known: u64,
@@ -124,7 +132,7 @@ struct RefMap {
 impl RefMap {
     const NONE: Slot = Slot::MAX;
 
-    fn get(&self, series_ref: u64) -> Option<Slot> {
+    pub(super) fn get(&self, series_ref: u64) -> Option<Slot> {
         match self.dense.get(usize::try_from(series_ref).unwrap_or(usize::MAX)) {
             Some(&Self::NONE) | None => self.sparse.get(&series_ref).copied(),
             Some(&slot) => Some(slot),
@@ -196,7 +204,9 @@ impl ReplaySink for HeadReplay {
         let (kind, body) = record::split(&record);
         let damage = match kind {
             Some(RecordType::Series) => self.series_record(body).err(),
-            Some(RecordType::Samples) => self.samples_record(body)?,
+            Some(RecordType::Samples) => self.samples_record(body, false)?,
+            Some(RecordType::OutOfOrderSamples) => self.samples_record(body, true)?,
+            Some(RecordType::Tombstones) => self.tombstones_record(body).err(),
             Some(RecordType::Metadata) => self.metadata_record(body).err(),
             Some(kind) if let Some(values) = record::values(kind, body) => self.values_record(values)?,
             _ => {
@@ -264,13 +274,11 @@ impl HeadReplay {
             labels.iter().map(|&label| index.intern_pair(label)).collect()
         };
         let mut series = Series::new(hash, Digest::of_canonical_labels(canonical), series_ref, pairs.clone());
-        if let Some(LoadedChunks { full, samples }) =
-            self.loaded.remove(&series_ref).map(|chunks| self.above_floor(chunks))
-            && let (Some(first), Some(last)) = (full.first(), full.last())
-        {
+        let loaded = self.loaded.remove(&series_ref).map(|chunks| self.above_floor(chunks)).unwrap_or_default();
+        self.shared.counters.samples.fetch_add(loaded.samples, Ordering::Relaxed);
+        if let (Some(first), Some(last)) = (loaded.full.first(), loaded.full.last()) {
             self.shared.widen(TimeRange::new(first.min_time_ms, last.max_time_ms));
-            series.load(full, samples);
-            self.shared.counters.samples.fetch_add(samples, Ordering::Relaxed);
+            series.load(loaded.full, loaded.samples);
         }
         let mut shard = self.shared.shard(number);
         let row = shard.insert(series);
@@ -305,10 +313,26 @@ impl HeadReplay {
         }
     }
 
-    /// Where a sample goes: shard and row. A sample that blocks have, or whose series is not known, is counted instead.
-    fn row_of(&mut self, series_ref: u64, timestamp_ms: TimestampMs) -> Option<(usize, u32)> {
+    /// Applies deletions. Samples that came before may still wait for a worker: they are hidden when they arrive.
+    fn tombstones_record(&mut self, body: &[u8]) -> Result<(), Corruption> {
+        for tombstone in record::tombstones(body) {
+            let Tombstone { series_ref, start_ms, end_ms } = tombstone?;
+            match self.refs.get(series_ref).map(split_slot) {
+                Some((number, row)) => {
+                    self.shared.shard(number).replay_deletion(row, TimeRange::new(start_ms, end_ms));
+                    self.report.deletions += 1;
+                }
+                None => self.report.deletions_unknown += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a sample goes: shard and row. An in-order sample that blocks have, or one whose series is not known, is
+    /// counted instead.
+    fn row_of(&mut self, series_ref: u64, timestamp_ms: TimestampMs, is_out_of_order: bool) -> Option<(usize, u32)> {
         let slot = self.refs.get(series_ref);
-        let is_below = timestamp_ms < self.floor_ms;
+        let is_below = !is_out_of_order && timestamp_ms < self.floor_ms;
         if is_below || slot.is_none() {
             self.newest_ref = self.newest_ref.max(series_ref);
             *(if is_below { &mut self.report.samples_below_floor } else { &mut self.report.samples_unknown }) += 1;
@@ -319,17 +343,20 @@ impl HeadReplay {
 
     /// Spreads the samples of a record. Those before a damaged place are kept, as in Prometheus they are not; more is
     /// better than less, and the damage is counted.
-    fn samples_record(&mut self, body: &[u8]) -> Result<Option<Corruption>, WalError> {
+    fn samples_record(&mut self, body: &[u8], is_out_of_order: bool) -> Result<Option<Corruption>, WalError> {
         for sample in record::samples(body) {
             let sample = match sample {
                 Ok(sample) => sample,
                 Err(damage) => return Ok(Some(damage)),
             };
-            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms) else { continue };
+            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms, is_out_of_order) else {
+                continue;
+            };
             let pending = &mut self.pending[shard];
             pending.samples.push(RowSample {
                 row,
                 is_histogram: false,
+                is_out_of_order,
                 timestamp_ms: sample.timestamp_ms,
                 bits: sample.value.to_bits(),
             });
@@ -351,7 +378,7 @@ impl HeadReplay {
                     continue;
                 }
             };
-            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms) else { continue };
+            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms, false) else { continue };
             let pending = &mut self.pending[shard];
             let (is_histogram, bits) = match sample.value {
                 SampleValue::Float(value) => (false, value.to_bits()),
@@ -360,7 +387,13 @@ impl HeadReplay {
                     (true, pending.histograms.len() as u64 - 1)
                 }
             };
-            pending.samples.push(RowSample { row, is_histogram, timestamp_ms: sample.timestamp_ms, bits });
+            pending.samples.push(RowSample {
+                row,
+                is_histogram,
+                is_out_of_order: false,
+                timestamp_ms: sample.timestamp_ms,
+                bits,
+            });
             if pending.samples.len() >= BATCH_SAMPLES || pending.histograms.len() >= BATCH_HISTOGRAMS {
                 self.send(shard)?;
             }
@@ -419,6 +452,7 @@ impl HeadReplay {
         report.chunks_unknown += unknown.len() as u64;
         report.series_without_samples = self.shared.remove_all_empty();
         self.shared.skip_refs_to(self.newest_ref);
+        *self.shared.log_refs.lock().unwrap_or_else(PoisonError::into_inner) = self.refs;
         self.shared.counters.samples.fetch_add(report.samples, Ordering::Relaxed);
         Ok(report)
     }
@@ -444,17 +478,23 @@ impl Worker {
     fn add(&mut self, batch: ShardBatch) {
         let chunk_range_ms = self.shared.options.chunk_range_ms;
         let mut range: Option<TimeRange> = None;
+        let mut out_of_order: Vec<RowSample> = Vec::new();
         let mut shard = self.shared.shard(batch.shard);
         let Batch { samples, histograms, renamed } = batch.batch;
         let mut renamed = renamed.into_iter().peekable();
-        for (index, &RowSample { row, is_histogram, timestamp_ms, bits }) in samples.iter().enumerate() {
+        for (index, &sample) in samples.iter().enumerate() {
             while let Some(before) = renamed.next_if(|renamed| renamed.at <= index) {
                 rename(&self.shared, &mut shard, before, &mut self.report);
+            }
+            let RowSample { row, is_histogram, is_out_of_order, timestamp_ms, bits } = sample;
+            if is_out_of_order {
+                out_of_order.push(sample);
+                continue;
             }
             let histogram = if is_histogram { histograms.get(bits as usize).and_then(HistogramRef::of) } else { None };
             let bits = histogram.map_or(bits, histogram_bits);
             let series = shard.row_mut(row);
-            if series.judge(timestamp_ms, bits) == Verdict::Newer {
+            if series.judge_in_order(timestamp_ms, bits) == Verdict::Newer {
                 self.report.samples += 1;
                 match histogram {
                     Some(histogram) => {
@@ -476,12 +516,51 @@ impl Worker {
             }
         }
         renamed.for_each(|behind| rename(&self.shared, &mut shard, behind, &mut self.report));
-        let pending = std::mem::take(&mut shard.pending);
         drop(shard);
         if let Some(range) = range {
             self.shared.widen(range);
         }
+        if !out_of_order.is_empty() {
+            self.add_out_of_order(batch.shard, out_of_order);
+        }
+        let pending = std::mem::take(&mut self.shared.shard(batch.shard).pending);
         self.flush(pending);
+    }
+
+    /// Adds the out-of-order samples of a shard that no chunk in a file holds, and none came before them.
+    fn add_out_of_order(&mut self, number: usize, mut samples: Vec<RowSample>) {
+        samples.sort_by_key(|sample| sample.row);
+        for samples in samples.chunk_by(|a, b| a.row == b.row) {
+            let times = || samples.iter().map(|sample| sample.timestamp_ms);
+            let (Some(row), Some(min), Some(max)) =
+                (samples.first().map(|first| first.row), times().min(), times().max())
+            else {
+                continue;
+            };
+            let held = self.shared.read_out_of_order(number, row, TimeRange::new(min, max));
+            let mut shard = self.shared.shard(number);
+            let digest = shard.row(row).digest;
+            let mut seen = HashSet::new();
+            for &RowSample { timestamp_ms, bits, .. } in samples {
+                if held.timestamps_ms.binary_search(&timestamp_ms).is_ok() {
+                    self.report.samples_in_files += 1;
+                    continue;
+                }
+                // The buffer may have become a chunk since `held` was read.
+                if !seen.insert(timestamp_ms) {
+                    self.report.samples_repeated += 1;
+                    continue;
+                }
+                let sample = Sample { timestamp_ms, value: f64::from_bits(bits) };
+                match shard.insert_out_of_order(row, sample, &self.shared) {
+                    Inserted::Added => {
+                        self.report.samples += 1;
+                        self.report.digest += digest.of_sample(timestamp_ms, sample.value);
+                    }
+                    Inserted::Duplicate | Inserted::Conflict => self.report.samples_repeated += 1,
+                }
+            }
+        }
     }
 
     /// Sends full chunks to their files. What the log holds is durable, so they need not wait for a group; but this

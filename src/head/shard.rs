@@ -3,11 +3,12 @@
 use hashbrown::HashTable;
 
 use super::flush::PendingChunk;
+use super::out_of_order::OutOfOrderChunk;
 use super::series::{ChunkPlace, Series, SeriesHash};
 use crate::chunk::HistogramRef;
 use crate::index::{FreeList, Slot};
-use crate::model::{Label, TimestampMs};
-use crate::wal::record::{SamplesEncoder, SeriesEncoder};
+use crate::model::{Label, Sample, TimestampMs};
+use crate::wal::record::{self, SamplesEncoder, SeriesEncoder, Tombstone};
 
 /// Number of shards. A series' shard is fixed by its hash; its slot says it again.
 pub(super) const SHARDS: usize = 16;
@@ -68,6 +69,13 @@ pub(super) struct Shard {
     pub(super) series_records: RecordBuffers,
     pub(super) samples_records: RecordBuffers,
     samples_encoder: SamplesEncoder,
+    /// Of out-of-order samples.
+    pub(super) out_of_order_records: RecordBuffers,
+    out_of_order_encoder: SamplesEncoder,
+    /// Of deletions.
+    pub(super) tombstone_records: RecordBuffers,
+    /// The rows with out-of-order samples, so that they are found among millions.
+    pub(super) out_of_order_rows: Vec<u32>,
     /// Chunks that became full since the last group; kept only where there are files for them.
     pub(super) pending: Vec<PendingChunk>,
     keeps_pending: bool,
@@ -83,9 +91,18 @@ impl Shard {
             series_records: RecordBuffers::default(),
             samples_records: RecordBuffers::default(),
             samples_encoder: SamplesEncoder::new(),
+            out_of_order_records: RecordBuffers::default(),
+            out_of_order_encoder: SamplesEncoder::out_of_order(),
+            tombstone_records: RecordBuffers::default(),
+            out_of_order_rows: Vec::new(),
             pending: Vec::new(),
             keeps_pending,
         }
+    }
+
+    /// The shard's number.
+    pub(super) fn number(&self) -> usize {
+        self.number
     }
 
     /// The row of a series, by the hash of its canonical label bytes.
@@ -238,6 +255,32 @@ impl Shard {
         self.samples_records.close_if_long();
     }
 
+    /// Writes the log record of an out-of-order sample.
+    pub(super) fn log_out_of_order(&mut self, series_ref: u64, sample: Sample) {
+        let out = &mut self.out_of_order_records.current;
+        if out.is_empty() {
+            self.out_of_order_encoder = SamplesEncoder::out_of_order();
+        }
+        self.out_of_order_encoder.push(out, series_ref, sample.timestamp_ms, sample.value);
+        self.out_of_order_records.close_if_long();
+    }
+
+    /// Writes the log record of a deletion.
+    pub(super) fn log_tombstone(&mut self, tombstone: Tombstone) {
+        record::push_tombstone(&mut self.tombstone_records.current, tombstone);
+        self.tombstone_records.close_if_long();
+    }
+
+    /// Keeps a chunk of out-of-order samples for the flusher.
+    pub(super) fn note_out_of_order_chunk(&mut self, slot: Slot, series_ref: u64, chunk: &OutOfOrderChunk) {
+        if let ChunkPlace::Memory(encoded) = &chunk.place
+            && self.keeps_pending
+        {
+            let (range, encoded, out_of_order) = (chunk.range, encoded.clone(), Some(chunk.number));
+            self.pending.push(PendingChunk { slot, series_ref, range, encoded, out_of_order });
+        }
+    }
+
     #[cold]
     fn note_full_chunk(&mut self, row: u32) {
         let slot = self.slot(row);
@@ -246,7 +289,7 @@ impl Shard {
             && let ChunkPlace::Memory(encoded) = &chunk.place
         {
             let (series_ref, range, encoded) = (series.series_ref, chunk.range(), encoded.clone());
-            self.pending.push(PendingChunk { slot, series_ref, range, encoded });
+            self.pending.push(PendingChunk { slot, series_ref, range, encoded, out_of_order: None });
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use super::checkpoint::CheckpointEnd;
 use super::group_writer::Resume;
 use super::options::WalError;
 use super::seal::Seal;
@@ -15,7 +16,8 @@ pub struct RecordPosition {
     pub offset: u64,
     /// Whether it stands in a checkpoint.
     pub checkpoint: bool,
-    /// The group whose seal covers it; `None` for a record that no seal covers.
+    /// The group whose seal covers it; `None` for a record that no seal covers. In a checkpoint of ours, the group in
+    /// which it stood: its seal is gone, and the checkpoint's hash covers it.
     pub group: Option<u64>,
 }
 
@@ -123,6 +125,10 @@ pub struct LogScan {
     pub sealed_records: u64,
     /// Records that no seal covers: of a log that Prometheus wrote.
     pub unsealed_records: u64,
+    /// Records of a checkpoint of ours.
+    pub checkpoint_records: u64,
+    /// The end of the checkpoint, where it is of ours and its end can be read.
+    pub checkpoint: Option<CheckpointEnd>,
     /// Records of a type that is not known.
     pub unknown_records: u64,
     /// Groups that stood in the log a second time.
@@ -134,6 +140,6 @@ pub struct LogScan {
 impl LogScan {
     /// Records given on.
     pub fn records(&self) -> u64 {
-        self.sealed_records + self.unsealed_records
+        self.sealed_records + self.unsealed_records + self.checkpoint_records
     }
 }

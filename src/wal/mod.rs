@@ -1,6 +1,7 @@
 //! The write-ahead log: Prometheus' format, group commit, seals, recovery.
 
 mod ack;
+mod checkpoint;
 pub mod commit;
 mod committer;
 mod contents;
@@ -12,9 +13,14 @@ pub mod record;
 mod recovery;
 mod scan;
 pub mod seal;
+pub mod wbl;
 mod writer;
 
 pub use ack::CommitFuture;
+pub use checkpoint::{
+    CheckpointEdge, CheckpointEnd, CheckpointPlan, CheckpointRecord, CheckpointReport, checkpoint, remove_superseded,
+    superseded,
+};
 pub use commit::{CommitError, Durability, GroupRecords, GroupSource, Receipt};
 pub use committer::{Admission, Committer, CutPoint, LogStatus};
 pub use contents::{Damage, LogScan, RecordPosition, ReplayProgress, ReplaySink, SegmentSummary, UnsealedTail};
@@ -25,6 +31,7 @@ pub use record::RecordType;
 pub use recovery::{QuarantineNote, Recovery, RecoveryMode, read_notes, recover};
 pub use scan::scan;
 pub use seal::{Mark, Seal, SealRecord, SealedRequest};
+pub use wbl::{WblRecovery, WblStatus, WblWriter};
 pub use writer::SegmentWriter;
 
 #[cfg(test)]

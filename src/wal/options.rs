@@ -99,6 +99,14 @@ pub enum WalError {
         /// The last one.
         segment: u32,
     },
+    /// A checkpoint would have to stand for the segment that is written, or for one that is not there.
+    #[error(
+        "no checkpoint can be made up to segment {segment:08}: it is gone already, or the log does not go on behind it"
+    )]
+    CheckpointRefused {
+        /// The segment.
+        segment: u32,
+    },
     /// The receiver of the records gave up.
     #[error("replay: {reason}")]
     Sink {

@@ -25,9 +25,6 @@ const PAGES_READ: usize = 16;
 /// to be slow can cost.
 const RESYNC_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Prefix of the names of checkpoint directories.
-const CHECKPOINT_PREFIX: &str = "checkpoint.";
-
 /// One file of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFile {
@@ -44,6 +41,8 @@ pub struct LogFile {
 /// The files of a log, in the order in which they are replayed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogFiles {
+    /// Number of the newest checkpoint: it stands for all segments up to this one.
+    pub checkpoint: Option<u32>,
     /// The newest checkpoint's files, then the segments behind it.
     pub files: Vec<LogFile>,
     /// Numbers of segments that should be there and are not: first and last of each gap.
@@ -55,6 +54,15 @@ pub struct LogFiles {
 impl LogFiles {
     /// Lists a log's directory. One that does not exist holds an empty log.
     pub fn list(fs: &dyn Fs, dir: &Path) -> Result<Self, WalError> {
+        Self::list_without(fs, dir, None)
+    }
+
+    /// Lists a log's directory as it was before the checkpoint of this number, as far as it is still there.
+    pub(crate) fn list_superseded(fs: &dyn Fs, dir: &Path, checkpoint: u32) -> Result<Self, WalError> {
+        Self::list_without(fs, dir, Some(checkpoint))
+    }
+
+    fn list_without(fs: &dyn Fs, dir: &Path, ignored: Option<u32>) -> Result<Self, WalError> {
         let mut found = LogFiles::default();
         let entries = match fs.list(dir) {
             Ok(entries) => entries,
@@ -64,10 +72,12 @@ impl LogFiles {
         let checkpoint = entries
             .iter()
             .filter(|entry| entry.is_dir)
-            .filter_map(|entry| Some((names::parse_wal_segment(entry.name.strip_prefix(CHECKPOINT_PREFIX)?)?, entry)))
+            .filter_map(|entry| Some((names::parse_checkpoint_dir(&entry.name)?, entry)))
+            .filter(|(number, _)| ignored.is_none_or(|ignored| *number < ignored))
             .max_by_key(|(number, _)| *number);
         let mut expected = None;
         if let Some((number, entry)) = checkpoint {
+            found.checkpoint = Some(number);
             let dir = dir.join(&entry.name);
             for file in fs.list(&dir).map_err(WalError::io("list", &dir))? {
                 found.push(&dir, &file, true);

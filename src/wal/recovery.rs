@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::remove_unfinished;
 use super::contents::{Damage, LogScan, ReplayProgress, ReplaySink, UnsealedTail};
 use super::group_writer::Resume;
 use super::options::{Compression, WalError};
@@ -70,6 +71,19 @@ pub struct QuarantineNote {
 }
 
 impl QuarantineNote {
+    fn of(damage: &Damage) -> Self {
+        QuarantineNote {
+            kind: KIND_DAMAGE.into(),
+            segment: damage.segment,
+            checkpoint: damage.checkpoint,
+            offset: damage.offset,
+            bytes: damage.bytes,
+            reason: damage.what.clone(),
+            groups: damage.groups,
+            file: String::new(),
+        }
+    }
+
     fn explains(&self, damage: &Damage) -> bool {
         let covers = |outer: (u64, u64), inner: (u64, u64)| outer.0 <= inner.0 && inner.1 <= outer.1;
         match (self.groups, damage.groups) {
@@ -129,6 +143,26 @@ pub fn read_notes(fs: &dyn Fs, quarantine_dir: &Path) -> Vec<QuarantineNote> {
     notes.filter_map(|entry| serde_json::from_slice(&fs.read(&quarantine_dir.join(&entry.name)).ok()?).ok()).collect()
 }
 
+/// Copies damaged bytes of a log that is in use to quarantine, with notes; what earlier notes explain is left out. The
+/// log stays as it is.
+pub(super) fn set_aside(
+    fs: &dyn Fs,
+    wal_dir: &Path,
+    quarantine_dir: &Path,
+    damages: &[Damage],
+) -> Result<(), WalError> {
+    let known = read_notes(fs, quarantine_dir);
+    let repair = Repair { fs, wal_dir, quarantine_dir };
+    let new: Vec<_> = damages.iter().filter(|damage| !known.iter().any(|note| note.explains(damage))).collect();
+    for damage in &new {
+        repair.quarantine(QuarantineNote::of(damage))?;
+    }
+    if new.is_empty() {
+        return Ok(());
+    }
+    fs.sync_dir(quarantine_dir).map_err(WalError::io("fsync", quarantine_dir))
+}
+
 /// What has to change in one segment.
 #[derive(Debug, Default)]
 struct SegmentPlan {
@@ -146,6 +180,7 @@ struct Repair<'a> {
 impl Repair<'_> {
     fn run(&self, log: &LogScan, damages: &[Damage]) -> Result<(), WalError> {
         self.remove_unfinished_copies()?;
+        remove_unfinished(self.fs, self.wal_dir)?;
         let mut plans: BTreeMap<(bool, u32), SegmentPlan> = BTreeMap::new();
         for (kind, tail) in log
             .abandoned
@@ -166,16 +201,7 @@ impl Repair<'_> {
             })?;
         }
         for damage in damages {
-            self.quarantine(QuarantineNote {
-                kind: KIND_DAMAGE.into(),
-                segment: damage.segment,
-                checkpoint: damage.checkpoint,
-                offset: damage.offset,
-                bytes: damage.bytes,
-                reason: damage.what.clone(),
-                groups: damage.groups,
-                file: String::new(),
-            })?;
+            self.quarantine(QuarantineNote::of(damage))?;
             let plan = plans.entry((damage.checkpoint, damage.segment)).or_default();
             if damage.bytes > 0 {
                 plan.damaged.push(damage.offset..damage.offset + damage.bytes);

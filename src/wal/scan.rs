@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use super::checkpoint::{CheckpointEdge, CheckpointEnd, CheckpointRecord};
 use super::commit::Durability;
 use super::contents::{Damage, LogScan, RecordPosition, ReplayProgress, ReplaySink, SegmentSummary, UnsealedTail};
 use super::group_writer::Resume;
@@ -15,6 +16,7 @@ use super::options::WalError;
 use super::reader::{LogFile, LogFiles, SegmentEvent, SegmentReader};
 use super::record::{RecordType, split};
 use super::seal::{GroupHasher, Mark, Seal, SealRecord};
+use crate::encoding::Corruption;
 use crate::fs::Fs;
 
 /// Bytes of a group's records that are kept back until its seal comes, at most: a group was in memory when it was
@@ -51,7 +53,17 @@ pub(crate) fn scan_knowing(
     progress: &ReplayProgress,
     known_damaged: Vec<(u64, u64)>,
 ) -> Result<LogScan, WalError> {
-    let files = LogFiles::list(fs, dir)?;
+    scan_files(fs, &LogFiles::list(fs, dir)?, sink, progress, known_damaged)
+}
+
+/// Reads some files of a log.
+pub(crate) fn scan_files(
+    fs: &dyn Fs,
+    files: &LogFiles,
+    sink: &mut dyn ReplaySink,
+    progress: &ReplayProgress,
+    known_damaged: Vec<(u64, u64)>,
+) -> Result<LogScan, WalError> {
     progress.segments_total.store(files.files.len() as u64, Ordering::Relaxed);
     progress.bytes_total.store(files.files.iter().map(|file| file.bytes).sum(), Ordering::Relaxed);
     let mut scanner = Scanner::new(sink);
@@ -73,11 +85,15 @@ pub(crate) fn scan_knowing(
     }
     let mut bytes_done = 0;
     for file in &files.files {
+        if !file.checkpoint {
+            scanner.end_checkpoint();
+        }
         scanner.file(fs, file, |position| progress.bytes_done.store(bytes_done + position, Ordering::Relaxed))?;
         bytes_done += file.bytes;
         progress.bytes_done.store(bytes_done, Ordering::Relaxed);
         progress.segments_done.fetch_add(1, Ordering::Relaxed);
     }
+    scanner.end_checkpoint();
     let mut log = scanner.finish()?;
     log.resume.next_segment = files.next_segment;
     Ok(log)
@@ -175,6 +191,21 @@ struct Scanner<'a> {
     segment_group: Option<u64>,
     /// A foreign segment's damage at its very end: a torn tail, if nothing readable follows.
     foreign_tail: Option<Damage>,
+    /// The checkpoint that is being read.
+    checkpoint: Option<CheckpointRead>,
+}
+
+/// What was read of a checkpoint.
+#[derive(Debug, Default)]
+struct CheckpointRead {
+    /// What it stands for; `None` while no record says that it is one of ours.
+    edge: Option<CheckpointEdge>,
+    /// Where its end stands, and what it says.
+    end: Option<(RecordPosition, CheckpointEnd)>,
+    hasher: GroupHasher,
+    records: u64,
+    group: Option<u64>,
+    damages: Vec<Damage>,
 }
 
 impl<'a> Scanner<'a> {
@@ -196,6 +227,7 @@ impl<'a> Scanner<'a> {
             ours: false,
             segment_group: None,
             foreign_tail: None,
+            checkpoint: None,
         }
     }
 
@@ -230,6 +262,9 @@ impl<'a> Scanner<'a> {
         }
         self.summary.records += 1;
         self.summary.record_bytes += bytes.len() as u64;
+        if self.pending.checkpoint {
+            return self.checkpoint_record(offset, end, bytes);
+        }
         let (kind, body) = split(&bytes);
         if kind == Some(RecordType::Seal) {
             match SealRecord::decode(body) {
@@ -276,6 +311,87 @@ impl<'a> Scanner<'a> {
             self.give_pending(None)?;
         }
         Ok(())
+    }
+
+    /// A checkpoint has no groups: its records are given on at once.
+    fn checkpoint_record(&mut self, offset: u64, end: u64, bytes: Vec<u8>) -> Result<(), WalError> {
+        let checkpoint = self.checkpoint.get_or_insert_default();
+        checkpoint.damages.append(&mut self.pending.damages);
+        let position = self.pending.position(offset, checkpoint.group);
+        let (kind, body) = split(&bytes);
+        let read = match kind {
+            Some(RecordType::Checkpoint) => CheckpointRecord::decode(body).map(Some),
+            Some(RecordType::Seal) => Err(Corruption { what: "seal in a checkpoint", offset: 0 }),
+            _ => Ok(None),
+        };
+        match read {
+            Ok(Some(CheckpointRecord::Begin(edge))) => checkpoint.edge = Some(edge),
+            Ok(Some(CheckpointRecord::End(end))) => {
+                checkpoint.edge = Some(end.edge);
+                checkpoint.end = Some((position, end));
+            }
+            Ok(Some(CheckpointRecord::Group(group))) => {
+                checkpoint.hasher.push(&bytes);
+                checkpoint.records += 1;
+                checkpoint.group = Some(group).filter(|group| *group > 0);
+            }
+            Err(corruption) => {
+                let damage = self.pending.damage(offset, end - offset, corruption.what, None);
+                checkpoint.damages.push(damage);
+            }
+            Ok(None) => {
+                checkpoint.hasher.push(&bytes);
+                checkpoint.records += 1;
+                self.log.unknown_records += u64::from(kind.is_none());
+                match checkpoint.edge {
+                    Some(_) => self.log.checkpoint_records += 1,
+                    None => self.log.unsealed_records += 1,
+                }
+                self.sink.record(position, bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All files of the checkpoint were read: says what is wrong with it, and takes from it where the log goes on.
+    fn end_checkpoint(&mut self) {
+        let Some(mut checkpoint) = self.checkpoint.take() else { return };
+        let Some(edge) = checkpoint.edge else {
+            self.log.damages.append(&mut checkpoint.damages);
+            return;
+        };
+        let summary = self.log.segments.last().map_or(0, |summary| summary.segment);
+        let damage = |segment, offset, what: &str| Damage {
+            segment,
+            checkpoint: true,
+            offset,
+            bytes: 0,
+            what: what.to_owned(),
+            groups: None,
+        };
+        match checkpoint.end {
+            Some((position, end)) => {
+                let is_whole = end.records == checkpoint.records && end.records_hash == checkpoint.hasher.hash();
+                if !is_whole && checkpoint.damages.is_empty() {
+                    let what = "records of the checkpoint do not give its hash";
+                    checkpoint.damages.push(damage(position.segment, position.offset, what));
+                }
+            }
+            None if checkpoint.damages.is_empty() => {
+                checkpoint.damages.push(damage(summary, 0, "checkpoint has lost its end"));
+            }
+            None => {}
+        }
+        // Nobody knows from which of the groups that it stands for.
+        let groups = Some((1, edge.last_group));
+        self.log.damages.extend(checkpoint.damages.into_iter().map(|damage| Damage { groups, ..damage }));
+        self.log.checkpoint = checkpoint.end.map(|(_, end)| end);
+        self.next_commit = self.next_commit.max(edge.next_commit);
+        if edge.last_group > 0 {
+            self.last = Some(Witness { group: edge.last_group, chain: edge.chain });
+            // A failed write may have put the last group into the next segment once more.
+            self.recent.push_back((edge.last_group, edge.chain, true));
+        }
     }
 
     fn mark(&mut self, offset: u64, mark: Mark) -> Result<(), WalError> {
@@ -510,6 +626,10 @@ impl<'a> Scanner<'a> {
     }
 
     fn end_segment(&mut self, len: u64, content_end: u64) -> Result<(), WalError> {
+        if self.pending.checkpoint {
+            let damages = std::mem::take(&mut self.pending.damages);
+            self.checkpoint.get_or_insert_default().damages.extend(damages);
+        }
         let pending = std::mem::take(&mut self.pending);
         let doubtful = self.doubtful.take();
         let empty = pending.records.is_empty() && pending.damages.is_empty() && doubtful.is_none();

@@ -1,9 +1,11 @@
 //! Tests of the log as a whole, over the real file system and over the simulated disk.
 
+mod checkpoint;
 mod commit;
 mod crash;
 mod damage;
 mod faults;
+mod wbl;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -46,13 +46,18 @@ fn series() -> Vec<(LabelSet, Chunk)> {
 }
 
 fn write(dir: &Path, series: &[(LabelSet, Chunk)]) -> Arc<Block> {
-    let mut writer =
-        BlockWriter::create(Arc::new(SystemFs), dir, Ulid::from_parts(1, 1), WriterOptions::default()).unwrap();
+    let mut writer = BlockWriter::create(Arc::new(SystemFs), dir, Ulid::from_parts(1, 1), WriterOptions::default())
+        .expect("a block of the bench works");
     for (labels, chunk) in series {
-        writer.add(labels, std::slice::from_ref(chunk)).unwrap();
+        writer.add(labels, std::slice::from_ref(chunk)).expect("a block of the bench works");
     }
     let origin = BlockOrigin { max_time_ms: SAMPLES * STEP_MS, level: 1, ..BlockOrigin::default() };
-    writer.finish(origin).unwrap().unwrap().publish().unwrap()
+    writer
+        .finish(origin)
+        .expect("a block of the bench works")
+        .expect("a block of the bench works")
+        .publish()
+        .expect("a block of the bench works")
 }
 
 fn blocks(criterion: &mut Criterion) {
@@ -62,7 +67,7 @@ fn blocks(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(series.len() as u64));
     group.bench_function("write, series", |bencher| {
         bencher.iter_batched(
-            || tempfile::tempdir().unwrap(),
+            || tempfile::tempdir().expect("a block of the bench works"),
             |dir| {
                 write(dir.path(), &series);
                 dir
@@ -70,10 +75,10 @@ fn blocks(criterion: &mut Criterion) {
             criterion::BatchSize::PerIteration,
         );
     });
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a block of the bench works");
     let block = write(dir.path(), &series);
     group.bench_function("open", |bencher| {
-        bencher.iter(|| Block::open(Arc::new(SystemFs), block.dir()).unwrap());
+        bencher.iter(|| Block::open(Arc::new(SystemFs), block.dir()).expect("a block of the bench works"));
     });
     group.bench_function("check, series", |bencher| {
         bencher.iter(|| assert!(check(&block, &mut |_| {}).is_good()));
@@ -88,22 +93,26 @@ fn blocks(criterion: &mut Criterion) {
         ("one pod", &[("pod", Equal, "pod-000123")]),
     ];
     for (name, case) in cases {
-        let matchers: Vec<Matcher> =
-            case.iter().map(|&(name, op, value)| Matcher::new(name, op, value).unwrap()).collect();
-        let querier = block.querier(TimeRange::ALL).unwrap();
-        let select = || querier.select(&matchers, &SelectHints::default()).unwrap();
+        let matchers: Vec<Matcher> = case
+            .iter()
+            .map(|&(name, op, value)| Matcher::new(name, op, value).expect("a block of the bench works"))
+            .collect();
+        let querier = block.querier(TimeRange::ALL).expect("a block of the bench works");
+        let select = || querier.select(&matchers, &SelectHints::default()).expect("a block of the bench works");
         group.throughput(Throughput::Elements(select().len() as u64));
         group.bench_function(format!("select {name}, series"), |bencher| bencher.iter(select));
     }
-    let querier = block.querier(TimeRange::ALL).unwrap();
-    let all = querier.select(&[Matcher::equal("zone", "zone-1")], &SelectHints::default()).unwrap();
+    let querier = block.querier(TimeRange::ALL).expect("a block of the bench works");
+    let all = querier
+        .select(&[Matcher::equal("zone", "zone-1")], &SelectHints::default())
+        .expect("a block of the bench works");
     group.throughput(Throughput::Elements(all.len() as u64 * SAMPLES as u64));
     group.bench_function("read a third, samples", |bencher| {
         let mut column = Column::default();
         bencher.iter(|| {
             for series in &all {
                 column.clear();
-                series.samples.read(TimeRange::ALL, &mut column).unwrap();
+                series.samples.read(TimeRange::ALL, &mut column).expect("a block of the bench works");
             }
         });
     });

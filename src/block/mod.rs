@@ -1,6 +1,8 @@
 //! The immutable half of the store: blocks in Prometheus' format, their writer, their reader, their check.
 //!
 //! A block is a directory named by a ULID: `meta.json`, `index`, `chunks/`, `tombstones` (`docs/format/block.md`).
+//!
+#![doc = include_str!("../../docs/format/block.md")]
 
 pub mod accel;
 mod check;

@@ -5,6 +5,7 @@ mod damage;
 mod durable;
 mod promtool;
 mod select;
+mod version1;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -109,8 +109,8 @@ fn flushed_block_leaves_out_what_was_deleted_and_no_more() {
 #[test]
 fn flushed_block_that_lacks_or_alters_a_sample_is_refused_and_the_series_named() {
     let part = LogPart::in_order(RANGE);
-    let lacks = |source: &mut TestSource| drop(source[1].samples.remove(&7));
-    let alters = |source: &mut TestSource| drop(source[1].samples.insert(7, 9.0));
+    let lacks = |source: &mut TestSource| assert!(source[1].samples.remove(&7).is_some());
+    let alters = |source: &mut TestSource| assert!(source[1].samples.insert(7, 9.0).is_some());
     let moves = |source: &mut TestSource| {
         source[1].samples.remove(&7);
         source[1].samples.insert(2, 2.0);

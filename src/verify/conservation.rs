@@ -125,12 +125,11 @@ fn events(ledger: &Contents, stage: &mut Stage) -> u64 {
             }
             Event::Deleted { ulid, tally }
             | Event::Expired { ulid, tally }
-            | Event::Quarantined { ulid, tally, .. } => {
-                if known(ulid) != Some(*tally) {
-                    let had =
-                        known(ulid).map_or_else(|| "was in no event before".to_owned(), |had| format!("had {had}"));
-                    stage.find(|| format!("event {number}: block {ulid} was removed with {tally}; it {had}"));
-                }
+            | Event::Quarantined { ulid, tally, .. }
+                if known(ulid) != Some(*tally) =>
+            {
+                let had = known(ulid).map_or_else(|| "was in no event before".to_owned(), |had| format!("had {had}"));
+                stage.find(|| format!("event {number}: block {ulid} was removed with {tally}; it {had}"));
             }
             Event::Flushed { ulid: None, tally, .. } if *tally != Tally::ZERO => {
                 stage.find(|| format!("event {number}: a flush stored {tally} in no block"));

@@ -51,7 +51,7 @@ fn power_loss_at_every_operation_loses_nothing_that_was_acknowledged() {
     let first = Store::new(small()).fs.operations();
     let mut states = 0;
     // Every operation of the life is hit over a few runs of the test; which ones here, the step says.
-    for operation in (first..operations).step_by(5) {
+    for operation in (first..operations).step_by(3) {
         let mut store = Store::new(small());
         store.fs.lose_power_at(operation);
         let lived = live(&mut store);
@@ -80,7 +80,7 @@ fn disk_that_is_full_at_any_step_and_then_freed_goes_on_without_a_restart() {
     live(&mut whole).unwrap();
     let operations = whole.fs.operations();
     let first = Store::new(small()).fs.operations();
-    for operation in (first..operations).step_by(23) {
+    for operation in (first..operations).step_by(11) {
         let mut store = Store::new(small());
         store.fs.fail(operation..operation + 40, crate::fs::sim::Fault::NoSpace);
         let lived = live(&mut store);

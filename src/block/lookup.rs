@@ -28,6 +28,10 @@ impl Shared {
         if let Some(found) = self.accel.ask(|accel| accel.series_refs(&accel.select(matchers)?)) {
             return found;
         }
+        self.select_by_index(matchers, on_damage)
+    }
+
+    fn select_by_index(&self, matchers: &[Matcher], on_damage: OnDamage<'_>) -> Vec<SeriesRef> {
         self.index.select(matchers).unwrap_or_else(|fault| {
             on_damage(self.index_damage(DamagedPart::Postings, fault));
             let mut found = Vec::new();
@@ -40,9 +44,10 @@ impl Shared {
         })
     }
 
-    /// All series, sorted.
+    /// All series, sorted. Compactions ask for them, and what they lose is lost: so the block's own files answer, not what
+    /// was derived from them.
     pub(super) fn all_series(&self, on_damage: OnDamage<'_>) -> Vec<SeriesRef> {
-        self.select(&[], on_damage)
+        self.select_by_index(&[], on_damage)
     }
 
     /// The series that pass the matchers, where there are any.

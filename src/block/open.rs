@@ -188,10 +188,8 @@ impl Shared {
 
     /// Adds the warnings that every query of the block carries.
     pub(super) fn warn_of_standing_damage(&self, warnings: &Warnings) {
-        for part in [DamagedPart::Tombstones, DamagedPart::Symbols] {
-            for damage in self.damages.of(part) {
-                warnings.add(self.ulid, &damage);
-            }
+        for damage in self.damages.of(DamagedPart::Tombstones) {
+            warnings.add(self.ulid, &damage);
         }
     }
 }

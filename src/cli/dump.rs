@@ -1,13 +1,15 @@
 //! `index dump`, `chunk dump` and `tombstones dump`: what the files of a block hold, entry by entry.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 
 use super::output::{self, Done};
 use super::{CommandResult, Format};
-use crate::fs::SystemFs;
-use crate::inspect::{ChunkDumpOptions, dump_chunks, dump_samples, dump_tombstones};
+use crate::fs::{Fs, SystemFs};
+use crate::inspect::{ChunkDumpOptions, IndexDumpOptions, dump_chunks, dump_index, dump_samples, dump_tombstones};
+use crate::promql::parser::parse_selector;
 
 /// What every dump takes.
 #[derive(Debug, Args)]
@@ -20,6 +22,21 @@ pub(super) struct DumpArgs {
     /// The form of the report
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum IndexCommand {
+    /// List the series of a block with their references and chunks
+    #[command(after_help = "Examples:\n  chronolith index dump data/01JA0000000000000000000000\n  \
+                            chronolith index dump data/01JA0000000000000000000000 --match 'up{job=~\"node.*\"}' --format json\n\n\
+                            Chunks are named segment:offset, as `chunk dump` takes them. Nothing is written.")]
+    Dump {
+        #[command(flatten)]
+        args: DumpArgs,
+        /// Only the series that this selector matches
+        #[arg(long = "match", value_name = "SELECTOR")]
+        selector: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,6 +67,15 @@ pub(super) enum TombstonesCommand {
         #[command(flatten)]
         args: DumpArgs,
     },
+}
+
+pub(super) fn run_index(command: &IndexCommand) -> CommandResult {
+    let IndexCommand::Dump { args, selector } = command;
+    let matchers = selector.as_deref().map(parse_selector).transpose()?.unwrap_or_default();
+    let options = IndexDumpOptions { dir: args.dir.clone(), matchers, rows_max: args.rows };
+    let fs: Arc<dyn Fs> = Arc::new(SystemFs);
+    let dump = dump_index(&fs, &options)?;
+    emit(args, &dump.to_table(), &dump, dump.exit_code())
 }
 
 pub(super) fn run_chunk(command: &ChunkCommand) -> CommandResult {

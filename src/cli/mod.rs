@@ -83,6 +83,9 @@ enum Command {
     /// Look at the blocks of a data directory
     #[command(subcommand)]
     Block(block::BlockCommand),
+    /// Look inside a block's index
+    #[command(subcommand)]
+    Index(dump::IndexCommand),
     /// Look inside a block's chunk segments
     #[command(subcommand)]
     Chunk(dump::ChunkCommand),
@@ -128,6 +131,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Wal(command) => wal::run(&command),
         Command::Block(command) => block::run(&command),
+        Command::Index(command) => dump::run_index(&command),
         Command::Chunk(command) => dump::run_chunk(&command),
         Command::Tombstones(command) => dump::run_tombstones(&command),
         Command::Promql(command) => promql::run(&command),

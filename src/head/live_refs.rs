@@ -15,11 +15,6 @@ impl RefSet {
         self.0.contains(series_ref)
     }
 
-    /// Adds a reference. Says whether it was not there.
-    pub fn insert(&mut self, series_ref: u64) -> bool {
-        self.0.insert(series_ref)
-    }
-
     /// How many references there are.
     pub fn len(&self) -> u64 {
         self.0.len()

@@ -342,6 +342,10 @@ mod out_of_order_tests;
 #[cfg(test)]
 mod replay_tests;
 #[cfg(test)]
+mod specimen_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truncate_stress_tests;
 #[cfg(test)]
 mod truncate_tests;

@@ -239,7 +239,7 @@ impl Series {
         let is_in_range = timestamp_ms <= self.open_until_ms;
         let (is_cut, is_new) = match &mut self.appender {
             OpenAppender::Histograms(appender) => {
-                let finished = match is_in_range {
+                let finished = match is_in_range && !appender.is_full() {
                     true => appender.append(timestamp_ms, histogram),
                     false => Some(appender.cut(timestamp_ms, histogram)),
                 };

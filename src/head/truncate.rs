@@ -208,6 +208,7 @@ impl Shared {
         }
         let removed = self.remove_if_empty(&empty, &|remove| remove());
         let count = removed.slots.len() as u64;
+        self.forget_metadata(&removed.pairs);
         retired.push(removed);
         self.reclaim(&mut retired);
         release_freed_memory();

@@ -22,7 +22,7 @@ fn up(samples: &[(i64, u64)]) -> Request {
 }
 
 /// Hands what was added to the log, and lets full chunks go to their files.
-fn settle(head: &Head) {
+pub(super) fn settle(head: &Head) {
     if let Some(on_durable) = head.take_records().on_durable {
         on_durable();
     }
@@ -30,7 +30,7 @@ fn settle(head: &Head) {
 }
 
 /// All chunks of a source; their headers, order and ranges are checked.
-fn chunks(mut source: Box<dyn ChunkSource>) -> BTreeMap<LabelSet, Vec<Chunk>> {
+pub(super) fn chunks(mut source: Box<dyn ChunkSource>) -> BTreeMap<LabelSet, Vec<Chunk>> {
     let mut out: BTreeMap<LabelSet, Vec<Chunk>> = BTreeMap::new();
     while let Some(series) = source.next_series().unwrap() {
         assert!(out.last_key_value().is_none_or(|(last, _)| *last < series.labels));
@@ -51,7 +51,7 @@ fn decode(chunk: &Chunk) -> Vec<(i64, u64)> {
     std::iter::from_fn(|| samples.next_sample().unwrap()).collect()
 }
 
-fn samples(chunks: &BTreeMap<LabelSet, Vec<Chunk>>) -> Model {
+pub(super) fn samples(chunks: &BTreeMap<LabelSet, Vec<Chunk>>) -> Model {
     chunks.iter().map(|(labels, chunks)| (labels.clone(), chunks.iter().flat_map(decode).collect())).collect()
 }
 
@@ -252,13 +252,19 @@ fn slot_is_used_again_only_when_every_reader_of_before_is_gone() {
     generation(1, 200, 60_000).append_to(&head);
     let second = slots(&head);
     assert!(first.is_disjoint(&second));
+    let pairs = || head.stats().index.pairs;
+    assert_eq!(pairs(), 2 * (200 + 1) + 7);
     let later = head.querier(TimeRange::new(70_000, 80_000)).unwrap();
     drop(reader);
     flush(&head, 61_000);
     generation(2, 200, 61_000).append_to(&head);
     assert!(slots(&head).intersection(&first).count() > 100);
     assert!(slots(&head).is_disjoint(&second));
+    // The first generation's labels are free, those of the second are not yet.
+    assert_eq!(pairs(), 2 * (200 + 1) + 7);
     drop(later);
+    flush(&head, 61_000);
+    assert_eq!(pairs(), 200 + 1 + 7);
 }
 
 #[test]
@@ -327,6 +333,18 @@ fn files_without_a_needed_chunk_are_removed_and_numbers_go_on() {
         Head::open(small_files(), Arc::new(crate::fs::SystemFs), &chunks_dir, &quarantine_dir).unwrap();
     assert_eq!((report.damage, report.chunks), (None, 2));
     drop(head);
+}
+
+#[test]
+fn chunk_that_became_durable_after_its_truncation_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let head = open(small_files(), dir.path());
+    up(&(0..300).map(|i| (i * 100, i as u64)).collect::<Vec<_>>()).append_to(&head);
+    let group = head.take_records();
+    assert_eq!(flush(&head, 60_000).1.series, 1);
+    group.on_durable.unwrap()();
+    assert_eq!(head.flush_chunks(), 0);
+    assert_eq!(head_files(dir.path()), Vec::<String>::new());
 }
 
 #[test]
@@ -420,7 +438,7 @@ proptest! {
         let head = open(small_files(), dir.path());
         let (mut model, mut blocks, mut log) = (Model::new(), Model::new(), Vec::new());
         let (mut queries, mut flushes) = (Vec::new(), 0usize);
-        let (mut newest_ms, mut gone_refs, mut live) = (1_000_000i64, RefSet::default(), RefSet::default());
+        let (mut newest_ms, mut gone_refs, mut live) = (1_000_000i64, BTreeSet::new(), RefSet::default());
         let mut settle_into = |head: &Head| {
             let group = head.take_records();
             log.extend(group.records);
@@ -488,8 +506,8 @@ proptest! {
             queries.iter().for_each(Query::check);
             let now = head.live_refs();
             prop_assert_eq!(now.len(), head.series_count() as u64);
-            prop_assert!(now.iter().all(|series_ref| !gone_refs.contains(series_ref)));
-            live.iter().filter(|&series_ref| !now.contains(series_ref)).for_each(|gone| drop(gone_refs.insert(gone)));
+            prop_assert!(now.iter().all(|series_ref| !gone_refs.contains(&series_ref)));
+            gone_refs.extend(live.iter().filter(|&series_ref| !now.contains(series_ref)));
             live = now;
             let floor_ms = head.floor_ms();
             let mut all = blocks.clone();

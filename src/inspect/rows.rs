@@ -31,6 +31,16 @@ impl<T> Rows<T> {
         }
     }
 
+    /// Whether further rows are only counted.
+    pub(super) fn is_full(&self) -> bool {
+        self.rows.len() >= self.rows_max
+    }
+
+    /// Counts a row that nobody made.
+    pub(super) fn leave_off(&mut self) {
+        self.rows_left_off += 1;
+    }
+
     /// The rows as a table.
     pub(super) fn to_table<const N: usize>(&self, header: [&str; N], cells: impl Fn(&T) -> [String; N]) -> String {
         let mut table = Table::new();

@@ -90,8 +90,10 @@ impl PartTally {
 pub struct LogTally {
     /// The parts, in the order of the request.
     pub parts: Vec<PartTally>,
-    /// All samples of the log, however they came, deleted ones included.
+    /// All samples of `wal/`, however they came, deleted ones included.
     pub total: Tally,
+    /// All samples of a `wbl/` that Prometheus wrote.
+    pub wbl: Tally,
     /// Series that the log names.
     pub series: u64,
     /// The last group whose seal was read.
@@ -111,7 +113,7 @@ pub struct LogTally {
 /// Counts the samples of some parts of the log in `data_dir`: an independent replay of `wal/`, its checkpoint included,
 /// and of the `wbl/` that Prometheus wrote.
 ///
-/// A deletion takes the samples that stand before it in the log. A log with deletions within a part is read twice.
+/// A deletion takes the samples of its group and of those before; in a log of Prometheus', the samples before it. A log with deletions within a part is read twice.
 pub fn log_tally(
     fs: &dyn Fs,
     data_dir: &Path,
@@ -152,11 +154,19 @@ pub fn series_tallies(
     Ok(rows.filter(|(_, tally)| *tally != Tally::ZERO).map(|(row, tally)| (series.labels(row), tally)).collect())
 }
 
+/// Where something stands in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// In none of our groups: how many records stand before it. A log of Prometheus' goes before ours.
+    Record(u64),
+    /// In this group.
+    Group(u64),
+}
+
 /// A deletion, and where it stands.
 #[derive(Debug, Clone, Copy)]
 struct Deletion {
-    /// How many records stand before it.
-    record: u64,
+    place: Place,
     range: TimeRange,
 }
 
@@ -213,9 +223,11 @@ impl<'r> Counter<'r> {
         self.tally.first_damage.get_or_insert_with(what);
     }
 
-    fn take(&mut self, log: LogKind, group: u64, record: &[u8], place: impl FnOnce() -> String) {
+    fn take(&mut self, log: LogKind, group: u64, record: &[u8], at: impl FnOnce() -> String) {
         let Counter { request, reader, tally, by_row, records, late, deletions, applied } = self;
-        let record_number = *records;
+        // Within a group of ours a deletion may stand before samples that were there when it was made; what came later
+        // is in no deleted range.
+        let place = if group > 0 { Place::Group(group) } else { Place::Record(*records) };
         *records += 1;
         let overlaps = |range: &TimeRange| request.parts.iter().any(|part| part.range.overlaps(range));
         let read = reader.read(log, record, &mut |entry| match entry {
@@ -228,13 +240,16 @@ impl<'r> Counter<'r> {
                     return;
                 }
                 let digest = sample.digest();
-                tally.total.add_sample(digest);
+                match log {
+                    LogKind::Wal => tally.total.add_sample(digest),
+                    LogKind::Wbl => tally.wbl.add_sample(digest),
+                }
                 for (part, counted) in request.parts.iter().zip(&mut tally.parts) {
                     if !part.holds(&sample, group) {
                         continue;
                     }
                     counted.written.add_sample(digest);
-                    let is_deleted = is_deleted(applied, sample.row, record_number, sample.timestamp_ms);
+                    let is_deleted = is_deleted(applied, sample.row, place, sample.timestamp_ms);
                     if is_deleted {
                         counted.deleted.add_sample(digest);
                     } else if let Some(rows) = by_row {
@@ -250,23 +265,23 @@ impl<'r> Counter<'r> {
             }
             LogEntry::Deletion { row, range } => {
                 if overlaps(&range) {
-                    deletions.entry(row).or_default().push(Deletion { record: record_number, range });
+                    deletions.entry(row).or_default().push(Deletion { place, range });
                 }
             }
         });
         match read {
             Ok(RecordRead::Known { unknown }) => tally.unknown += unknown,
             Ok(RecordRead::Other) => {}
-            Err(corruption) => self.damage(|| format!("{corruption} of the record at {}", place())),
+            Err(corruption) => self.damage(|| format!("{corruption} of the record at {}", at())),
         }
     }
 }
 
-fn is_deleted(deletions: &HashMap<u32, Vec<Deletion>>, row: u32, record: u64, timestamp_ms: TimestampMs) -> bool {
+fn is_deleted(deletions: &HashMap<u32, Vec<Deletion>>, row: u32, place: Place, timestamp_ms: TimestampMs) -> bool {
     // Most logs have no deletion at all.
     !deletions.is_empty()
         && deletions.get(&row).is_some_and(|deletions| {
-            deletions.iter().any(|deletion| deletion.record > record && deletion.range.contains(timestamp_ms))
+            deletions.iter().any(|deletion| deletion.place >= place && deletion.range.contains(timestamp_ms))
         })
 }
 

@@ -123,18 +123,18 @@ fn tally_of_out_of_order_samples_is_by_the_groups_that_they_came_in() {
 }
 
 #[test]
-fn deletion_takes_the_samples_before_it_in_the_log_and_none_behind() {
+fn deletion_takes_the_samples_of_its_group_and_before_and_none_behind() {
     let fs = log(&[
         vec![series([(1, 1), (2, 2)]), in_order(&[(1, 10, 1.0), (2, 10, 1.0), (1, 20, 2.0)])],
-        vec![deletion(1, 0, 15), out_of_order(&[(1, 12, 7.0)])],
-        vec![in_order(&[(1, 30, 3.0)]), deletion(2, 50, 60)],
+        vec![deletion(1, 0, 15), out_of_order(&[(1, 13, 6.0)])],
+        vec![in_order(&[(1, 30, 3.0)]), deletion(2, 50, 60), out_of_order(&[(1, 12, 7.0)])],
     ]);
     let part = count_part(&fs, LogPart::in_order(TimeRange::ALL));
     assert_eq!(part.deleted, tally(&[(1, 10, 1.0)]));
     assert_eq!(part.left(), tally(&[(2, 10, 1.0), (1, 20, 2.0), (1, 30, 3.0)]));
-    // Written again behind the deletion.
+    // In its group, and written behind it.
     let late = count_part(&fs, LogPart::out_of_order(TimeRange::ALL, 0..=9));
-    assert_eq!((late.deleted, late.left()), (Tally::ZERO, tally(&[(1, 12, 7.0)])));
+    assert_eq!((late.deleted, late.left()), (tally(&[(1, 13, 6.0)]), tally(&[(1, 12, 7.0)])));
     // A deletion of a group that does not count yet.
     let earlier = count(&fs, vec![LogPart::in_order(TimeRange::ALL)], Some(1));
     assert_eq!(earlier.parts[0].deleted, Tally::ZERO);

@@ -104,7 +104,7 @@ impl Replay {
     /// Counts the samples of a record, and says how many are of series that the log does not name.
     fn read(&mut self, position: RecordPosition, record: &[u8]) -> Result<u64, Corruption> {
         let Replay { live_group, reader, rows, total, group, live_samples, .. } = self;
-        // A checkpoint tells groups too, but has no seals.
+        // In a checkpoint a record keeps its group, whose seal is gone.
         let is_sealed = position.group.is_some() && !position.checkpoint;
         let counts_live = match (position.group, *live_group) {
             (Some(group), Some(live_group)) => group <= live_group,

@@ -1,10 +1,15 @@
 //! Prometheus' own tool and server as judges. `CHRONOLITH_PEERS` names the directory of the programs; without it these
 //! tests are left out, as those of `tests/it` that need them are.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::*;
+use crate::encoding::put;
+use crate::storage::{Column, Queryable as _, SelectHints};
 
 fn peers() -> Option<PathBuf> {
     std::env::var_os("CHRONOLITH_PEERS").map(PathBuf::from)
@@ -49,4 +54,136 @@ fn promtool_accepts_a_block_and_dumps_what_was_written() {
         let dump = promtool(&peers, &["tsdb", "dump", path]);
         assert_eq!(dump.lines().collect::<Vec<_>>(), dump_lines(&series));
     }
+}
+
+/// A Prometheus that is killed when it is dropped.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Server {
+    fn start(peers: &Path, dir: &Path) -> Self {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        std::fs::write(dir.join("prometheus.yml"), "").unwrap();
+        let child = Command::new(peers.join("prometheus"))
+            .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
+            .arg("--storage.tsdb.retention.time=100y")
+            .arg(format!("--web.listen-address={address}"))
+            .args(["--web.enable-remote-write-receiver", "--web.enable-admin-api"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Server { child, address };
+        let started = Instant::now();
+        while server.post("GET", "/-/ready", "", &[]).is_none() {
+            assert!(started.elapsed() < Duration::from_secs(60), "Prometheus does not get ready");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        server
+    }
+
+    /// Sends a request; `None` where it is not answered well.
+    fn post(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Option<String> {
+        let mut stream = TcpStream::connect(self.address).ok()?;
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n{headers}\r\n");
+        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.split_once(' ').is_some_and(|(_, status)| status.starts_with('2')).then_some(answer)
+    }
+
+    fn remote_write(&self, series: &[(LabelSet, Vec<(i64, f64)>)]) {
+        let mut request = Vec::new();
+        let field = |out: &mut Vec<u8>, number: u8, bytes: &[u8]| {
+            out.push(number << 3 | 2);
+            put::uvarint_slice(out, bytes);
+        };
+        for (labels, samples) in series {
+            let mut message = Vec::new();
+            for label in labels.iter() {
+                let mut pair = Vec::new();
+                field(&mut pair, 1, label.name.as_bytes());
+                field(&mut pair, 2, label.value.as_bytes());
+                field(&mut message, 1, &pair);
+            }
+            for (timestamp_ms, value) in samples {
+                let mut sample = vec![0x09];
+                sample.extend_from_slice(&value.to_bits().to_le_bytes());
+                sample.push(0x10);
+                put::uvarint(&mut sample, *timestamp_ms as u64);
+                field(&mut message, 2, &sample);
+            }
+            field(&mut request, 1, &message);
+        }
+        let body = snap::raw::Encoder::new().compress_vec(&request).unwrap();
+        let headers = "Content-Encoding: snappy\r\nContent-Type: application/x-protobuf\r\n";
+        self.post("POST", "/api/v1/write", headers, &body).expect("Prometheus takes the samples");
+    }
+}
+
+fn block_dirs(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut dirs: Vec<PathBuf> = entries.filter(|path| path.join("meta.json").exists()).collect();
+    dirs.sort();
+    dirs
+}
+
+/// What the block in `dir` holds, as promtool writes it.
+fn dump_block(dir: &Path) -> Vec<String> {
+    let block = Block::open(Arc::new(SystemFs), dir).unwrap();
+    let checked = check(&block, &mut |_| {});
+    assert!(checked.is_good(), "{:?}", checked.findings);
+    assert_eq!(block.damages(), vec![]);
+    let querier = block.querier(TimeRange::ALL).unwrap();
+    let mut all = Vec::new();
+    for series in querier.select(&[], &SelectHints::default()).unwrap() {
+        let mut column = Column::default();
+        series.samples.read(TimeRange::ALL, &mut column).unwrap();
+        all.push((series.labels, column.timestamps_ms.into_iter().zip(column.values).collect()));
+    }
+    assert_eq!(querier.warnings(), Vec::<String>::new());
+    dump_lines(&all)
+}
+
+#[test]
+fn block_that_prometheus_made_is_read_as_promtool_dumps_it() {
+    let Some(peers) = peers() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&peers, dir.path());
+    // More values of a label than the reader keeps the places of, and several chunks a series.
+    let series = specimen(300, 250);
+    server.remote_write(&series);
+    let answer = server.post("POST", "/api/v1/admin/tsdb/snapshot", "", &[]).expect("a snapshot is made");
+    let name = answer.split("\"name\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let snapshot = dir.path().join("data/snapshots").join(name);
+    drop(server);
+    let blocks = block_dirs(&snapshot);
+    assert_eq!(blocks.len(), 1);
+    std::fs::create_dir_all(snapshot.join("wal")).unwrap();
+    let path = snapshot.to_str().unwrap();
+    let dump = || promtool(&peers, &["tsdb", "dump", path]).lines().map(str::to_owned).collect::<Vec<_>>();
+    let expected = dump();
+    assert_eq!(expected, dump_lines(&series));
+    assert_eq!(dump_block(&blocks[0]), expected);
+    // Its meta is rewritten to the same bytes, and it sees our deletions.
+    let before = std::fs::read(blocks[0].join("meta.json")).unwrap();
+    let block = Block::open(Arc::new(SystemFs), &blocks[0]).unwrap();
+    block.rewrite_meta(|_| {}).unwrap();
+    assert_eq!(std::fs::read(blocks[0].join("meta.json")).unwrap(), before);
+    let range = TimeRange::new(START_MS + 100_000, START_MS + 1_000_000);
+    assert_eq!(block.delete(&[Matcher::equal("__name__", "up")], range).unwrap().series, 75);
+    let left = dump();
+    assert!(left.len() < expected.len());
+    assert_eq!(dump_block(&blocks[0]), left);
 }

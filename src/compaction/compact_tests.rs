@@ -10,7 +10,7 @@ use ulid::Ulid;
 use super::planted::{self, Bug};
 use super::testing::*;
 use super::*;
-use crate::block::{Block, BlockOrigin, BlockWriter, HINT_FROM_OUT_OF_ORDER, WriterOptions, check};
+use crate::block::{Block, BlockOrigin, BlockWriter, HINT_FROM_OUT_OF_ORDER, WriterOptions, accel, check};
 use crate::fs::sim::SimFs;
 use crate::fs::{Fs, SystemFs};
 use crate::model::{Matcher, Tally, TimeRange};
@@ -135,6 +135,24 @@ fn compaction_that_is_told_of_fewer_deletions_than_its_parents_have_is_refused()
 }
 
 #[test]
+fn compaction_asks_the_accelerators_of_its_parents_and_refuses_all_the_same_what_is_not_their_sum() {
+    let fs = disk();
+    let sources = [vec![series(1, (0..30).map(|at| (at, 1.0)))], vec![series(1, [(22, 1.0), (40, 1.0)])]];
+    let parents: Vec<_> = blocks(&fs, &sources)
+        .into_iter()
+        .map(|block| {
+            accel::build(&*fs, &block).unwrap();
+            Block::open(fs.clone(), block.dir()).unwrap()
+        })
+        .collect();
+    assert!(parents.iter().all(|block| block.accel().is_some()));
+    let (result, struck) = planted::with(Bug::ChunkLeftOut, || merge(&fs, &parents));
+    assert!(struck && matches!(result, Err(CompactionError::Unproven { .. })), "{result:?}");
+    let outcome = merge(&fs, &parents).unwrap();
+    assert_eq!((outcome.stored.samples, outcome.deduplicated.samples), (31, 1));
+}
+
+#[test]
 fn compaction_believes_samples_in_order_before_others_and_older_blocks_before_newer() {
     let fs = disk();
     let dir = Path::new(DATA);
@@ -195,4 +213,50 @@ fn compaction_of_a_damaged_parent_fails_and_leaves_nothing() {
     let error = compact(&fs, dir.path(), ulid, &[parent], &mut go_on).unwrap_err();
     assert!(matches!(error, CompactionError::Read(_)), "{error}");
     assert_eq!(fs.list(dir.path()).unwrap().len(), 1);
+}
+
+/// Prometheus' own tool, where `CHRONOLITH_PEERS` names its directory.
+#[test]
+fn compaction_gives_a_block_that_promtool_accepts_and_dumps_as_it_dumps_the_parents_together() {
+    let Some(peers) = std::env::var_os("CHRONOLITH_PEERS").map(std::path::PathBuf::from) else { return };
+    let promtool = |arguments: &[&str]| {
+        let output = std::process::Command::new(peers.join("promtool")).args(arguments).output().unwrap();
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "promtool {arguments:?}: {stdout}{stderr}");
+        let mut lines: Vec<String> = stdout.lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
+    };
+    // Overlaps, samples in two blocks, a series in one block only, deletions; no time with two values.
+    let value = |at: i64| (at % 7) as f64 / 3.0;
+    let every = |number, from: i64, to: i64, step: usize| TestSeries {
+        per_chunk: 13,
+        ..series(number, (from..to).step_by(step).map(|at| (at, value(at))))
+    };
+    let mut sources = [
+        vec![every(1, 0, 600, 1), every(2, 0, 300, 3)],
+        vec![every(1, 500, 900, 2), every(3, 10, 700, 5)],
+        vec![every(2, 100, 800, 7), every(3, 600, 1000, 1)],
+    ];
+    sources[0][0].deleted = vec![TimeRange::new(100, 200), TimeRange::new(550, 560)];
+    sources[2][1].deleted = vec![TimeRange::new(990, 2000)];
+    let (parents_dir, child_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let fs: Arc<dyn Fs> = Arc::new(SystemFs);
+    for dir in [&parents_dir, &child_dir] {
+        // The tool wants a whole data directory.
+        std::fs::create_dir(dir.path().join("wal")).unwrap();
+    }
+    let parents: Vec<_> = (1u64..)
+        .zip(&sources)
+        .filter_map(|(number, source)| block(&fs, parents_dir.path(), number, source, &[]))
+        .collect();
+    let outcome = compact(&fs, child_dir.path(), Ulid::from_parts(1000, 1), &parents, &mut go_on).unwrap();
+    assert!(outcome.deleted.samples > 100 && outcome.deduplicated.samples > 50, "{outcome:?}");
+    let child = outcome.child.unwrap().publish().unwrap();
+    let dir = child_dir.path().to_str().unwrap();
+    assert!(promtool(&["tsdb", "list", dir]).iter().any(|line| line.contains(&child.ulid().to_string())));
+    promtool(&["tsdb", "analyze", "--extended", dir]);
+    let dump = promtool(&["tsdb", "dump", dir]);
+    assert_eq!(dump.len() as u64, outcome.stored.samples);
+    assert_eq!(dump, promtool(&["tsdb", "dump", parents_dir.path().to_str().unwrap()]));
 }

@@ -20,6 +20,8 @@ pub use write::{Progress, Watch, WrittenBlock, write_block};
 #[cfg(test)]
 mod compact_tests;
 #[cfg(test)]
+mod flush_tests;
+#[cfg(test)]
 mod merge_tests;
 #[cfg(test)]
 mod testing;

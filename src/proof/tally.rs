@@ -227,7 +227,7 @@ impl<'r> Counter<'r> {
         let Counter { request, reader, tally, by_row, records, late, deletions, applied } = self;
         // Within a group of ours a deletion may stand before samples that were there when it was made; what came later
         // is in no deleted range.
-        let place = if group > 0 { Place::Group(group) } else { Place::Record(*records) };
+        let position = if group > 0 { Place::Group(group) } else { Place::Record(*records) };
         *records += 1;
         let overlaps = |range: &TimeRange| request.parts.iter().any(|part| part.range.overlaps(range));
         let read = reader.read(log, record, &mut |entry| match entry {
@@ -249,7 +249,7 @@ impl<'r> Counter<'r> {
                         continue;
                     }
                     counted.written.add_sample(digest);
-                    let is_deleted = is_deleted(applied, sample.row, place, sample.timestamp_ms);
+                    let is_deleted = is_deleted(applied, sample.row, position, sample.timestamp_ms);
                     if is_deleted {
                         counted.deleted.add_sample(digest);
                     } else if let Some(rows) = by_row {
@@ -265,7 +265,7 @@ impl<'r> Counter<'r> {
             }
             LogEntry::Deletion { row, range } => {
                 if overlaps(&range) {
-                    deletions.entry(row).or_default().push(Deletion { place, range });
+                    deletions.entry(row).or_default().push(Deletion { place: position, range });
                 }
             }
         });

@@ -39,6 +39,8 @@ pub struct Replay {
     /// The samples of each series, up to the group that the live head is compared at.
     rows: Vec<Tally>,
     total: Tally,
+    /// What the seals say.
+    sealed: Tally,
     other_records: u64,
     /// The samples of the group whose seal has not been read yet.
     group: Tally,
@@ -82,6 +84,16 @@ impl Replay {
             return Comparison::Later(later);
         }
         Comparison::Different { log_samples }
+    }
+
+    /// All samples of the log.
+    pub(super) fn total(&self) -> Tally {
+        self.total
+    }
+
+    /// What the seals say that was acknowledged.
+    pub(super) fn sealed(&self) -> Tally {
+        self.sealed
     }
 
     /// Whether the records of a group failed to give its seal.
@@ -181,6 +193,7 @@ impl ReplaySink for Replay {
         let requested: u64 = seal.requests.iter().map(|request| request.samples).sum();
         let requested_digest: Digest = seal.requests.iter().map(|request| request.digest).sum();
         let group = seal.group;
+        self.sealed += Tally { samples: seal.samples, digest: seal.digest };
         let at = place(position.checkpoint, position.segment, position.offset);
         let findings_before = self.findings_total;
         if (samples, digest) != (seal.samples, seal.digest) {

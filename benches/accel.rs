@@ -99,7 +99,7 @@ fn accelerator(criterion: &mut Criterion) {
         assert_eq!(plain.series_refs(&matchers), fast.series_refs(&matchers), "{name}");
         for (way, block) in [("index", &plain), ("accelerator", &fast)] {
             group.bench_function(format!("{name}, {way}"), |bencher| {
-                bencher.iter(|| block.series_refs(&matchers).len())
+                bencher.iter(|| block.series_refs(&matchers).len());
             });
         }
     }

@@ -43,7 +43,8 @@ fn promtool_accepts_a_block_and_dumps_what_was_written() {
         let fs = Arc::new(SystemFs);
         let block = write_block(fs, dir.path(), ulid(1), options, &series).unwrap().unwrap();
         assert_eq!(block.meta().stats.samples, 200 * 50);
-        let block_dir = block.publish().unwrap().dir().to_owned();
+        let block = block.publish().unwrap();
+        let block_dir = block.dir().to_owned();
         assert_eq!(std::fs::read_dir(&block_dir).unwrap().count(), 4, "index, chunks, tombstones, meta.json");
         let path = dir.path().to_str().unwrap();
         assert!(promtool(&peers, &["tsdb", "list", path]).contains(&ulid(1).to_string()));
@@ -51,8 +52,11 @@ fn promtool_accepts_a_block_and_dumps_what_was_written() {
         assert!(analysis.contains("Total Series: 200"), "{analysis}");
         // The tool wants a whole data directory here.
         std::fs::create_dir(dir.path().join("wal")).unwrap();
-        let dump = promtool(&peers, &["tsdb", "dump", path]);
-        assert_eq!(dump.lines().collect::<Vec<_>>(), dump_lines(&series));
+        let dump = || promtool(&peers, &["tsdb", "dump", path]);
+        assert_eq!(dump().lines().collect::<Vec<_>>(), dump_lines(&series));
+        // What is ours beside the index is passed over.
+        crate::block::accel::build(&SystemFs, &block).unwrap();
+        assert_eq!(dump().lines().collect::<Vec<_>>(), dump_lines(&series));
     }
 }
 

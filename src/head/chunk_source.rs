@@ -52,7 +52,7 @@ impl Head {
     pub fn chunk_source(&self, range: TimeRange, kind: ChunkKind) -> Box<dyn ChunkSource> {
         let reader = self.shared.readers.enter_source(range.start_ms);
         let range = match kind {
-            ChunkKind::InOrder => TimeRange::new(reader.from_ms(), range.end_ms),
+            ChunkKind::InOrder => TimeRange::new(reader.oldest_ms(), range.end_ms),
             // These are dropped by their cut, not by time.
             ChunkKind::OutOfOrder(_) => range,
         };
@@ -85,7 +85,7 @@ struct SeriesChunks {
 
 impl ChunkSource for HeadChunks {
     fn next_series(&mut self) -> Result<Option<ChunkSeries>, StorageError> {
-        while let Some(slot) = self.slots.next() {
+        for slot in self.slots.by_ref() {
             let SeriesChunks { pairs, full, open, deleted } = self.shared.chunks_of(slot, self.range, &self.kind);
             let mut chunks = Vec::with_capacity(full.len() + 1);
             for (place, range) in &full {

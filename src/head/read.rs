@@ -37,7 +37,7 @@ impl Warnings {
 impl Queryable for Head {
     fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, StorageError> {
         let reader = self.shared.readers.enter_query(range.start_ms);
-        let in_order = TimeRange::new(reader.from_ms(), range.end_ms);
+        let in_order = TimeRange::new(reader.oldest_ms(), range.end_ms);
         let view = Arc::new(View { shared: self.shared.clone(), reader, warnings: Warnings::default() });
         Ok(Box::new(HeadQuerier { view, range, in_order }))
     }
@@ -168,7 +168,7 @@ impl SampleSource for HeadSamples {
     fn read(&self, range: TimeRange, column: &mut Column) -> Result<(), StorageError> {
         let View { shared, reader, warnings } = &*self.view;
         let (number, row) = split_slot(self.slot);
-        let in_order = TimeRange::new(range.start_ms.max(reader.from_ms()), range.end_ms);
+        let in_order = TimeRange::new(range.start_ms.max(reader.oldest_ms()), range.end_ms);
         let view = shared.shard(number).row(row).view(range, in_order);
         shared.read_view(&view, range, column, &mut |warning| warnings.add(warning));
         Ok(())

@@ -110,7 +110,7 @@ impl Readers {
 
 impl Reader {
     /// The oldest time for which in-order samples are there for this reader.
-    pub(super) fn from_ms(&self) -> TimestampMs {
+    pub(super) fn oldest_ms(&self) -> TimestampMs {
         self.from_ms
     }
 }
@@ -134,13 +134,13 @@ mod tests {
         readers.read_from(100);
         assert_eq!(readers.begin_truncation(200), 50);
         let (query, source) = (readers.enter_query(0), readers.enter_source(0));
-        assert_eq!((before.from_ms(), query.from_ms(), source.from_ms()), (50, 100, 50));
+        assert_eq!((before.oldest_ms(), query.oldest_ms(), source.oldest_ms()), (50, 100, 50));
         drop(source);
         assert_eq!(readers.begin_truncation(200), 50);
         drop(before);
         assert_eq!(readers.begin_truncation(90), 90);
         assert_eq!(readers.begin_truncation(200), 100);
-        assert_eq!(readers.enter_source(0).from_ms(), 100);
+        assert_eq!(readers.enter_source(0).oldest_ms(), 100);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::load::{Loaded, LoadedChunks};
 use super::metadata::MetadataEntry;
 use super::out_of_order::Inserted;
 use super::series::{Series, Verdict, histogram_bits};
-use super::shard::{SHARDS, shard_of, split_slot};
+use super::shard::{SHARDS, Shard, shard_of, split_slot};
 use super::{Head, Shared};
 use crate::chunk::HistogramRef;
 use crate::encoding::Corruption;
@@ -100,6 +100,19 @@ struct Batch {
     samples: Vec<RowSample>,
     /// The histograms among them.
     histograms: Vec<SampleValue>,
+    /// Series that were named anew, in the order of the log.
+    renamed: Vec<Renamed>,
+}
+
+/// A series that the log names once more under another reference: it had left the head, and came again.
+#[derive(Debug)]
+struct Renamed {
+    /// How many samples of the batch stand before it in the log.
+    at: usize,
+    row: u32,
+    series_ref: u64,
+    /// What files hold under this reference.
+    chunks: LoadedChunks,
 }
 
 /// Samples of one shard, on their way to its worker.
@@ -253,10 +266,15 @@ impl HeadReplay {
             if self.refs.get(series_ref) != Some(slot) {
                 self.report.series_repeated += 1;
                 self.refs.insert(series_ref, slot);
-                // Samples of the series may still wait for a worker, so the chunks of this second reference can't be
-                // put in their place now. The log has their samples.
-                self.report.chunks_unknown +=
-                    self.loaded.remove(&series_ref).map_or(0, |chunks| chunks.full.len() as u64);
+                // Samples of the series may still wait for a worker, and this has its place behind them.
+                let chunks = self.loaded.remove(&series_ref).map(|chunks| self.above_floor(chunks)).unwrap_or_default();
+                let (shard, row) = split_slot(slot);
+                let Batch { samples, renamed, .. } = &mut self.pending[shard];
+                renamed.push(Renamed { at: samples.len(), row, series_ref, chunks });
+                if renamed.len() >= BATCH_SAMPLES {
+                    // That a thread is gone is found at the end.
+                    let _ = self.send(shard);
+                }
             }
             return;
         }
@@ -409,7 +427,7 @@ impl HeadReplay {
     }
 
     fn send(&mut self, shard: usize) -> Result<(), WalError> {
-        let next = Batch { samples: Vec::with_capacity(BATCH_SAMPLES), histograms: Vec::new() };
+        let next = Batch { samples: Vec::with_capacity(BATCH_SAMPLES), ..Batch::default() };
         let batch = std::mem::replace(&mut self.pending[shard], next);
         let (sender, _) = &self.workers[shard % self.workers.len()];
         sender
@@ -420,7 +438,7 @@ impl HeadReplay {
     /// Waits until everything is in the head, and says what was done.
     pub fn finish(mut self) -> Result<ReplayReport, WalError> {
         for shard in 0..SHARDS {
-            if !self.pending[shard].samples.is_empty() {
+            if !self.pending[shard].samples.is_empty() || !self.pending[shard].renamed.is_empty() {
                 self.send(shard)?;
             }
         }
@@ -435,8 +453,12 @@ impl HeadReplay {
             report.digest += part.digest;
             report.samples_in_files += part.samples_in_files;
             report.samples_repeated += part.samples_repeated;
+            report.chunks_unknown += part.chunks_unknown;
         }
-        report.chunks_unknown += self.loaded.values().map(|chunks| chunks.full.len() as u64).sum::<u64>();
+        let left = self.loaded.values().flat_map(|chunks| &chunks.full);
+        let (below, unknown): (Vec<_>, Vec<_>) = left.partition(|chunk| chunk.max_time_ms < self.floor_ms);
+        report.chunks_below_floor += below.len() as u64;
+        report.chunks_unknown += unknown.len() as u64;
         report.series_without_samples = self.shared.remove_all_empty();
         self.shared.skip_refs_to(self.newest_ref);
         *self.shared.log_refs.lock().unwrap_or_else(PoisonError::into_inner) = self.refs;
@@ -457,18 +479,22 @@ struct Worker {
 impl Worker {
     fn run(mut self, batches: &Receiver<ShardBatch>) -> ReplayReport {
         for batch in batches {
-            self.add(&batch);
+            self.add(batch);
         }
         self.report
     }
 
-    fn add(&mut self, batch: &ShardBatch) {
+    fn add(&mut self, batch: ShardBatch) {
         let chunk_range_ms = self.shared.options.chunk_range_ms;
         let mut range: Option<TimeRange> = None;
         let mut out_of_order: Vec<RowSample> = Vec::new();
         let mut shard = self.shared.shard(batch.shard);
-        let Batch { samples, histograms } = &batch.batch;
-        for &sample in samples {
+        let Batch { samples, histograms, renamed } = batch.batch;
+        let mut renamed = renamed.into_iter().peekable();
+        for (index, &sample) in samples.iter().enumerate() {
+            while let Some(before) = renamed.next_if(|renamed| renamed.at <= index) {
+                rename(&self.shared, &mut shard, before, &mut self.report);
+            }
             let RowSample { row, is_histogram, is_out_of_order, timestamp_ms, bits } = sample;
             if is_out_of_order {
                 out_of_order.push(sample);
@@ -498,6 +524,7 @@ impl Worker {
                 self.report.samples_repeated += 1;
             }
         }
+        renamed.for_each(|behind| rename(&self.shared, &mut shard, behind, &mut self.report));
         drop(shard);
         if let Some(range) = range {
             self.shared.widen(range);
@@ -562,5 +589,29 @@ impl Worker {
                 let _ = answered.recv();
             }
         }
+    }
+}
+
+/// Goes on with a series under its newer reference, and with the chunks that files hold under that. The files' order
+/// is that of the references, so the next start finds the same. Chunks that are not newer than the series are left
+/// out: the log has their samples.
+fn rename(shared: &Shared, shard: &mut Shard, renamed: Renamed, report: &mut ReplayReport) {
+    let Renamed { row, series_ref, chunks: LoadedChunks { full, samples }, .. } = renamed;
+    if shard.row(row).series_ref == series_ref {
+        // The log was replayed before.
+        report.chunks_unknown += full.len() as u64;
+        return;
+    }
+    let newest_ms = shard.row(row).time_range().map(|range| range.end_ms);
+    let follows = full.first().is_none_or(|first| newest_ms.is_none_or(|newest_ms| newest_ms < first.min_time_ms));
+    shard.end_open_chunk(row);
+    let series = shard.row_mut(row);
+    series.series_ref = series_ref;
+    if !follows {
+        report.chunks_unknown += full.len() as u64;
+    } else if let (Some(first), Some(last)) = (full.first(), full.last()) {
+        shared.widen(TimeRange::new(first.min_time_ms, last.max_time_ms));
+        series.load(full, samples);
+        shared.counters.samples.fetch_add(samples, Ordering::Relaxed);
     }
 }

@@ -268,7 +268,7 @@ impl Series {
     }
 
     /// Makes the open chunk, if there is one, the newest full one.
-    fn cut(&mut self) -> bool {
+    pub(super) fn cut(&mut self) -> bool {
         match std::mem::replace(&mut self.appender, OpenAppender::None) {
             OpenAppender::None => return false,
             OpenAppender::Floats(appender) => {
@@ -297,9 +297,9 @@ impl Series {
     /// Takes over chunks that were found in files, in time order. The newest sample's value is not known from that:
     /// replay supplies it ([`Series::confirm_loaded`]).
     pub(super) fn load(&mut self, full: Vec<FullChunk>, samples: u64) {
-        self.last_ms = full.last().map_or(0, |chunk| chunk.max_time_ms);
-        self.samples = samples;
-        self.full = full;
+        self.last_ms = full.last().map_or(self.last_ms, |chunk| chunk.max_time_ms);
+        self.samples += samples;
+        self.full.extend(full);
     }
 
     /// Whether a replayed sample that is not newer is one of those in loaded chunks.

@@ -237,6 +237,13 @@ impl Shard {
         }
     }
 
+    /// Makes a series' open chunk a full one, if it has one.
+    pub(super) fn end_open_chunk(&mut self, row: u32) {
+        if self.row_mut(row).cut() && self.keeps_pending {
+            self.note_full_chunk(row);
+        }
+    }
+
     /// Writes the log record of a sample.
     #[inline]
     pub(super) fn log_sample(&mut self, series_ref: u64, timestamp_ms: TimestampMs, bits: u64) {

@@ -70,7 +70,7 @@ impl Head {
         for number in 0..SHARDS {
             let shard = self.shared.shard(number);
             // What a truncation that is under way is about to drop does not count.
-            let is_kept = |range: TimeRange| range.end_ms >= reader.from_ms();
+            let is_kept = |range: TimeRange| range.end_ms >= reader.oldest_ms();
             counts.extend(shard.slots().filter_map(|(slot, series)| {
                 let is_in_order = series.time_range().is_some_and(is_kept);
                 let out_of_order = series.out_of_order().filter(|held| !held.is_empty());
@@ -88,7 +88,7 @@ impl Head {
     /// those that a query would carry.
     pub fn digest_series(&self, snapshot: &SnapshotCounts, mut each: impl FnMut(SeriesDigest)) -> Vec<String> {
         let mut warnings = Vec::new();
-        let from_ms = snapshot.reader.as_ref().map_or(TimestampMs::MIN, |reader| reader.from_ms());
+        let from_ms = snapshot.reader.as_ref().map_or(TimestampMs::MIN, |reader| reader.oldest_ms());
         for counted in snapshot.series.iter().filter(|series| series.samples() > 0) {
             let labels = self.shared.labels_digest(counted.slot);
             let total = self.shared.tally_counted(counted, from_ms, labels, &mut |warning| warnings.push(warning));

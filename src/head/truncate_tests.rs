@@ -253,7 +253,7 @@ fn slot_is_used_again_only_when_every_reader_of_before_is_gone() {
     let second = slots(&head);
     assert!(first.is_disjoint(&second));
     let pairs = || head.stats().index.pairs;
-    assert_eq!(pairs(), 2 * (200 + 1) + 7);
+    assert_eq!(pairs(), 2 * (200 + 1 + 7));
     let later = head.querier(TimeRange::new(70_000, 80_000)).unwrap();
     drop(reader);
     flush(&head, 61_000);
@@ -261,7 +261,7 @@ fn slot_is_used_again_only_when_every_reader_of_before_is_gone() {
     assert!(slots(&head).intersection(&first).count() > 100);
     assert!(slots(&head).is_disjoint(&second));
     // The first generation's labels are free, those of the second are not yet.
-    assert_eq!(pairs(), 2 * (200 + 1) + 7);
+    assert_eq!(pairs(), 2 * (200 + 1 + 7));
     drop(later);
     flush(&head, 61_000);
     assert_eq!(pairs(), 200 + 1 + 7);
@@ -530,6 +530,8 @@ proptest! {
         prop_assert_eq!(&contents(&restarted), &left);
         let below = within(&model, TimeRange::new(i64::MIN, floor_ms.saturating_sub(1)));
         prop_assert_eq!(report.samples_below_floor, below.values().map(|samples| samples.len() as u64).sum::<u64>());
+        // A series that left and came again has its chunks under another reference.
+        prop_assert_eq!(report.chunks_unknown, 0);
         // Series that only blocks know don't stay.
         prop_assert_eq!(restarted.series_count(), left.len());
         prop_assert_eq!(slots(&restarted).len(), left.len());

@@ -192,8 +192,8 @@ impl Head {
                         continue;
                     }
                     Verdict::Newer => RejectReason::TooFarInFuture,
-                    Verdict::Conflict => RejectReason::DuplicateTimestamp,
-                    Verdict::Older => {
+                    // Its time may be deleted, which is another reason to refuse it.
+                    Verdict::Older | Verdict::Conflict => {
                         older.push(OlderSample { row, entry, sample: *sample, is_early: false });
                         continue;
                     }

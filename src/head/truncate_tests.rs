@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::tests::{Request, contents, first_request, open, random_options, random_requests, raw, run_model};
 use super::*;
-use crate::chunk::{XorIterator, xor};
+use crate::chunk::{XorIterator, sample_count};
 use crate::index::IndexStats;
 use crate::model::{LabelSet, MatchOp, Matcher};
 use crate::storage::{Chunk, ChunkBytes, ChunkSource, Column, Queryable, RejectReason, SelectHints};
@@ -37,7 +37,7 @@ pub(super) fn chunks(mut source: Box<dyn ChunkSource>) -> BTreeMap<LabelSet, Vec
         assert!(series.chunks.windows(2).all(|pair| pair[0].range.end_ms < pair[1].range.start_ms));
         for chunk in &series.chunks {
             let samples = decode(chunk);
-            assert_eq!(samples.len(), usize::from(xor::sample_count(&chunk.bytes)));
+            assert_eq!(samples.len(), usize::from(sample_count(chunk.encoding, &chunk.bytes).unwrap()));
             let ends = TimeRange::new(samples[0].0, samples[samples.len() - 1].0);
             assert_eq!(chunk.range, ends);
         }

@@ -190,26 +190,6 @@ impl Blocks {
         lost
     }
 
-    /// Takes a block out of the view and moves it to quarantine.
-    pub(super) fn quarantine(&self, block: &Block, reason: &str, is_covered: bool) -> io::Result<()> {
-        let range = block.meta().time_range();
-        let lost = LostBlock {
-            ulid: block.ulid(),
-            min_time_ms: range.map(|range| range.start_ms),
-            max_time_ms: range.map(|range| range.end_ms),
-            reason: reason.to_owned(),
-            found_ms: self.clock.now_ms(),
-            is_covered,
-            is_moved: true,
-        };
-        quarantine::move_block(&*self.fs, &self.data_dir, block.dir(), &lost)?;
-        let mut state = self.state();
-        state.blocks.remove(&block.ulid());
-        state.lost.push(lost);
-        self.publish(&state);
-        Ok(())
-    }
-
     /// Removes a block's directory, which no view has any more.
     pub(super) fn remove_files(&self, ulid: Ulid) -> io::Result<()> {
         let from = self.data_dir.join(ulid.to_string());

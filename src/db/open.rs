@@ -21,7 +21,7 @@ use crate::fs::{DirLock, Fs, names};
 use crate::head::Head;
 use crate::model::{TimeRange, TimestampMs};
 use crate::storage::{Queryable, StorageError};
-use crate::wal::{Committer, ReplayProgress, recover};
+use crate::wal::{Committer, RecordPosition, RecordType, ReplayProgress, ReplaySink, WalError, record, recover, scan};
 
 impl Db {
     /// Opens a data directory and takes its lock. `watch` shows meanwhile how far that is, and gives the blocks to
@@ -76,9 +76,10 @@ impl Db {
         let (head, loaded) = Head::open(options.head.clone(), fs.clone(), &chunks_dir, &quarantine_dir)
             .map_err(io_error("open head chunks in", &chunks_dir))?;
         let head = Arc::new(head);
-        let floor_ms = store.floor();
+        let floor_ms = store.floor(&wal_dir)?;
         head.raise_floor(floor_ms);
         head.read_from(floor_ms);
+        head.raise_out_of_order_floor(store.ledger().state().flushed_out_of_order_group.unwrap_or(0));
         let mut replay = head.replay(0).map_err(io_error("start the replay of", &wal_dir))?;
         let recovery = recover(&*fs, &wal_dir, &quarantine_dir, options.recovery, &mut replay, watch.progress())?;
         let replayed = replay.finish()?;
@@ -114,14 +115,40 @@ impl Db {
 }
 
 impl BlockStore {
-    /// The time up to which blocks have all in-order samples.
-    fn floor(&self) -> TimestampMs {
-        if let Some(flushed_ms) = self.ledger().state().flushed_up_to_ms {
-            return flushed_ms;
+    /// The time up to which blocks have all in-order samples: what the ledger says was flushed. In a directory without a
+    /// ledger, one that Prometheus wrote, it is where the blocks end; a block from the future must not make it later than
+    /// the newest sample of the log.
+    fn floor(&self, wal_dir: &Path) -> Result<TimestampMs, OpenError> {
+        let ledger = self.ledger();
+        if !ledger.entries().is_empty() {
+            return Ok(ledger.state().flushed_up_to_ms.unwrap_or(TimestampMs::MIN));
         }
+        drop(ledger);
         let blocks = self.blocks.list();
         let in_order = blocks.iter().filter(|block| !block.meta().is_from_out_of_order());
-        in_order.map(|block| block.meta().max_time_ms).max().unwrap_or(TimestampMs::MIN)
+        let Some(end_ms) = in_order.map(|block| block.meta().max_time_ms).max() else { return Ok(TimestampMs::MIN) };
+        let mut newest = NewestSample(None);
+        scan(&*self.fs, wal_dir, &mut newest, &ReplayProgress::default())?;
+        Ok(newest.0.map_or(TimestampMs::MIN, |newest_ms| end_ms.min(newest_ms.saturating_add(1))))
+    }
+}
+
+/// Looks for the newest in-order sample of a log.
+struct NewestSample(Option<TimestampMs>);
+
+impl ReplaySink for NewestSample {
+    fn record(&mut self, _position: RecordPosition, record: Vec<u8>) -> Result<(), WalError> {
+        let (kind, body) = record::split(&record);
+        // What cannot be read is told by the replay.
+        let newest = match kind {
+            Some(RecordType::Samples) => record::samples(body).flatten().map(|sample| sample.timestamp_ms).max(),
+            Some(RecordType::OutOfOrderSamples) | None => None,
+            Some(kind) => {
+                record::values(kind, body).and_then(|values| values.flatten().map(|sample| sample.timestamp_ms).max())
+            }
+        };
+        self.0 = self.0.max(newest);
+        Ok(())
     }
 }
 

@@ -44,6 +44,11 @@ impl ReplayWatch {
         &self.progress
     }
 
+    /// What can be asked before the opening is over, once that is there.
+    pub fn early(&self) -> Option<Arc<dyn Queryable>> {
+        self.early.get().cloned()
+    }
+
     /// Lets the blocks be asked while the log is replayed. A second call changes nothing.
     pub(super) fn offer(&self, early: Arc<dyn Queryable>) {
         // One opening offers once.
@@ -72,7 +77,7 @@ impl DbSlot {
     /// What can be asked for series: everything once the database is open; the blocks, with a warning, while the log is
     /// replayed; nothing before that.
     pub fn queryable(&self) -> Option<Arc<dyn Queryable>> {
-        self.get().map(|db| db.queryable()).or_else(|| self.watch.early.get().cloned())
+        self.get().map(|db| db.queryable()).or_else(|| self.watch.early())
     }
 
     /// Puts the open database in. A second one is not taken.

@@ -70,7 +70,7 @@ impl BlockStore {
                 "a block cannot be read, its samples are missing"
             );
         }
-        Ok(BlockStore {
+        let store = BlockStore {
             reserve: Reserve::new(fs.clone(), &data_dir, options.storage.reserve_bytes),
             names: Mutex::new(BlockNames::new(options.storage.name_seed)),
             options: options.storage.clone(),
@@ -80,7 +80,19 @@ impl BlockStore {
             blocks,
             ledger: Mutex::new(ledger),
             notes: Mutex::default(),
-        })
+        };
+        let gone = found.lost.iter().filter(|lost| lost.is_moved);
+        let events: Vec<Event> = gone
+            .filter_map(|lost| {
+                let tally = store.recorded(lost.ulid)?;
+                Some(Event::Quarantined { ulid: lost.ulid, tally, reason: lost.reason.clone() })
+            })
+            .collect();
+        if let Err(error) = store.record(&events) {
+            // On a full disk, say. Then the ledger goes on counting it as there, which it is, in quarantine.
+            tracing::warn!(%error, "the ledger was not told of a block that was set aside");
+        }
+        Ok(store)
     }
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -123,9 +135,15 @@ impl BlockStore {
         }
     }
 
-    /// A name for a new block.
+    /// A name for a new block that no block here has, or had under way.
     pub(super) fn new_name(&self) -> Ulid {
-        lock(&self.names).next(self.clock.now_ms().max(0).unsigned_abs())
+        let mut names = lock(&self.names);
+        loop {
+            let name = names.next(self.clock.now_ms().max(0).unsigned_abs());
+            if !self.fs.exists(&self.data_dir.join(name.to_string())) {
+                return name;
+            }
+        }
     }
 }
 

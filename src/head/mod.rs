@@ -106,6 +106,8 @@ struct Shared {
     readers: Arc<Readers>,
     /// In-order samples below are not accepted.
     floor_ms: AtomicI64,
+    /// Blocks have the out-of-order samples of groups up to this one; 0 where they have none.
+    out_of_order_floor: AtomicU64,
     /// Numbers of what truncations removed; held by the truncation that is under way.
     retired: Mutex<Vec<Retired>>,
     counters: Counters,
@@ -166,6 +168,7 @@ impl Shared {
             out_of_order_ranges: Default::default(),
             readers: Readers::new(),
             floor_ms: AtomicI64::new(i64::MIN),
+            out_of_order_floor: AtomicU64::new(0),
             retired: Mutex::default(),
             counters: Counters::default(),
             spare_buffers: Mutex::default(),

@@ -161,6 +161,7 @@ pub struct HeadReplay {
     refs: RefMap,
     newest_ref: u64,
     floor_ms: TimestampMs,
+    out_of_order_floor: u64,
     pending: Vec<Batch>,
     unlisted: Vec<(Slot, Box<[PairId]>)>,
     workers: Vec<(SyncSender<ShardBatch>, JoinHandle<ReplayReport>)>,
@@ -191,6 +192,7 @@ impl Head {
             refs: RefMap::default(),
             newest_ref: 0,
             floor_ms: self.floor_ms(),
+            out_of_order_floor: self.shared.out_of_order_floor.load(Ordering::Acquire),
             pending: (0..SHARDS).map(|_| Batch::default()).collect(),
             unlisted: Vec::new(),
             workers,
@@ -205,6 +207,13 @@ impl ReplaySink for HeadReplay {
         let damage = match kind {
             Some(RecordType::Series) => self.series_record(body).err(),
             Some(RecordType::Samples) => self.samples_record(body, false)?,
+            // What no seal covers has no group: it is in no block either.
+            Some(RecordType::OutOfOrderSamples)
+                if position.group.is_some_and(|group| group <= self.out_of_order_floor) =>
+            {
+                self.report.samples_below_floor += record::samples(body).count() as u64;
+                None
+            }
             Some(RecordType::OutOfOrderSamples) => self.samples_record(body, true)?,
             Some(RecordType::Tombstones) => self.tombstones_record(body).err(),
             Some(RecordType::Metadata) => self.metadata_record(body).err(),

@@ -51,7 +51,7 @@ fn power_loss_at_every_operation_loses_nothing_that_was_acknowledged() {
     let first = Store::new(small()).fs.operations();
     let mut states = 0;
     // Every operation of the life is hit over a few runs of the test; which ones here, the step says.
-    for operation in (first..operations).step_by(5) {
+    for operation in (first..operations).step_by(3) {
         let mut store = Store::new(small());
         store.fs.lose_power_at(operation);
         let lived = live(&mut store);
@@ -80,24 +80,19 @@ fn disk_that_is_full_at_any_step_and_then_freed_goes_on_without_a_restart() {
     live(&mut whole).unwrap();
     let operations = whole.fs.operations();
     let first = Store::new(small()).fs.operations();
-    for operation in (first..operations).step_by(23) {
+    for operation in (first..operations).step_by(11) {
         let mut store = Store::new(small());
         store.fs.fail(operation..operation + 40, crate::fs::sim::Fault::NoSpace);
         let lived = live(&mut store);
         store.fs.heal();
         let when = format!("full from operation {operation}, {lived:?}");
         assert_nothing_lost(&contents(&store.db, TimeRange::ALL), &store, &when);
-        // The log takes writes again by itself, within a second or two.
+        // The log takes writes again by itself.
         let at_ms = START + 9 * HOUR;
         store.advance_to(at_ms);
-        let goes_on = (0..200).any(|_| {
-            let done = store.append(at_ms, &[("later".to_owned(), at_ms as f64)]);
-            if !done {
-                std::thread::yield_now();
-                let (waiter, lock) = (std::sync::Condvar::new(), std::sync::Mutex::new(()));
-                drop(waiter.wait_timeout(lock.lock().unwrap(), Duration::from_millis(50)));
-            }
-            done
+        let goes_on = (0..1_000_000).any(|_| {
+            std::thread::yield_now();
+            store.append(at_ms, &[("later".to_owned(), at_ms as f64)])
         });
         assert!(goes_on, "{when}");
         let ended = store.db.flush().and_then(|_| store.db.compact());

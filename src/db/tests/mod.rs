@@ -1,5 +1,6 @@
 //! The database on a simulated disk with a clock that stands still: what it holds equals a plain map, whatever happens.
 
+mod change;
 mod crash;
 mod life;
 
@@ -30,9 +31,14 @@ pub(super) type Model = BTreeMap<LabelSet, BTreeMap<i64, u64>>;
 pub(super) fn options() -> DbOptions {
     DbOptions {
         data_dir: DATA.into(),
-        wal: WalOptions { segment_bytes: 64 << 10, ..WalOptions::default() },
+        wal: WalOptions {
+            segment_bytes: 64 << 10,
+            retry_interval: Duration::from_millis(1),
+            retry_interval_max: Duration::from_millis(1),
+            ..WalOptions::default()
+        },
         recovery: RecoveryMode::Salvage,
-        head: HeadOptions { hash_key: Some([1, 2, 3, 4]), ..HeadOptions::default() },
+        head: HeadOptions { hash_key: Some([1, 2, 3, 4]), out_of_order_window_ms: 3 * HOUR, ..HeadOptions::default() },
         storage: StorageOptions {
             retention: RetentionPolicy { time_ms: Some(15 * 24 * HOUR), size_bytes: None },
             name_seed: Some(7),

@@ -39,6 +39,8 @@ fn samples_out_of_order_are_flushed_to_blocks_of_their_time_and_merged_with_them
         assert!(store.append(at_ms, &[("a".to_owned(), 0.5), ("late".to_owned(), 0.25)]));
     }
     store.assert_equals_model("in the head");
+    let verified = store.db.verify().unwrap();
+    assert!(verified.is_good() && verified.log.samples == 610, "{verified:?}");
     store.restart(options());
     store.assert_equals_model("replayed");
     let report = store.db.flush().unwrap();
@@ -64,6 +66,8 @@ fn deletions_hold_in_head_and_blocks_through_flush_compaction_and_restart() {
     let deleted = delete(&mut store, "a", 60, 230);
     assert_eq!((deleted.head_series, deleted.blocks), (1, 2));
     store.assert_equals_model("deleted");
+    let verified = store.db.verify().unwrap();
+    assert!(verified.is_good(), "{verified:?}");
     store.restart(options());
     store.assert_equals_model("deleted and replayed");
     store.db.flush().unwrap();

@@ -35,6 +35,8 @@ fn whole_life_equals_a_map_at_each_step() {
     }
     store.db.run_due();
     assert!(levels(&store.db).contains(&3), "{:?}", levels(&store.db));
+    let verified = store.db.verify().unwrap();
+    assert!(verified.is_good() && verified.log.samples > 0, "{verified:?}");
     let status = store.db.storage_status();
     assert_eq!(status.alarms, []);
     let ledger = store.db.ledger_state();

@@ -191,3 +191,43 @@ fn block_that_prometheus_made_is_read_as_promtool_dumps_it() {
     assert!(left.len() < expected.len());
     assert_eq!(dump_block(&blocks[0]), left);
 }
+
+#[test]
+fn block_that_promtool_made_is_whole_and_answers_the_same_with_an_accelerator() {
+    let Some(peers) = peers() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut text = String::from("# TYPE requests counter\n");
+    for series in 0..150 {
+        for sample in 0..3 {
+            let (zone, seconds) = (series % 4, START_MS / 1000 + sample * 15);
+            text += &format!("requests_total{{host=\"h{series:03}\",zone=\"z{zone}\"}} {sample} {seconds}\n");
+        }
+    }
+    text += "# EOF\n";
+    let (input, output) = (dir.path().join("input"), dir.path().join("data"));
+    std::fs::write(&input, text).unwrap();
+    let made = ["tsdb", "create-blocks-from", "openmetrics", input.to_str().unwrap(), output.to_str().unwrap()];
+    promtool(&peers, &made);
+    let mut blocks = 0;
+    for entry in std::fs::read_dir(&output).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(block) = Block::open(Arc::new(SystemFs), &path) else { continue };
+        blocks += 1;
+        assert_eq!(check(&block, &mut |_| {}).findings, []);
+        let questions = [("host", "h0.*"), ("host", ".*[13]"), ("zone", "z[^2]"), ("zone", ""), ("zone", ".+")];
+        let answers = || {
+            let answer = |(name, pattern)| {
+                let matcher = crate::model::Matcher::new(name, crate::model::MatchOp::Regex, pattern).unwrap();
+                block.series_refs(&[matcher])
+            };
+            questions.map(answer)
+        };
+        let plain = answers();
+        assert!(plain[0].len() == 100 && plain[4].len() == 150, "{plain:?}");
+        crate::block::accel::build(&SystemFs, &block).unwrap();
+        assert_eq!(block.accel_state(), crate::block::accel::AccelState::Ready);
+        assert_eq!(answers(), plain);
+        assert_eq!(block.accel().unwrap().tally(), check(&block, &mut |_| {}).stored);
+    }
+    assert_eq!(blocks, 1);
+}

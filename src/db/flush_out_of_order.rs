@@ -45,7 +45,7 @@ impl Db {
             // No wider than its samples: a block that ends behind those of in-order samples waits for them.
             let end_ms = held.end_ms.min(window.end_ms.saturating_sub(1));
             let range = TimeRange::new(held.start_ms.max(window.start_ms), end_ms);
-            let source = self.head.chunk_source(range, ChunkKind::OutOfOrder(samples.clone()));
+            let source = self.head.chunk_source(range, ChunkKind::OutOfOrder(samples));
             let part = LogPart::out_of_order(range, after.saturating_add(1)..=group);
             let hints = vec![HINT_FROM_OUT_OF_ORDER.to_owned()];
             let block = self.write_block(&self.options.data_dir, vec![source], range, hints)?;

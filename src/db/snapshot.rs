@@ -102,7 +102,7 @@ impl Db {
             held = (start_ms <= range.end_ms).then(|| TimeRange::new(start_ms, range.end_ms));
         }
         if let Some(range) = moment.out_of_order.range {
-            sources.push(self.head.chunk_source(range, ChunkKind::OutOfOrder(moment.out_of_order.clone())));
+            sources.push(self.head.chunk_source(range, ChunkKind::OutOfOrder(moment.out_of_order)));
             let around =
                 |held: TimeRange| TimeRange::new(held.start_ms.min(range.start_ms), held.end_ms.max(range.end_ms));
             held = Some(held.map_or(range, around));

@@ -225,6 +225,7 @@ impl Db {
             }
             events.push(Event::Adopted { ulid: block.ulid(), tally: check.stored });
         }
+        self.begin_ledger()?;
         self.store.record(&events).map_err(|error| failed("the ledger cannot be written", error))
     }
 }

@@ -242,6 +242,7 @@ impl Db {
             }
         };
         self.store.set_alarm("flush", None);
+        self.begin_ledger()?;
         let mut flushed = Flushed {
             kind,
             up_to,
@@ -266,6 +267,12 @@ impl Db {
         self.store.blocks.replace(&[], &blocks);
         flushed.elapsed = self.clock.monotonic().saturating_sub(began);
         Ok(flushed)
+    }
+
+    /// Lets the ledger begin, where it has no entry yet.
+    pub(super) fn begin_ledger(&self) -> Result<(), TaskError> {
+        let floor_ms = self.flushed_ms();
+        self.store.begin_ledger(floor_ms).map_err(|error| failed("the ledger cannot be written", error))
     }
 
     /// What the log on the disk gives for a request.

@@ -57,6 +57,10 @@ impl Db {
         }
         let up_to = FlushedUpTo::OutOfOrderGroup(group);
         let flushed = self.prove_and_publish(FlushKind::OutOfOrder, up_to, group, written, began)?;
+        // The copy for Prometheus is of no use any more; left where it is, it would only grow.
+        if let Err(error) = self.committer.truncate_wbl(group) {
+            tracing::warn!(%error, "flushed out-of-order samples could not be removed from wbl/");
+        }
         // Queries that began before may still look for the samples in the head; later ones find them twice, and take
         // them once.
         if !self.head.wait_for_readers(TimestampMs::MAX, READERS_TIMEOUT) {

@@ -2,7 +2,9 @@
 
 mod change;
 mod crash;
+mod explore;
 mod life;
+mod states;
 
 use std::collections::BTreeMap;
 use std::path::Path;

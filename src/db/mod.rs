@@ -45,7 +45,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub use adopt::WblAdoption;
-pub use check::{BlockVerification, Verified};
+pub use check::{BlockVerification, ProofUnderWay, Verified};
 pub use compact::{CompactionRecord, CompactionReport};
 pub use delete::Deleted;
 pub use expire::Expired;

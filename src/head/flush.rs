@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::Shared;
 use super::series::{ChunkPlace, EncodedChunk};
 use super::shard::split_slot;
-use crate::chunk::{ChunkRef, HeadChunkEntry, HeadChunkFileWriter};
+use crate::chunk::{ChunkRef, FilesExtent, HeadChunkEntry, HeadChunkFileWriter};
 use crate::index::Slot;
 use crate::model::TimeRange;
 
@@ -40,6 +40,8 @@ pub(super) enum FlushMessage {
     Chunks(Vec<PendingChunk>),
     /// Answer once all chunks so far were tried; what is left is their number.
     Barrier(SyncSender<usize>),
+    /// Make what was written durable, and say up to where the files go.
+    Sync(SyncSender<io::Result<FilesExtent>>),
     /// Write what there is, once, and end.
     Stop,
 }
@@ -81,6 +83,10 @@ impl FlushState {
                     self.write();
                     // Who asked may have gone.
                     let _ = answer.send(self.waiting.len());
+                    continue;
+                }
+                Ok(FlushMessage::Sync(answer)) => {
+                    let _ = answer.send(self.writer.sync());
                     continue;
                 }
                 Ok(FlushMessage::Stop) | Err(RecvTimeoutError::Disconnected) => {

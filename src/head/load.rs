@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::series::{ChunkPlace, FullChunk};
+use super::watermark::Watermark;
 use super::{Head, HeadOptions};
 use crate::chunk::head_file::{self, ScanReport};
 use crate::chunk::{self, ChunkRef, HeadChunkEntry};
@@ -43,6 +44,10 @@ pub struct LoadReport {
     pub quarantined: Vec<PathBuf>,
     /// Bytes of a torn tail that were cut.
     pub torn_bytes: u64,
+    /// Chunks of a known kind that don't fit those before them; their samples come from the log.
+    pub chunks_refused: u64,
+    /// Up to where the log need not be read, as the chunks hold what it holds.
+    pub watermark: Option<Watermark>,
     /// Why damage could not be moved out of the way. It is passed over, and the next start tries again.
     pub repair_failure: Option<String>,
 }
@@ -59,6 +64,9 @@ impl Head {
         let mut loaded = Loaded::new();
         let mut report = LoadReport::default();
         let scan = head_file::scan(&*fs, chunks_dir, |chunk, entry| load(&mut loaded, &mut report, chunk, entry))?;
+        if report.chunks_refused == 0 {
+            report.watermark = Watermark::read(&*fs, chunks_dir, &scan);
+        }
         let mut last_file = scan.files.last().copied().unwrap_or(0);
         if let Err(error) = repair(&*fs, chunks_dir, quarantine_dir, &scan, &mut report) {
             tracing::warn!(%error, "damaged head chunk files not moved to quarantine");
@@ -83,6 +91,7 @@ fn load(loaded: &mut Loaded, report: &mut LoadReport, place: ChunkRef, entry: &H
     let follows = chunks.full.last().is_none_or(|last| last.max_time_ms < entry.min_time_ms);
     if samples == 0 || entry.min_time_ms > entry.max_time_ms || !follows {
         report.chunks_skipped += 1;
+        report.chunks_refused += u64::from(count.is_some());
         return;
     }
     chunks.full.reserve_exact(1);

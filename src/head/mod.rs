@@ -16,6 +16,7 @@
 //! | full chunks to files | `flush.rs` |
 //! | from the log and the files back to a head | `load.rs`, `replay.rs` |
 //! | counts and digests for verification | `snapshot.rs` |
+//! | up to where the chunk files stand for the log | `watermark.rs` |
 //! | sizes for status pages | `stats.rs` |
 //!
 //! Locks: nobody holds two of the locks (shards, index, buffers) at once.
@@ -35,6 +36,7 @@ mod series;
 mod shard;
 mod snapshot;
 mod stats;
+mod watermark;
 
 use std::io;
 use std::path::Path;
@@ -48,6 +50,7 @@ pub use options::HeadOptions;
 pub use replay::{HeadReplay, ReplayReport};
 pub use snapshot::{SeriesDigest, SnapshotCounts};
 pub use stats::{HeadStats, NamedCount};
+pub use watermark::Watermark;
 
 use crate::chunk::{HeadChunkFileReader, HeadChunkFileWriter};
 use crate::fs::Fs;
@@ -280,3 +283,5 @@ mod replay_tests;
 mod tests;
 #[cfg(test)]
 mod truncate_tests;
+#[cfg(test)]
+mod watermark_tests;

@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use super::flush::FlushMessage;
 use super::load::{Loaded, LoadedChunks};
 use super::metadata::MetadataEntry;
-use super::series::{Series, Verdict, histogram_bits};
+use super::series::{ChunkPlace, Series, Verdict, histogram_bits};
 use super::shard::{SHARDS, shard_of, split_slot};
 use super::{Head, Shared};
 use crate::chunk::HistogramRef;
@@ -61,6 +61,9 @@ pub struct ReplayReport {
     pub samples_unknown: u64,
     /// Chunks in files whose series the log does not name.
     pub chunks_unknown: u64,
+    /// Chunks in files of series that the log names twice. Their samples are taken from the log, so it must be read
+    /// whole where there are any.
+    pub chunks_of_repeated: u64,
     /// Records that could not be read.
     pub records_damaged: u64,
     /// Records of kinds that are not read (exemplars, tombstones).
@@ -227,7 +230,7 @@ impl HeadReplay {
                 self.refs.insert(series_ref, slot);
                 // Samples of the series may still wait for a worker, so the chunks of this second reference can't be
                 // put in their place now. The log has their samples.
-                self.report.chunks_unknown +=
+                self.report.chunks_of_repeated +=
                     self.loaded.remove(&series_ref).map_or(0, |chunks| chunks.full.len() as u64);
             }
             return;
@@ -370,10 +373,48 @@ impl HeadReplay {
             report.samples_in_files += part.samples_in_files;
             report.samples_repeated += part.samples_repeated;
         }
+        report.chunks_unknown += report.chunks_of_repeated;
         report.chunks_unknown += self.loaded.values().map(|chunks| chunks.full.len() as u64).sum::<u64>();
+        self.shared.recall_newest();
         self.shared.skip_refs_to(self.newest_ref);
         self.shared.counters.samples.fetch_add(report.samples, Ordering::Relaxed);
         Ok(report)
+    }
+}
+
+impl Shared {
+    /// Takes the newest sample of series without an open chunk from their newest chunk: the log may not have been read so
+    /// far back, and whoever sends the sample again sends no other.
+    fn recall_newest(&self) {
+        for number in 0..SHARDS {
+            let mut shard = self.shard(number);
+            let closed = |(series, row): (&Series, u32)| {
+                let newest = series.full.last().filter(|_| series.open_range().is_none())?;
+                Some((row, newest.place.clone()))
+            };
+            let closed: Vec<_> = shard.rows().zip(0..).filter_map(closed).collect();
+            for (row, place) in closed {
+                // A chunk that cannot be read is told when it is asked for.
+                let Some(newest) = self.newest_of(&place) else { continue };
+                let bits = match &newest {
+                    SampleValue::Float(value) => value.to_bits(),
+                    histogram => HistogramRef::of(histogram).map_or(0, histogram_bits),
+                };
+                shard.row_mut(row).last_bits = bits;
+            }
+        }
+    }
+
+    fn newest_of(&self, place: &ChunkPlace) -> Option<SampleValue> {
+        let newest =
+            |encoding, bytes: &[u8]| crate::chunk::samples(encoding, bytes).ok()?.last()?.ok().map(|(_, value)| value);
+        match place {
+            ChunkPlace::Memory(chunk) => newest(chunk.encoding, &chunk.bytes),
+            ChunkPlace::File(chunk_ref) => {
+                let (encoding, bytes) = self.files.as_ref()?.chunk_bytes(*chunk_ref).ok()?;
+                newest(encoding, &bytes)
+            }
+        }
     }
 }
 

@@ -189,7 +189,7 @@ impl Series {
     }
 
     /// Makes the open chunk, if there is one, the newest full one.
-    fn cut(&mut self) -> bool {
+    pub(super) fn cut(&mut self) -> bool {
         match std::mem::replace(&mut self.appender, OpenAppender::None) {
             OpenAppender::None => return false,
             OpenAppender::Floats(appender) => {

@@ -181,6 +181,21 @@ impl Shard {
         self.samples_records.close_if_long();
     }
 
+    /// Cuts the open chunks that begin before this time; says how many.
+    pub(super) fn cut_open_chunks(&mut self, begun_before_ms: TimestampMs) -> usize {
+        let begun = |(series, row): (&Series, u32)| {
+            series.open_range().filter(|range| range.start_ms < begun_before_ms).map(|_| row)
+        };
+        let rows: Vec<u32> = self.rows().zip(0..).filter_map(begun).collect();
+        for &row in &rows {
+            self.row_mut(row).cut();
+            if self.keeps_pending {
+                self.note_full_chunk(row);
+            }
+        }
+        rows.len()
+    }
+
     #[cold]
     fn note_full_chunk(&mut self, row: u32) {
         let slot = self.slot(row);

@@ -13,6 +13,7 @@ pub mod record;
 mod recovery;
 mod scan;
 pub mod seal;
+mod summary;
 mod writer;
 
 pub use ack::CommitFuture;
@@ -27,9 +28,10 @@ pub use group_writer::{DurableGroup, GroupWriter, Resume, WriterCounters};
 pub use options::{Compression, WalError, WalOptions};
 pub use reader::{LogFile, LogFiles, SegmentEvent, SegmentReader};
 pub use record::RecordType;
-pub use recovery::{QuarantineNote, Recovery, RecoveryMode, read_notes, recover};
+pub use recovery::{QuarantineNote, Recovery, RecoveryMode, read_notes, recover, recover_from};
 pub use scan::scan;
 pub use seal::{Mark, Seal, SealRecord, SealedRequest};
+pub use summary::{ReplayEstimate, ReplayFrom, replay_estimate, summarize};
 pub use writer::SegmentWriter;
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Decoding of XOR chunks of 120 samples, by the kind of their values.
+//! Decoding of chunks: XOR of 120 samples by the kind of their values, native histograms of 120 samples and 20 buckets.
 
-use chronolith::chunk::{XorAppender, xor};
-use chronolith::model::TimeRange;
+use chronolith::chunk::{self, HistogramAppender, HistogramRef, XorAppender, xor};
+use chronolith::model::histogram::BucketSpan;
+use chronolith::model::{ChunkEncoding, Histogram, TimeRange};
 use chronolith::storage::Column;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -22,6 +23,43 @@ fn chunk(jitter_ms: u64, value: impl Fn(u64) -> f64) -> Vec<u8> {
     out
 }
 
+/// Counter histograms 15 s apart, each bucket growing at a pace of its own.
+fn histograms(is_float: bool) -> (ChunkEncoding, Vec<u8>) {
+    const BUCKETS: u64 = 20;
+    let histogram = |i: u64| {
+        let counts: Vec<u64> = (0..BUCKETS).map(|bucket| i * (bucket + 1) + i * i * bucket % 7).collect();
+        Histogram {
+            schema: 3,
+            zero_threshold: 0.001,
+            count: counts.iter().sum(),
+            sum: i as f64 * 1.25,
+            positive_spans: vec![BucketSpan { offset: -4, length: 12 }, BucketSpan { offset: 3, length: 8 }],
+            positive_deltas: counts
+                .iter()
+                .scan(0, |before, &count| {
+                    let delta = count as i64 - *before;
+                    *before = count as i64;
+                    Some(delta)
+                })
+                .collect(),
+            ..Histogram::default()
+        }
+    };
+    let samples: Vec<_> =
+        (0..SAMPLES as u64).map(|i| (i as i64 * 15_000, histogram(i), histogram(i).to_float())).collect();
+    let value = |i: usize| {
+        let (timestamp_ms, integer, float) = &samples[i];
+        (*timestamp_ms, if is_float { HistogramRef::Float(float) } else { HistogramRef::Integer(integer) })
+    };
+    let (first_ms, first) = value(0);
+    let mut appender = HistogramAppender::start(first_ms, first);
+    for (timestamp_ms, histogram) in (1..SAMPLES).map(value) {
+        assert_eq!(appender.append(timestamp_ms, histogram), None);
+    }
+    let finished = appender.finish();
+    (finished.encoding, finished.bytes)
+}
+
 fn decode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("chunk_decode");
     group.throughput(Throughput::Elements(SAMPLES as u64));
@@ -37,6 +75,16 @@ fn decode(criterion: &mut Criterion) {
             bencher.iter(|| {
                 column.clear();
                 xor::decode_into(&chunk, TimeRange::ALL, &mut column).map(|()| column.len())
+            });
+        });
+    }
+    for (name, is_float) in [("histogram", false), ("float histogram", true)] {
+        let (encoding, chunk) = histograms(is_float);
+        let mut column = Column::default();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                column.clear();
+                chunk::decode_into(encoding, &chunk, TimeRange::ALL, &mut column).map(|()| column.len())
             });
         });
     }

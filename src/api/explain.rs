@@ -11,14 +11,14 @@ use super::error::ApiError;
 use super::query::{parse_query_text, query_error};
 use super::response::{self, ApiBody};
 use super::{Api, ApiRequest, off_the_way};
-use crate::db::Db;
 use crate::promql::engine::QueryOptions;
+use crate::storage::Queryable;
 
 impl Api {
     pub(super) async fn query_explain(
         self: &Arc<Self>,
         request: &ApiRequest,
-        db: Arc<Db>,
+        data: Arc<dyn Queryable>,
     ) -> Result<Response<ApiBody>, ApiError> {
         let params = request.params();
         let timeout = params.timeout(self.options.engine.timeout)?;
@@ -43,7 +43,7 @@ impl Api {
         let plan = off_the_way(move || {
             let _permit = permit;
             let expr = parse_query_text(&text)?;
-            let plan = engine.explain(Some(&*db.queryable()), &expr, start_ms, end_ms, step_ms, &options);
+            let plan = engine.explain(Some(&*data), &expr, start_ms, end_ms, step_ms, &options);
             Ok(plan.map_err(|fault| query_error(&fault))?.to_json())
         })
         .await?;

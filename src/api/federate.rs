@@ -12,18 +12,17 @@ use hyper::{HeaderMap, Response, StatusCode};
 use super::error::ApiError;
 use super::response::{self, ApiBody};
 use super::{Api, ApiRequest, off_the_way};
-use crate::db::Db;
 use crate::encoding::go_float::{write_exponent, write_plain};
 use crate::model::{LabelSet, METRIC_NAME, Matcher, TimeRange, is_stale_nan};
 use crate::promql::parser::parse_selector;
-use crate::storage::{Column, SelectHints};
+use crate::storage::{Column, Queryable, SelectHints};
 use crate::telemetry::exposition::write_escaped;
 
 impl Api {
     pub(super) async fn federate(
         self: &Arc<Self>,
         request: ApiRequest,
-        db: Arc<Db>,
+        data: Arc<dyn Queryable>,
     ) -> Result<Response<ApiBody>, ApiError> {
         let params = request.params();
         let mut selectors = Vec::new();
@@ -41,7 +40,7 @@ impl Api {
         let text = off_the_way(move || {
             let _permit = permit;
             let range = TimeRange::new(now_ms.saturating_sub(lookback_ms).saturating_add(1), now_ms);
-            newest_samples(&db, &selectors, range, escaping)
+            newest_samples(&*data, &selectors, range, escaping)
         })
         .await?;
         let mut response = response::with_type(StatusCode::OK, escaping.content_type(), text);
@@ -88,12 +87,12 @@ impl Escaping {
 }
 
 fn newest_samples(
-    db: &Db,
+    data: &dyn Queryable,
     selectors: &[Vec<Matcher>],
     range: TimeRange,
     escaping: Escaping,
 ) -> Result<String, ApiError> {
-    let querier = db.queryable().querier(range)?;
+    let querier = data.querier(range)?;
     let mut series = Vec::new();
     // `{}` is no way to ask for everything.
     for matchers in selectors.iter().filter(|matchers| !matchers.is_empty()) {

@@ -44,6 +44,7 @@ use crate::db::{Db, DbSlot};
 use crate::fs::{release_freed_memory, resident_bytes};
 use crate::model::TimestampMs;
 use crate::promql::engine::{Engine, EngineOptions};
+use crate::storage::Queryable;
 use error::{ApiError, ErrorType};
 use params::Params;
 use query::QueryMetrics;
@@ -142,6 +143,11 @@ impl Api {
         if self.is_stopping() { None } else { self.slot.get() }
     }
 
+    /// What can be asked for series now: the blocks from early in the opening on, later everything.
+    pub fn queryable(&self) -> Option<Arc<dyn Queryable>> {
+        if self.is_stopping() { None } else { self.slot.queryable() }
+    }
+
     /// The answer to everything while there is no database.
     pub fn unavailable(&self) -> Response<ApiBody> {
         let mut response = response::text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
@@ -167,12 +173,35 @@ impl Api {
             Route::Home => return self.page(),
             Route::StatusWalReplay => return self.wal_replay(),
             Route::Notifications => return empty_list(),
+            route if route.reads_series() => match self.queryable() {
+                None => return self.unavailable(),
+                Some(data) => self.handle_read(route, request, data).await,
+            },
             route => match self.database() {
                 None => return self.unavailable(),
                 Some(db) => self.handle_ready(route, request, db).await,
             },
         };
         answer.unwrap_or_else(|fault| response::error(&fault))
+    }
+
+    /// What is asked of series. It is answered before the log is replayed, with a warning that tells how far that is.
+    async fn handle_read(
+        self: &Arc<Self>,
+        route: Route,
+        request: ApiRequest,
+        data: Arc<dyn Queryable>,
+    ) -> Result<Response<ApiBody>, ApiError> {
+        match route {
+            Route::Query => self.query(&request, data).await,
+            Route::QueryRange => self.query_range(&request, data).await,
+            Route::QueryExplain => self.query_explain(&request, data).await,
+            Route::Series => series::series(request, data).await,
+            Route::Labels => series::labels(request, data).await,
+            Route::LabelValues(name) => series::label_values(name, request, data).await,
+            Route::Federate => self.federate(request, data).await,
+            _ => Ok(response::not_found()),
+        }
     }
 
     async fn handle_ready(
@@ -183,17 +212,10 @@ impl Api {
     ) -> Result<Response<ApiBody>, ApiError> {
         match route {
             Route::Ready => Ok(self.ready(&db)),
-            Route::Query => self.query(&request, db).await,
-            Route::QueryRange => self.query_range(&request, db).await,
             Route::QueryExemplars => query::exemplars(&request),
             Route::FormatQuery => query::format_query(request).await,
-            Route::QueryExplain => self.query_explain(&request, db).await,
             Route::ParseQuery => query::parse_query(request).await,
-            Route::Series => series::series(request, db).await,
-            Route::Labels => series::labels(request, db).await,
-            Route::LabelValues(name) => series::label_values(name, request, db).await,
             Route::Metadata => series::metadata(&request, &db),
-            Route::Federate => self.federate(request, db).await,
             Route::Rules => stubs::rules(&request),
             Route::Alerts => Ok(response::success(|json| {
                 json.begin_object().key("alerts").begin_list().end_list().end_object();
@@ -213,7 +235,14 @@ impl Api {
             Route::StorageHead => storage::head(db).await,
             Route::StorageWal => Ok(storage::wal(&db)),
             Route::HeadDigests => storage::head_digests(request, db).await,
-            Route::Home
+            Route::Query
+            | Route::QueryRange
+            | Route::QueryExplain
+            | Route::Series
+            | Route::Labels
+            | Route::LabelValues(_)
+            | Route::Federate
+            | Route::Home
             | Route::Graph
             | Route::Healthy
             | Route::Health

@@ -11,11 +11,11 @@ use super::error::{ApiError, ErrorType};
 use super::params::{Params, parse_duration_ms};
 use super::response::{self, ApiBody, Notes};
 use super::{Api, ApiRequest, off_the_way, render};
-use crate::db::Db;
 use crate::promql::annotations::Level;
 use crate::promql::engine::{CancelToken, QueryError, QueryOptions, QueryResult, QueryStats, QueryValue};
 use crate::promql::parser::ast::Expr;
 use crate::promql::parser::parse_expr;
+use crate::storage::Queryable;
 use crate::telemetry::{Counter, Summary};
 
 /// Steps of a range query beyond which Prometheus refuses.
@@ -129,20 +129,20 @@ impl Api {
     pub(super) async fn query(
         self: &Arc<Self>,
         request: &ApiRequest,
-        db: Arc<Db>,
+        data: Arc<dyn Queryable>,
     ) -> Result<Response<ApiBody>, ApiError> {
         let params = request.params();
         let limit = params.limit()?;
         let time_ms = params.optional_time("time")?.unwrap_or_else(|| self.clock.now_ms());
         let common = self.common(&params, limit, request)?;
         let engine = self.engine.clone();
-        self.evaluate(common, move |expr, options| engine.instant(&*db.queryable(), expr, time_ms, options)).await
+        self.evaluate(common, move |expr, options| engine.instant(&*data, expr, time_ms, options)).await
     }
 
     pub(super) async fn query_range(
         self: &Arc<Self>,
         request: &ApiRequest,
-        db: Arc<Db>,
+        data: Arc<dyn Queryable>,
     ) -> Result<Response<ApiBody>, ApiError> {
         let params = request.params();
         let limit = params.limit()?;
@@ -166,9 +166,8 @@ impl Api {
         }
         let common = self.common(&params, limit, request)?;
         let engine = self.engine.clone();
-        let run = move |expr: &Expr, options: &QueryOptions| {
-            engine.range(&*db.queryable(), expr, start_ms, end_ms, step_ms, options)
-        };
+        let run =
+            move |expr: &Expr, options: &QueryOptions| engine.range(&*data, expr, start_ms, end_ms, step_ms, options);
         self.evaluate(common, run).await
     }
 

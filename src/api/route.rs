@@ -196,6 +196,20 @@ impl Route {
         )
     }
 
+    /// Whether the endpoint answers from series alone, so that it can answer from the blocks while the log is replayed.
+    pub fn reads_series(&self) -> bool {
+        matches!(
+            self,
+            Route::Query
+                | Route::QueryRange
+                | Route::QueryExplain
+                | Route::Series
+                | Route::Labels
+                | Route::LabelValues(_)
+                | Route::Federate
+        )
+    }
+
     /// Whether the endpoint answers before the log is replayed.
     pub fn answers_during_replay(&self) -> bool {
         matches!(

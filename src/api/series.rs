@@ -13,7 +13,7 @@ use super::{ApiRequest, off_the_way};
 use crate::db::Db;
 use crate::model::{LabelSet, Matcher, TimeRange};
 use crate::promql::parser::parse_selector;
-use crate::storage::{Querier, SelectHints, StorageError};
+use crate::storage::{Querier, Queryable, SelectHints, StorageError};
 
 /// The selectors of `match[]`, or what is wrong with them.
 fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, String> {
@@ -79,7 +79,6 @@ impl Asked {
         querier: &dyn Querier,
         ask: impl Fn(&[Matcher], usize) -> Result<Vec<String>, StorageError>,
     ) -> Result<(Vec<String>, Notes), ApiError> {
-        let mut notes = Notes { warnings: querier.warnings(), infos: Vec::new() };
         let mut texts = match self.selectors.as_slice() {
             _ if self.is_empty() => Vec::new(),
             [] => ask(&[], self.wanted())?,
@@ -92,6 +91,8 @@ impl Asked {
                 all.into_iter().collect()
             }
         };
+        // After the questions: what could not be read is known then.
+        let mut notes = Notes { warnings: querier.warnings(), infos: Vec::new() };
         if self.limit.is_some_and(|limit| texts.len() > limit) {
             texts.truncate(self.limit.unwrap_or_default());
             notes.warnings.push(TRUNCATED.to_owned());
@@ -101,11 +102,11 @@ impl Asked {
 }
 
 /// `series`: the label sets that a selector finds.
-pub(super) async fn series(request: ApiRequest, db: Arc<Db>) -> Result<Response<ApiBody>, ApiError> {
+pub(super) async fn series(request: ApiRequest, data: Arc<dyn Queryable>) -> Result<Response<ApiBody>, ApiError> {
     let asked = Asked::parse_series(&request)?;
     let gzip = asked.gzip;
     let (sets, notes) = off_the_way(move || {
-        let querier = db.queryable().querier(asked.range)?;
+        let querier = data.querier(asked.range)?;
         let hints = SelectHints { limit: asked.wanted(), labels_only: true, ..SelectHints::default() };
         let mut sets: Vec<LabelSet> = Vec::new();
         for matchers in asked.selectors.iter().filter(|_| !asked.is_empty()) {
@@ -138,11 +139,11 @@ pub(super) async fn series(request: ApiRequest, db: Arc<Db>) -> Result<Response<
 }
 
 /// `labels`: the names of labels.
-pub(super) async fn labels(request: ApiRequest, db: Arc<Db>) -> Result<Response<ApiBody>, ApiError> {
+pub(super) async fn labels(request: ApiRequest, data: Arc<dyn Queryable>) -> Result<Response<ApiBody>, ApiError> {
     let asked = Asked::parse(&request)?;
     let gzip = asked.gzip;
     let (names, notes) = off_the_way(move || {
-        let querier = db.queryable().querier(asked.range)?;
+        let querier = data.querier(asked.range)?;
         asked.collect(&*querier, |matchers, limit| querier.label_names(matchers, limit))
     })
     .await?;
@@ -153,7 +154,7 @@ pub(super) async fn labels(request: ApiRequest, db: Arc<Db>) -> Result<Response<
 pub(super) async fn label_values(
     name: String,
     request: ApiRequest,
-    db: Arc<Db>,
+    data: Arc<dyn Queryable>,
 ) -> Result<Response<ApiBody>, ApiError> {
     if name.is_empty() || name.contains(char::REPLACEMENT_CHARACTER) {
         return Err(ApiError::bad_data(format!("invalid label name: {}", quoted(&name))));
@@ -161,7 +162,7 @@ pub(super) async fn label_values(
     let asked = Asked::parse(&request)?;
     let gzip = asked.gzip;
     let (values, notes) = off_the_way(move || {
-        let querier = db.queryable().querier(asked.range)?;
+        let querier = data.querier(asked.range)?;
         asked.collect(&*querier, |matchers, limit| querier.label_values(&name, matchers, limit))
     })
     .await?;

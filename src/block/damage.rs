@@ -20,7 +20,8 @@ pub enum DamagedPart {
     Chunk,
     /// A series entry of the index: the series is missing.
     Series,
-    /// The symbol table. Series whose labels can be proven by other sections are served.
+    /// The symbol table: answers are whole but for series whose labels other sections cannot prove, which are damages
+    /// of their own.
     Symbols,
     /// Postings, or their table: answers are whole, as all series are read instead, and slow.
     Postings,
@@ -63,9 +64,8 @@ impl Damage {
         let effect = match self.part {
             DamagedPart::Chunk => "samples of a series are missing",
             DamagedPart::Series => "a series is missing",
-            DamagedPart::Symbols => "series may be missing",
             DamagedPart::Tombstones => "deleted samples may show again",
-            DamagedPart::Postings => return None,
+            DamagedPart::Postings | DamagedPart::Symbols => return None,
         };
         Some(format!("block {ulid}: {effect} between {from} and {to} ms: {}", self.what))
     }
@@ -87,11 +87,6 @@ impl Damages {
 
     pub(super) fn to_vec(&self) -> Vec<Damage> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
-
-    /// Forgets the damages of a part that was made whole.
-    pub(super) fn forget(&self, part: DamagedPart) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|damage| damage.part != part);
     }
 
     /// The damages of a part.

@@ -1,7 +1,7 @@
-//! Which series pass matchers, and which names and values labels have: through the index, and if that is damaged, by
-//! reading all series.
+//! Which series pass matchers, and which names and values labels have: through the accelerator; without one, through the
+//! index; and if that is damaged, by reading all series.
 //!
-//! This is the one place that decides who answers; whatever answers faster is asked here, before the index.
+//! This is the one place that decides who answers.
 
 use std::collections::BTreeSet;
 
@@ -25,6 +25,13 @@ impl Shared {
 
     /// The series that pass every matcher, sorted.
     pub(super) fn select(&self, matchers: &[Matcher], on_damage: OnDamage<'_>) -> Vec<SeriesRef> {
+        if let Some(found) = self.accel.ask(|accel| accel.series_refs(&accel.select(matchers)?)) {
+            return found;
+        }
+        self.select_by_index(matchers, on_damage)
+    }
+
+    fn select_by_index(&self, matchers: &[Matcher], on_damage: OnDamage<'_>) -> Vec<SeriesRef> {
         self.index.select(matchers).unwrap_or_else(|fault| {
             on_damage(self.index_damage(DamagedPart::Postings, fault));
             let mut found = Vec::new();
@@ -37,18 +44,24 @@ impl Shared {
         })
     }
 
-    /// All series, sorted.
+    /// All series, sorted. Compactions ask for them, and what they lose is lost: so the block's own files answer, not what
+    /// was derived from them.
     pub(super) fn all_series(&self, on_damage: OnDamage<'_>) -> Vec<SeriesRef> {
-        self.select(&[], on_damage)
+        self.select_by_index(&[], on_damage)
     }
 
-    /// The sorted names of all labels, or of those that series of `within` carry; at most `limit` (0: all).
-    pub(super) fn label_names(
-        &self,
-        within: Option<&[SeriesRef]>,
-        limit: usize,
-        on_damage: OnDamage<'_>,
-    ) -> Vec<String> {
+    /// The series that pass the matchers, where there are any.
+    fn within(&self, matchers: &[Matcher], on_damage: OnDamage<'_>) -> Option<Vec<SeriesRef>> {
+        (!matchers.is_empty()).then(|| self.select(matchers, on_damage))
+    }
+
+    /// The sorted names of all labels of the series that pass every matcher; at most `limit` (0: all).
+    pub(super) fn label_names(&self, matchers: &[Matcher], limit: usize, on_damage: OnDamage<'_>) -> Vec<String> {
+        if let Some(names) = self.accel.ask(|accel| accel.label_names(matchers, limit)) {
+            return names;
+        }
+        let within = self.within(matchers, on_damage);
+        let within = within.as_deref();
         self.index.label_names(within, limit).unwrap_or_else(|fault| {
             on_damage(self.index_damage(DamagedPart::Postings, fault));
             let mut names = BTreeSet::new();
@@ -59,14 +72,19 @@ impl Shared {
         })
     }
 
-    /// The sorted values of the label `name`, or of those that series of `within` carry; at most `limit` (0: all).
+    /// The sorted values of the label `name` over the series that pass every matcher; at most `limit` (0: all).
     pub(super) fn label_values(
         &self,
         name: &str,
-        within: Option<&[SeriesRef]>,
+        matchers: &[Matcher],
         limit: usize,
         on_damage: OnDamage<'_>,
     ) -> Vec<String> {
+        if let Some(values) = self.accel.ask(|accel| accel.label_values(name, matchers, limit)) {
+            return values;
+        }
+        let within = self.within(matchers, on_damage);
+        let within = within.as_deref();
         self.index.label_values(name, within, limit).unwrap_or_else(|fault| {
             on_damage(self.index_damage(DamagedPart::Postings, fault));
             let mut values = BTreeSet::new();

@@ -1,10 +1,15 @@
 //! The immutable half of the store: blocks in Prometheus' format, their writer, their reader, their check.
 //!
 //! A block is a directory named by a ULID: `meta.json`, `index`, `chunks/`, `tombstones` (`docs/format/block.md`).
+//!
+#![doc = include_str!("../../docs/format/block.md")]
 
 pub mod accel;
+mod check;
 pub mod chunks;
 mod damage;
+mod delete;
+mod entry;
 mod error;
 mod index;
 mod lookup;
@@ -15,7 +20,10 @@ mod samples;
 mod source;
 mod write;
 
+pub use check::{BlockCheck, Finding, check};
 pub use damage::{Damage, DamagedPart};
+pub use delete::BlockDeletion;
+pub use entry::SeriesEntry;
 pub use error::BlockError;
 pub use index::SeriesRef;
 pub use meta::{BlockCompaction, BlockDesc, BlockMeta, BlockStats, HINT_FROM_OUT_OF_ORDER, ulid_text, ulid_texts};

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ulid::Ulid;
 
+use super::accel::{Accel, AccelSlot, AccelState, IndexIdentity};
 use super::chunks::Segments;
 use super::damage::{Damages, Warnings};
 use super::index::IndexReader;
-use super::{BlockError, BlockMeta, Damage, DamagedPart};
+use super::{BlockError, BlockMeta, Damage, DamagedPart, Matcher, SeriesRef};
 use crate::fs::Fs;
 use crate::fs::names::{BLOCK_INDEX_FILE, BLOCK_META_FILE, BLOCK_TOMBSTONES_FILE, TMP_FOR_CREATION};
 use crate::model::TimeRange;
@@ -30,6 +31,7 @@ pub(super) struct Shared {
     pub(super) meta: RwLock<Arc<BlockMeta>>,
     pub(super) index: IndexReader,
     pub(super) segments: Segments,
+    pub(super) accel: AccelSlot,
     pub(super) tombstones: RwLock<Arc<TombstoneFile>>,
     pub(super) damages: Damages,
     /// Held while meta and tombstones are rewritten.
@@ -46,6 +48,12 @@ impl Block {
         let bytes = fs.map(&path).map_err(BlockError::io("map", &path))?;
         let index = IndexReader::open(bytes).map_err(BlockError::damaged(&path))?;
         let segments = Segments::open(&*fs, dir);
+        let identity = IndexIdentity {
+            ulid: meta.ulid.0,
+            index_bytes: index.bytes().len() as u64,
+            index_toc_crc: index.toc_checksum(),
+        };
+        let accel = AccelSlot::open(&*fs, dir, identity);
         let (tombstones, tombstones_fault) = read_tombstones(&*fs, dir, &meta);
         let shared = Shared {
             dir: dir.to_owned(),
@@ -53,6 +61,7 @@ impl Block {
             meta: RwLock::new(Arc::new(meta)),
             index,
             segments,
+            accel,
             tombstones: RwLock::new(Arc::new(tombstones)),
             damages: Damages::default(),
             rewriting: Mutex::new(()),
@@ -100,6 +109,21 @@ impl Block {
     /// Damage that was found so far, each place once, up to a bound.
     pub fn damages(&self) -> Vec<Damage> {
         self.shared.damages.to_vec()
+    }
+
+    /// Whether the block has an accelerator that can be used. Without one, the index answers.
+    pub fn accel_state(&self) -> AccelState {
+        self.shared.accel.state()
+    }
+
+    /// The accelerator, if it can be used: it knows the samples of each series by count and digest.
+    pub fn accel(&self) -> Option<Arc<Accel>> {
+        self.shared.accel.get()
+    }
+
+    /// The references in the index of the series that pass every matcher, sorted. Damage that is found is remembered.
+    pub fn series_refs(&self, matchers: &[Matcher]) -> Vec<SeriesRef> {
+        self.shared.select(matchers, &mut |_remembered| {})
     }
 
     /// Bytes on the heap: what makes the mapped index searchable.
@@ -164,10 +188,8 @@ impl Shared {
 
     /// Adds the warnings that every query of the block carries.
     pub(super) fn warn_of_standing_damage(&self, warnings: &Warnings) {
-        for part in [DamagedPart::Tombstones, DamagedPart::Symbols] {
-            for damage in self.damages.of(part) {
-                warnings.add(self.ulid, &damage);
-            }
+        for damage in self.damages.of(DamagedPart::Tombstones) {
+            warnings.add(self.ulid, &damage);
         }
     }
 }

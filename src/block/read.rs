@@ -92,16 +92,14 @@ impl Querier for BlockQuerier {
         if self.is_outside {
             return Ok(Vec::new());
         }
-        let within = (!matchers.is_empty()).then(|| self.select_refs(matchers));
-        Ok(self.shared.label_names(within.as_deref(), limit, &mut |damage| self.warn(&damage)))
+        Ok(self.shared.label_names(matchers, limit, &mut |damage| self.warn(&damage)))
     }
 
     fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
         if self.is_outside {
             return Ok(Vec::new());
         }
-        let within = (!matchers.is_empty()).then(|| self.select_refs(matchers));
-        Ok(self.shared.label_values(name, within.as_deref(), limit, &mut |damage| self.warn(&damage)))
+        Ok(self.shared.label_values(name, matchers, limit, &mut |damage| self.warn(&damage)))
     }
 
     fn warnings(&self) -> Vec<String> {

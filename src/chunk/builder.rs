@@ -75,7 +75,10 @@ impl ChunkBuilder {
                 *last_bits = value.to_bits();
                 None
             }
-            (OpenSamples::Histogram(appender), _, Some(histogram)) => appender.append(timestamp_ms, histogram),
+            (OpenSamples::Histogram(appender), _, Some(histogram)) => match appender.is_full() {
+                true => Some(appender.cut(timestamp_ms, histogram)),
+                false => appender.append(timestamp_ms, histogram),
+            },
             _ => {
                 let finished = self.finish();
                 self.start(timestamp_ms, value);

@@ -4,7 +4,7 @@
 //! it is durable. So nothing here needs an fsync for safety, and a damaged chunk costs a rebuild, not a sample.
 //!
 //! Invariants: entries are only ever appended; the chunks of one series stand in time order, over all files; file
-//! numbers have no gaps. So what stands before any place in the files is complete for every series up to that place.
+//! numbers have no gaps, as files are removed from the oldest on, one durably after the other. So what stands before any place in the files is complete for every series up to that place.
 //!
 //! Source: Prometheus `tsdb/chunks/head_chunks.go`. Format: `docs/format/chunks_head.md`.
 
@@ -246,6 +246,19 @@ impl HeadChunkFileWriter {
         Ok(())
     }
 
+    /// Removes a file that nobody needs any more. If it is the current one, the next write begins another.
+    pub fn remove(&mut self, number: u32) -> io::Result<()> {
+        if number == self.number {
+            self.file = None;
+        }
+        match self.fs.remove_file(&head_chunk_file(&self.dir, number)) {
+            // By an attempt that failed afterwards.
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+        self.fs.sync_dir(&self.dir)
+    }
+
     /// Leaves the current file behind its last good entry. No reader uses the bytes that are cut.
     fn abandon(&mut self) {
         if let Some(mut file) = self.file.take()
@@ -305,6 +318,11 @@ impl HeadChunkFileReader {
         Err(ReadError::Damaged { what, path: self.path(chunk), offset: chunk.offset() })
     }
 
+    /// Lets go of the map of a file that was removed. Parts that were handed out stay.
+    pub fn forget(&self, file: u32) {
+        self.maps.write().unwrap_or_else(PoisonError::into_inner).remove(&file);
+    }
+
     /// The chunk's checked data, as a part of its mapped file.
     pub fn chunk_bytes(&self, chunk: ChunkRef) -> Result<(ChunkEncoding, ChunkBytes), ReadError> {
         let map = self.map_for(chunk)?;
@@ -312,7 +330,7 @@ impl HeadChunkFileReader {
             Found::Entry(entry, next) => {
                 let end = next - CHECKSUM_BYTES;
                 let start = end - entry.data.len();
-                match ChunkEncoding::from_number(entry.encoding) {
+                match ChunkEncoding::from_number(entry.encoding & !super::OUT_OF_ORDER) {
                     Some(encoding) => return Ok((encoding, ChunkBytes::Mapped(map, start..end))),
                     None => "chunk has an encoding that is not known",
                 }

@@ -38,6 +38,11 @@ use crate::encoding::bits::BitReader;
 use crate::model::{ChunkEncoding, SampleValue, TimeRange, TimestampMs};
 use crate::storage::Column;
 
+/// Added to the encoding's number in a head chunk file where the chunk holds out-of-order samples.
+///
+/// Source: Prometheus `tsdb/chunks/head_chunks.go`, `OutOfOrderMask`.
+pub const OUT_OF_ORDER: u8 = 0x80;
+
 /// Whether histograms of an encoding have integer counts, and whether they come with start timestamps. `None` for
 /// floats.
 fn histogram_kind(encoding: ChunkEncoding) -> Option<(bool, bool)> {

@@ -128,12 +128,6 @@ impl XorAppender {
     }
 }
 
-/// The sample count in a chunk's header; 0 where there is no header.
-#[inline]
-pub fn sample_count(chunk: &[u8]) -> u16 {
-    chunk.first_chunk().map_or(0, |header| u16::from_be_bytes(*header))
-}
-
 /// Reads the samples of a chunk in order. Timestamps of a hostile chunk may be any.
 #[derive(Debug, Clone)]
 pub struct XorIterator<'a> {

@@ -4,7 +4,9 @@
 //! else to stderr. A reader that closes the pipe early has what it wanted: that is success.
 
 mod bench;
+mod block;
 mod config;
+mod dump;
 mod output;
 mod promql;
 mod query;
@@ -78,6 +80,18 @@ enum Command {
     /// Look inside a log, or repair it
     #[command(subcommand)]
     Wal(wal::WalCommand),
+    /// Look at the blocks of a data directory
+    #[command(subcommand)]
+    Block(block::BlockCommand),
+    /// Look inside a block's index
+    #[command(subcommand)]
+    Index(dump::IndexCommand),
+    /// Look inside a block's chunk segments
+    #[command(subcommand)]
+    Chunk(dump::ChunkCommand),
+    /// Look inside a block's tombstones
+    #[command(subcommand)]
+    Tombstones(dump::TombstonesCommand),
     /// Look at PromQL: its syntax tree, its plans, its tests
     #[command(subcommand)]
     Promql(promql::PromqlCommand),
@@ -116,6 +130,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Query(args) => query::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Wal(command) => wal::run(&command),
+        Command::Block(command) => block::run(&command),
+        Command::Index(command) => dump::run_index(&command),
+        Command::Chunk(command) => dump::run_chunk(&command),
+        Command::Tombstones(command) => dump::run_tombstones(&command),
         Command::Promql(command) => promql::run(&command),
         Command::Bench(command) => bench::run(&command),
         Command::Config(command) => config::run(&command),

@@ -8,7 +8,8 @@ use super::{CommandResult, ConfigFlags};
 use crate::clock::SystemClock;
 use crate::config::units::Bytes;
 use crate::config::{Config, MemoryBound, Resolved};
-use crate::db::DbOptions;
+use crate::db::retention::RetentionPolicy;
+use crate::db::{DbOptions, StorageOptions};
 use crate::fs::{SystemFs, memory_limit_bytes};
 use crate::head::HeadOptions;
 use crate::ingest::WriteLimits;
@@ -64,6 +65,7 @@ fn db_options(config: &Config) -> DbOptions {
         recovery: config.wal.recovery,
         head: HeadOptions {
             chunk_range_ms: millis(config.head.chunk_range),
+            out_of_order_window_ms: millis(config.head.out_of_order_time_window),
             series_max: config.head.max_series.map_or(0, |most| usize::try_from(most).unwrap_or(usize::MAX)),
             memory_bytes_max: match config.head.max_memory {
                 MemoryBound::Auto => memory_limit_bytes().map_or(0, |limit| limit / 5 * 4),
@@ -74,6 +76,16 @@ fn db_options(config: &Config) -> DbOptions {
             label_name_bytes_max: bytes(config.limits.max_label_name_length),
             label_value_bytes_max: bytes(config.limits.max_label_value_length),
             ..HeadOptions::default()
+        },
+        storage: StorageOptions {
+            retention: RetentionPolicy {
+                time_ms: config.retention.time.map(millis),
+                size_bytes: config.retention.size.map(|size| size.0),
+            },
+            flush_bytes: config.head.flush_size.map(|size| size.0),
+            reserve_bytes: config.storage.reserve.0,
+            scrub_bytes_per_second: config.storage.scrub_rate.0,
+            name_seed: None,
         },
     }
 }

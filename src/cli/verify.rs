@@ -1,13 +1,14 @@
 //! `verify`: proves a data directory.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
 use super::output::{self, Done};
 use super::{CommandResult, Format};
 use crate::config::{Resolved, Sources};
-use crate::fs::SystemFs;
+use crate::fs::{Fs, SystemFs};
 use crate::verify::{Verdict, VerifyOptions, verify};
 
 #[derive(Debug, Args)]
@@ -24,6 +25,9 @@ pub(super) struct VerifyArgs {
     /// The server that runs on the directory: its head has to hold what the log gives, series by series
     #[arg(long, value_name = "URL")]
     server: Option<String>,
+    /// Decode every sample of the blocks, and compare digests: as long as it takes to read them all
+    #[arg(long)]
+    deep: bool,
     /// The form of the report
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -34,9 +38,15 @@ pub(super) fn run(args: &VerifyArgs) -> CommandResult {
         Some(dir) => dir.clone(),
         None => Resolved::load(&SystemFs, &Sources::of_process(None, Vec::new()))?.config.data_dir,
     };
-    let options =
-        VerifyOptions { data_dir, receipts: args.receipts.clone(), server: args.server.clone(), progress: true };
-    let report = verify(&SystemFs, &options);
+    let options = VerifyOptions {
+        data_dir,
+        receipts: args.receipts.clone(),
+        server: args.server.clone(),
+        deep: args.deep,
+        progress: true,
+    };
+    let fs: Arc<dyn Fs> = Arc::new(SystemFs);
+    let report = verify(&fs, &options);
     output::emit(&match args.format {
         Format::Table => report.to_table(),
         Format::Json => serde_json::to_string_pretty(&report.to_json())?,

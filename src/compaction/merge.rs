@@ -58,6 +58,9 @@ pub struct MergeTotals {
     pub chunks_passed: u64,
     /// Chunks that were decoded.
     pub chunks_decoded: u64,
+    /// Samples that were decoded from an encoding with start timestamps. The default encodings, in which they are
+    /// written again, have no place for these.
+    pub start_times_dropped: u64,
     /// Chunks that were made of decoded ones.
     pub chunks_made: u64,
     /// Samples in deleted ranges.
@@ -231,6 +234,9 @@ impl SeriesMerge<'_> {
         let mut merged = Vec::new();
         for Input { rank, chunk } in group.iter() {
             totals.chunks_decoded += 1;
+            if chunk.encoding.has_start_times() {
+                totals.start_times_dropped += u64::from(samples::count(self.labels, chunk)?);
+            }
             self.decode(*rank, chunk, &mut merged, totals)?;
         }
         merged.sort_by_key(|sample: &TimedValue| sample.timestamp_ms);

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::merge::Merger;
+use super::planted::{self, Bug};
 use super::testing::*;
 use crate::model::{SampleValue, Tally, TimeRange};
 use crate::storage::{ChunkSource as _, StorageError};
@@ -86,4 +87,19 @@ fn merge_refuses_a_source_whose_series_are_not_in_order() {
     let mut merger = Merger::new(sources(&[unordered]), TimeRange::ALL).unwrap();
     let error = merger.next_series().unwrap_err();
     assert!(matches!(error, StorageError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn merge_with_a_planted_bug_does_not_give_what_the_model_gives() {
+    let mut first = series(1, (0..30).map(|at| (at, 1.0)));
+    first.deleted = vec![TimeRange::new(25, 26)];
+    let merged = [vec![first], vec![series(1, [(22, 2.0), (40, 1.0)]), series(2, [(1, 1.0)])]];
+    let model = Model::of(&merged, TimeRange::ALL);
+    for bug in [Bug::ChunkLeftOut, Bug::DuplicateKept, Bug::DigestNotUpdated, Bug::DeletionNotApplied] {
+        let (differs, struck) = planted::with(bug, || {
+            let mut merger = Merger::new(sources(&merged), TimeRange::ALL).unwrap();
+            drain(&mut merger) != model.series || merger.totals().deduplicated != model.deduplicated
+        });
+        assert!(struck && differs, "{bug:?}");
+    }
 }

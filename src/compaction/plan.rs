@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use ulid::Ulid;
 
+use crate::block::BlockMeta;
 use crate::model::TimestampMs;
 
 /// Levels: each is three times as long as the one below.
@@ -50,6 +51,25 @@ pub struct PlanBlock {
     pub failed: bool,
     /// It is superseded, and going to be removed.
     pub deletable: bool,
+    /// It was made of out-of-order samples alone.
+    pub from_out_of_order: bool,
+}
+
+impl PlanBlock {
+    /// What planning has to know of the block with this meta, whose files have `bytes`.
+    pub fn of(meta: &BlockMeta, bytes: u64) -> Self {
+        PlanBlock {
+            ulid: meta.ulid,
+            min_time_ms: meta.min_time_ms,
+            max_time_ms: meta.max_time_ms,
+            bytes,
+            series: meta.stats.series,
+            tombstones: meta.stats.tombstones,
+            failed: meta.compaction.failed,
+            deletable: meta.compaction.deletable,
+            from_out_of_order: meta.is_from_out_of_order(),
+        }
+    }
 }
 
 /// What bounds a plan.
@@ -104,6 +124,9 @@ pub enum Obstacle {
     Failed(Ulid),
     /// Part of these blocks is itself kept from being merged with others that it overlaps.
     Overlap(Ulid),
+    /// This block of out-of-order samples reaches beyond all blocks of samples in order. Merged with one of those, it
+    /// would make the head's samples of that time look as if they were in a block already.
+    Ahead(Ulid),
     /// The disk has too little space.
     DiskSpace {
         /// Bytes that there are.
@@ -128,6 +151,9 @@ impl fmt::Display for SkippedPlan {
         match self.obstacle {
             Obstacle::Failed(ulid) => write!(f, "an earlier compaction of {ulid} failed"),
             Obstacle::Overlap(ulid) => write!(f, "{ulid} overlaps others and waits to be merged with them first"),
+            Obstacle::Ahead(ulid) => {
+                write!(f, "{ulid} holds out-of-order samples of a time whose samples in order are still in the head")
+            }
             Obstacle::DiskSpace { available } => write!(
                 f,
                 "that may take {bytes} bytes on the disk, and {available} bytes are free without touching the reserve"
@@ -162,7 +188,8 @@ pub fn level_ranges(chunk_range: Duration, retention: Option<Duration>) -> Vec<i
 pub fn plan(blocks: &[PlanBlock], options: &PlanOptions) -> Planned {
     let mut blocks: Vec<PlanBlock> = blocks.iter().filter(|block| !block.deletable).copied().collect();
     blocks.sort_by_key(|block| (block.min_time_ms, block.max_time_ms, block.ulid));
-    let mut planner = Planner { options, planned: Planned::default(), waiting: HashSet::new() };
+    let in_order_end_ms = blocks.iter().filter(|block| !block.from_out_of_order).map(|block| block.max_time_ms).max();
+    let mut planner = Planner { options, in_order_end_ms, planned: Planned::default(), waiting: HashSet::new() };
     for group in overlapping(&blocks) {
         if planner.take(PlanReason::Overlapping, group) {
             return planner.planned;
@@ -199,6 +226,8 @@ pub fn plan(blocks: &[PlanBlock], options: &PlanOptions) -> Planned {
 
 struct Planner<'a> {
     options: &'a PlanOptions,
+    /// End of the newest block of samples in order.
+    in_order_end_ms: Option<TimestampMs>,
     planned: Planned,
     /// Blocks that overlap others and could not be planned.
     waiting: HashSet<Ulid>,
@@ -223,7 +252,13 @@ impl Planner<'_> {
             Some(available) if available < plan.bytes => Some(Obstacle::DiskSpace { available }),
             _ => None,
         };
-        match failed.or_else(waiting).or_else(space) {
+        let ahead = || {
+            let is_mixed = blocks.iter().any(|block| !block.from_out_of_order);
+            let is_ahead = |block: &&PlanBlock| Some(block.max_time_ms) > self.in_order_end_ms;
+            let block = blocks.iter().filter(|_| is_mixed).find(is_ahead);
+            block.map(|block| Obstacle::Ahead(block.ulid))
+        };
+        match failed.or_else(waiting).or_else(ahead).or_else(space) {
             Some(obstacle) => {
                 self.planned.skipped.push(SkippedPlan { plan, obstacle });
                 false
@@ -281,6 +316,7 @@ mod tests {
             tombstones: 0,
             failed: false,
             deletable: false,
+            from_out_of_order: false,
         }
     }
 
@@ -389,6 +425,21 @@ mod tests {
         assert_eq!(result.plan, None);
         assert_eq!(result.skipped[0].obstacle, Obstacle::DiskSpace { available: 500 });
         assert_eq!(result.skipped[1].obstacle, Obstacle::Overlap(Ulid::from(2)));
+    }
+
+    #[test]
+    fn plan_keeps_out_of_order_blocks_ahead_of_all_others_apart_until_the_head_was_flushed() {
+        let late = |number, start, end| PlanBlock { from_out_of_order: true, ..block(number, start, end) };
+        let mut blocks = vec![block(1, 0, 20), late(2, 10, 30), block(3, -20, 0)];
+        let result = planned(&blocks);
+        assert_eq!(result.plan, None);
+        assert_eq!(result.skipped[0].obstacle, Obstacle::Ahead(Ulid::from(2)));
+        // Two of them may become one, which says as much.
+        blocks[0].from_out_of_order = true;
+        assert_eq!(parents(&blocks), [1, 2]);
+        blocks[0].from_out_of_order = false;
+        blocks.push(block(4, 20, 40));
+        assert_eq!(parents(&blocks), [1, 2, 4]);
     }
 
     #[test]

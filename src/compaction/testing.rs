@@ -103,7 +103,9 @@ impl Model {
                         model.conflicts += u64::from(other.to_bits() != value.to_bits());
                         model.deduplicated.add_sample(sample);
                     }
-                    None => drop(kept.insert(timestamp_ms, value)),
+                    None => {
+                        kept.insert(timestamp_ms, value);
+                    }
                 }
             }
         }

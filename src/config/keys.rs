@@ -181,6 +181,15 @@ pub static KEYS: &[Key] = &[
         get: |config| format_duration(config.head.chunk_range),
     },
     Key {
+        name: "head.out_of_order_time_window",
+        default: "1h",
+        allowed: "a duration up to 365d",
+        help: "How much older than the newest sample of all a sample may be that is older than the newest of its series. \
+               `0` refuses such samples.",
+        set: |config, text| put(&mut config.head.out_of_order_time_window, duration(text, Duration::ZERO, 365 * DAY)?),
+        get: |config| format_duration(config.head.out_of_order_time_window),
+    },
+    Key {
         name: "head.max_series",
         default: "none",
         allowed: "a number from 1 to 4000000000, or none",
@@ -207,6 +216,52 @@ pub static KEYS: &[Key] = &[
             MemoryBound::None => "none".to_owned(),
             MemoryBound::Bytes(bytes) => bytes.to_string(),
         },
+    },
+    Key {
+        name: "head.flush_size",
+        default: "none",
+        allowed: "a size from 1MiB to 16TiB, or none",
+        help: "Bytes of the log and the head's chunk files at which the head is written to a block before its range of \
+               time is full.",
+        set: |config, text| put(&mut config.head.flush_size, optional(text, |text| size(text, MIB, 16 * 1024 * GIB))?),
+        get: |config| show_optional(config.head.flush_size),
+    },
+    Key {
+        name: "retention.time",
+        default: "15d",
+        allowed: "a duration from 1h to 36500d, or none",
+        help: "How long samples stay. A block goes when its newest sample is older, counted from the clock or from the \
+               newest sample in the store, whichever is earlier. The newest block always stays.",
+        set: |config, text| {
+            put(&mut config.retention.time, optional(text, |text| duration(text, 3600 * SECOND, 36_500 * DAY))?)
+        },
+        get: |config| config.retention.time.map_or_else(|| "none".to_owned(), format_duration),
+    },
+    Key {
+        name: "retention.size",
+        default: "none",
+        allowed: "a size from 1MiB to 1024TiB, or none",
+        help: "Bytes that blocks may take; past it the oldest goes. Log and head count only by what they alone exceed it, \
+               which is an alarm. The newest block always stays.",
+        set: |config, text| put(&mut config.retention.size, optional(text, |text| size(text, MIB, 1024 * 1024 * GIB))?),
+        get: |config| show_optional(config.retention.size),
+    },
+    Key {
+        name: "storage.reserve",
+        default: "64MiB",
+        allowed: "a size from 0 to 1TiB",
+        help: "Size of a file that only takes space. On a full disk it is given up, so that retention and deletions can \
+               run. It is left out where less than four times its size is free; `0` turns it off.",
+        set: |config, text| put(&mut config.storage.reserve, size(text, 0, 1024 * GIB)?),
+        get: |config| config.storage.reserve.to_string(),
+    },
+    Key {
+        name: "storage.scrub_rate",
+        default: "16MiB",
+        allowed: "a size from 0 to 1TiB",
+        help: "Bytes of blocks that are read again each second in search of damage; `0` turns the search off.",
+        set: |config, text| put(&mut config.storage.scrub_rate, size(text, 0, 1024 * GIB)?),
+        get: |config| config.storage.scrub_rate.to_string(),
     },
     Key {
         name: "query.timeout",

@@ -35,10 +35,32 @@ pub struct WalConfig {
 pub struct HeadConfig {
     /// The range of time that one chunk may cover.
     pub chunk_range: Duration,
+    /// `head.out_of_order_time_window`; zero where out-of-order samples are refused.
+    pub out_of_order_time_window: Duration,
     /// Series that the head may hold.
     pub max_series: Option<u64>,
     /// Memory past which new series are refused.
     pub max_memory: MemoryBound,
+    /// Bytes of log and chunk files at which the head is flushed early.
+    pub flush_size: Option<Bytes>,
+}
+
+/// `retention.*`: how long samples stay.
+#[derive(Debug, Clone)]
+pub struct RetentionConfig {
+    /// Age at which they go.
+    pub time: Option<Duration>,
+    /// Bytes of blocks past which the oldest goes.
+    pub size: Option<Bytes>,
+}
+
+/// `storage.*`: blocks, and the disk that they lie on.
+#[derive(Debug, Clone)]
+pub struct StorageConfig {
+    /// Size of the file that is given up on a full disk.
+    pub reserve: Bytes,
+    /// Bytes that are read again each second in search of damage.
+    pub scrub_rate: Bytes,
 }
 
 /// A bound of the memory that the process holds.
@@ -106,6 +128,10 @@ pub struct Config {
     pub wal: WalConfig,
     /// The head.
     pub head: HeadConfig,
+    /// How long samples stay.
+    pub retention: RetentionConfig,
+    /// Blocks.
+    pub storage: StorageConfig,
     /// Queries.
     pub query: QueryConfig,
     /// Bounds of what is written.
@@ -127,7 +153,15 @@ impl Default for Config {
                 compression: Compression::Snappy,
                 recovery: RecoveryMode::Salvage,
             },
-            head: HeadConfig { chunk_range: Duration::ZERO, max_series: None, max_memory: MemoryBound::Auto },
+            head: HeadConfig {
+                chunk_range: Duration::ZERO,
+                out_of_order_time_window: Duration::ZERO,
+                max_series: None,
+                max_memory: MemoryBound::Auto,
+                flush_size: None,
+            },
+            retention: RetentionConfig { time: None, size: None },
+            storage: StorageConfig { reserve: Bytes(0), scrub_rate: Bytes(0) },
             query: QueryConfig {
                 timeout: Duration::ZERO,
                 max_samples: 0,

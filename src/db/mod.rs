@@ -1,85 +1,105 @@
-//! The database: one data directory, its lock, its log and its head, opened, written, asked and closed as one.
+//! The database: one data directory, its lock, its log, its head and its blocks, opened, written, asked and closed as one.
 //!
 //! A write goes through [`Db::append`]: it is admitted by the log, accepted by the head, and registered with the log,
 //! which acknowledges it when the group that holds it is durable. Nothing else writes to the head.
+//!
+//! | part | file |
+//! |---|---|
+//! | a start, in stages | `open.rs`, `slot.rs`, `adopt.rs` |
+//! | what queries see: blocks and head as one | `view.rs`, `merge.rs` |
+//! | from the head to a block, with proof | `flush.rs`, `flush_out_of_order.rs` |
+//! | what leaves head and log after that | `truncate.rs` |
+//! | blocks into larger ones, with conservation | `compact.rs` |
+//! | the blocks on the disk, the ledger about them; those set aside | `blocks.rs`, `store.rs`, `quarantine.rs` |
+//! | what may not stay | `retention.rs`, `expire.rs`, `reserve.rs` |
+//! | deletions, snapshots, checks | `delete.rs`, `snapshot.rs`, `check.rs` |
+//! | what runs by itself, and how it stands | `maintenance/`, `tasks.rs`, `status.rs` |
+//!
+//! Two locks order the work. `head_work` is held by whatever takes samples out of the head or the log, `block_work` by
+//! whatever changes or removes blocks; who needs both takes them in this order. Reads and writes take neither.
 
+mod adopt;
+mod blocks;
+mod check;
+mod compact;
+mod delete;
+mod expire;
+mod flush;
+mod flush_out_of_order;
 pub mod maintenance;
 mod merge;
+mod open;
+mod options;
 mod quarantine;
 mod reserve;
 pub mod retention;
 mod slot;
+mod snapshot;
+mod status;
+mod store;
+mod tasks;
+mod truncate;
 mod view;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+pub use adopt::WblAdoption;
+pub use check::{BlockVerification, Verified};
+pub use compact::{CompactionRecord, CompactionReport};
+pub use delete::Deleted;
+pub use expire::Expired;
+pub use flush::{FlushKind, FlushReport, Flushed};
+pub use options::{DbOptions, OpenError, StorageOptions};
+pub use quarantine::LostBlock;
+pub use reserve::ReserveState;
 pub use slot::{DbSlot, ReplaySegments, ReplayWatch};
+pub use status::{BlockStatus, ReplayEstimate, StorageStatus};
+pub use truncate::CheckpointSummary;
 
 use crate::clock::Clock;
-use crate::fs::{DirLock, Fs, names};
-use crate::head::{Head, HeadOptions, LoadReport, ReplayReport};
-use crate::model::TimestampMs;
-use crate::storage::{BatchOutcome, Queryable, WriteBatch};
-use crate::wal::{
-    CommitError, CommitFuture, Committer, CutPoint, LogStatus, Recovery, RecoveryMode, WalError, WalOptions, recover,
-};
-
-/// How a data directory is opened.
-#[derive(Debug, Clone)]
-pub struct DbOptions {
-    /// The data directory.
-    pub data_dir: PathBuf,
-    /// How the log is written.
-    pub wal: WalOptions,
-    /// What recovery does about damage.
-    pub recovery: RecoveryMode,
-    /// Bounds and shape of the head.
-    pub head: HeadOptions,
-}
-
-/// Why a data directory could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The file system refused.
-    #[error("{action} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which path.
-        path: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// Another process has the directory open.
-    #[error(
-        "data directory {} is in use: another process holds {}, most likely another `chronolith serve` or a Prometheus \
-         on the same directory; stop it, or choose another data_dir", dir.display(), lock.display()
-    )]
-    InUse {
-        /// The data directory.
-        dir: PathBuf,
-        /// The lock file.
-        lock: PathBuf,
-    },
-    /// The log could not be recovered or opened.
-    #[error("write-ahead log: {0}")]
-    Wal(#[from] WalError),
-}
+use crate::fs::{DirLock, Fs};
+use crate::head::{Head, LoadReport, OutOfOrderCut, ReplayReport};
+use crate::ledger::LedgerState;
+use crate::model::{TimeRange, TimestampMs};
+use crate::storage::{BatchOutcome, Queryable, StorageError, WriteBatch};
+use crate::wal::{CommitError, CommitFuture, Committer, CutPoint, LogStatus, Recovery};
+use maintenance::{Maintenance, MaintenanceStatus, Schedule, Task, TaskError, TaskHost};
+use merge::Part;
+use store::BlockStore;
+use truncate::FlushedTo;
+use view::{View, ViewCell, ViewSource};
 
 /// An open data directory.
 pub struct Db {
     options: DbOptions,
+    fs: Arc<dyn Fs>,
+    clock: Arc<dyn Clock>,
     head: Arc<Head>,
     committer: Arc<Committer>,
     recovery: Recovery,
     loaded: LoadReport,
     replayed: ReplayReport,
     replay_time: Duration,
+    wbl: WblAdoption,
+    store: BlockStore,
+    /// In-order samples below this are in blocks, proven, and the ledger says so.
+    flushed_up_to: Mutex<TimestampMs>,
+    /// In-order samples below this were taken out of the head.
+    truncated_to: Mutex<TimestampMs>,
+    /// Out-of-order samples that blocks have, and queries still read in the head.
+    out_of_order_to_drop: Mutex<Option<OutOfOrderCut>>,
+    /// Up to where the log was flushed when it was last truncated.
+    checkpointed: Mutex<FlushedTo>,
+    /// Held by whatever takes samples out of the head or the log.
+    head_work: Mutex<()>,
+    /// Held by whatever changes or removes blocks. Taken after `head_work` by who needs both.
+    block_work: Mutex<()>,
+    schedule: Arc<Schedule>,
+    maintenance: OnceLock<Maintenance>,
+    queryable: Arc<dyn Queryable>,
     /// Declared last: the lock is let go when all else is closed.
-    _lock: DirLock,
+    _lock: Option<DirLock>,
 }
 
 impl std::fmt::Debug for Db {
@@ -89,35 +109,6 @@ impl std::fmt::Debug for Db {
 }
 
 impl Db {
-    /// Takes the lock, replays the log into a new head, and starts the log's writer. `watch` shows meanwhile how far
-    /// the replay is.
-    pub fn open(
-        options: DbOptions,
-        fs: Arc<dyn Fs>,
-        clock: Arc<dyn Clock>,
-        watch: &ReplayWatch,
-    ) -> Result<Db, OpenError> {
-        let dir = &options.data_dir;
-        create_dir_durably(&*fs, dir)?;
-        let lock = take_lock(dir)?;
-        let wal_dir = dir.join(names::WAL_DIR);
-        create_dir(&*fs, &wal_dir)?;
-        fs.sync_dir(dir).map_err(io_error("sync directory", dir))?;
-
-        let began = clock.monotonic();
-        let chunks_dir = dir.join(names::CHUNKS_HEAD_DIR);
-        let quarantine_dir = dir.join(names::QUARANTINE_DIR);
-        let (head, loaded) = Head::open(options.head.clone(), fs.clone(), &chunks_dir, &quarantine_dir)
-            .map_err(io_error("open head chunks in", &chunks_dir))?;
-        let head = Arc::new(head);
-        let mut replay = head.replay(0).map_err(io_error("start the replay of", &wal_dir))?;
-        let recovery = recover(&*fs, &wal_dir, &quarantine_dir, options.recovery, &mut replay, watch.progress())?;
-        let replayed = replay.finish()?;
-        let replay_time = clock.monotonic().saturating_sub(began);
-        let committer = Committer::start(fs, wal_dir, recovery.resume, options.wal.clone(), head.clone(), clock)?;
-        Ok(Db { options, head, committer, recovery, loaded, replayed, replay_time, _lock: lock })
-    }
-
     /// Accepts or refuses each sample of a batch. What it accepts can be read at once, and is durable when the future
     /// resolves.
     pub fn append(
@@ -131,9 +122,9 @@ impl Db {
         Ok((outcome, future))
     }
 
-    /// Everything that can be asked for series.
+    /// Everything that can be asked for series: the blocks and the head.
     pub fn queryable(&self) -> Arc<dyn Queryable> {
-        self.head.clone()
+        self.queryable.clone()
     }
 
     /// The head itself.
@@ -166,6 +157,11 @@ impl Db {
         &self.replayed
     }
 
+    /// What the start found in `wbl/`, and did about it.
+    pub fn wbl(&self) -> &WblAdoption {
+        &self.wbl
+    }
+
     /// How long the start took to replay the log.
     pub fn replay_time(&self) -> Duration {
         self.replay_time
@@ -176,37 +172,79 @@ impl Db {
         &self.options
     }
 
-    /// Refuses writes from now on and makes all accepted ones durable. Reads go on.
+    /// Lets maintenance run by itself from now on. Without it every task can still be called.
+    pub fn start_maintenance(self: &Arc<Self>) -> std::io::Result<()> {
+        let host: Arc<dyn TaskHost> = self.clone();
+        let maintenance = Maintenance::start(self.schedule.clone(), &host)?;
+        // A second call ends what it started.
+        drop(self.maintenance.set(maintenance));
+        Ok(())
+    }
+
+    /// Runs the maintenance that is due now, in this thread: how tests drive it.
+    pub fn run_due(&self) {
+        self.schedule.run_all_due(self);
+    }
+
+    /// How the maintenance stands.
+    pub fn maintenance_status(&self) -> MaintenanceStatus {
+        self.schedule.status()
+    }
+
+    /// What became of everything that the log ever held, as far as the ledger knows.
+    pub fn ledger_state(&self) -> LedgerState {
+        self.store.ledger().state().clone()
+    }
+
+    /// Refuses writes from now on and makes all accepted ones durable. Reads go on. Maintenance ends first, and is
+    /// waited for.
     pub fn close(&self) {
+        if let Some(maintenance) = self.maintenance.get() {
+            maintenance.stop();
+        }
         self.committer.shutdown();
     }
-}
 
-fn create_dir(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
-    fs.create_dir_all(dir).map_err(io_error("create directory", dir))
-}
-
-/// Creates a directory such that a power cut does not take it away, with all that it will hold.
-fn create_dir_durably(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
-    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !fs.exists(dir);
-    let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
-    create_dir(fs, dir)?;
-    for created in missing {
-        let parent = created.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs.sync_dir(parent).map_err(io_error("sync directory", parent))?;
-    }
-    Ok(())
-}
-
-fn take_lock(dir: &Path) -> Result<DirLock, OpenError> {
-    let path = dir.join(names::LOCK_FILE);
-    match DirLock::acquire(&path).map_err(io_error("lock", &path))? {
-        Some(lock) => Ok(lock),
-        None => Err(OpenError::InUse { dir: dir.to_owned(), lock: path }),
+    /// Makes a task due now, where maintenance runs by itself.
+    fn trigger(&self, task: Task) {
+        match self.maintenance.get() {
+            Some(maintenance) => maintenance.trigger(task),
+            None => self.schedule.trigger(task),
+        }
     }
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> OpenError {
-    let path = path.to_owned();
-    move |source| OpenError::Io { action, path, source }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a panicking task left is whole: each step is one assignment.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// A failure in words, for the status of a task.
+fn failed(what: &str, error: impl std::fmt::Display) -> TaskError {
+    TaskError(format!("{what}: {error}"))
+}
+
+/// The open database, as queries see it.
+struct Everything {
+    head: Arc<Head>,
+    view: Arc<ViewCell>,
+}
+
+impl ViewSource for Everything {
+    fn head_part(&self, range: TimeRange) -> Result<Option<Part>, StorageError> {
+        let Some(held) = self.head.time_range() else { return Ok(None) };
+        let querier = self.head.querier(range)?;
+        Ok(Some(Part { querier, name: "the head".to_owned(), range: held }))
+    }
+
+    fn view(&self) -> Arc<View> {
+        self.view.load()
+    }
+
+    fn notes(&self, _range: TimeRange) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use super::Db;
+use crate::storage::Queryable;
 use crate::wal::ReplayProgress;
 
 /// A database that may still be opening.
@@ -13,9 +14,18 @@ pub struct DbSlot {
     watch: ReplayWatch,
 }
 
-/// Shows how far a replay is.
-#[derive(Debug, Default)]
-pub struct ReplayWatch(ReplayProgress);
+/// Shows how far an opening is, and gives what can be asked before it is over.
+#[derive(Default)]
+pub struct ReplayWatch {
+    progress: Arc<ReplayProgress>,
+    early: OnceLock<Arc<dyn Queryable>>,
+}
+
+impl std::fmt::Debug for ReplayWatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplayWatch").field("progress", &self.progress).finish_non_exhaustive()
+    }
+}
 
 /// A replay in segments of the log, as `status/walreplay` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,19 +40,30 @@ pub struct ReplaySegments {
 
 impl ReplayWatch {
     /// The counts that the replay moves.
-    pub fn progress(&self) -> &ReplayProgress {
-        &self.0
+    pub fn progress(&self) -> &Arc<ReplayProgress> {
+        &self.progress
+    }
+
+    /// What can be asked before the opening is over, once that is there.
+    pub fn early(&self) -> Option<Arc<dyn Queryable>> {
+        self.early.get().cloned()
+    }
+
+    /// Lets the blocks be asked while the log is replayed. A second call changes nothing.
+    pub(super) fn offer(&self, early: Arc<dyn Queryable>) {
+        // One opening offers once.
+        let _second = self.early.set(early);
     }
 
     /// Bytes that were read, and bytes in all.
     pub fn bytes(&self) -> (u64, u64) {
-        (self.0.bytes_done.load(Ordering::Relaxed), self.0.bytes_total.load(Ordering::Relaxed))
+        (self.progress.bytes_done.load(Ordering::Relaxed), self.progress.bytes_total.load(Ordering::Relaxed))
     }
 
     /// The replay in segments, counted from 0.
     pub fn segments(&self) -> ReplaySegments {
-        let done = self.0.segments_done.load(Ordering::Relaxed);
-        let last = self.0.segments_total.load(Ordering::Relaxed).saturating_sub(1);
+        let done = self.progress.segments_done.load(Ordering::Relaxed);
+        let last = self.progress.segments_total.load(Ordering::Relaxed).saturating_sub(1);
         ReplaySegments { first: 0, last: last as i64, current: done.min(last) as i64 }
     }
 }
@@ -51,6 +72,12 @@ impl DbSlot {
     /// The database, once it is open.
     pub fn get(&self) -> Option<Arc<Db>> {
         self.db.get().cloned()
+    }
+
+    /// What can be asked for series: everything once the database is open; the blocks, with a warning, while the log is
+    /// replayed; nothing before that.
+    pub fn queryable(&self) -> Option<Arc<dyn Queryable>> {
+        self.get().map(|db| db.queryable()).or_else(|| self.watch.early())
     }
 
     /// Puts the open database in. A second one is not taken.

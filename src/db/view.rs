@@ -44,11 +44,6 @@ impl View {
         View { blocks, lost }
     }
 
-    /// The blocks whose samples are not served.
-    pub(super) fn lost(&self) -> &[LostBlock] {
-        &self.lost
-    }
-
     /// A querier over the blocks of the range and the head. Where only the head has samples, it is the head's own.
     pub(super) fn querier(
         &self,

@@ -176,6 +176,12 @@ impl SimFs {
         Self::with(Vec::new(), BTreeMap::from([(PathBuf::from("/"), Name::Dir)]), seed)
     }
 
+    /// A disk on which only `dir`, and what it lies in, is there, durably.
+    pub fn with_dir(seed: u64, dir: &Path) -> Self {
+        let names = dir.ancestors().map(|dir| (dir.to_owned(), Name::Dir)).collect();
+        Self::with(Vec::new(), names, seed)
+    }
+
     fn with(inodes: Vec<Inode>, names: BTreeMap<PathBuf, Name>, seed: u64) -> Self {
         SimFs(Arc::new(Mutex::new(Disk {
             inodes,

@@ -7,13 +7,16 @@
 //! 2. entries that were not found are decoded, validated, looked up by their canonical bytes, and created if new;
 //! 3. the samples are judged and appended, shard by shard, in the order of the request.
 //!
-//! A sample is judged as Prometheus does without an out-of-order window (`tsdb/head_append.go`): newer than the newest
-//! of its series is accepted; equal to it in time and bits is accepted and adds nothing; equal in time only, or older,
-//! is refused. A series that is not there yet is not begun further back than half a chunk range before the newest
-//! sample of the head, and nothing is accepted below the floor, up to which blocks have the head's samples.
+//! A sample is judged as Prometheus does (`tsdb/head_append.go`): newer than the newest of its series is accepted; equal
+//! to it in time and bits is accepted and adds nothing; equal in time only is refused. A series that is not there yet is
+//! not begun further back than half a chunk range before the newest sample of the head, and nothing is in order below
+//! the floor, up to which blocks have the head's samples. What is older waits until the shard is done with the rest, and
+//! is looked at in `older.rs`.
 
 use std::sync::atomic::Ordering;
 
+use super::older::OlderSample;
+use super::out_of_order::oldest_taken_ms;
 use super::series::{Series, SeriesHash, Verdict};
 use super::shard::{SHARDS, shard_of, split_slot};
 use super::{Head, Shared};
@@ -28,12 +31,14 @@ const NO_SLOT: Slot = Slot::MAX;
 
 /// A bound on times, fixed for one request.
 #[derive(Debug, Clone, Copy)]
-struct TimeBounds {
+pub(super) struct TimeBounds {
     /// Oldest time with which a new series may begin; not below the floor.
-    new_series_min_ms: i64,
+    pub(super) new_series_min_ms: i64,
     /// Oldest time of an in-order sample.
-    floor_ms: i64,
-    max_ms: i64,
+    pub(super) floor_ms: i64,
+    /// Oldest time of an out-of-order sample; `None` where none is taken.
+    pub(super) out_of_order_min_ms: Option<i64>,
+    pub(super) max_ms: i64,
 }
 
 /// A series that is to be created.
@@ -82,7 +87,7 @@ fn samples_of<'a>(batch: &'a WriteBatch<'_>, entry: &SeriesEntry<'_>) -> &'a [Sa
 }
 
 /// The labels for a message; they were valid, or are shown as far as they can be.
-fn describe(labels: RawLabels<'_>) -> String {
+pub(super) fn describe(labels: RawLabels<'_>) -> String {
     labels.to_label_set().map_or_else(|error| error.to_string(), |set| set.to_string())
 }
 
@@ -94,13 +99,14 @@ impl Head {
     pub fn append(&self, batch: &WriteBatch<'_>, now_ms: i64) -> BatchOutcome {
         let shared = &*self.shared;
         let mut outcome = BatchOutcome::default();
-        let newest_ms = shared.time_range().map(|range| range.end_ms);
+        let newest_ms = shared.in_order_range().map(|range| range.end_ms);
         let floor_ms = self.floor_ms();
         let bounds = TimeBounds {
             new_series_min_ms: newest_ms
                 .map_or(i64::MIN, |newest_ms| newest_ms.saturating_sub(shared.options.chunk_range_ms / 2))
                 .max(floor_ms),
             floor_ms,
+            out_of_order_min_ms: oldest_taken_ms(shared.options.out_of_order_window_ms, newest_ms),
             max_ms: now_ms.saturating_add(shared.options.future_ms_max),
         };
         let hashes: Vec<SeriesHash> = batch.series.iter().map(|entry| shared.identity.hash(entry.labels.0)).collect();
@@ -148,6 +154,7 @@ impl Head {
         outcome: &mut BatchOutcome,
     ) {
         let mut range: Option<TimeRange> = None;
+        let mut older = Vec::new();
         let chunk_range_ms = self.shared.options.chunk_range_ms;
         let mut shard = self.shared.shard(number);
         let touched =
@@ -167,7 +174,8 @@ impl Head {
                         if timestamp_ms < bounds.new_series_min_ms
                             && (series.samples == 0 || timestamp_ms < bounds.floor_ms) =>
                     {
-                        RejectReason::OutOfBounds
+                        older.push(OlderSample { row, entry, sample: *sample, is_early: true });
+                        continue;
                     }
                     Verdict::Newer if timestamp_ms <= bounds.max_ms => {
                         shard.push(row, timestamp_ms, bits, chunk_range_ms);
@@ -184,8 +192,11 @@ impl Head {
                         continue;
                     }
                     Verdict::Newer => RejectReason::TooFarInFuture,
-                    Verdict::Conflict => RejectReason::DuplicateTimestamp,
-                    Verdict::Older => RejectReason::OutOfOrder,
+                    // Its time may be deleted, which is another reason to refuse it.
+                    Verdict::Older | Verdict::Conflict => {
+                        older.push(OlderSample { row, entry, sample: *sample, is_early: false });
+                        continue;
+                    }
                 };
                 let newest_ms = shard.row(row).last_ms;
                 outcome.reject(reason, entry as usize, 1, || {
@@ -197,6 +208,9 @@ impl Head {
         drop(shard);
         if let Some(range) = range {
             self.shared.widen(range);
+        }
+        if !older.is_empty() {
+            self.append_older(number, older, batch, bounds, outcome);
         }
     }
 
@@ -350,13 +364,15 @@ fn reject_outside(
     labels: &LabelSet,
     outcome: &mut BatchOutcome,
 ) -> bool {
-    let is_inside = |sample: &Sample| (bounds.new_series_min_ms..=bounds.max_ms).contains(&sample.timestamp_ms);
+    let min_ms = bounds.out_of_order_min_ms.map_or(bounds.new_series_min_ms, |ms| ms.min(bounds.new_series_min_ms));
+    let is_inside = |sample: &Sample| (min_ms..=bounds.max_ms).contains(&sample.timestamp_ms);
     if samples.iter().any(is_inside) {
         return false;
     }
     for sample in samples {
         let (reason, timestamp_ms) = match sample.timestamp_ms {
             late if late > bounds.max_ms => (RejectReason::TooFarInFuture, late),
+            early if bounds.out_of_order_min_ms.is_some() => (RejectReason::TooOld, early),
             early => (RejectReason::OutOfBounds, early),
         };
         outcome.reject(reason, entry, 1, || format!("sample at {timestamp_ms} ms of a new series: {labels}"));

@@ -9,8 +9,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::out_of_order::OutOfOrderCut;
 use super::readers::Reader;
-use super::series::{ChunkPlace, FullChunk};
+use super::series::{ChunkPlace, FullChunk, Series};
 use super::shard::{SHARDS, split_slot};
 use super::{Head, Shared};
 use crate::chunk::head_file::ReadError;
@@ -26,6 +27,20 @@ use crate::storage::{Chunk, ChunkBytes, ChunkSeries, ChunkSource, StorageError};
 pub enum ChunkKind {
     /// Those that were newer than all of their series when they came.
     InOrder,
+    /// The others, as far as they are in a cut.
+    OutOfOrder(OutOfOrderCut),
+}
+
+impl ChunkKind {
+    /// Whether a series has any that are meant.
+    fn is_in(&self, series: &Series, range: TimeRange) -> bool {
+        match self {
+            ChunkKind::InOrder => series.time_range().is_some_and(|held| held.overlaps(&range)),
+            ChunkKind::OutOfOrder(cut) => series.out_of_order().is_some_and(|held| {
+                held.chunks.iter().any(|chunk| cut.contains(chunk) && chunk.range.overlaps(&range))
+            }),
+        }
+    }
 }
 
 impl Head {
@@ -35,11 +50,15 @@ impl Head {
     /// The source is a reader as a querier is: what lies in its range is not truncated before it is dropped. It sees
     /// what is there, also where queriers don't any more.
     pub fn chunk_source(&self, range: TimeRange, kind: ChunkKind) -> Box<dyn ChunkSource> {
-        let ChunkKind::InOrder = kind;
         let reader = self.shared.readers.enter_source(range.start_ms);
-        let range = TimeRange::new(reader.from_ms(), range.end_ms);
-        let slots = self.shared.slots_by_labels(range).into_iter();
-        Box::new(HeadChunks { shared: self.shared.clone(), range, slots, scratch: LabelSetScratch::default(), reader })
+        let range = match kind {
+            ChunkKind::InOrder => TimeRange::new(reader.oldest_ms(), range.end_ms),
+            // These are dropped by their cut, not by time.
+            ChunkKind::OutOfOrder(_) => range,
+        };
+        let slots = self.shared.slots_by_labels(range, &kind).into_iter();
+        let (shared, scratch) = (self.shared.clone(), LabelSetScratch::default());
+        Box::new(HeadChunks { shared, range, kind, slots, scratch, reader })
     }
 }
 
@@ -47,6 +66,7 @@ impl Head {
 struct HeadChunks {
     shared: Arc<Shared>,
     range: TimeRange,
+    kind: ChunkKind,
     /// The series that are still to come.
     slots: std::vec::IntoIter<Slot>,
     scratch: LabelSetScratch,
@@ -55,20 +75,28 @@ struct HeadChunks {
     reader: Reader,
 }
 
+/// What a series has of what is asked for.
+struct SeriesChunks {
+    pairs: Box<[PairId]>,
+    full: Vec<(ChunkPlace, TimeRange)>,
+    open: Option<Chunk>,
+    deleted: Vec<TimeRange>,
+}
+
 impl ChunkSource for HeadChunks {
     fn next_series(&mut self) -> Result<Option<ChunkSeries>, StorageError> {
-        while let Some(slot) = self.slots.next() {
-            let (pairs, full, open) = self.shared.chunks_of(slot, self.range);
+        for slot in self.slots.by_ref() {
+            let SeriesChunks { pairs, full, open, deleted } = self.shared.chunks_of(slot, self.range, &self.kind);
             let mut chunks = Vec::with_capacity(full.len() + 1);
-            for chunk in &full {
-                chunks.extend(within(self.shared.load_chunk(chunk)?, self.range)?);
+            for (place, range) in &full {
+                chunks.extend(within(self.shared.load_chunk(place, *range)?, self.range)?);
             }
             if let Some(open) = open {
                 chunks.extend(within(open, self.range)?);
             }
             if !chunks.is_empty() {
                 let labels = self.shared.index().label_set(&pairs, &mut self.scratch);
-                return Ok(Some(ChunkSeries { labels, chunks, deleted: Vec::new() }));
+                return Ok(Some(ChunkSeries { labels, chunks, deleted }));
             }
         }
         Ok(None)
@@ -76,14 +104,14 @@ impl ChunkSource for HeadChunks {
 }
 
 impl Shared {
-    /// The series with a chunk that overlaps `range`, in the order of their label sets.
-    fn slots_by_labels(&self, range: TimeRange) -> Vec<Slot> {
+    /// The series with a chunk that is meant and overlaps `range`, in the order of their label sets.
+    fn slots_by_labels(&self, range: TimeRange, kind: &ChunkKind) -> Vec<Slot> {
         let mut found: Vec<(Slot, Range<usize>)> = Vec::new();
         let mut pairs: Vec<PairId> = Vec::new();
         for number in 0..SHARDS {
             let shard = self.shard(number);
             for (slot, series) in shard.slots() {
-                if series.time_range().is_some_and(|held| held.overlaps(&range)) {
+                if kind.is_in(series, range) {
                     let start = pairs.len();
                     pairs.extend_from_slice(&series.pairs);
                     found.push((slot, start..pairs.len()));
@@ -101,22 +129,41 @@ impl Shared {
         found.into_iter().map(|(slot, _)| slot).collect()
     }
 
-    /// A series' pairs, its full chunks that overlap `range`, and a copy of its open one if that does.
-    fn chunks_of(&self, slot: Slot, range: TimeRange) -> (Box<[PairId]>, Vec<FullChunk>, Option<Chunk>) {
+    /// What a series has that is meant and overlaps `range`.
+    fn chunks_of(&self, slot: Slot, range: TimeRange, kind: &ChunkKind) -> SeriesChunks {
         let (number, row) = split_slot(slot);
         let shard = self.shard(number);
         let series = shard.row(row);
-        let full = series.full.iter().filter(|chunk| chunk.range().overlaps(&range)).cloned().collect();
-        let open = series.open_range().filter(|open| open.overlaps(&range)).and_then(|range| {
-            let open = series.open_chunk()?;
-            Some(Chunk { range, encoding: open.encoding, bytes: ChunkBytes::Memory(open.bytes) })
-        });
-        (series.pairs.clone(), full, open)
+        let (mut full, mut open): (Vec<(ChunkPlace, TimeRange)>, Option<Chunk>) = (Vec::new(), None);
+        match kind {
+            ChunkKind::InOrder => {
+                let chunks = series.full.iter().filter(|chunk| chunk.range().overlaps(&range));
+                full.extend(chunks.map(|chunk| (chunk.place.clone(), chunk.range())));
+                open = series.open_range().filter(|open| open.overlaps(&range)).and_then(|range| {
+                    let open = series.open_chunk()?;
+                    Some(Chunk { range, encoding: open.encoding, bytes: ChunkBytes::Memory(open.bytes) })
+                });
+            }
+            ChunkKind::OutOfOrder(cut) => {
+                let chunks = series.out_of_order().into_iter().flat_map(|held| &held.chunks);
+                let meant = chunks.filter(|chunk| cut.contains(chunk) && chunk.range.overlaps(&range));
+                full.extend(meant.map(|chunk| (chunk.place.clone(), chunk.range)));
+                full.sort_by_key(|(_, range)| range.start_ms);
+            }
+        }
+        let deleted = series.deleted().as_slice().iter().filter(|deleted| deleted.overlaps(&range)).copied().collect();
+        SeriesChunks { pairs: series.pairs.clone(), full, open, deleted }
+    }
+
+    /// How many samples a full chunk has; 0 where it is damaged.
+    pub(super) fn sample_count(&self, chunk: &FullChunk) -> u64 {
+        let loaded = self.load_chunk(&chunk.place, chunk.range());
+        loaded.map_or(0, |chunk| chunk::sample_count(chunk.encoding, &chunk.bytes).map_or(0, u64::from))
     }
 
     /// A full chunk from where it is.
-    fn load_chunk(&self, chunk: &FullChunk) -> Result<Chunk, StorageError> {
-        let (encoding, bytes) = match (&chunk.place, &self.files) {
+    fn load_chunk(&self, place: &ChunkPlace, range: TimeRange) -> Result<Chunk, StorageError> {
+        let (encoding, bytes) = match (place, &self.files) {
             (ChunkPlace::Memory(encoded), _) => (encoded.encoding, ChunkBytes::Memory(encoded.bytes.clone())),
             (ChunkPlace::File(place), Some(files)) => files.chunk_bytes(*place).map_err(as_storage_error)?,
             (ChunkPlace::File(_), None) => {
@@ -126,7 +173,7 @@ impl Shared {
                 });
             }
         };
-        Ok(Chunk { range: chunk.range(), encoding, bytes })
+        Ok(Chunk { range, encoding, bytes })
     }
 }
 

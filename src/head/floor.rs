@@ -20,6 +20,11 @@ impl Head {
         self.shared.floor_ms.fetch_max(floor_ms, Ordering::AcqRel);
     }
 
+    /// Lets replay pass over the out-of-order samples of groups up to this one: blocks have them. To be called before it.
+    pub fn raise_out_of_order_floor(&self, group: u64) {
+        self.shared.out_of_order_floor.fetch_max(group, Ordering::AcqRel);
+    }
+
     /// The oldest time for which in-order samples are accepted.
     pub fn floor_ms(&self) -> TimestampMs {
         self.shared.floor_ms.load(Ordering::Acquire)

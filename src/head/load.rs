@@ -5,24 +5,28 @@
 //! moved out of the way, so that Prometheus can open the directory too: a torn tail, which every crash may leave, is
 //! cut, as all of it is in the log; damage goes to quarantine, with the files behind it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::flush::FileContent;
 use super::series::{ChunkPlace, FullChunk};
 use super::watermark::Watermark;
 use super::{Head, HeadOptions};
 use crate::chunk::head_file::{self, ScanReport};
-use crate::chunk::{self, ChunkRef, HeadChunkEntry};
+use crate::chunk::{self, ChunkRef, HeadChunkEntry, OUT_OF_ORDER};
 use crate::fs::Fs;
 use crate::fs::names::{head_chunk_file, parse_head_chunk_file};
-use crate::model::ChunkEncoding;
+use crate::model::{ChunkEncoding, TimestampMs};
 
-/// The chunks of one series that were found in files, in time order.
+/// The chunks of one series that were found in files. Out-of-order ones are not among them: the files do not tell which
+/// of them blocks hold meanwhile, and the log has their samples.
 #[derive(Debug, Default)]
 pub(super) struct LoadedChunks {
+    /// In-order ones, in time order.
     pub(super) full: Vec<FullChunk>,
+    /// Samples in those.
     pub(super) samples: u64,
 }
 
@@ -36,6 +40,8 @@ pub struct LoadReport {
     pub chunks: u64,
     /// Samples in them.
     pub samples: u64,
+    /// Good chunks among them that hold out-of-order samples.
+    pub chunks_out_of_order: u64,
     /// Chunks of a kind that is not read here; their samples come from the log, as far as it holds them.
     pub chunks_skipped: u64,
     /// What was damaged, where; `None` where nothing was, but perhaps a torn tail.
@@ -63,20 +69,35 @@ impl Head {
     ) -> io::Result<(Self, LoadReport)> {
         let mut loaded = Loaded::new();
         let mut report = LoadReport::default();
-        let scan = head_file::scan(&*fs, chunks_dir, |chunk, entry| load(&mut loaded, &mut report, chunk, entry))?;
+        let mut contents: BTreeMap<u32, FileContent> = BTreeMap::new();
+        let scan = head_file::scan(&*fs, chunks_dir, |chunk, entry| {
+            let content = contents.entry(chunk.file()).or_insert(FileContent::NOTHING);
+            if entry.encoding & OUT_OF_ORDER == 0 {
+                content.newest_ms = content.newest_ms.max(entry.max_time_ms);
+            }
+            load(&mut loaded, &mut report, chunk, entry);
+        })?;
         if report.chunks_refused == 0 {
             report.watermark = Watermark::read(&*fs, chunks_dir, &scan);
+        }
+        for &file in &scan.files {
+            contents.entry(file).or_insert(FileContent::NOTHING);
         }
         let mut last_file = scan.files.last().copied().unwrap_or(0);
         if let Err(error) = repair(&*fs, chunks_dir, quarantine_dir, &scan, &mut report) {
             tracing::warn!(%error, "damaged head chunk files not moved to quarantine");
             report.repair_failure = Some(error.to_string());
             let entries = fs.list(chunks_dir)?;
-            last_file =
-                entries.iter().filter_map(|entry| parse_head_chunk_file(&entry.name)).max().unwrap_or(last_file);
+            let files = entries.iter().filter_map(|entry| parse_head_chunk_file(&entry.name));
+            // Damaged files are for the next start to move, so they stay, and those behind them.
+            let damaged = files.filter(|file| scan.stop.as_ref().is_some_and(|stop| *file >= stop.file));
+            contents.extend(
+                damaged.map(|file| (file, FileContent { newest_ms: TimestampMs::MAX, ..FileContent::NOTHING })),
+            );
+            last_file = contents.keys().max().copied().unwrap_or(last_file);
         }
         let newest_ref = loaded.keys().max().copied().unwrap_or(0);
-        let mut head = Self::with_files(options, fs, chunks_dir, last_file)?;
+        let mut head = Self::with_files(options, fs, chunks_dir, last_file, contents)?;
         head.shared.skip_refs_to(newest_ref);
         head.loaded = Mutex::new(loaded);
         Ok((head, report))
@@ -84,8 +105,11 @@ impl Head {
 }
 
 fn load(loaded: &mut Loaded, report: &mut LoadReport, place: ChunkRef, entry: &HeadChunkEntry<'_>) {
+    if entry.encoding & OUT_OF_ORDER != 0 {
+        report.chunks_out_of_order += 1;
+        return;
+    }
     let chunks = loaded.entry(entry.series_ref).or_default();
-    // Chunks of out-of-order samples have a number of their own.
     let count = ChunkEncoding::from_number(entry.encoding).map(|encoding| chunk::sample_count(encoding, entry.data));
     let samples = if let Some(Ok(count)) = count { u64::from(count) } else { 0 };
     let follows = chunks.full.last().is_none_or(|last| last.max_time_ms < entry.min_time_ms);

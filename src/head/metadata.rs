@@ -1,5 +1,6 @@
 //! Type, help and unit of metrics, as senders state them. Kept in memory, bounded, and stated anew by senders every
-//! minute or so, so not logged; a log that Prometheus wrote is read for it.
+//! minute or so, so not logged; a log that Prometheus wrote is read for it. It goes when truncation removes the last
+//! series of the family.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,28 @@ pub struct MetadataEntry {
 #[derive(Debug, Clone, Default)]
 pub struct Metadata {
     entries: BTreeMap<String, MetadataEntry>,
+}
+
+/// What the names of a family's series have behind its own.
+const SUFFIXES: [&str; 7] = ["", "_bucket", "_count", "_sum", "_total", "_created", "_info"];
+
+/// The families that a metric's name may belong to.
+pub(super) fn families_of(name: &str) -> impl Iterator<Item = &str> {
+    SUFFIXES.iter().filter_map(|suffix| name.strip_suffix(suffix))
+}
+
+/// The names that the series of a family may have.
+pub(super) fn names_of(family: &str) -> impl Iterator<Item = String> {
+    SUFFIXES.iter().map(move |suffix| format!("{family}{suffix}"))
+}
+
+impl Metadata {
+    /// Forgets some families.
+    pub(super) fn forget(&mut self, families: &[&str]) {
+        for family in families {
+            self.entries.remove(*family);
+        }
+    }
 }
 
 /// Longest text of a help or unit that is kept; the rest is cut.

@@ -10,25 +10,34 @@
 //! | how a series is recognised | `identity.rs` |
 //! | a series' row, a shard's rows | `series.rs`, `shard.rs` |
 //! | writing | `append.rs` |
+//! | samples older than the newest of their series | `older.rs`, `out_of_order.rs`, `adopt.rs` |
+//! | deletion | `delete.rs` |
 //! | reading | `read.rs`, `readers.rs` |
 //! | the time up to which blocks have the samples | `floor.rs` |
 //! | chunks for a block | `chunk_source.rs` |
+//! | what blocks have leaves the head | `truncate.rs` |
+//! | which series the log must keep | `live_refs.rs` |
 //! | full chunks to files | `flush.rs` |
 //! | from the log and the files back to a head | `load.rs`, `replay.rs` |
 //! | counts and digests for verification | `snapshot.rs` |
 //! | up to where the chunk files stand for the log | `watermark.rs` |
 //! | sizes for status pages | `stats.rs` |
 //!
-//! Locks: nobody holds two of the locks (shards, index, buffers) at once.
+//! Locks: nobody holds two of the locks (shards, index, buffers) at once. A truncation holds its own around them.
 
+mod adopt;
 mod append;
 mod chunk_source;
+mod delete;
 mod floor;
 mod flush;
 mod identity;
+mod live_refs;
 mod load;
 mod metadata;
+mod older;
 mod options;
+mod out_of_order;
 mod read;
 mod readers;
 mod replay;
@@ -36,20 +45,26 @@ mod series;
 mod shard;
 mod snapshot;
 mod stats;
+mod truncate;
 mod watermark;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use adopt::{Adopted, Adoption};
 pub use chunk_source::ChunkKind;
+pub use live_refs::RefSet;
 pub use load::LoadReport;
 pub use metadata::{Metadata, MetadataEntry};
 pub use options::HeadOptions;
+pub use out_of_order::OutOfOrderCut;
 pub use replay::{HeadReplay, ReplayReport};
 pub use snapshot::{SeriesDigest, SnapshotCounts};
 pub use stats::{HeadStats, NamedCount};
+pub use truncate::Truncated;
 pub use watermark::Watermark;
 
 use crate::chunk::{HeadChunkFileReader, HeadChunkFileWriter};
@@ -57,11 +72,14 @@ use crate::fs::Fs;
 use crate::index::Index;
 use crate::model::{TimeRange, TimestampMs};
 use crate::wal::{GroupRecords, GroupSource};
-use flush::{FlushMessage, Flusher};
+use flush::{FileContent, FlushMessage, Flusher};
 use identity::Identity;
 use load::Loaded;
+use out_of_order::{ShardRange, union};
 use readers::Readers;
+use replay::RefMap;
 use shard::{SHARDS, Shard};
+use truncate::Retired;
 
 /// Spare buffers that are kept for records.
 const SPARE_BUFFERS_MAX: usize = 2 * SHARDS;
@@ -87,11 +105,18 @@ struct Shared {
     /// Maps of the head chunk files, where there are any.
     files: Option<HeadChunkFileReader>,
     metadata: Mutex<Metadata>,
+    out_of_order_ranges: [ShardRange; SHARDS],
     readers: Arc<Readers>,
     /// In-order samples below are not accepted.
     floor_ms: AtomicI64,
+    /// Blocks have the out-of-order samples of groups up to this one; 0 where they have none.
+    out_of_order_floor: AtomicU64,
+    /// Numbers of what truncations removed; held by the truncation that is under way.
+    retired: Mutex<Vec<Retired>>,
     counters: Counters,
     spare_buffers: Mutex<Vec<Vec<u8>>>,
+    /// The log's references after a replay, until it is settled whether somebody needs them.
+    log_refs: Mutex<RefMap>,
 }
 
 #[derive(Debug)]
@@ -102,8 +127,16 @@ struct Counters {
     samples: AtomicU64,
     chunk_write_failures: AtomicU64,
     damaged_chunk_reads: AtomicU64,
+    /// Out-of-order samples that are in the head.
+    out_of_order_samples: AtomicU64,
+    /// The number of the next chunk of them.
+    next_out_of_order_chunk: AtomicU64,
+    /// Chunks of them below this number were dropped.
+    out_of_order_dropped: AtomicU64,
     has_samples: AtomicBool,
     min_time_ms: AtomicI64,
+    /// Oldest time that was added since the latest truncation began.
+    oldest_added_ms: AtomicI64,
     max_time_ms: AtomicI64,
 }
 
@@ -115,8 +148,12 @@ impl Default for Counters {
             samples: AtomicU64::new(0),
             chunk_write_failures: AtomicU64::new(0),
             damaged_chunk_reads: AtomicU64::new(0),
+            out_of_order_samples: AtomicU64::new(0),
+            next_out_of_order_chunk: AtomicU64::new(0),
+            out_of_order_dropped: AtomicU64::new(0),
             has_samples: AtomicBool::new(false),
             min_time_ms: AtomicI64::new(i64::MAX),
+            oldest_added_ms: AtomicI64::new(i64::MAX),
             max_time_ms: AtomicI64::new(i64::MIN),
         }
     }
@@ -131,10 +168,14 @@ impl Shared {
             index: RwLock::new(Index::new()),
             files,
             metadata: Mutex::default(),
+            out_of_order_ranges: Default::default(),
             readers: Readers::new(),
             floor_ms: AtomicI64::new(i64::MIN),
+            out_of_order_floor: AtomicU64::new(0),
+            retired: Mutex::default(),
             counters: Counters::default(),
             spare_buffers: Mutex::default(),
+            log_refs: Mutex::default(),
             options,
         }
     }
@@ -157,8 +198,8 @@ impl Shared {
         self.metadata.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From the oldest to the newest sample.
-    fn time_range(&self) -> Option<TimeRange> {
+    /// From the oldest to the newest in-order sample.
+    fn in_order_range(&self) -> Option<TimeRange> {
         self.counters.has_samples.load(Ordering::Acquire).then(|| {
             TimeRange::new(
                 self.counters.min_time_ms.load(Ordering::Relaxed),
@@ -167,14 +208,20 @@ impl Shared {
         })
     }
 
+    /// From the oldest to the newest sample.
+    fn time_range(&self) -> Option<TimeRange> {
+        self.in_order_range().into_iter().chain(self.out_of_order_range()).reduce(union)
+    }
+
     /// Gives no new series a reference up to `newest_ref`: the log or the files know it already.
     fn skip_refs_to(&self, newest_ref: u64) {
         self.counters.next_ref.fetch_max(newest_ref.saturating_add(1), Ordering::Relaxed);
     }
 
-    /// Widens the head's range by that of added samples.
+    /// Widens the head's range by that of added in-order samples.
     fn widen(&self, range: TimeRange) {
         self.counters.min_time_ms.fetch_min(range.start_ms, Ordering::Relaxed);
+        self.counters.oldest_added_ms.fetch_min(range.start_ms, Ordering::Relaxed);
         self.counters.max_time_ms.fetch_max(range.end_ms, Ordering::Relaxed);
         self.counters.has_samples.store(true, Ordering::Release);
     }
@@ -188,14 +235,21 @@ impl Head {
 
     /// An empty head that writes its full chunks to files in `chunks_dir`, which is made if need be.
     ///
-    /// `last_file` is the number of the newest file that is there already, 0 where there is none.
-    fn with_files(options: HeadOptions, fs: Arc<dyn Fs>, chunks_dir: &Path, last_file: u32) -> io::Result<Self> {
+    /// `last_file` is the number of the newest file that is there already, 0 where there is none; `contents` says up to
+    /// which time files are needed.
+    fn with_files(
+        options: HeadOptions,
+        fs: Arc<dyn Fs>,
+        chunks_dir: &Path,
+        last_file: u32,
+        contents: BTreeMap<u32, FileContent>,
+    ) -> io::Result<Self> {
         fs.create_dir_all(chunks_dir)?;
         let reader = HeadChunkFileReader::new(fs.clone(), chunks_dir.to_owned());
         let writer = HeadChunkFileWriter::new(fs, chunks_dir.to_owned(), last_file)
             .with_file_bytes_max(options.chunk_file_bytes_max);
         let shared = Arc::new(Shared::new(options, Some(reader)));
-        let flusher = Flusher::start(shared.clone(), writer)?;
+        let flusher = Flusher::start(shared.clone(), writer, contents)?;
         Ok(Head { shared, flusher: Some(flusher), loaded: Mutex::default() })
     }
 
@@ -212,6 +266,11 @@ impl Head {
     /// From the oldest to the newest sample, or `None` where there is no sample.
     pub fn time_range(&self) -> Option<TimeRange> {
         self.shared.time_range()
+    }
+
+    /// From the oldest to the newest in-order sample, or `None` where there is none.
+    pub fn in_order_range(&self) -> Option<TimeRange> {
+        self.shared.in_order_range()
     }
 
     /// Time of the newest sample.
@@ -246,14 +305,18 @@ impl GroupSource for Head {
         let mut spares = std::mem::take(&mut *self.shared.spare_buffers.lock().unwrap_or_else(PoisonError::into_inner));
         let mut spare = || spares.pop().unwrap_or_default();
         let mut samples = Vec::with_capacity(SHARDS);
-        let mut pending = Vec::new();
+        let (mut out_of_order, mut tombstones, mut pending) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..SHARDS {
             let mut shard = self.shared.shard(number);
             shard.series_records.take_into(&mut records, &mut spare);
             shard.samples_records.take_into(&mut samples, &mut spare);
+            shard.out_of_order_records.take_into(&mut out_of_order, &mut spare);
+            shard.tombstone_records.take_into(&mut tombstones, &mut spare);
             pending.append(&mut shard.pending);
         }
         records.append(&mut samples);
+        records.append(&mut out_of_order);
+        records.append(&mut tombstones);
         self.recycle(spares);
         let on_durable = match &self.flusher {
             Some(flusher) if !pending.is_empty() => {
@@ -278,9 +341,15 @@ impl GroupSource for Head {
 }
 
 #[cfg(test)]
+mod out_of_order_tests;
+#[cfg(test)]
 mod replay_tests;
 #[cfg(test)]
+mod specimen_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truncate_stress_tests;
 #[cfg(test)]
 mod truncate_tests;
 #[cfg(test)]

@@ -5,6 +5,9 @@
 pub struct HeadOptions {
     /// A chunk never crosses a multiple of this, and new series start at most half of it before the newest sample.
     pub chunk_range_ms: i64,
+    /// An out-of-order sample is taken if it is older than the head's newest sample by at most this; 0 means that none
+    /// is taken.
+    pub out_of_order_window_ms: i64,
     /// A sample later than the clock by more than this is refused.
     pub future_ms_max: i64,
     /// Series that the head may hold; 0 means no bound.
@@ -30,6 +33,7 @@ impl Default for HeadOptions {
     fn default() -> Self {
         HeadOptions {
             chunk_range_ms: 2 * 60 * 60 * 1000,
+            out_of_order_window_ms: 0,
             future_ms_max: 10 * 60 * 1000,
             series_max: 0,
             memory_bytes_max: 0,

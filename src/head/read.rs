@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::out_of_order::{OutOfOrder, OutOfOrderView};
 use super::readers::Reader;
-use super::series::{ChunkPlace, FullChunk};
+use super::series::{ChunkPlace, Series, SeriesView};
 use super::shard::{SHARDS, split_slot};
 use super::{Head, Shared};
-use crate::chunk;
+use crate::chunk::{self, OUT_OF_ORDER};
 use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
 use crate::model::{ChunkEncoding, LabelSet, LabelSetScratch, Matcher, TimeRange};
@@ -36,9 +37,9 @@ impl Warnings {
 impl Queryable for Head {
     fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, StorageError> {
         let reader = self.shared.readers.enter_query(range.start_ms);
-        let in_order = TimeRange::new(reader.from_ms(), range.end_ms);
+        let in_order = TimeRange::new(reader.oldest_ms(), range.end_ms);
         let view = Arc::new(View { shared: self.shared.clone(), reader, warnings: Warnings::default() });
-        Ok(Box::new(HeadQuerier { view, in_order }))
+        Ok(Box::new(HeadQuerier { view, range, in_order }))
     }
 }
 
@@ -52,7 +53,8 @@ struct View {
 /// A view on the head for one time range.
 struct HeadQuerier {
     view: Arc<View>,
-    /// The querier's range, as far as blocks don't have its in-order samples.
+    range: TimeRange,
+    /// The range, as far as blocks don't have its in-order samples.
     in_order: TimeRange,
 }
 
@@ -62,7 +64,14 @@ impl HeadQuerier {
     }
 
     fn is_outside(&self) -> bool {
-        self.shared().time_range().is_none_or(|range| !range.overlaps(&self.in_order))
+        let shared = self.shared();
+        let lies_outside = |held: Option<TimeRange>, range| held.is_none_or(|held| !held.overlaps(range));
+        lies_outside(shared.in_order_range(), &self.in_order) && lies_outside(shared.out_of_order_range(), &self.range)
+    }
+
+    fn has_samples_of(&self, series: &Series) -> bool {
+        series.time_range().is_some_and(|held| held.overlaps(&self.in_order))
+            || series.out_of_order().and_then(OutOfOrder::range).is_some_and(|held| held.overlaps(&self.range))
     }
 }
 
@@ -87,7 +96,7 @@ impl Querier for HeadQuerier {
             let shard = self.shared().shard(number);
             for slot in slots {
                 let series = shard.row(split_slot(slot).1);
-                if series.time_range().is_some_and(|range| range.overlaps(&self.in_order)) {
+                if self.has_samples_of(series) {
                     let start = pairs.len();
                     pairs.extend_from_slice(&series.pairs);
                     found.push((slot, start..pairs.len()));
@@ -158,8 +167,10 @@ struct HeadSamples {
 impl SampleSource for HeadSamples {
     fn read(&self, range: TimeRange, column: &mut Column) -> Result<(), StorageError> {
         let View { shared, reader, warnings } = &*self.view;
-        let range = TimeRange::new(range.start_ms.max(reader.from_ms()), range.end_ms);
-        shared.read_samples(self.slot, range, column, &mut |warning| warnings.add(warning));
+        let (number, row) = split_slot(self.slot);
+        let in_order = TimeRange::new(range.start_ms.max(reader.oldest_ms()), range.end_ms);
+        let view = shared.shard(number).row(row).view(range, in_order);
+        shared.read_view(&view, range, column, &mut |warning| warnings.add(warning));
         Ok(())
     }
 }
@@ -171,73 +182,117 @@ impl Shared {
         }
     }
 
-    /// Appends the samples of a series that lie in `range` to `column`. A chunk that is damaged is left out, and said.
-    pub(super) fn read_samples(&self, slot: Slot, range: TimeRange, column: &mut Column, warn: &mut dyn FnMut(String)) {
-        let mut decode = |encoding, bytes: &[u8]| {
-            let before = column.len();
-            let decoded = chunk::decode_into(encoding, bytes, range, column);
-            if decoded.is_err() {
-                // What precedes the damage in the chunk is not trusted either.
-                column.timestamps_ms.truncate(before);
-                column.values.truncate(before);
-                let kept = column.histograms.partition_point(|(index, _)| *index < before);
-                column.histograms.truncate(kept);
-            }
-            decoded
-        };
-        self.visit_chunks(slot, range, &mut decode, warn);
-    }
-
-    /// Calls `visit` with each chunk of a series that overlaps `range`, in time order. A chunk that can't be read, or
-    /// that `visit` finds damaged, is said.
-    pub(super) fn visit_chunks(
+    /// Appends the samples of a view that lie in `range` to `column`. A chunk that is damaged is left out, and said.
+    pub(super) fn read_view(
         &self,
-        slot: Slot,
+        view: &SeriesView,
         range: TimeRange,
-        visit: &mut dyn FnMut(ChunkEncoding, &[u8]) -> Result<(), Corruption>,
+        column: &mut Column,
         warn: &mut dyn FnMut(String),
     ) {
-        let (number, row) = split_slot(slot);
-        let mut open = None;
-        let full: Vec<FullChunk> = {
-            let shard = self.shard(number);
-            let series = shard.row(row);
-            if series.open_range().is_some_and(|open_range| open_range.overlaps(&range)) {
-                open = series.open_chunk();
-            }
-            // Chunks are in time order, and most queries want the newest.
-            let first = series.full.partition_point(|chunk| chunk.max_time_ms < range.start_ms);
-            series.full[first..].iter().take_while(|chunk| chunk.min_time_ms <= range.end_ms).cloned().collect()
-        };
-        for chunk in &full {
-            if let Err(fault) = self.visit_full(chunk, visit) {
-                self.counters.damaged_chunk_reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                let (from, to) = (chunk.min_time_ms, chunk.max_time_ms);
-                warn(format!("a chunk with samples from {from} to {to} ms was left out: {fault}"));
-            }
+        let start = column.len();
+        for chunk in &view.full {
+            self.read_chunk(&chunk.place, chunk.range(), view.in_order, column, warn);
         }
-        if let Some(open) = open
-            && let Err(fault) = visit(open.encoding, &open.bytes)
+        if let Some(open) = &view.open
+            && let Err(fault) = decode_or_nothing(open.encoding, &open.bytes, view.in_order, column)
         {
             warn(format!("an open chunk was left out: {fault}"));
         }
+        if let Some(out_of_order) = &view.out_of_order {
+            self.merge_out_of_order(out_of_order, range, start, column, warn);
+        }
+        if !view.deleted.is_empty() {
+            column.remove_from(start, &view.deleted);
+        }
     }
 
-    fn visit_full(
+    /// The out-of-order samples of a series that lie in `range`, as far as they can be read.
+    pub(super) fn read_out_of_order(&self, number: usize, row: u32, range: TimeRange) -> Column {
+        let mut column = Column::default();
+        let view = self.shard(number).row(row).out_of_order().map(|held| held.view(range));
+        if let Some(view) = view {
+            let mut warn = |warning| tracing::warn!(warning, "out-of-order chunk not read, the log has its samples");
+            self.merge_out_of_order(&view, range, 0, &mut column, &mut warn);
+        }
+        column
+    }
+
+    /// Merges out-of-order samples into what `column` has from `start` on. What is there goes before a sample of the
+    /// same time, and an earlier chunk before a later one.
+    pub(super) fn merge_out_of_order(
         &self,
-        chunk: &FullChunk,
+        view: &OutOfOrderView,
+        range: TimeRange,
+        start: usize,
+        column: &mut Column,
+        warn: &mut dyn FnMut(String),
+    ) {
+        let mut others = Column::default();
+        for chunk in &view.chunks {
+            self.read_chunk(&chunk.place, chunk.range, range, &mut others, warn);
+        }
+        for sample in &view.buffered {
+            others.push(sample.timestamp_ms, sample.value);
+        }
+        if !others.is_empty() {
+            column.merge_from(start, &others);
+        }
+    }
+
+    fn read_chunk(
+        &self,
+        place: &ChunkPlace,
+        held: TimeRange,
+        range: TimeRange,
+        column: &mut Column,
+        warn: &mut dyn FnMut(String),
+    ) {
+        let mut decode = |encoding, bytes: &[u8]| decode_or_nothing(encoding, bytes, range, column);
+        self.visit_chunk(place, held, &mut decode, warn);
+    }
+
+    /// Calls `visit` with the bytes of a chunk. One that can't be read, or that `visit` finds damaged, is said.
+    pub(super) fn visit_chunk(
+        &self,
+        place: &ChunkPlace,
+        held: TimeRange,
         visit: &mut dyn FnMut(ChunkEncoding, &[u8]) -> Result<(), Corruption>,
-    ) -> Result<(), String> {
-        let visited = match (&chunk.place, &self.files) {
-            (ChunkPlace::Memory(encoded), _) => visit(encoded.encoding, &encoded.bytes),
-            (ChunkPlace::File(place), Some(files)) => files
-                .with_chunk(*place, |entry| match ChunkEncoding::from_number(entry.encoding) {
+        warn: &mut dyn FnMut(String),
+    ) {
+        let visited = match (place, &self.files) {
+            (ChunkPlace::Memory(encoded), _) => {
+                visit(encoded.encoding, &encoded.bytes).map_err(|fault| fault.to_string())
+            }
+            (ChunkPlace::File(chunk), Some(files)) => files
+                .with_chunk(*chunk, |entry| match ChunkEncoding::from_number(entry.encoding & !OUT_OF_ORDER) {
                     Some(encoding) => visit(encoding, entry.data),
                     None => Err(Corruption { what: "chunk has an encoding that is not known", offset: 0 }),
                 })
-                .map_err(|fault| fault.to_string())?,
-            (ChunkPlace::File(_), None) => return Err("its file is not open".to_owned()),
+                .map_err(|fault| fault.to_string())
+                .and_then(|visited| visited.map_err(|fault| fault.to_string())),
+            (ChunkPlace::File(_), None) => Err("its file is not open".to_owned()),
         };
-        visited.map_err(|fault| fault.to_string())
+        if let Err(fault) = visited {
+            self.counters.damaged_chunk_reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let (from, to) = (held.start_ms, held.end_ms);
+            warn(format!("a chunk with samples from {from} to {to} ms was left out: {fault}"));
+        }
     }
+}
+
+/// Appends the samples of a chunk that lie in `range`, or none where the chunk is damaged: what precedes the damage is
+/// not trusted either.
+fn decode_or_nothing(
+    encoding: ChunkEncoding,
+    bytes: &[u8],
+    range: TimeRange,
+    column: &mut Column,
+) -> Result<(), Corruption> {
+    let before = column.len();
+    let decoded = chunk::decode_into(encoding, bytes, range, column);
+    if decoded.is_err() {
+        column.truncate(before);
+    }
+    decoded
 }

@@ -1,7 +1,12 @@
 //! Who reads the head, from when on: so that nothing is taken away that a reader may still ask for.
 //!
 //! Every querier, source of chunks and snapshot is a [`Reader`], with a number that rises. A reader that began before
-//! some moment has a smaller number than those that come after it.
+//! some moment has a smaller number than [`Readers::epoch`] gave at that moment. Two things are decided by that:
+//!
+//! - *Samples* are dropped up to a time only if no reader's range begins below it, and none that begins later can:
+//!   [`Readers::begin_truncation`] decides both under one lock.
+//! - *Numbers* (slots, label pairs) are used again only when every reader that may have seen their former meaning is
+//!   gone. They are first made unfindable, then the epoch is taken: who enters afterwards cannot come by them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -80,11 +85,32 @@ impl Readers {
             self.left.wait_timeout_while(state, timeout, is_awaited).unwrap_or_else(PoisonError::into_inner);
         !waited.timed_out()
     }
+
+    /// The number of the next reader.
+    pub(super) fn epoch(&self) -> u64 {
+        self.state().next
+    }
+
+    /// The number of the oldest reader that is there; that of the next one where there is none.
+    pub(super) fn oldest(&self) -> u64 {
+        let state = self.state();
+        state.live.keys().next().copied().unwrap_or(state.next)
+    }
+
+    /// Up to which time, `below_ms` at most, samples may be dropped now: no reader asks for them, and from now on none
+    /// will.
+    pub(super) fn begin_truncation(&self, below_ms: TimestampMs) -> TimestampMs {
+        let mut state = self.state();
+        let oldest_ms = state.live.values().copied().min().unwrap_or(TimestampMs::MAX);
+        let allowed_ms = below_ms.min(state.read_from_ms).min(oldest_ms);
+        state.truncated_ms = state.truncated_ms.max(allowed_ms);
+        allowed_ms
+    }
 }
 
 impl Reader {
     /// The oldest time for which in-order samples are there for this reader.
-    pub(super) fn from_ms(&self) -> TimestampMs {
+    pub(super) fn oldest_ms(&self) -> TimestampMs {
         self.from_ms
     }
 }
@@ -99,6 +125,23 @@ impl Drop for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn truncation_goes_as_far_as_queries_no_longer_see_and_no_reader_asks_for() {
+        let readers = Readers::new();
+        assert_eq!(readers.begin_truncation(100), TimestampMs::MIN);
+        let before = readers.enter_query(50);
+        readers.read_from(100);
+        assert_eq!(readers.begin_truncation(200), 50);
+        let (query, source) = (readers.enter_query(0), readers.enter_source(0));
+        assert_eq!((before.oldest_ms(), query.oldest_ms(), source.oldest_ms()), (50, 100, 50));
+        drop(source);
+        assert_eq!(readers.begin_truncation(200), 50);
+        drop(before);
+        assert_eq!(readers.begin_truncation(90), 90);
+        assert_eq!(readers.begin_truncation(200), 100);
+        assert_eq!(readers.enter_source(0).oldest_ms(), 100);
+    }
 
     #[test]
     fn wait_ends_when_the_readers_of_before_are_gone_and_heeds_no_later_one() {

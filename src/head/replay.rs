@@ -7,9 +7,10 @@
 //!
 //! Everything that the log holds is accepted, as it was accepted before it was written. What is passed over is counted:
 //! samples that a chunk file holds already, samples that are not newer than their series (a group that was written a
-//! second time), samples of series that the log doesn't name, records that can't be read.
+//! second time), samples of series that the log doesn't name, records that can't be read. Below the floor, which must be
+//! set before, the samples are in blocks; series that have no other sample are not kept.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
@@ -18,15 +19,18 @@ use std::thread::JoinHandle;
 use super::flush::FlushMessage;
 use super::load::{Loaded, LoadedChunks};
 use super::metadata::MetadataEntry;
+use super::out_of_order::Inserted;
 use super::series::{ChunkPlace, Series, Verdict, histogram_bits};
-use super::shard::{SHARDS, shard_of, split_slot};
+use super::shard::{SHARDS, Shard, shard_of, split_slot};
 use super::{Head, Shared};
 use crate::chunk::HistogramRef;
 use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
-use crate::model::{Digest, Label, LabelSet, LabelSetScratch, METRIC_NAME, SampleValue, TimeRange};
-use crate::wal::record::{self, RecordType, ValuesIter};
+use crate::model::{
+    Digest, Label, LabelSet, LabelSetScratch, METRIC_NAME, Sample, SampleValue, TimeRange, TimestampMs,
+};
+use crate::wal::record::{self, RecordType, Tombstone, ValuesIter};
 use crate::wal::{RecordPosition, ReplaySink, WalError};
 
 /// Samples of one message to a worker.
@@ -55,18 +59,28 @@ pub struct ReplayReport {
     pub digest: Digest,
     /// Samples that the head chunk files hold already.
     pub samples_in_files: u64,
+    /// In-order samples below the floor: blocks have them.
+    pub samples_below_floor: u64,
+    /// Chunks in files that end below the floor.
+    pub chunks_below_floor: u64,
+    /// Series that got no sample, and were not kept.
+    pub series_without_samples: u64,
     /// Samples that were not newer than their series.
     pub samples_repeated: u64,
     /// Samples of series that the log does not name: their series records are lost.
     pub samples_unknown: u64,
     /// Chunks in files whose series the log does not name.
     pub chunks_unknown: u64,
-    /// Chunks in files of series that the log names twice. Their samples are taken from the log, so it must be read
-    /// whole where there are any.
-    pub chunks_of_repeated: u64,
+    /// Chunks in files that do not fit their series, and whose samples are taken from the log: so it must be read whole
+    /// where there are any.
+    pub chunks_misplaced: u64,
+    /// Deleted ranges of series.
+    pub deletions: u64,
+    /// Deleted ranges of series that the log does not name.
+    pub deletions_unknown: u64,
     /// Records that could not be read.
     pub records_damaged: u64,
-    /// Records of kinds that are not read (exemplars, tombstones).
+    /// Records of kinds that are not read (exemplars).
     pub records_skipped: u64,
     /// What was wrong with the first damaged record.
     pub first_damage: Option<String>,
@@ -77,6 +91,7 @@ pub struct ReplayReport {
 struct RowSample {
     row: u32,
     is_histogram: bool,
+    is_out_of_order: bool,
     timestamp_ms: i64,
     /// Bits of a float, or index of a histogram in its batch.
     bits: u64,
@@ -88,6 +103,19 @@ struct Batch {
     samples: Vec<RowSample>,
     /// The histograms among them.
     histograms: Vec<SampleValue>,
+    /// Series that were named anew, in the order of the log.
+    renamed: Vec<Renamed>,
+}
+
+/// A series that the log names once more under another reference: it had left the head, and came again.
+#[derive(Debug)]
+struct Renamed {
+    /// How many samples of the batch stand before it in the log.
+    at: usize,
+    row: u32,
+    series_ref: u64,
+    /// What files hold under this reference.
+    chunks: LoadedChunks,
 }
 
 /// Samples of one shard, on their way to its worker.
@@ -98,7 +126,7 @@ struct ShardBatch {
 
 /// Slots by reference: a list where references are dense, as ours are, else a map.
 #[derive(Debug, Default)]
-struct RefMap {
+pub(super) struct RefMap {
     dense: Vec<Slot>,
     sparse: HashMap<u64, Slot>,
     known: u64,
@@ -107,7 +135,7 @@ struct RefMap {
 impl RefMap {
     const NONE: Slot = Slot::MAX;
 
-    fn get(&self, series_ref: u64) -> Option<Slot> {
+    pub(super) fn get(&self, series_ref: u64) -> Option<Slot> {
         match self.dense.get(usize::try_from(series_ref).unwrap_or(usize::MAX)) {
             Some(&Self::NONE) | None => self.sparse.get(&series_ref).copied(),
             Some(&slot) => Some(slot),
@@ -135,6 +163,8 @@ pub struct HeadReplay {
     loaded: Loaded,
     refs: RefMap,
     newest_ref: u64,
+    floor_ms: TimestampMs,
+    out_of_order_floor: u64,
     pending: Vec<Batch>,
     unlisted: Vec<(Slot, Box<[PairId]>)>,
     workers: Vec<(SyncSender<ShardBatch>, JoinHandle<ReplayReport>)>,
@@ -164,6 +194,8 @@ impl Head {
             loaded: std::mem::take(&mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner)),
             refs: RefMap::default(),
             newest_ref: 0,
+            floor_ms: self.floor_ms(),
+            out_of_order_floor: self.shared.out_of_order_floor.load(Ordering::Acquire),
             pending: (0..SHARDS).map(|_| Batch::default()).collect(),
             unlisted: Vec::new(),
             workers,
@@ -177,7 +209,16 @@ impl ReplaySink for HeadReplay {
         let (kind, body) = record::split(&record);
         let damage = match kind {
             Some(RecordType::Series) => self.series_record(body).err(),
-            Some(RecordType::Samples) => self.samples_record(body)?,
+            Some(RecordType::Samples) => self.samples_record(body, false)?,
+            // What no seal covers has no group: it is in no block either.
+            Some(RecordType::OutOfOrderSamples)
+                if position.group.is_some_and(|group| group <= self.out_of_order_floor) =>
+            {
+                self.report.samples_below_floor += record::samples(body).count() as u64;
+                None
+            }
+            Some(RecordType::OutOfOrderSamples) => self.samples_record(body, true)?,
+            Some(RecordType::Tombstones) => self.tombstones_record(body).err(),
             Some(RecordType::Metadata) => self.metadata_record(body).err(),
             Some(kind) if let Some(values) = record::values(kind, body) => self.values_record(values)?,
             _ => {
@@ -228,10 +269,15 @@ impl HeadReplay {
             if self.refs.get(series_ref) != Some(slot) {
                 self.report.series_repeated += 1;
                 self.refs.insert(series_ref, slot);
-                // Samples of the series may still wait for a worker, so the chunks of this second reference can't be
-                // put in their place now. The log has their samples.
-                self.report.chunks_of_repeated +=
-                    self.loaded.remove(&series_ref).map_or(0, |chunks| chunks.full.len() as u64);
+                // Samples of the series may still wait for a worker, and this has its place behind them.
+                let chunks = self.loaded.remove(&series_ref).map(|chunks| self.above_floor(chunks)).unwrap_or_default();
+                let (shard, row) = split_slot(slot);
+                let Batch { samples, renamed, .. } = &mut self.pending[shard];
+                renamed.push(Renamed { at: samples.len(), row, series_ref, chunks });
+                if renamed.len() >= BATCH_SAMPLES {
+                    // That a thread is gone is found at the end.
+                    let _ = self.send(shard);
+                }
             }
             return;
         }
@@ -240,12 +286,11 @@ impl HeadReplay {
             labels.iter().map(|&label| index.intern_pair(label)).collect()
         };
         let mut series = Series::new(hash, Digest::of_canonical_labels(canonical), series_ref, pairs.clone());
-        if let Some(LoadedChunks { full, samples }) = self.loaded.remove(&series_ref)
-            && let (Some(first), Some(last)) = (full.first(), full.last())
-        {
+        let loaded = self.loaded.remove(&series_ref).map(|chunks| self.above_floor(chunks)).unwrap_or_default();
+        self.shared.counters.samples.fetch_add(loaded.samples, Ordering::Relaxed);
+        if let (Some(first), Some(last)) = (loaded.full.first(), loaded.full.last()) {
             self.shared.widen(TimeRange::new(first.min_time_ms, last.max_time_ms));
-            series.load(full, samples);
-            self.shared.counters.samples.fetch_add(samples, Ordering::Relaxed);
+            series.load(loaded.full, loaded.samples);
         }
         let mut shard = self.shared.shard(number);
         let row = shard.insert(series);
@@ -260,6 +305,18 @@ impl HeadReplay {
         }
     }
 
+    /// The chunks without those that blocks have.
+    fn above_floor(&mut self, mut chunks: LoadedChunks) -> LoadedChunks {
+        let below = chunks.full.partition_point(|chunk| chunk.max_time_ms < self.floor_ms);
+        if below > 0 {
+            self.report.chunks_below_floor += below as u64;
+            chunks.full.drain(..below);
+            chunks.full.shrink_to_fit();
+            chunks.samples = chunks.full.iter().map(|chunk| self.shared.sample_count(chunk)).sum();
+        }
+        chunks
+    }
+
     /// Makes the newest series findable by their labels.
     fn list_series(&mut self) {
         let mut index = self.shared.index_mut();
@@ -268,24 +325,50 @@ impl HeadReplay {
         }
     }
 
+    /// Applies deletions. Samples that came before may still wait for a worker: they are hidden when they arrive.
+    fn tombstones_record(&mut self, body: &[u8]) -> Result<(), Corruption> {
+        for tombstone in record::tombstones(body) {
+            let Tombstone { series_ref, start_ms, end_ms } = tombstone?;
+            match self.refs.get(series_ref).map(split_slot) {
+                Some((number, row)) => {
+                    self.shared.shard(number).replay_deletion(row, TimeRange::new(start_ms, end_ms));
+                    self.report.deletions += 1;
+                }
+                None => self.report.deletions_unknown += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a sample goes: shard and row. An in-order sample that blocks have, or one whose series is not known, is
+    /// counted instead.
+    fn row_of(&mut self, series_ref: u64, timestamp_ms: TimestampMs, is_out_of_order: bool) -> Option<(usize, u32)> {
+        let slot = self.refs.get(series_ref);
+        let is_below = !is_out_of_order && timestamp_ms < self.floor_ms;
+        if is_below || slot.is_none() {
+            self.newest_ref = self.newest_ref.max(series_ref);
+            *(if is_below { &mut self.report.samples_below_floor } else { &mut self.report.samples_unknown }) += 1;
+            return None;
+        }
+        slot.map(split_slot)
+    }
+
     /// Spreads the samples of a record. Those before a damaged place are kept, as in Prometheus they are not; more is
     /// better than less, and the damage is counted.
-    fn samples_record(&mut self, body: &[u8]) -> Result<Option<Corruption>, WalError> {
+    fn samples_record(&mut self, body: &[u8], is_out_of_order: bool) -> Result<Option<Corruption>, WalError> {
         for sample in record::samples(body) {
             let sample = match sample {
                 Ok(sample) => sample,
                 Err(damage) => return Ok(Some(damage)),
             };
-            let Some(slot) = self.refs.get(sample.series_ref) else {
-                self.newest_ref = self.newest_ref.max(sample.series_ref);
-                self.report.samples_unknown += 1;
+            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms, is_out_of_order) else {
                 continue;
             };
-            let (shard, row) = split_slot(slot);
             let pending = &mut self.pending[shard];
             pending.samples.push(RowSample {
                 row,
                 is_histogram: false,
+                is_out_of_order,
                 timestamp_ms: sample.timestamp_ms,
                 bits: sample.value.to_bits(),
             });
@@ -307,12 +390,7 @@ impl HeadReplay {
                     continue;
                 }
             };
-            let Some(slot) = self.refs.get(sample.series_ref) else {
-                self.newest_ref = self.newest_ref.max(sample.series_ref);
-                self.report.samples_unknown += 1;
-                continue;
-            };
-            let (shard, row) = split_slot(slot);
+            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms, false) else { continue };
             let pending = &mut self.pending[shard];
             let (is_histogram, bits) = match sample.value {
                 SampleValue::Float(value) => (false, value.to_bits()),
@@ -321,7 +399,13 @@ impl HeadReplay {
                     (true, pending.histograms.len() as u64 - 1)
                 }
             };
-            pending.samples.push(RowSample { row, is_histogram, timestamp_ms: sample.timestamp_ms, bits });
+            pending.samples.push(RowSample {
+                row,
+                is_histogram,
+                is_out_of_order: false,
+                timestamp_ms: sample.timestamp_ms,
+                bits,
+            });
             if pending.samples.len() >= BATCH_SAMPLES || pending.histograms.len() >= BATCH_HISTOGRAMS {
                 self.send(shard)?;
             }
@@ -346,7 +430,7 @@ impl HeadReplay {
     }
 
     fn send(&mut self, shard: usize) -> Result<(), WalError> {
-        let next = Batch { samples: Vec::with_capacity(BATCH_SAMPLES), histograms: Vec::new() };
+        let next = Batch { samples: Vec::with_capacity(BATCH_SAMPLES), ..Batch::default() };
         let batch = std::mem::replace(&mut self.pending[shard], next);
         let (sender, _) = &self.workers[shard % self.workers.len()];
         sender
@@ -357,7 +441,7 @@ impl HeadReplay {
     /// Waits until everything is in the head, and says what was done.
     pub fn finish(mut self) -> Result<ReplayReport, WalError> {
         for shard in 0..SHARDS {
-            if !self.pending[shard].samples.is_empty() {
+            if !self.pending[shard].samples.is_empty() || !self.pending[shard].renamed.is_empty() {
                 self.send(shard)?;
             }
         }
@@ -372,11 +456,16 @@ impl HeadReplay {
             report.digest += part.digest;
             report.samples_in_files += part.samples_in_files;
             report.samples_repeated += part.samples_repeated;
+            report.chunks_misplaced += part.chunks_misplaced;
         }
-        report.chunks_unknown += report.chunks_of_repeated;
-        report.chunks_unknown += self.loaded.values().map(|chunks| chunks.full.len() as u64).sum::<u64>();
+        let left = self.loaded.values().flat_map(|chunks| &chunks.full);
+        let (below, unknown): (Vec<_>, Vec<_>) = left.partition(|chunk| chunk.max_time_ms < self.floor_ms);
+        report.chunks_below_floor += below.len() as u64;
+        report.chunks_unknown += unknown.len() as u64;
+        report.series_without_samples = self.shared.remove_all_empty();
         self.shared.recall_newest();
         self.shared.skip_refs_to(self.newest_ref);
+        *self.shared.log_refs.lock().unwrap_or_else(PoisonError::into_inner) = self.refs;
         self.shared.counters.samples.fetch_add(report.samples, Ordering::Relaxed);
         Ok(report)
     }
@@ -388,11 +477,11 @@ impl Shared {
     fn recall_newest(&self) {
         for number in 0..SHARDS {
             let mut shard = self.shard(number);
-            let closed = |(series, row): (&Series, u32)| {
+            let closed = |(slot, series): (Slot, &Series)| {
                 let newest = series.full.last().filter(|_| series.open_range().is_none())?;
-                Some((row, newest.place.clone()))
+                Some((split_slot(slot).1, newest.place.clone()))
             };
-            let closed: Vec<_> = shard.rows().zip(0..).filter_map(closed).collect();
+            let closed: Vec<_> = shard.slots().filter_map(closed).collect();
             for (row, place) in closed {
                 // A chunk that cannot be read is told when it is asked for.
                 let Some(newest) = self.newest_of(&place) else { continue };
@@ -430,21 +519,31 @@ struct Worker {
 impl Worker {
     fn run(mut self, batches: &Receiver<ShardBatch>) -> ReplayReport {
         for batch in batches {
-            self.add(&batch);
+            self.add(batch);
         }
         self.report
     }
 
-    fn add(&mut self, batch: &ShardBatch) {
+    fn add(&mut self, batch: ShardBatch) {
         let chunk_range_ms = self.shared.options.chunk_range_ms;
         let mut range: Option<TimeRange> = None;
+        let mut out_of_order: Vec<RowSample> = Vec::new();
         let mut shard = self.shared.shard(batch.shard);
-        let Batch { samples, histograms } = &batch.batch;
-        for &RowSample { row, is_histogram, timestamp_ms, bits } in samples {
+        let Batch { samples, histograms, renamed } = batch.batch;
+        let mut renamed = renamed.into_iter().peekable();
+        for (index, &sample) in samples.iter().enumerate() {
+            while let Some(before) = renamed.next_if(|renamed| renamed.at <= index) {
+                rename(&self.shared, &mut shard, before, &mut self.report);
+            }
+            let RowSample { row, is_histogram, is_out_of_order, timestamp_ms, bits } = sample;
+            if is_out_of_order {
+                out_of_order.push(sample);
+                continue;
+            }
             let histogram = if is_histogram { histograms.get(bits as usize).and_then(HistogramRef::of) } else { None };
             let bits = histogram.map_or(bits, histogram_bits);
             let series = shard.row_mut(row);
-            if series.judge(timestamp_ms, bits) == Verdict::Newer {
+            if series.judge_in_order(timestamp_ms, bits) == Verdict::Newer {
                 self.report.samples += 1;
                 match histogram {
                     Some(histogram) => {
@@ -465,12 +564,52 @@ impl Worker {
                 self.report.samples_repeated += 1;
             }
         }
-        let pending = std::mem::take(&mut shard.pending);
+        renamed.for_each(|behind| rename(&self.shared, &mut shard, behind, &mut self.report));
         drop(shard);
         if let Some(range) = range {
             self.shared.widen(range);
         }
+        if !out_of_order.is_empty() {
+            self.add_out_of_order(batch.shard, out_of_order);
+        }
+        let pending = std::mem::take(&mut self.shared.shard(batch.shard).pending);
         self.flush(pending);
+    }
+
+    /// Adds the out-of-order samples of a shard that no chunk in a file holds, and none came before them.
+    fn add_out_of_order(&mut self, number: usize, mut samples: Vec<RowSample>) {
+        samples.sort_by_key(|sample| sample.row);
+        for samples in samples.chunk_by(|a, b| a.row == b.row) {
+            let times = || samples.iter().map(|sample| sample.timestamp_ms);
+            let (Some(row), Some(min), Some(max)) =
+                (samples.first().map(|first| first.row), times().min(), times().max())
+            else {
+                continue;
+            };
+            let held = self.shared.read_out_of_order(number, row, TimeRange::new(min, max));
+            let mut shard = self.shared.shard(number);
+            let digest = shard.row(row).digest;
+            let mut seen = HashSet::new();
+            for &RowSample { timestamp_ms, bits, .. } in samples {
+                if held.timestamps_ms.binary_search(&timestamp_ms).is_ok() {
+                    self.report.samples_in_files += 1;
+                    continue;
+                }
+                // The buffer may have become a chunk since `held` was read.
+                if !seen.insert(timestamp_ms) {
+                    self.report.samples_repeated += 1;
+                    continue;
+                }
+                let sample = Sample { timestamp_ms, value: f64::from_bits(bits) };
+                match shard.insert_out_of_order(row, sample, &self.shared) {
+                    Inserted::Added => {
+                        self.report.samples += 1;
+                        self.report.digest += digest.of_sample(timestamp_ms, sample.value);
+                    }
+                    Inserted::Duplicate | Inserted::Conflict => self.report.samples_repeated += 1,
+                }
+            }
+        }
     }
 
     /// Sends full chunks to their files. What the log holds is durable, so they need not wait for a group; but this
@@ -490,5 +629,29 @@ impl Worker {
                 let _ = answered.recv();
             }
         }
+    }
+}
+
+/// Goes on with a series under its newer reference, and with the chunks that files hold under that. The files' order
+/// is that of the references, so the next start finds the same. Chunks that are not newer than the series are left
+/// out: the log has their samples.
+fn rename(shared: &Shared, shard: &mut Shard, renamed: Renamed, report: &mut ReplayReport) {
+    let Renamed { row, series_ref, chunks: LoadedChunks { full, samples }, .. } = renamed;
+    if shard.row(row).series_ref == series_ref {
+        // The log was replayed before.
+        report.chunks_misplaced += full.len() as u64;
+        return;
+    }
+    let newest_ms = shard.row(row).time_range().map(|range| range.end_ms);
+    let follows = full.first().is_none_or(|first| newest_ms.is_none_or(|newest_ms| newest_ms < first.min_time_ms));
+    shard.end_open_chunk(row);
+    let series = shard.row_mut(row);
+    series.series_ref = series_ref;
+    if !follows {
+        report.chunks_misplaced += full.len() as u64;
+    } else if let (Some(first), Some(last)) = (full.first(), full.last()) {
+        shared.widen(TimeRange::new(first.min_time_ms, last.max_time_ms));
+        series.load(full, samples);
+        shared.counters.samples.fetch_add(samples, Ordering::Relaxed);
     }
 }

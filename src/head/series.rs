@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::out_of_order::{OutOfOrder, OutOfOrderView};
 use crate::chunk::{ChunkRef, HistogramAppender, HistogramRef, XorAppender, xor};
 use crate::index::PairId;
 use crate::model::{ChunkEncoding, Digest, TimeRange, TimestampMs};
+use crate::tombstones::Intervals;
 
 /// A chunk takes no more samples than this.
 pub(super) const CHUNK_SAMPLES_MAX: u16 = 120;
@@ -52,7 +54,7 @@ pub(super) enum Verdict {
     Duplicate,
     /// Another value at the newest time.
     Conflict,
-    /// Older than the newest.
+    /// Older than the newest: what covers its time has to be looked at.
     Older,
 }
 
@@ -72,6 +74,40 @@ pub(super) fn histogram_bits(histogram: HistogramRef<'_>) -> u64 {
     histogram.digest(Digest::ZERO, 0).0 as u64
 }
 
+/// What few series have.
+#[derive(Debug, Default)]
+pub(super) struct Extra {
+    pub(super) out_of_order: OutOfOrder,
+    /// Ranges whose samples are hidden.
+    deleted: Intervals,
+    /// No out-of-order sample and no deleted range is newer than this.
+    newest_ms: Option<TimestampMs>,
+}
+
+impl Extra {
+    pub(super) fn note_newest(&mut self, timestamp_ms: TimestampMs) {
+        self.newest_ms = self.newest_ms.max(Some(timestamp_ms));
+    }
+
+    /// Hides the samples of a range, which is not empty.
+    pub(super) fn delete(&mut self, range: TimeRange) {
+        self.note_newest(range.end_ms);
+        self.deleted.add(range);
+    }
+}
+
+/// A copy of a series' samples, as far as they are asked for, to be decoded without the shard's lock.
+#[derive(Debug)]
+pub(super) struct SeriesView {
+    /// The range of the in-order samples, which may be narrower.
+    pub(super) in_order: TimeRange,
+    pub(super) full: Vec<FullChunk>,
+    pub(super) open: Option<EncodedChunk>,
+    pub(super) out_of_order: Option<OutOfOrderView>,
+    /// Ranges whose samples are hidden.
+    pub(super) deleted: Vec<TimeRange>,
+}
+
 /// A row. The fields that an append touches come first.
 #[derive(Debug)]
 #[repr(C)]
@@ -83,13 +119,14 @@ pub(super) struct Series {
     pub(super) last_ms: TimestampMs,
     /// Bits of the newest float, or of the newest histogram ([`histogram_bits`]).
     pub(super) last_bits: u64,
-    /// Samples ever added.
+    /// In-order samples ever added.
     pub(super) samples: u64,
+    extra: Option<Box<Extra>>,
     open: Vec<u8>,
     appender: OpenAppender,
-    open_min_ms: TimestampMs,
     /// Last time that the open chunk may hold, the end of its chunk range.
     open_until_ms: TimestampMs,
+    open_min_ms: TimestampMs,
     pub(super) full: Vec<FullChunk>,
     pub(super) pairs: Box<[PairId]>,
 }
@@ -103,18 +140,60 @@ impl Series {
             last_ms: 0,
             last_bits: 0,
             samples: 0,
+            extra: None,
             open: Vec::new(),
             appender: OpenAppender::None,
-            open_min_ms: 0,
             open_until_ms: 0,
+            open_min_ms: 0,
             full: Vec::new(),
             pairs,
         }
     }
 
-    /// What a sample would be.
+    /// What stands in a row whose series is gone.
+    pub(super) fn vacant() -> Self {
+        Series::new(SeriesHash::default(), Digest::ZERO, 0, Box::default())
+    }
+
+    /// Whether the row's series is gone. That a series has this hash is as unlikely as that two have the same.
+    pub(super) fn is_vacant(&self) -> bool {
+        self.hash == SeriesHash::default()
+    }
+
+    /// Whether there is any sample to be read.
+    pub(super) fn has_samples(&self) -> bool {
+        self.time_range().is_some() || self.out_of_order().is_some_and(|held| !held.is_empty())
+    }
+
+    /// Drops the chunks that end before `below_ms`, the open one too; the number of them. What is judged by the newest
+    /// sample is judged as before.
+    pub(super) fn truncate(&mut self, below_ms: TimestampMs) -> usize {
+        let mut dropped = self.full.partition_point(|chunk| chunk.max_time_ms < below_ms);
+        if dropped > 0 {
+            self.full.drain(..dropped);
+            self.full.shrink_to_fit();
+        }
+        if self.open_range().is_some_and(|open| open.end_ms < below_ms) {
+            (self.appender, self.open) = (OpenAppender::None, Vec::new());
+            dropped += 1;
+        }
+        dropped
+    }
+
+    /// What a sample would be to the whole series, which may have begun with out-of-order samples.
     #[inline]
     pub(super) fn judge(&self, timestamp_ms: TimestampMs, bits: u64) -> Verdict {
+        match self.judge_in_order(timestamp_ms, bits) {
+            Verdict::Newer if self.extra.as_ref().is_some_and(|extra| extra.newest_ms >= Some(timestamp_ms)) => {
+                Verdict::Older
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// What a sample would be to the in-order ones.
+    #[inline]
+    pub(super) fn judge_in_order(&self, timestamp_ms: TimestampMs, bits: u64) -> Verdict {
         if self.samples == 0 || timestamp_ms > self.last_ms {
             Verdict::Newer
         } else if timestamp_ms < self.last_ms {
@@ -160,7 +239,7 @@ impl Series {
         let is_in_range = timestamp_ms <= self.open_until_ms;
         let (is_cut, is_new) = match &mut self.appender {
             OpenAppender::Histograms(appender) => {
-                let finished = match is_in_range {
+                let finished = match is_in_range && !appender.is_full() {
                     true => appender.append(timestamp_ms, histogram),
                     false => Some(appender.cut(timestamp_ms, histogram)),
                 };
@@ -218,9 +297,9 @@ impl Series {
     /// Takes over chunks that were found in files, in time order. The newest sample's value is not known from that:
     /// replay supplies it ([`Series::confirm_loaded`]).
     pub(super) fn load(&mut self, full: Vec<FullChunk>, samples: u64) {
-        self.last_ms = full.last().map_or(0, |chunk| chunk.max_time_ms);
-        self.samples = samples;
-        self.full = full;
+        self.last_ms = full.last().map_or(self.last_ms, |chunk| chunk.max_time_ms);
+        self.samples += samples;
+        self.full.extend(full);
     }
 
     /// Whether a replayed sample that is not newer is one of those in loaded chunks.
@@ -271,10 +350,53 @@ impl Series {
         self.open.capacity() + histograms
     }
 
-    /// From the first to the newest sample.
+    /// From the first to the newest in-order sample that is there.
     pub(super) fn time_range(&self) -> Option<TimeRange> {
-        let first_ms = self.full.first().map_or(self.open_min_ms, |chunk| chunk.min_time_ms);
-        (self.samples > 0).then(|| TimeRange::new(first_ms, self.last_ms))
+        let open_ms = self.open_range().map(|open| open.start_ms);
+        let first_ms = self.full.first().map(|chunk| chunk.min_time_ms).or(open_ms)?;
+        Some(TimeRange::new(first_ms, self.last_ms))
+    }
+
+    /// Its out-of-order samples, if it has any.
+    #[inline]
+    pub(super) fn out_of_order(&self) -> Option<&OutOfOrder> {
+        self.extra.as_ref().map(|extra| &extra.out_of_order)
+    }
+
+    /// The ranges of time whose samples are hidden.
+    pub(super) fn deleted(&self) -> &Intervals {
+        const NONE: &Intervals = &Intervals::new();
+        self.extra.as_ref().map_or(NONE, |extra| &extra.deleted)
+    }
+
+    pub(super) fn out_of_order_mut(&mut self) -> Option<&mut OutOfOrder> {
+        self.extra.as_mut().map(|extra| &mut extra.out_of_order)
+    }
+
+    /// What few series have, made where it is not there.
+    pub(super) fn extra_mut(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+
+    /// Frees the extra part if there is nothing in it any more.
+    pub(super) fn forget_empty_extra(&mut self) {
+        self.extra.take_if(|extra| extra.out_of_order.is_empty() && extra.deleted.is_empty());
+    }
+
+    /// A copy of what has in-order samples in `in_order`, and out-of-order ones in `range`.
+    pub(super) fn view(&self, range: TimeRange, in_order: TimeRange) -> SeriesView {
+        let out_of_order = self.out_of_order().map(|held| held.view(range));
+        let deleted = self.deleted().as_slice().iter().filter(|deleted| deleted.overlaps(&range)).copied().collect();
+        SeriesView { out_of_order, deleted, ..self.in_order_view(in_order) }
+    }
+
+    /// A copy of what has in-order samples in `range`, hidden ones included.
+    pub(super) fn in_order_view(&self, range: TimeRange) -> SeriesView {
+        // Chunks are in time order, and most queries want the newest.
+        let first = self.full.partition_point(|chunk| chunk.max_time_ms < range.start_ms);
+        let behind = self.full.iter().skip(first).take_while(|chunk| chunk.min_time_ms <= range.end_ms);
+        let open = self.open_range().filter(|open| open.overlaps(&range)).and_then(|_| self.open_chunk());
+        SeriesView { in_order: range, full: behind.cloned().collect(), open, out_of_order: None, deleted: Vec::new() }
     }
 }
 

@@ -3,11 +3,12 @@
 use hashbrown::HashTable;
 
 use super::flush::PendingChunk;
+use super::out_of_order::OutOfOrderChunk;
 use super::series::{ChunkPlace, Series, SeriesHash};
 use crate::chunk::HistogramRef;
-use crate::index::Slot;
-use crate::model::{Label, TimestampMs};
-use crate::wal::record::{SamplesEncoder, SeriesEncoder};
+use crate::index::{FreeList, Slot};
+use crate::model::{Label, Sample, TimestampMs};
+use crate::wal::record::{self, SamplesEncoder, SeriesEncoder, Tombstone};
 
 /// Number of shards. A series' shard is fixed by its hash; its slot says it again.
 pub(super) const SHARDS: usize = 16;
@@ -63,9 +64,18 @@ pub(super) struct Shard {
     number: usize,
     table: HashTable<u32>,
     pages: Vec<Vec<Series>>,
+    /// Rows without a series that may have a new one.
+    free: FreeList,
     pub(super) series_records: RecordBuffers,
     pub(super) samples_records: RecordBuffers,
     samples_encoder: SamplesEncoder,
+    /// Of out-of-order samples.
+    pub(super) out_of_order_records: RecordBuffers,
+    out_of_order_encoder: SamplesEncoder,
+    /// Of deletions.
+    pub(super) tombstone_records: RecordBuffers,
+    /// The rows with out-of-order samples, so that they are found among millions.
+    pub(super) out_of_order_rows: Vec<u32>,
     /// Chunks that became full since the last group; kept only where there are files for them.
     pub(super) pending: Vec<PendingChunk>,
     keeps_pending: bool,
@@ -77,12 +87,22 @@ impl Shard {
             number,
             table: HashTable::new(),
             pages: Vec::new(),
+            free: FreeList::default(),
             series_records: RecordBuffers::default(),
             samples_records: RecordBuffers::default(),
             samples_encoder: SamplesEncoder::new(),
+            out_of_order_records: RecordBuffers::default(),
+            out_of_order_encoder: SamplesEncoder::out_of_order(),
+            tombstone_records: RecordBuffers::default(),
+            out_of_order_rows: Vec::new(),
             pending: Vec::new(),
             keeps_pending,
         }
+    }
+
+    /// The shard's number.
+    pub(super) fn number(&self) -> usize {
+        self.number
     }
 
     /// The row of a series, by the hash of its canonical label bytes.
@@ -101,19 +121,25 @@ impl Shard {
         &mut self.pages[row as usize / PAGE_ROWS][row as usize % PAGE_ROWS]
     }
 
-    /// How many series there are.
+    /// The row, if there is one with this number.
+    pub(super) fn get_mut(&mut self, row: u32) -> Option<&mut Series> {
+        self.pages.get_mut(row as usize / PAGE_ROWS)?.get_mut(row as usize % PAGE_ROWS)
+    }
+
+    /// How many rows there are, vacant ones included.
     pub(super) fn len(&self) -> usize {
         self.pages.last().map_or(0, |last| (self.pages.len() - 1) * PAGE_ROWS + last.len())
     }
 
-    /// All rows, in order.
+    /// All series.
     pub(super) fn rows(&self) -> impl Iterator<Item = &Series> {
-        self.pages.iter().flatten()
+        self.slots().map(|(_, series)| series)
     }
 
     /// All series with their slots, in the order of their rows.
     pub(super) fn slots(&self) -> impl Iterator<Item = (Slot, &Series)> {
-        self.rows().zip(0..).map(|(series, row)| (self.slot(row), series))
+        let rows = self.pages.iter().flatten().zip(0..).filter(|(series, _)| !series.is_vacant());
+        rows.map(|(series, row)| (self.slot(row), series))
     }
 
     /// The slot of a row.
@@ -124,19 +150,60 @@ impl Shard {
 
     /// Adds a series that is not there yet.
     pub(super) fn insert(&mut self, series: Series) -> u32 {
-        let row = self.len() as u32;
         let hash = series.hash;
+        let row = match self.free.take() {
+            Some(row) => {
+                *self.row_mut(row) = series;
+                row
+            }
+            None => self.push_row(series),
+        };
+        let pages = &self.pages;
+        self.table.insert_unique(hash.0[0], row, |&other| {
+            pages[other as usize / PAGE_ROWS][other as usize % PAGE_ROWS].hash.0[0]
+        });
+        row
+    }
+
+    fn push_row(&mut self, series: Series) -> u32 {
+        let row = self.len() as u32;
         if self.pages.last().is_none_or(|page| page.len() == PAGE_ROWS) {
             self.pages.push(Vec::with_capacity(PAGE_ROWS));
         }
         if let Some(page) = self.pages.last_mut() {
             page.push(series);
         }
-        let pages = &self.pages;
-        self.table.insert_unique(hash.0[0], row, |&other| {
-            pages[other as usize / PAGE_ROWS][other as usize % PAGE_ROWS].hash.0[0]
-        });
         row
+    }
+
+    /// Takes a series out of its row, so that it is not found any more. The row stays vacant until it is freed.
+    pub(super) fn remove(&mut self, row: u32) -> Series {
+        let series = std::mem::replace(self.row_mut(row), Series::vacant());
+        if let Ok(entry) = self.table.find_entry(series.hash.0[0], |&other| other == row) {
+            entry.remove();
+        }
+        series
+    }
+
+    /// Lets vacant rows have new series: nobody knows them any more.
+    pub(super) fn free(&mut self, rows: impl Iterator<Item = u32>) {
+        rows.for_each(|row| self.free.give(row));
+    }
+
+    /// Gives back memory that a former, greater number of series needed.
+    pub(super) fn shrink(&mut self) {
+        let kept = self.free.trim(self.len());
+        self.pages.truncate(kept.div_ceil(PAGE_ROWS));
+        let kept_of_last = kept - self.pages.len().saturating_sub(1) * PAGE_ROWS;
+        if let Some(last) = self.pages.last_mut() {
+            last.truncate(kept_of_last);
+        }
+        let Shard { table, pages, .. } = self;
+        if table.capacity() > 4 * table.len() + 1024 {
+            table.shrink_to(table.len() + table.len() / 8, |&row| {
+                pages[row as usize / PAGE_ROWS][row as usize % PAGE_ROWS].hash.0[0]
+            });
+        }
     }
 
     /// Writes the log record of a new series.
@@ -170,6 +237,13 @@ impl Shard {
         }
     }
 
+    /// Makes a series' open chunk a full one, if it has one.
+    pub(super) fn end_open_chunk(&mut self, row: u32) {
+        if self.row_mut(row).cut() && self.keeps_pending {
+            self.note_full_chunk(row);
+        }
+    }
+
     /// Writes the log record of a sample.
     #[inline]
     pub(super) fn log_sample(&mut self, series_ref: u64, timestamp_ms: TimestampMs, bits: u64) {
@@ -183,17 +257,38 @@ impl Shard {
 
     /// Cuts the open chunks that begin before this time; says how many.
     pub(super) fn cut_open_chunks(&mut self, begun_before_ms: TimestampMs) -> usize {
-        let begun = |(series, row): (&Series, u32)| {
-            series.open_range().filter(|range| range.start_ms < begun_before_ms).map(|_| row)
+        let begun = |(slot, series): (Slot, &Series)| {
+            series.open_range().filter(|range| range.start_ms < begun_before_ms).map(|_| split_slot(slot).1)
         };
-        let rows: Vec<u32> = self.rows().zip(0..).filter_map(begun).collect();
-        for &row in &rows {
-            self.row_mut(row).cut();
-            if self.keeps_pending {
-                self.note_full_chunk(row);
-            }
-        }
+        let rows: Vec<u32> = self.slots().filter_map(begun).collect();
+        rows.iter().for_each(|&row| self.end_open_chunk(row));
         rows.len()
+    }
+
+    /// Writes the log record of an out-of-order sample.
+    pub(super) fn log_out_of_order(&mut self, series_ref: u64, sample: Sample) {
+        let out = &mut self.out_of_order_records.current;
+        if out.is_empty() {
+            self.out_of_order_encoder = SamplesEncoder::out_of_order();
+        }
+        self.out_of_order_encoder.push(out, series_ref, sample.timestamp_ms, sample.value);
+        self.out_of_order_records.close_if_long();
+    }
+
+    /// Writes the log record of a deletion.
+    pub(super) fn log_tombstone(&mut self, tombstone: Tombstone) {
+        record::push_tombstone(&mut self.tombstone_records.current, tombstone);
+        self.tombstone_records.close_if_long();
+    }
+
+    /// Keeps a chunk of out-of-order samples for the flusher.
+    pub(super) fn note_out_of_order_chunk(&mut self, slot: Slot, series_ref: u64, chunk: &OutOfOrderChunk) {
+        if let ChunkPlace::Memory(encoded) = &chunk.place
+            && self.keeps_pending
+        {
+            let (range, encoded, out_of_order) = (chunk.range, encoded.clone(), Some(chunk.number));
+            self.pending.push(PendingChunk { slot, series_ref, range, encoded, out_of_order });
+        }
     }
 
     #[cold]
@@ -204,7 +299,7 @@ impl Shard {
             && let ChunkPlace::Memory(encoded) = &chunk.place
         {
             let (series_ref, range, encoded) = (series.series_ref, chunk.range(), encoded.clone());
-            self.pending.push(PendingChunk { slot, series_ref, range, encoded });
+            self.pending.push(PendingChunk { slot, series_ref, range, encoded, out_of_order: None });
         }
     }
 

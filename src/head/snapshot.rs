@@ -1,6 +1,12 @@
 //! What a verification compares with the log: how many samples each series had at one moment, and their digests as
 //! queries would serve them.
+//!
+//! Deleted samples are counted: the log has them too, and a verification compares what is stored.
 
+use std::sync::Arc;
+
+use super::out_of_order::OutOfOrderView;
+use super::readers::Reader;
 use super::shard::{SHARDS, split_slot};
 use super::{Head, Shared};
 use crate::chunk;
@@ -13,13 +19,23 @@ use crate::storage::Column;
 #[derive(Debug, Clone, Default)]
 pub struct SnapshotCounts {
     series: Vec<SeriesCount>,
+    /// Keeps the samples where they are; `None` where nothing was counted.
+    reader: Option<Arc<Reader>>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct SeriesCount {
     slot: Slot,
-    samples: u64,
-    last_ms: TimestampMs,
+    /// In-order samples, and the time of the newest.
+    in_order: (u64, TimestampMs),
+    /// Later ones may have any time, so those of the moment are kept.
+    out_of_order: Option<Box<OutOfOrderView>>,
+}
+
+impl SeriesCount {
+    fn samples(&self) -> u64 {
+        self.in_order.0 + self.out_of_order.as_ref().map_or(0, |view| view.samples())
+    }
 }
 
 impl SnapshotCounts {
@@ -30,7 +46,7 @@ impl SnapshotCounts {
 
     /// How many samples there were.
     pub fn samples(&self) -> u64 {
-        self.series.iter().map(|series| series.samples).sum()
+        self.series.iter().map(SeriesCount::samples).sum()
     }
 }
 
@@ -49,31 +65,33 @@ impl Head {
     /// Counts the samples of every series. To be called while no request is admitted to a group, so that the counts
     /// are those of whole groups.
     pub fn snapshot_counts(&self) -> SnapshotCounts {
+        let reader = self.shared.readers.enter_source(TimestampMs::MIN);
         let mut counts = Vec::with_capacity(self.series_count());
         for number in 0..SHARDS {
             let shard = self.shared.shard(number);
-            counts.extend(shard.rows().zip(0..).map(|(series, row)| SeriesCount {
-                slot: shard.slot(row),
-                samples: series.samples,
-                last_ms: series.last_ms,
+            // What a truncation that is under way is about to drop does not count.
+            let is_kept = |range: TimeRange| range.end_ms >= reader.oldest_ms();
+            counts.extend(shard.slots().filter_map(|(slot, series)| {
+                let is_in_order = series.time_range().is_some_and(is_kept);
+                let out_of_order = series.out_of_order().filter(|held| !held.is_empty());
+                (is_in_order || out_of_order.is_some()).then(|| SeriesCount {
+                    slot,
+                    in_order: (if is_in_order { series.samples } else { 0 }, series.last_ms),
+                    out_of_order: out_of_order.map(|held| Box::new(held.view(TimeRange::ALL))),
+                })
             }));
         }
-        SnapshotCounts { series: counts }
+        SnapshotCounts { series: counts, reader: Some(Arc::new(reader)) }
     }
 
     /// Decodes each series of the snapshot as a query would, up to the sample that was its newest then. The warnings are
     /// those that a query would carry.
     pub fn digest_series(&self, snapshot: &SnapshotCounts, mut each: impl FnMut(SeriesDigest)) -> Vec<String> {
         let mut warnings = Vec::new();
-        for counted in snapshot.series.iter().filter(|series| series.samples > 0) {
-            let range = TimeRange::new(i64::MIN, counted.last_ms);
+        let from_ms = snapshot.reader.as_ref().map_or(TimestampMs::MIN, |reader| reader.oldest_ms());
+        for counted in snapshot.series.iter().filter(|series| series.samples() > 0) {
             let labels = self.shared.labels_digest(counted.slot);
-            let mut total = Tally::ZERO;
-            let mut add = |encoding, bytes: &[u8]| {
-                total += tally_chunk(labels, encoding, bytes, range)?;
-                Ok(())
-            };
-            self.shared.visit_chunks(counted.slot, range, &mut add, &mut |warning| warnings.push(warning));
+            let total = self.shared.tally_counted(counted, from_ms, labels, &mut |warning| warnings.push(warning));
             each(SeriesDigest { labels, samples: total.samples, digest: total.digest });
         }
         warnings
@@ -102,6 +120,48 @@ fn tally_chunk(labels: Digest, encoding: ChunkEncoding, bytes: &[u8], range: Tim
 }
 
 impl Shared {
+    /// Adds up the samples that were counted.
+    fn tally_counted(
+        &self,
+        counted: &SeriesCount,
+        from_ms: TimestampMs,
+        labels: Digest,
+        warn: &mut dyn FnMut(String),
+    ) -> Tally {
+        let mut total = Tally::ZERO;
+        let (samples, last_ms) = counted.in_order;
+        let (number, row) = split_slot(counted.slot);
+        if samples > 0 {
+            let range = TimeRange::new(from_ms, last_ms);
+            let view = self.shard(number).row(row).in_order_view(range);
+            let mut add = |encoding, bytes: &[u8]| {
+                total += tally_chunk(labels, encoding, bytes, range)?;
+                Ok(())
+            };
+            for chunk in &view.full {
+                self.visit_chunk(&chunk.place, chunk.range(), &mut add, warn);
+            }
+            if let Some(open) = &view.open
+                && let Err(fault) = add(open.encoding, &open.bytes)
+            {
+                warn(format!("an open chunk was left out: {fault}"));
+            }
+        }
+        if let Some(view) = &counted.out_of_order {
+            let mut add = |encoding, bytes: &[u8]| {
+                total += tally_chunk(labels, encoding, bytes, TimeRange::ALL)?;
+                Ok(())
+            };
+            for chunk in &view.chunks {
+                self.visit_chunk(&chunk.place, chunk.range, &mut add, warn);
+            }
+            for sample in &view.buffered {
+                total.add_sample(labels.of_sample(sample.timestamp_ms, sample.value));
+            }
+        }
+        total
+    }
+
     /// Digest of a series' label set as the index has it, computed anew so that it is what a query would show.
     fn labels_digest(&self, slot: Slot) -> Digest {
         let (number, row) = split_slot(slot);

@@ -23,12 +23,15 @@ pub struct NamedCount {
 pub struct HeadStats {
     /// Series.
     pub series: usize,
-    /// Samples added since the start of the process, replayed ones included.
+    /// Samples added since the start of the process, replayed ones included; those that left with truncations are counted
+    /// on.
     pub samples: u64,
-    /// From the oldest to the newest sample.
+    /// From the oldest to the newest sample that is there.
     pub time_range: Option<TimeRange>,
-    /// Open chunks and full ones.
+    /// Open chunks and full ones, those of out-of-order samples included.
     pub chunks: u64,
+    /// Out-of-order samples that are in the head.
+    pub out_of_order_samples: u64,
     /// Full chunks that are still in memory.
     pub chunks_in_memory: u64,
     /// Full chunks that are in files.
@@ -65,6 +68,7 @@ impl Head {
             series: self.series_count(),
             samples: counters.samples.load(Ordering::Relaxed),
             time_range: self.time_range(),
+            out_of_order_samples: self.out_of_order_samples(),
             chunk_write_failures: counters.chunk_write_failures.load(Ordering::Relaxed),
             damaged_chunk_reads: counters.damaged_chunk_reads.load(Ordering::Relaxed),
             index: self.shared.index().stats(),
@@ -77,9 +81,14 @@ impl Head {
                 stats.label_bytes += size_of_val(&*series.pairs);
                 stats.open_chunk_bytes += series.open_capacity();
                 stats.full_chunk_bytes += series.full.capacity() * size_of::<FullChunk>();
-                stats.chunks += u64::from(series.open_range().is_some()) + series.full.len() as u64;
-                for chunk in &series.full {
-                    match &chunk.place {
+                let out_of_order = series.out_of_order();
+                let chunks = out_of_order.map_or(&[][..], |held| &held.chunks);
+                stats.full_chunk_bytes += size_of_val(chunks);
+                stats.open_chunk_bytes += out_of_order.map_or(0, |held| size_of_val(&*held.buffer));
+                stats.chunks += u64::from(series.open_range().is_some()) + (series.full.len() + chunks.len()) as u64;
+                let places = series.full.iter().map(|chunk| &chunk.place);
+                for place in places.chain(chunks.iter().map(|chunk| &chunk.place)) {
+                    match place {
                         ChunkPlace::Memory(encoded) => {
                             stats.chunks_in_memory += 1;
                             let counts = 4 * size_of::<usize>();

@@ -108,7 +108,7 @@ fn compare(fs: &SimFs, what: &str) -> u64 {
     assert_eq!((recovery.resume, &recovery.damages), (whole.resume, &whole.damages), "{what}");
     assert_eq!(recovery.log.segments, whole.log.segments, "{what}");
     assert_eq!((recovery.log.requests, recovery.log.groups), (whole.log.requests, whole.log.groups), "{what}");
-    assert_eq!(report.chunks_of_repeated, 0, "{what}");
+    assert_eq!(report.chunks_misplaced, 0, "{what}");
     recovery.log.segments_skipped
 }
 

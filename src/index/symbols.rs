@@ -46,7 +46,7 @@ pub struct Symbols {
     hasher: DefaultHashBuilder,
 }
 
-fn text_of<'a>(pages: &'a [Page], symbol: Symbol) -> &'a str {
+fn text_of(pages: &[Page], symbol: Symbol) -> &str {
     let start = symbol.start as usize;
     &pages[symbol.page as usize].text[start..start + symbol.length as usize]
 }

@@ -46,6 +46,11 @@ impl ChunkEncoding {
         }
     }
 
+    /// Whether samples may come with start timestamps.
+    pub fn has_start_times(self) -> bool {
+        matches!(self, ChunkEncoding::Xor2 | ChunkEncoding::HistogramSt | ChunkEncoding::FloatHistogramSt)
+    }
+
     /// Whether the chunk holds floats.
     pub fn is_float(self) -> bool {
         matches!(self, ChunkEncoding::Xor | ChunkEncoding::Xor2)

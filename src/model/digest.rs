@@ -222,6 +222,63 @@ mod tests {
     }
 
     #[test]
+    fn digest_of_a_histogram_depends_on_its_buckets_and_kind_but_not_on_spans_or_hints() {
+        use crate::model::CounterResetHint;
+        let span = |offset, length| BucketSpan { offset, length };
+        let histogram = Histogram {
+            schema: 2,
+            count: 5,
+            sum: 1.5,
+            positive_spans: vec![span(-1, 1), span(1, 1)],
+            positive_deltas: vec![3, -1],
+            ..Histogram::default()
+        };
+        let of = |histogram: &Histogram| Digest::ZERO.of_value(1, &SampleValue::Histogram(Box::new(histogram.clone())));
+        let of_float = |histogram: &Histogram| Digest::ZERO.of_float_histogram(1, &histogram.to_float());
+        let same = Histogram {
+            positive_spans: vec![span(-2, 0), span(1, 2), span(0, 2)],
+            positive_deltas: vec![3, -3, 2, -2],
+            negative_spans: vec![span(7, 1)],
+            negative_deltas: vec![0],
+            counter_reset_hint: CounterResetHint::Reset,
+            zero_threshold: -0.0,
+            custom_values: vec![1.0],
+            ..histogram.clone()
+        };
+        assert_eq!(of(&histogram), of(&same));
+        assert_eq!(of_float(&histogram), of_float(&same));
+        let mut digests = vec![of(&histogram), of_float(&histogram), Digest::ZERO.of_sample(1, 1.5)];
+        digests.push(Digest::ZERO.of_histogram(2, &histogram));
+        for other in [
+            Histogram { schema: 3, ..histogram.clone() },
+            Histogram { zero_threshold: 0.5, ..histogram.clone() },
+            Histogram { zero_count: 1, ..histogram.clone() },
+            Histogram { count: 6, ..histogram.clone() },
+            Histogram { sum: 1.25, ..histogram.clone() },
+            Histogram { positive_deltas: vec![3, -2], ..histogram.clone() },
+            Histogram { positive_spans: vec![span(-1, 2)], ..histogram.clone() },
+            Histogram {
+                negative_spans: histogram.positive_spans.clone(),
+                negative_deltas: histogram.positive_deltas.clone(),
+                positive_spans: Vec::new(),
+                positive_deltas: Vec::new(),
+                ..histogram.clone()
+            },
+            Histogram { schema: CUSTOM_BUCKETS_SCHEMA, ..histogram.clone() },
+            Histogram { schema: CUSTOM_BUCKETS_SCHEMA, custom_values: vec![1.0], ..histogram.clone() },
+            Histogram::stale(),
+        ] {
+            digests.push(of(&other));
+        }
+        let count = digests.len();
+        digests.sort_unstable_by_key(|digest| digest.0);
+        digests.dedup();
+        assert_eq!(digests.len(), count);
+        assert_eq!(of(&Histogram::stale()), of(&Histogram { count: 9, ..Histogram::stale() }));
+        assert_ne!(of(&Histogram::stale()), of_float(&Histogram::stale()));
+    }
+
+    #[test]
     fn digest_as_hex_reads_back() {
         let digest = Digest(0x00ff_1234);
         assert_eq!(Digest::from_hex(&digest.to_string()), Some(digest));

@@ -38,8 +38,11 @@ pub enum PatternError {
 /// Largest automaton of one pattern, and most memory to make it. A pattern past it has none.
 const AUTOMATON_BYTES_MAX: usize = 1 << 20;
 
-/// Most words that a pattern is expanded to.
-const WORDS_MAX: usize = 256;
+/// Most words that a pattern is expanded to: more than a dashboard's lists of instances have.
+const WORDS_MAX: usize = 4096;
+
+/// Most bytes that these words have together.
+const WORDS_BYTES_MAX: usize = 1 << 20;
 
 /// What a pattern is, where it is something simple.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,10 +252,12 @@ fn words_of(tree: &Hir) -> Option<BTreeSet<String>> {
         HirKind::Capture(capture) => words_of(&capture.sub),
         HirKind::Concat(parts) => words_of_all(&parts.iter().collect::<Vec<_>>()),
         HirKind::Alternation(parts) => {
-            let mut words = BTreeSet::new();
+            let (mut words, mut bytes) = (BTreeSet::new(), 0);
             for part in parts {
-                words.extend(words_of(part)?);
-                if words.len() > WORDS_MAX {
+                let more = words_of(part)?;
+                bytes += bytes_of(&more);
+                words.extend(more);
+                if words.len() > WORDS_MAX || bytes > WORDS_BYTES_MAX {
                     return None;
                 }
             }
@@ -261,12 +266,17 @@ fn words_of(tree: &Hir) -> Option<BTreeSet<String>> {
     }
 }
 
+fn bytes_of(words: &BTreeSet<String>) -> usize {
+    words.iter().map(String::len).sum()
+}
+
 /// All texts that the trees match one after the other, if they are few.
 fn words_of_all(parts: &[&Hir]) -> Option<BTreeSet<String>> {
     let mut words = BTreeSet::from([String::new()]);
     for part in parts {
         let next = words_of(part)?;
-        if words.len() * next.len() > WORDS_MAX {
+        let bytes = bytes_of(&words) * next.len() + bytes_of(&next) * words.len();
+        if words.len() * next.len() > WORDS_MAX || bytes > WORDS_BYTES_MAX {
             return None;
         }
         words = words.iter().flat_map(|word| next.iter().map(move |more| format!("{word}{more}"))).collect();
@@ -293,6 +303,17 @@ mod tests {
         assert_eq!(shape("5.."), Shape::General { prefix: "5".into() });
         assert_eq!(shape("(?i)ab"), words(&["AB", "Ab", "aB", "ab"]));
         assert_eq!(shape("colou?r"), words(&["color", "colour"]));
+    }
+
+    #[test]
+    fn pattern_of_too_many_or_too_long_words_is_not_expanded() {
+        let list = |count: usize| (0..count).map(|number| format!("pod-{number:05}")).collect::<Vec<_>>().join("|");
+        assert!(matches!(shape(&list(WORDS_MAX)), Shape::Words(words) if words.len() == WORDS_MAX));
+        assert!(matches!(shape(&list(WORDS_MAX + 1)), Shape::General { .. }));
+        let long = "x".repeat(20_000);
+        assert!(matches!(shape(&format!("[0-9]{long}")), Shape::Words(_)));
+        assert!(matches!(shape(&format!("[0-9][0-9]{long}")), Shape::General { .. }));
+        assert!(matches!(shape(&format!("(?:[0-9]{long}|[a-z]{long}|[A-Z]{long})")), Shape::General { .. }));
     }
 
     #[test]

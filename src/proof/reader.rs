@@ -4,7 +4,7 @@ use super::series::LogSeries;
 use crate::encoding::Corruption;
 use crate::model::{Digest, SampleValue, TimeRange, TimestampMs};
 use crate::wal::RecordType;
-use crate::wal::record::{samples, split, tombstones};
+use crate::wal::record::{samples, split, tombstones, values};
 
 /// How a sample came into the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +119,24 @@ impl LogReader {
                     }
                 }
             }
-            _ => return Ok(RecordRead::Other),
+            (Some(other), _) => {
+                let Some(histograms) = values(other, body) else { return Ok(RecordRead::Other) };
+                let in_order = log == LogKind::Wal;
+                let mut damage = None;
+                for sample in histograms {
+                    match sample {
+                        Ok(sample) => {
+                            unknown += self.sample(sample.series_ref, sample.timestamp_ms, &sample.value, in_order, on);
+                        }
+                        // A histogram that is refused costs nothing behind it.
+                        Err(corruption) => damage = damage.or(Some(corruption)),
+                    }
+                }
+                if let Some(corruption) = damage {
+                    return Err(corruption);
+                }
+            }
+            (None, _) => return Ok(RecordRead::Other),
         }
         Ok(RecordRead::Known { unknown })
     }

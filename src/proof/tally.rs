@@ -1,6 +1,6 @@
 //! How many samples the log holds of some ranges, and their digests.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
@@ -90,14 +90,18 @@ impl PartTally {
 pub struct LogTally {
     /// The parts, in the order of the request.
     pub parts: Vec<PartTally>,
-    /// All samples of the log, however they came, deleted ones included.
+    /// All samples of `wal/`, however they came, deleted ones included.
     pub total: Tally,
+    /// All samples of a `wbl/` that Prometheus wrote.
+    pub wbl: Tally,
     /// Series that the log names.
     pub series: u64,
     /// The last group whose seal was read.
     pub last_group: Option<u64>,
     /// Samples in records for samples in order that were not newer than their series.
     pub not_newer: u64,
+    /// Samples in a `wbl/` that Prometheus wrote whose series and time stand there already; they count once.
+    pub repeated: u64,
     /// Samples and deletions of series that the log does not name.
     pub unknown: u64,
     /// Places and records that could not be read.
@@ -109,7 +113,7 @@ pub struct LogTally {
 /// Counts the samples of some parts of the log in `data_dir`: an independent replay of `wal/`, its checkpoint included,
 /// and of the `wbl/` that Prometheus wrote.
 ///
-/// A deletion takes the samples that stand before it in the log. A log with deletions within a part is read twice.
+/// A deletion takes the samples of its group and of those before; in a log of Prometheus', the samples before it. A log with deletions within a part is read twice.
 pub fn log_tally(
     fs: &dyn Fs,
     data_dir: &Path,
@@ -150,11 +154,19 @@ pub fn series_tallies(
     Ok(rows.filter(|(_, tally)| *tally != Tally::ZERO).map(|(row, tally)| (series.labels(row), tally)).collect())
 }
 
+/// Where something stands in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// In none of our groups: how many records stand before it. A log of Prometheus' goes before ours.
+    Record(u64),
+    /// In this group.
+    Group(u64),
+}
+
 /// A deletion, and where it stands.
 #[derive(Debug, Clone, Copy)]
 struct Deletion {
-    /// How many records stand before it.
-    record: u64,
+    place: Place,
     range: TimeRange,
 }
 
@@ -166,6 +178,8 @@ struct Counter<'r> {
     /// Samples that are left, by row.
     by_row: Option<Vec<Tally>>,
     records: u64,
+    /// Series and times of the samples of Prometheus' `wbl/`: it writes a sample again where it forgot about the first.
+    late: HashSet<(u32, TimestampMs)>,
     /// Deletions that were found, by row.
     deletions: HashMap<u32, Vec<Deletion>>,
     /// Deletions of an earlier pass: rows get the same numbers in each.
@@ -181,6 +195,7 @@ impl<'r> Counter<'r> {
             tally,
             by_row: by_row.then(Vec::new),
             records: 0,
+            late: HashSet::new(),
             deletions: HashMap::new(),
             applied: HashMap::new(),
         }
@@ -208,9 +223,11 @@ impl<'r> Counter<'r> {
         self.tally.first_damage.get_or_insert_with(what);
     }
 
-    fn take(&mut self, log: LogKind, group: u64, record: &[u8], place: impl FnOnce() -> String) {
-        let Counter { request, reader, tally, by_row, records, deletions, applied } = self;
-        let record_number = *records;
+    fn take(&mut self, log: LogKind, group: u64, record: &[u8], at: impl FnOnce() -> String) {
+        let Counter { request, reader, tally, by_row, records, late, deletions, applied } = self;
+        // Within a group of ours a deletion may stand before samples that were there when it was made; what came later
+        // is in no deleted range.
+        let position = if group > 0 { Place::Group(group) } else { Place::Record(*records) };
         *records += 1;
         let overlaps = |range: &TimeRange| request.parts.iter().any(|part| part.range.overlaps(range));
         let read = reader.read(log, record, &mut |entry| match entry {
@@ -218,14 +235,21 @@ impl<'r> Counter<'r> {
                 if sample.arrival == Arrival::NotNewer {
                     tally.not_newer += 1;
                 }
+                if log == LogKind::Wbl && !late.insert((sample.row, sample.timestamp_ms)) {
+                    tally.repeated += 1;
+                    return;
+                }
                 let digest = sample.digest();
-                tally.total.add_sample(digest);
+                match log {
+                    LogKind::Wal => tally.total.add_sample(digest),
+                    LogKind::Wbl => tally.wbl.add_sample(digest),
+                }
                 for (part, counted) in request.parts.iter().zip(&mut tally.parts) {
                     if !part.holds(&sample, group) {
                         continue;
                     }
                     counted.written.add_sample(digest);
-                    let is_deleted = is_deleted(applied, sample.row, record_number, sample.timestamp_ms);
+                    let is_deleted = is_deleted(applied, sample.row, position, sample.timestamp_ms);
                     if is_deleted {
                         counted.deleted.add_sample(digest);
                     } else if let Some(rows) = by_row {
@@ -241,23 +265,23 @@ impl<'r> Counter<'r> {
             }
             LogEntry::Deletion { row, range } => {
                 if overlaps(&range) {
-                    deletions.entry(row).or_default().push(Deletion { record: record_number, range });
+                    deletions.entry(row).or_default().push(Deletion { place: position, range });
                 }
             }
         });
         match read {
             Ok(RecordRead::Known { unknown }) => tally.unknown += unknown,
             Ok(RecordRead::Other) => {}
-            Err(corruption) => self.damage(|| format!("{corruption} of the record at {}", place())),
+            Err(corruption) => self.damage(|| format!("{corruption} of the record at {}", at())),
         }
     }
 }
 
-fn is_deleted(deletions: &HashMap<u32, Vec<Deletion>>, row: u32, record: u64, timestamp_ms: TimestampMs) -> bool {
+fn is_deleted(deletions: &HashMap<u32, Vec<Deletion>>, row: u32, place: Place, timestamp_ms: TimestampMs) -> bool {
     // Most logs have no deletion at all.
     !deletions.is_empty()
         && deletions.get(&row).is_some_and(|deletions| {
-            deletions.iter().any(|deletion| deletion.record > record && deletion.range.contains(timestamp_ms))
+            deletions.iter().any(|deletion| deletion.place >= place && deletion.range.contains(timestamp_ms))
         })
 }
 

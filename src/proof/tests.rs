@@ -123,18 +123,18 @@ fn tally_of_out_of_order_samples_is_by_the_groups_that_they_came_in() {
 }
 
 #[test]
-fn deletion_takes_the_samples_before_it_in_the_log_and_none_behind() {
+fn deletion_takes_the_samples_of_its_group_and_before_and_none_behind() {
     let fs = log(&[
         vec![series([(1, 1), (2, 2)]), in_order(&[(1, 10, 1.0), (2, 10, 1.0), (1, 20, 2.0)])],
-        vec![deletion(1, 0, 15), out_of_order(&[(1, 12, 7.0)])],
-        vec![in_order(&[(1, 30, 3.0)]), deletion(2, 50, 60)],
+        vec![deletion(1, 0, 15), out_of_order(&[(1, 13, 6.0)])],
+        vec![in_order(&[(1, 30, 3.0)]), deletion(2, 50, 60), out_of_order(&[(1, 12, 7.0)])],
     ]);
     let part = count_part(&fs, LogPart::in_order(TimeRange::ALL));
     assert_eq!(part.deleted, tally(&[(1, 10, 1.0)]));
     assert_eq!(part.left(), tally(&[(2, 10, 1.0), (1, 20, 2.0), (1, 30, 3.0)]));
-    // Written again behind the deletion.
+    // In its group, and written behind it.
     let late = count_part(&fs, LogPart::out_of_order(TimeRange::ALL, 0..=9));
-    assert_eq!((late.deleted, late.left()), (Tally::ZERO, tally(&[(1, 12, 7.0)])));
+    assert_eq!((late.deleted, late.left()), (tally(&[(1, 13, 6.0)]), tally(&[(1, 12, 7.0)])));
     // A deletion of a group that does not count yet.
     let earlier = count(&fs, vec![LogPart::in_order(TimeRange::ALL)], Some(1));
     assert_eq!(earlier.parts[0].deleted, Tally::ZERO);
@@ -154,12 +154,12 @@ fn log_of_prometheus_counts_out_of_order_samples_from_its_wbl_only() {
             in_order(&[(9, 90, 3.0), (9, 110, 4.0)]),
         ],
     );
-    foreign_segment(&fs, files::WBL_DIR, &[in_order(&[(1, 50, 2.0), (9, 90, 3.0)])]);
+    foreign_segment(&fs, files::WBL_DIR, &[in_order(&[(1, 50, 2.0), (9, 90, 3.0), (1, 50, 2.0)])]);
     let parts = vec![LogPart::in_order(TimeRange::ALL), LogPart::out_of_order(TimeRange::ALL, 0..=0)];
     let found = count(&fs, parts, None);
     assert_eq!(found.parts[0].left(), tally(&[(1, 100, 1.0), (1, 110, 4.0)]));
     assert_eq!(found.parts[1].left(), tally(&[(1, 50, 2.0), (1, 90, 3.0)]));
-    assert_eq!((found.not_newer, found.series), (2, 1));
+    assert_eq!((found.not_newer, found.repeated, found.series), (2, 1, 1));
 }
 
 #[test]

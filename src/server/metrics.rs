@@ -190,6 +190,8 @@ fn write_ingest(out: &mut Exposition, ingest: &IngestMetrics) {
     let rejected = |reason| ingest.rejected(reason) as f64;
     let help = "Total number of out of order samples ingestion failed attempts due to out of order being disabled.";
     out.counter("prometheus_tsdb_out_of_order_samples_total", help, rejected(RejectReason::OutOfOrder));
+    let help = "Total number of out of order samples ingestion failed attempts with out of support enabled, but sample outside of time window.";
+    out.counter("prometheus_tsdb_too_old_samples_total", help, rejected(RejectReason::TooOld));
     let help = "Total number of out of bound samples ingestion failed attempts with out of order support disabled.";
     let out_of_bounds = rejected(RejectReason::OutOfBounds) + rejected(RejectReason::TooFarInFuture);
     out.counter("prometheus_tsdb_out_of_bound_samples_total", help, out_of_bounds);
@@ -271,7 +273,12 @@ fn write_log(out: &mut Exposition, db: &Db) {
         "Segments given up that still have unacknowledged bytes at their end.",
         log.uncut_segments as f64,
     );
+    let waiting = log.wbl.records_waiting as f64;
+    out.gauge("chronolith_wbl_records_waiting", "Records that wait to be copied to wbl.", waiting);
     for (name, help, value) in [
+        ("chronolith_wbl_records_total", "Records copied to wbl, where Prometheus finds them.", log.wbl.records),
+        ("chronolith_wbl_failures_total", "Writes of wbl that failed.", log.wbl.failures),
+        ("chronolith_wbl_records_given_up_total", "Records that were not copied to wbl.", log.wbl.records_given_up),
         ("chronolith_wal_groups_total", "Groups made durable, empty ones included.", counters.groups),
         ("chronolith_wal_commits_total", "Requests made durable.", counters.requests),
         ("chronolith_wal_samples_total", "Samples made durable.", counters.samples),

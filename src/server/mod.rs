@@ -225,6 +225,7 @@ async fn open(options: DbOptions, fs: Arc<dyn Fs>, clock: Arc<dyn Clock>, slot: 
         }
     };
     log_recovery(&db);
+    db.start_maintenance().map_err(ServeError::Runtime)?;
     slot.fill(db);
     tracing::info!("ready");
     Ok(())

@@ -30,9 +30,9 @@ pub enum RejectReason {
     InvalidLabels,
     /// More labels, or longer ones, than the limits allow.
     LabelLimit,
-    /// Older than the newest sample of its series.
+    /// Older than the newest sample of its series, where none such are taken.
     OutOfOrder,
-    /// The same time as the newest sample of its series, with another value.
+    /// The same time as another sample of its series, with another value.
     DuplicateTimestamp,
     /// Too far in the past of what the head holds.
     OutOfBounds,
@@ -40,11 +40,15 @@ pub enum RejectReason {
     TooFarInFuture,
     /// The head holds as many series as it may.
     SeriesLimit,
+    /// Older than the out-of-order window reaches.
+    TooOld,
+    /// In a range of time that was deleted from its series, so nobody would see it.
+    Deleted,
 }
 
 impl RejectReason {
     /// Every reason, for the counters.
-    pub const ALL: [RejectReason; 7] = [
+    pub const ALL: [RejectReason; 9] = [
         RejectReason::InvalidLabels,
         RejectReason::LabelLimit,
         RejectReason::OutOfOrder,
@@ -52,6 +56,8 @@ impl RejectReason {
         RejectReason::OutOfBounds,
         RejectReason::TooFarInFuture,
         RejectReason::SeriesLimit,
+        RejectReason::TooOld,
+        RejectReason::Deleted,
     ];
 
     /// The reason as a metric label and in messages.
@@ -64,6 +70,8 @@ impl RejectReason {
             RejectReason::OutOfBounds => "out_of_bounds",
             RejectReason::TooFarInFuture => "too_far_in_future",
             RejectReason::SeriesLimit => "series_limit",
+            RejectReason::TooOld => "too_old",
+            RejectReason::Deleted => "deleted",
         }
     }
 }

@@ -8,8 +8,8 @@ pub struct Intervals(Vec<TimeRange>);
 
 impl Intervals {
     /// The empty set.
-    pub fn new() -> Self {
-        Intervals::default()
+    pub const fn new() -> Self {
+        Intervals(Vec::new())
     }
 
     /// Adds a range; it is merged with those that it overlaps or touches. A range that ends before it starts is empty.

@@ -7,23 +7,30 @@
 //! | log | pages, checksums, records, the chain of seals: from which group to which, gaps and damage by name |
 //! | replay | each group's records give the digest of its seal, and its requests' digests add up to it |
 //! | receipts | each line of a receipts file is a sealed request of the log, with equal count and digest |
+//! | blocks | each block's checksums and structure; with `--deep` every sample, and digests equal to those on record |
+//! | conservation | the ledger: each event adds up, every block is there, acknowledged = in the log + left the log |
 //! | live | the running server's head holds, series by series, what the log gives up to the same group |
 //!
 //! The replay is that of [`proof`](crate::proof): it shares the log's reader and the record decoders with the server, and
 //! nothing of the head that it checks.
 
+mod blocks;
+mod conservation;
 pub mod live;
 pub mod receipts;
 pub mod replay;
 pub mod report;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::fs::{Fs, names};
+use crate::ledger::{self, LedgerError, RequestReader};
 use crate::proof::{SeriesNames, scan_beside};
 use crate::wal::{LogScan, ReplayProgress, UnsealedTail, WalError, read_notes};
+use blocks::Blocks;
 use live::LiveHead;
 use receipts::Receipts;
 use replay::Replay;
@@ -38,6 +45,8 @@ pub struct VerifyOptions {
     pub receipts: Option<PathBuf>,
     /// Address of the server that runs on the directory: its head has to hold what the log gives.
     pub server: Option<String>,
+    /// Decode every sample of the blocks.
+    pub deep: bool,
     /// Show progress on a terminal.
     pub progress: bool,
 }
@@ -49,8 +58,19 @@ pub enum VerifyError {
     /// The log cannot be read.
     #[error(transparent)]
     Wal(#[from] WalError),
-    /// There is no log to read.
-    #[error("{path} holds no log (there is no directory {})", names::WAL_DIR)]
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The directory cannot be listed.
+    #[error("list {path}: {source}")]
+    List {
+        /// The directory.
+        path: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// There is neither a log nor a block to read.
+    #[error("{path} holds no log (there is no directory {}) and no block", names::WAL_DIR)]
     NoLog {
         /// The data directory.
         path: String,
@@ -72,7 +92,7 @@ pub enum VerifyError {
 }
 
 /// Proves a data directory, and says what it found.
-pub fn verify(fs: &dyn Fs, options: &VerifyOptions) -> VerifyReport {
+pub fn verify(fs: &Arc<dyn Fs>, options: &VerifyOptions) -> VerifyReport {
     let mut report = VerifyReport::new(&options.data_dir);
     if let Err(error) = verify_into(fs, options, &mut report) {
         report.error = Some(error.to_string());
@@ -80,10 +100,12 @@ pub fn verify(fs: &dyn Fs, options: &VerifyOptions) -> VerifyReport {
     report
 }
 
-fn verify_into(fs: &dyn Fs, options: &VerifyOptions, report: &mut VerifyReport) -> Result<(), VerifyError> {
+fn verify_into(shared_fs: &Arc<dyn Fs>, options: &VerifyOptions, report: &mut VerifyReport) -> Result<(), VerifyError> {
+    let fs = &**shared_fs;
     let wal_dir = options.data_dir.join(names::WAL_DIR);
     let receipts = options.receipts.as_deref().map(|path| Receipts::read(fs, path)).transpose()?;
-    if !fs.exists(&wal_dir) && receipts.as_ref().is_none_or(Receipts::is_empty) {
+    let has_receipts = receipts.as_ref().is_some_and(|receipts| !receipts.is_empty());
+    if !fs.exists(&wal_dir) && !has_receipts && !blocks::has_any(fs, &options.data_dir) {
         return Err(VerifyError::NoLog { path: options.data_dir.display().to_string() });
     }
     // The server is asked first: what its head holds at a group is in the log before it says so.
@@ -93,6 +115,7 @@ fn verify_into(fs: &dyn Fs, options: &VerifyOptions, report: &mut VerifyReport) 
         Some(Err(error)) => (None, Some(error)),
         None => (None, None),
     };
+    let ledger = ledger::read(fs, &options.data_dir.join(names::LEDGER_DIR))?;
     let (log, replay) = replay_log(fs, &wal_dir, live.as_ref().map(|live| live.group), receipts, options.progress)?;
     report.stages.push(log_stage(&log));
     for note in read_notes(fs, &options.data_dir.join(names::QUARANTINE_DIR)) {
@@ -102,8 +125,12 @@ fn verify_into(fs: &dyn Fs, options: &VerifyOptions, report: &mut VerifyReport) 
     }
     report.stages.push(replay.stage());
     if let Some(receipts) = &replay.receipts {
-        report.stages.push(receipts.stage(&replay));
+        report
+            .stages
+            .push(receipts.stage(&replay, &mut RequestReader::new(fs, &options.data_dir.join(names::LEDGER_DIR))));
     }
+    let blocks = blocks_stage(shared_fs, options, report)?;
+    report.stages.push(conservation::stage(fs, &options.data_dir, &ledger, &blocks, &replay, &log)?);
     if let Some(live) = live {
         let mut differences = live.compare(&replay);
         let mut names = SeriesNames::of(differences.named().iter().map(|(series, _)| *series));
@@ -117,6 +144,24 @@ fn verify_into(fs: &dyn Fs, options: &VerifyOptions, report: &mut VerifyReport) 
     live_error.map_or(Ok(()), Err)
 }
 
+/// Reads the blocks.
+fn blocks_stage(fs: &Arc<dyn Fs>, options: &VerifyOptions, report: &mut VerifyReport) -> Result<Blocks, VerifyError> {
+    let data_dir = &options.data_dir;
+    let mut stage = Stage::new("blocks");
+    let bar = progress_bar(options.progress, "reading blocks {bytes}, {elapsed}");
+    let blocks = Blocks::check(fs, data_dir, options.deep, &bar, &mut stage)?;
+    bar.finish_and_clear();
+    // Read behind the blocks: it knows of all that were made since.
+    let ledger = ledger::read(&**fs, &data_dir.join(names::LEDGER_DIR))?;
+    blocks.compare_with_ledger(&ledger, &mut stage);
+    if options.deep {
+        blocks.compare_with_log(fs, data_dir, &ledger, &mut stage)?;
+    }
+    blocks.summarize(options.deep, &mut stage);
+    report.stages.push(stage);
+    Ok(blocks)
+}
+
 /// Reads the whole log once.
 fn replay_log(
     fs: &dyn Fs,
@@ -126,7 +171,7 @@ fn replay_log(
     show_progress: bool,
 ) -> Result<(LogScan, Replay), VerifyError> {
     let progress = ReplayProgress::default();
-    let bar = progress_bar(show_progress);
+    let bar = progress_bar(show_progress, "replaying {wide_bar} {bytes}/{total_bytes}, {eta} left");
     let mut replay = Replay::new(live_group, receipts);
     let log = scan_beside(fs, wal_dir, &mut replay::WithProgress::new(&mut replay, &progress, &bar), &progress);
     bar.finish_and_clear();
@@ -177,10 +222,10 @@ fn place(checkpoint: bool, segment: u32, offset: u64) -> String {
     format!("{checkpoint}{segment:08}:{offset}")
 }
 
-fn progress_bar(wanted: bool) -> ProgressBar {
+fn progress_bar(wanted: bool, template: &str) -> ProgressBar {
     let bar = ProgressBar::new(0);
     bar.set_draw_target(if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
-    if let Ok(style) = ProgressStyle::with_template("replaying {wide_bar} {bytes}/{total_bytes}, {eta} left") {
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
     bar

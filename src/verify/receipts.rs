@@ -7,6 +7,7 @@ use super::VerifyError;
 use super::replay::Replay;
 use super::report::Stage;
 use crate::fs::Fs;
+use crate::ledger::RequestReader;
 use crate::model::{Digest, ReceiptLine};
 use crate::wal::SealedRequest;
 
@@ -69,10 +70,10 @@ impl Receipts {
         }
     }
 
-    /// The stage's result, once all seals were read.
-    pub(super) fn stage(&self, replay: &Replay) -> Stage {
+    /// The stage's result, once all seals were read. What left the log is looked up in the ledger.
+    pub(super) fn stage(&self, replay: &Replay, left: &mut RequestReader<'_>) -> Stage {
         let mut stage = Stage::new("receipts");
-        let (mut proven, mut samples) = (0u64, 0u64);
+        let (mut proven, mut from_ledger, mut samples) = (0u64, 0u64, 0u64);
         for (number, error) in &self.unreadable {
             stage.find(|| format!("line {number} is not a receipt: {error}"));
         }
@@ -80,7 +81,29 @@ impl Receipts {
             let commit = receipt.commit;
             let named = || format!("line {number}: commit {commit}");
             match self.sealed.get(&commit).copied().flatten() {
-                None => stage.find(|| format!("{} ({} samples) is not in the log", named(), receipt.samples)),
+                None => match left.request(commit) {
+                    Ok(Some(tally)) if (tally.samples, tally.digest) == (receipt.samples, receipt.digest) => {
+                        proven += 1;
+                        from_ledger += 1;
+                        samples += receipt.samples;
+                    }
+                    Ok(Some(tally)) => stage.find(|| {
+                        let (samples, digest) = (receipt.samples, receipt.digest);
+                        format!("{} says {samples} samples with digest {digest}, the ledger says {tally}", named())
+                    }),
+                    Ok(None) => {
+                        stage.find(|| {
+                            format!(
+                                "{} ({} samples) is not in the log, nor among what left it",
+                                named(),
+                                receipt.samples
+                            )
+                        });
+                    }
+                    Err(error) => {
+                        stage.find(|| format!("{} is not in the log, and the ledger cannot tell: {error}", named()));
+                    }
+                },
                 Some(sealed) if (sealed.samples, sealed.digest) != (receipt.samples, receipt.digest) => {
                     stage.find(|| {
                         format!(
@@ -105,11 +128,15 @@ impl Receipts {
         }
         let total = self.lines.len() + self.unreadable.len();
         stage.summary = format!("{proven} of {total} receipts, {samples} samples");
+        if from_ledger > 0 {
+            stage.note(format!("{from_ledger} of them are proven by the ledger: their samples left the log"));
+        }
         if self.is_cut {
             stage.note("the last line of the file is cut".to_owned());
         }
         stage.number("receipts", total);
         stage.number("receipts_proven", proven);
+        stage.number("receipts_proven_by_ledger", from_ledger);
         stage.number("samples_proven", samples);
         stage
     }

@@ -39,6 +39,8 @@ pub struct Replay {
     /// The samples of each series, up to the group that the live head is compared at.
     rows: Vec<Tally>,
     total: Tally,
+    /// What the seals say.
+    sealed: Tally,
     other_records: u64,
     /// The samples of the group whose seal has not been read yet.
     group: Tally,
@@ -84,6 +86,16 @@ impl Replay {
         Comparison::Different { log_samples }
     }
 
+    /// All samples of the log.
+    pub(super) fn total(&self) -> Tally {
+        self.total
+    }
+
+    /// What the seals say that was acknowledged.
+    pub(super) fn sealed(&self) -> Tally {
+        self.sealed
+    }
+
     /// Whether the records of a group failed to give its seal.
     pub(super) fn is_group_wrong(&self, group: u64) -> bool {
         self.groups_wrong.contains(&group)
@@ -104,7 +116,7 @@ impl Replay {
     /// Counts the samples of a record, and says how many are of series that the log does not name.
     fn read(&mut self, position: RecordPosition, record: &[u8]) -> Result<u64, Corruption> {
         let Replay { live_group, reader, rows, total, group, live_samples, .. } = self;
-        // A checkpoint tells groups too, but has no seals.
+        // In a checkpoint a record keeps its group, whose seal is gone.
         let is_sealed = position.group.is_some() && !position.checkpoint;
         let counts_live = match (position.group, *live_group) {
             (Some(group), Some(live_group)) => group <= live_group,
@@ -181,6 +193,7 @@ impl ReplaySink for Replay {
         let requested: u64 = seal.requests.iter().map(|request| request.samples).sum();
         let requested_digest: Digest = seal.requests.iter().map(|request| request.digest).sum();
         let group = seal.group;
+        self.sealed += Tally { samples: seal.samples, digest: seal.digest };
         let at = place(position.checkpoint, position.segment, position.offset);
         let findings_before = self.findings_total;
         if (samples, digest) != (seal.samples, seal.digest) {

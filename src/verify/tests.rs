@@ -14,6 +14,8 @@ use crate::model::{Digest, Label, LabelSet, ReceiptLine};
 use crate::wal::record::{SamplesEncoder, SeriesEncoder, split};
 use crate::wal::{GroupRecords, GroupWriter, LogFiles, RecordType, Resume, SegmentEvent, SegmentReader, WalOptions};
 
+mod blocks;
+
 const GROUPS: u64 = 4;
 
 /// A data directory whose log has [`GROUPS`] groups: each creates a series, and has two requests that write samples to
@@ -127,8 +129,10 @@ impl Log {
     }
 
     fn verify_with(&self, receipts: Option<PathBuf>, server: Option<String>) -> VerifyReport {
-        let options = VerifyOptions { data_dir: self.dir.path().to_owned(), receipts, server, progress: false };
-        verify(&SystemFs, &options)
+        let options =
+            VerifyOptions { data_dir: self.dir.path().to_owned(), receipts, server, ..VerifyOptions::default() };
+        let fs: Arc<dyn Fs> = Arc::new(SystemFs);
+        verify(&fs, &options)
     }
 
     /// The head that a server would have that lost nothing.

@@ -17,6 +17,7 @@ use super::ack::{Ack, CommitFuture, promise};
 use super::commit::{CommitError, Durability, GroupRecords, GroupSource, Receipt};
 use super::group_writer::{DurableGroup, GroupWriter, Resume, WriterCounters};
 use super::options::{WalError, WalOptions};
+use super::wbl::{WblStatus, WblWriter};
 use crate::clock::Clock;
 use crate::fs::{Fs, names};
 use crate::model::{Digest, TimestampMs};
@@ -37,6 +38,8 @@ struct Queue {
     requests: Vec<Request>,
     /// Who waits for a group that is not yet durable.
     waiters: Vec<(u64, Ack<u64>)>,
+    /// The next group begins a segment, and there is one even if nothing is registered.
+    roll: bool,
     stop: bool,
 }
 
@@ -73,7 +76,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Queue {
     fn is_empty(&self) -> bool {
-        self.cut.is_empty() && self.requests.is_empty()
+        self.cut.is_empty() && self.requests.is_empty() && !self.roll
     }
 
     fn pending_requests(&self) -> u64 {
@@ -127,6 +130,8 @@ pub struct LogStatus {
     pub retries: u64,
     /// Segments that were given up and still have bytes behind what was acknowledged.
     pub uncut_segments: u64,
+    /// The copy of the out-of-order samples for Prometheus.
+    pub wbl: WblStatus,
     /// Counts since the start.
     pub counters: WriterCounters,
 }
@@ -138,6 +143,7 @@ pub struct Committer {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     durability: Durability,
+    wbl: Arc<Mutex<WblWriter>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -182,10 +188,15 @@ impl Committer {
         shared.forming_group.store(resume.next_group, Ordering::Release);
         shared.durable_group.store(resume.next_group.saturating_sub(1), Ordering::Release);
         let durability = options.durability;
+        let wbl_dir = dir.with_file_name(names::WBL_DIR);
+        let last_group = resume.next_group.saturating_sub(1);
+        let wbl = WblWriter::new(Arc::clone(&fs), wbl_dir, options.clone(), last_group);
+        let wbl = Arc::new(Mutex::new(wbl));
         let writer = GroupWriter::new(Arc::clone(&fs), dir.clone(), resume, options.clone(), Arc::clone(&clock));
         let mut thread = WriterThread {
             shared: Arc::clone(&shared),
             writer,
+            wbl: Arc::clone(&wbl),
             options,
             source: Arc::clone(&source),
             clock,
@@ -212,7 +223,7 @@ impl Committer {
             .name("wal-writer".into())
             .spawn(body)
             .map_err(WalError::io("start the writer thread for", &dir))?;
-        Ok(Arc::new(Committer { shared, source, fs, dir, durability, thread: Mutex::new(Some(handle)) }))
+        Ok(Arc::new(Committer { shared, source, fs, dir, durability, wbl, thread: Mutex::new(Some(handle)) }))
     }
 
     /// Admits a request. An error at once while the log cannot be written, or when it is shut down.
@@ -252,10 +263,28 @@ impl Committer {
         (result, CutPoint { group, durable })
     }
 
+    /// Begins a new segment, so that everything that is durable now lies in segments that are not written any more. The
+    /// promise is kept when the new segment has its first group.
+    pub fn roll(&self) -> CommitFuture<u64> {
+        let gate = self.shared.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let (ack, rolled) = promise();
+        let mut queue = lock(&self.shared.queue);
+        // Dropped, the promise says that the log is not available.
+        if !queue.stop {
+            queue.roll = true;
+            queue.waiters.push((self.shared.forming_group.load(Ordering::Acquire), ack));
+        }
+        drop(queue);
+        drop(gate);
+        self.shared.wake.notify_one();
+        rolled
+    }
+
     /// The state of the log now. Lists the log's directory.
     pub fn status(&self) -> LogStatus {
         let (segments, bytes) = log_size(&*self.fs, &self.dir);
         let pending_requests = lock(&self.shared.queue).pending_requests();
+        let wbl = lock(&self.wbl).status();
         let reported = lock(&self.shared.reported);
         LogStatus {
             durability: self.durability,
@@ -271,8 +300,15 @@ impl Committer {
             failures: reported.failures,
             retries: reported.retries,
             uncut_segments: reported.uncut_segments as u64,
+            wbl,
             counters: reported.counters,
         }
+    }
+
+    /// Removes the segments of `wbl/` whose samples are all of groups up to `group`. To be called when a block has these
+    /// groups' out-of-order samples.
+    pub fn truncate_wbl(&self, group: u64) -> Result<u64, WalError> {
+        lock(&self.wbl).truncate(group)
     }
 
     /// Refuses new requests, makes all accepted ones durable, ends the log with a seal that says so, and waits for the
@@ -330,6 +366,7 @@ enum Wake {
 struct WriterThread {
     shared: Arc<Shared>,
     writer: GroupWriter,
+    wbl: Arc<Mutex<WblWriter>>,
     options: WalOptions,
     source: Arc<dyn GroupSource>,
     clock: Arc<dyn Clock>,
@@ -387,6 +424,7 @@ impl WriterThread {
                         // opens a new segment.
                         tracing::error!(%error, "the write-ahead log could not be synced");
                     }
+                    lock(&self.wbl).sync();
                 }
             }
             self.report();
@@ -431,12 +469,12 @@ impl WriterThread {
     /// only if `even_empty`. Returns whether one was formed.
     fn take_group(&mut self, even_empty: bool, clean_end: bool) -> bool {
         let gate = self.shared.gate.write().unwrap_or_else(PoisonError::into_inner);
-        let (cut, requests) = {
+        let (cut, requests, roll) = {
             let mut queue = lock(&self.shared.queue);
-            (std::mem::take(&mut queue.cut), std::mem::take(&mut queue.requests))
+            (std::mem::take(&mut queue.cut), std::mem::take(&mut queue.requests), std::mem::take(&mut queue.roll))
         };
         let records = self.source.take_records();
-        let last = even_empty || !requests.is_empty() || !records.is_empty();
+        let last = even_empty || roll || !requests.is_empty() || !records.is_empty();
         if last {
             self.shared.forming_group.fetch_add(1, Ordering::AcqRel);
         }
@@ -446,6 +484,9 @@ impl WriterThread {
             self.form_group(requests, records, false);
         }
         if last {
+            if roll {
+                self.writer.roll_before_next();
+            }
             self.form_group(requests, records, clean_end);
         }
         any
@@ -465,6 +506,14 @@ impl WriterThread {
         } else {
             self.writer.write_pending()
         };
+        {
+            // Before the requests are answered, and whether it works or not: the log has it all.
+            let mut wbl = lock(&self.wbl);
+            for group in &durable {
+                wbl.add_group(group.group, &group.records.records);
+            }
+            wbl.write();
+        }
         // Before the requests are answered: who has a receipt finds it in the status.
         self.report();
         for group in durable {
@@ -540,6 +589,7 @@ impl WriterThread {
         {
             tracing::error!(%error, "the end of the write-ahead log could not be synced");
         }
+        lock(&self.wbl).sync();
         self.report();
     }
 

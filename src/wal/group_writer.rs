@@ -130,6 +130,8 @@ pub struct GroupWriter {
     chain: u128,
     next_commit: u64,
     next_segment: u32,
+    /// The group that begins a segment, whether it would fit into the open one or not.
+    rolls_before: Option<u64>,
     /// The last group that is durable, and its chain value.
     durable: (u64, u128),
     counters: WriterCounters,
@@ -160,6 +162,7 @@ impl GroupWriter {
             chain: resume.chain,
             next_commit: resume.next_commit,
             next_segment: resume.next_segment,
+            rolls_before: None,
             durable: (resume.next_group.saturating_sub(1), resume.chain),
             counters: WriterCounters::default(),
             last_sync: None,
@@ -203,6 +206,11 @@ impl GroupWriter {
         group
     }
 
+    /// Lets the group that is formed next begin a segment.
+    pub fn roll_before_next(&mut self) {
+        self.rolls_before = Some(self.next_group);
+    }
+
     /// Opens the first segment, so that what stands in the way shows before the first request.
     pub fn open(&mut self) -> Result<(), WalError> {
         if self.open.is_none() { self.open_segment() } else { Ok(()) }
@@ -244,7 +252,9 @@ impl GroupWriter {
             return Ok(());
         };
         let bytes = group.seal_record.len() + group.records.records.iter().map(Vec::len).sum::<usize>();
-        if !open.holds_groups || open.segment.position() + bytes as u64 <= self.options.segment_bytes {
+        let rolls = self.rolls_before.take_if(|number| *number <= group.seal.group).is_some();
+        let fits = open.segment.position() + bytes as u64 <= self.options.segment_bytes;
+        if !open.holds_groups || (fits && !rolls) {
             return Ok(());
         }
         let started = self.clock.monotonic();

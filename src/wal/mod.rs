@@ -14,6 +14,7 @@ mod recovery;
 mod scan;
 pub mod seal;
 mod summary;
+pub mod wbl;
 mod writer;
 
 pub use ack::CommitFuture;
@@ -32,6 +33,7 @@ pub use recovery::{QuarantineNote, Recovery, RecoveryMode, read_notes, recover, 
 pub use scan::scan;
 pub use seal::{Mark, Seal, SealRecord, SealedRequest};
 pub use summary::{ReplayEstimate, ReplayFrom, replay_estimate, summarize};
+pub use wbl::{WblRecovery, WblStatus, WblWriter};
 pub use writer::SegmentWriter;
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod block_commands;
 mod commands;
 mod crash;
 mod faults;

@@ -1,5 +1,6 @@
 #![doc = include_str!("../../../docs/format/accel.md")]
 
+mod build;
 mod format;
 mod plan;
 mod postings;
@@ -15,6 +16,7 @@ mod writer;
 use std::io;
 use std::path::Path;
 
+pub use build::build;
 pub use format::IndexIdentity;
 pub use reader::Accel;
 pub use slot::{AccelSlot, AccelState};

@@ -42,46 +42,49 @@ struct ValueSet<'a> {
     count: u64,
 }
 
-/// How one matcher acts on the running result.
-enum Step<'a> {
-    Keep(ValueSet<'a>),
-    Remove(ValueSet<'a>),
+/// How one matcher acts.
+enum Effect<'a> {
+    /// Every series passes.
+    PassAll,
     /// No series passes.
-    Nothing,
-}
-
-impl Step<'_> {
-    /// What to do first: the smallest set that is kept; removals last.
-    fn order(&self) -> (u8, u64) {
-        match self {
-            Step::Nothing => (0, 0),
-            Step::Keep(set) => (1, set.count),
-            Step::Remove(set) => (2, set.count),
-        }
-    }
+    PassNone,
+    /// These pass.
+    Keep(ValueSet<'a>),
+    /// All but these pass.
+    Remove(ValueSet<'a>),
 }
 
 impl Accel {
     /// The ordinals of the series that pass every matcher.
     pub fn select(&self, matchers: &[Matcher]) -> Result<Bitmap, AccelError> {
-        let mut steps = Vec::with_capacity(matchers.len());
-        for matcher in matchers {
-            steps.extend(self.step(matcher)?);
-        }
-        steps.sort_by_key(Step::order);
-        let mut result: Option<Bitmap> = None;
-        for step in steps {
-            if result.as_ref().is_some_and(Bitmap::is_empty) {
-                break;
-            }
-            match (step, &mut result) {
-                (Step::Nothing, result) => *result = Some(Bitmap::new()),
-                (Step::Keep(set), Some(result)) => set.intersect_into(result)?,
-                (Step::Keep(set), none) => *none = Some(set.series()?),
-                (Step::Remove(set), result) => set.subtract_from(result.get_or_insert_with(|| self.all()))?,
+        let (mut kept, mut removed) = (Vec::new(), Vec::new());
+        // Where a look-up says that nothing passes, no values need be scanned.
+        let mut by_effort: Vec<&Matcher> = matchers.iter().collect();
+        by_effort.sort_by_key(|matcher| effort(matcher));
+        for matcher in by_effort {
+            match self.effect(matcher)? {
+                Effect::PassAll => {}
+                Effect::PassNone => return Ok(Bitmap::new()),
+                Effect::Keep(set) => kept.push(set),
+                Effect::Remove(set) => removed.push(set),
             }
         }
-        let result = result.unwrap_or_else(|| self.all());
+        kept.sort_by_key(|set| set.count);
+        let mut kept = kept.iter();
+        let mut result = match kept.next() {
+            Some(smallest) => smallest.series()?,
+            None => self.all(),
+        };
+        for set in kept {
+            if !result.is_empty() {
+                set.intersect_into(&mut result)?;
+            }
+        }
+        for set in removed {
+            if !result.is_empty() {
+                set.subtract_from(&mut result)?;
+            }
+        }
         match result.maximum() {
             Some(newest) if newest >= self.series_count() => {
                 Err(Corruption { what: "series is not in the block", offset: newest as usize }.into())
@@ -90,28 +93,37 @@ impl Accel {
         }
     }
 
-    /// What a matcher does, or `None` where it passes every series.
-    fn step(&self, matcher: &Matcher) -> Result<Option<Step<'_>>, AccelError> {
+    fn effect(&self, matcher: &Matcher) -> Result<Effect<'_>, AccelError> {
         let takes_absent = matcher.matches_empty();
         let Some(label) = self.label(&matcher.name) else {
-            return Ok((!takes_absent).then_some(Step::Nothing));
+            return Ok(if takes_absent { Effect::PassAll } else { Effect::PassNone });
         };
         let matching = matching_values(label, matcher)?;
         // Wanted are the values that pass, or for a removal those that fail.
         let set = ValueSet::new(label, matching, matcher.is_negative() != takes_absent)?;
         Ok(match (takes_absent, set.count) {
-            (true, 0) => None,
-            (true, _) => Some(Step::Remove(set)),
-            (false, 0) => Some(Step::Nothing),
-            (false, _) => Some(Step::Keep(set)),
+            (true, 0) => Effect::PassAll,
+            (true, _) => Effect::Remove(set),
+            (false, 0) => Effect::PassNone,
+            (false, _) => Effect::Keep(set),
         })
     }
 
-    /// The sorted names of all labels, or of those that series of `within` carry.
-    pub fn label_names(&self, within: Option<&Bitmap>) -> Result<Vec<String>, AccelError> {
+    /// The series that pass the matchers, where there are any.
+    fn within(&self, matchers: &[Matcher]) -> Result<Option<Bitmap>, AccelError> {
+        if matchers.is_empty() { Ok(None) } else { self.select(matchers).map(Some) }
+    }
+
+    /// The sorted names of all labels of the series that pass every matcher; at most `limit` (0: all).
+    pub fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, AccelError> {
+        let within = self.within(matchers)?;
+        let limit = if limit == 0 { usize::MAX } else { limit };
         let mut names = Vec::new();
         for label in self.labels() {
-            let carried = match within {
+            if names.len() == limit {
+                break;
+            }
+            let carried = match &within {
                 None => true,
                 Some(within) => {
                     let postings = label.postings()?;
@@ -125,11 +137,12 @@ impl Accel {
         Ok(names)
     }
 
-    /// The sorted values of the label `name`, or of those that series of `within` carry; at most `limit` (0: all).
-    pub fn label_values(&self, name: &str, within: Option<&Bitmap>, limit: usize) -> Result<Vec<String>, AccelError> {
+    /// The sorted values of the label `name` over the series that pass every matcher; at most `limit` (0: all).
+    pub fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, AccelError> {
         let Some(label) = self.label(name) else { return Ok(Vec::new()) };
         let limit = if limit == 0 { usize::MAX } else { limit };
-        let postings = within.map(|within| Ok::<_, Corruption>((label.postings()?, within))).transpose()?;
+        let within = self.within(matchers)?;
+        let postings = within.as_ref().map(|within| Ok::<_, Corruption>((label.postings()?, within))).transpose()?;
         let mut values = Vec::new();
         let mut fault = None;
         label.texts()?.scan(label.values(), |text| {
@@ -203,6 +216,16 @@ impl<'a> ValueSet<'a> {
             None => target.andnot_inplace(&self.series()?),
         }
         Ok(())
+    }
+}
+
+/// How much work it is to find a matcher's values: look-ups, a walk, perhaps a scan of all.
+fn effort(matcher: &Matcher) -> u8 {
+    match matcher.pattern().map(Pattern::shape) {
+        None | Some(Shape::Words(_)) => 0,
+        Some(Shape::Around { suffix, .. }) if suffix.is_empty() => 1,
+        Some(Shape::General { .. }) => 2,
+        Some(Shape::Around { .. } | Shape::Contains(_)) => 3,
     }
 }
 

@@ -39,7 +39,7 @@ fn write(fs: &SimFs, series: &BTreeSet<LabelSet>) {
     }
     writer.end_series().unwrap();
     for (name, values) in labels {
-        let mut label = writer.label(name);
+        let mut label = writer.label(name).unwrap();
         for (value, ordinals) in values {
             label.value(value, &ordinals).unwrap();
         }
@@ -68,11 +68,11 @@ fn assert_answers(accel: &Accel, series: &BTreeSet<LabelSet>, matchers: &[Matche
     let refs: Vec<u32> = passing.iter().map(|(ordinal, _)| 1000 + ordinal * 8).collect();
     assert_eq!(accel.series_refs(&found).unwrap(), refs);
     let names: BTreeSet<&str> = passing.iter().flat_map(|(_, set)| set.iter().map(|label| label.name)).collect();
-    assert!(accel.label_names(Some(&found)).unwrap().iter().eq(names.iter()), "{}", shown());
+    assert!(accel.label_names(matchers, 0).unwrap().iter().eq(names.iter()), "{}", shown());
     for name in ["a", "b", "pod", "absent"] {
         let values: BTreeSet<&str> = passing.iter().filter_map(|(_, set)| set.get(name)).collect();
-        assert!(accel.label_values(name, Some(&found), 0).unwrap().iter().eq(values.iter()), "{name}: {}", shown());
-        let first = accel.label_values(name, Some(&found), 2).unwrap();
+        assert!(accel.label_values(name, matchers, 0).unwrap().iter().eq(values.iter()), "{name}: {}", shown());
+        let first = accel.label_values(name, matchers, 2).unwrap();
         assert!(first.iter().eq(values.iter().take(2)), "{name}");
     }
 }
@@ -148,10 +148,10 @@ fn accel_of_a_fleet_answers_as_a_scan_does() {
         assert_answers(&accel, &series, &[one.clone(), matcher("a", Equal, "zone-1")]);
         assert_answers(&accel, &series, &[matcher("b", NotEqual, "on"), one]);
     }
-    let all = accel.label_values("pod", None, 0).unwrap();
+    let all = accel.label_values("pod", &[], 0).unwrap();
     let expected: BTreeSet<&str> = series.iter().filter_map(|set| set.get("pod")).collect();
     assert!(all.iter().eq(expected.iter()));
-    assert_eq!(accel.label_names(None).unwrap(), ["__name__", "a", "b", "pod", "rare"]);
+    assert_eq!(accel.label_names(&[], 0).unwrap(), ["__name__", "a", "b", "pod", "rare"]);
 }
 
 #[test]
@@ -169,7 +169,26 @@ fn accel_without_series_answers_nothing() {
     let accel = accel_of(&BTreeSet::new());
     assert_answers(&accel, &BTreeSet::new(), &[]);
     assert_answers(&accel, &BTreeSet::new(), &[matcher("a", MatchOp::NotEqual, "x")]);
-    assert!(accel.label_names(None).unwrap().is_empty());
+    assert!(accel.label_names(&[], 0).unwrap().is_empty());
+}
+
+#[test]
+fn writer_refuses_an_index_that_contradicts_itself() {
+    let fs = disk();
+    let mut writer = AccelWriter::create(&fs, &path(), &IDENTITY).unwrap();
+    (0..10).for_each(|ordinal| writer.series(ordinal, tally(ordinal)).unwrap());
+    writer.end_series().unwrap();
+    let mut label = writer.label("b").unwrap();
+    assert!(label.value("x", &[3, 2]).is_err());
+    assert!(label.value("x", &[3, 10]).is_err());
+    label.value("x", &[2, 3]).unwrap();
+    assert!(label.value("w", &[4]).is_err(), "values rise");
+    let mut label = writer.label("b").unwrap();
+    label.value("x", &[2, 3]).unwrap();
+    label.value("y", &[3, 4]).unwrap();
+    assert!(label.end().is_err(), "a series has one value of a label");
+    writer.label("b").unwrap().end().unwrap();
+    assert!(writer.label("b").is_err() && writer.label("a").is_err(), "names rise");
 }
 
 #[test]
@@ -202,10 +221,11 @@ fn answers(bytes: &[u8]) -> Option<Vec<Vec<u32>>> {
         ("rare", MatchOp::Equal, ""),
         ("__name__", MatchOp::Regex, ".+"),
     ] {
-        let series = accel.select(&[matcher(name, op, value)]).ok()?;
+        let matchers = [matcher(name, op, value)];
+        let series = accel.select(&matchers).ok()?;
         answers.push(accel.series_refs(&series).ok()?);
-        accel.label_values("pod", Some(&series), 0).ok()?;
-        accel.label_values("a", None, 0).ok()?;
+        accel.label_values("pod", &matchers, 0).ok()?;
+        accel.label_values("a", &[], 0).ok()?;
     }
     accel.series_tally(0).ok()?;
     accel.check().ok()?;

@@ -36,6 +36,8 @@ pub struct LabelWriter<'w> {
     texts: TextsWriter,
     postings: PostingsWriter,
     values: u32,
+    /// Series of all values.
+    series: u64,
 }
 
 impl AccelWriter {
@@ -91,32 +93,31 @@ impl AccelWriter {
         Ok(())
     }
 
-    /// The references of the series added so far, by ordinal.
-    pub fn refs(&self) -> &[u32] {
-        &self.refs
-    }
-
-    /// Ends the series, of which there are no more.
-    pub fn end_series(&mut self) -> Result<(), AccelError> {
+    /// Ends the series, of which there are no more; gives back their references, by ordinal.
+    pub fn end_series(&mut self) -> Result<Vec<u32>, AccelError> {
         self.table.tallies = self.end_section();
-        for ordinal in 0..self.refs.len() {
-            let reference = self.refs[ordinal];
+        let refs = std::mem::take(&mut self.refs);
+        for reference in &refs {
             self.write(&reference.to_be_bytes())?;
         }
         self.table.refs = self.end_section();
-        Ok(())
+        Ok(refs)
     }
 
     /// Begins the label that is next by name.
-    pub fn label(&mut self, name: &str) -> LabelWriter<'_> {
-        LabelWriter {
+    pub fn label(&mut self, name: &str) -> Result<LabelWriter<'_>, AccelError> {
+        if self.table.labels.last().is_some_and(|last| last.name.as_str() >= name) {
+            return Err(AccelError::Source(format!("label name {name:?} is out of order")));
+        }
+        Ok(LabelWriter {
             writer: self,
             name: name.to_owned(),
             terms: fst::raw::Builder::memory(),
             texts: TextsWriter::default(),
             postings: PostingsWriter::default(),
             values: 0,
-        }
+            series: 0,
+        })
     }
 
     /// Ends the file and makes its content durable. Its name is not, until its directory is synced.
@@ -129,13 +130,17 @@ impl AccelWriter {
 }
 
 impl LabelWriter<'_> {
-    /// Adds the next value in order with its series: rising ordinals.
+    /// Adds the next value in order with its series: rising ordinals, of which no other value of the label has any.
     pub fn value(&mut self, value: &str, series: &[u32]) -> Result<(), AccelError> {
+        if !series.is_sorted_by(|a, b| a < b) || series.last().is_some_and(|&last| last >= self.writer.table.series) {
+            return Err(AccelError::Source(format!("postings of {}={value:?} are out of order", self.name)));
+        }
         let memory = |error| AccelError::Io { path: "memory".to_owned(), error };
         let out_of_order = |_| AccelError::Source("values of a label are out of order".to_owned());
         self.terms.insert(value, u64::from(self.values)).map_err(out_of_order)?;
         self.texts.push(value.as_bytes());
         self.postings.push(series).map_err(memory)?;
+        self.series += series.len() as u64;
         self.values = self.values.checked_add(1).ok_or(AccelError::TooLarge("number of values"))?;
         Ok(())
     }
@@ -143,6 +148,10 @@ impl LabelWriter<'_> {
     /// Ends the label.
     pub fn end(mut self) -> Result<(), AccelError> {
         let memory = |error| AccelError::Io { path: "memory".to_owned(), error };
+        // The planner counts on it: the size of a union is the sum of the sizes.
+        if self.postings.carriers() != self.series {
+            return Err(AccelError::Source(format!("a series has two values of the label {:?}", self.name)));
+        }
         let terms = self.terms.into_inner().map_err(|fault| AccelError::Source(fault.to_string()))?;
         self.writer.write(&terms)?;
         let terms = self.writer.end_section();

@@ -14,7 +14,6 @@ mod table;
 mod write;
 
 pub(super) use format::ChunkMeta;
-pub(super) use postings::PostingsList;
 pub(super) use read::{IndexReader, SeriesReader};
 pub(super) use write::IndexBuilder;
 

@@ -15,6 +15,10 @@ use crate::encoding::{Corruption, Cursor, crc32c};
 use crate::fs::MappedFile;
 use crate::model::{Label, LabelSet, LabelSetScratch};
 
+/// Behind damage, where the next entry is searched for, none longer is taken for one: so the search stays quick whatever
+/// the bytes say.
+const SEARCHED_ENTRY_BYTES_MAX: usize = 64 << 10;
+
 /// An index.
 #[derive(Debug)]
 pub(in crate::block) struct IndexReader {
@@ -48,8 +52,12 @@ impl IndexReader {
             return Err(Corruption { what: "unknown version of an index", offset: HEADER_BYTES - 1 });
         }
         let toc = Toc::decode(&bytes)?;
-        let symbols = SymbolTable::open(&bytes, toc.symbols, version);
+        let mut symbols = SymbolTable::open(&bytes, toc.symbols, toc.series, version);
         let table = PostingsTable::open(&bytes, toc.postings_table, version);
+        if let (Some(_), Ok(table)) = (symbols.fault(), &table) {
+            // The table of postings repeats every string that a series uses.
+            symbols.rebuild(&bytes, table.texts(&bytes).unwrap_or_default());
+        }
         Ok(IndexReader { version, toc, symbols, table, bytes })
     }
 
@@ -76,11 +84,6 @@ impl IndexReader {
     /// What is wrong with the postings offset table, if anything.
     pub(in crate::block) fn table_fault(&self) -> Option<Corruption> {
         self.table.as_ref().err().copied()
-    }
-
-    /// How many symbols there are.
-    pub(in crate::block) fn symbol_count(&self) -> usize {
-        self.symbols.len()
     }
 
     /// Each symbol, in order.
@@ -146,8 +149,9 @@ impl IndexReader {
         if self.version == VERSION_1 { 1 } else { SERIES_ALIGN as usize }
     }
 
-    /// The content of the series entry at an offset, with its checksum checked, and the first offset behind it.
-    fn entry_at(&self, offset: usize) -> Result<(&[u8], usize), Corruption> {
+    /// The content of the series entry at an offset, of at most `bytes_max`, with its checksum checked, and the first
+    /// offset behind it.
+    fn entry_at(&self, offset: usize, bytes_max: usize) -> Result<(&[u8], usize), Corruption> {
         let fault = |what| Corruption { what, offset };
         if offset < HEADER_BYTES {
             return Err(fault("series lies outside of its section"));
@@ -155,6 +159,9 @@ impl IndexReader {
         let mut cursor = Cursor::new(self.bytes.get(offset..).ok_or(fault("series lies behind the end of the index"))?);
         let at = |inner: Corruption| Corruption { what: inner.what, offset: offset + inner.offset };
         let content = cursor.uvarint_slice().map_err(at)?;
+        if content.len() > bytes_max {
+            return Err(fault("series entry is absurdly long"));
+        }
         if cursor.u32_be().map_err(at)? != crc32c(content) {
             return Err(fault("checksum of the series does not match"));
         }
@@ -170,7 +177,8 @@ impl IndexReader {
         std::iter::from_fn(move || {
             while offset.saturating_add(CHECKSUM_BYTES) < end {
                 let at = offset;
-                match self.entry_at(at) {
+                let bytes_max = if is_damaged { SEARCHED_ENTRY_BYTES_MAX } else { usize::MAX };
+                match self.entry_at(at, bytes_max) {
                     Ok((_, behind)) if behind <= end => {
                         offset = behind.next_multiple_of(align);
                         is_damaged = false;
@@ -196,7 +204,7 @@ impl<'a> SeriesReader<'a> {
     /// Reads a series: afterwards [`labels`](Self::labels) and [`chunks`](Self::chunks) are its.
     pub(in crate::block) fn read(&mut self, series: SeriesRef) -> Result<(), Corruption> {
         let offset = series as usize * self.index.align();
-        let (content, _) = self.index.entry_at(offset)?;
+        let (content, _) = self.index.entry_at(offset, usize::MAX)?;
         let mut cursor = Cursor::new(content);
         let at = |inner: Corruption| Corruption { what: inner.what, offset: offset + inner.offset };
         let count = cursor.uvarint().map_err(at)?;

@@ -82,7 +82,7 @@ impl PostingsTable {
             {
                 table.names.insert(before.into(), std::mem::take(&mut values));
             }
-            if values.count % STEP == 0 {
+            if values.count.is_multiple_of(STEP) {
                 values.places.push(place);
             }
             values.count += 1;
@@ -161,6 +161,19 @@ impl PostingsTable {
         entries.into_iter().flatten().skip_while(is_before)
     }
 
+    /// All names and values, sorted, each once.
+    pub(super) fn texts(&self, index: &[u8]) -> Result<Vec<Box<str>>, Corruption> {
+        let mut texts: Vec<Box<str>> = self.names.keys().cloned().collect();
+        for name in self.names() {
+            for value in self.values(index, name, "") {
+                texts.push(value?.0.into());
+            }
+        }
+        texts.sort_unstable();
+        texts.dedup();
+        Ok(texts)
+    }
+
     /// The offset of the list of a label.
     pub(super) fn find(&self, index: &[u8], name: &str, value: &str) -> Result<Option<u64>, Corruption> {
         match self.values(index, name, value).next() {
@@ -171,9 +184,8 @@ impl PostingsTable {
 
     /// Bytes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
-        let of_name = |(name, values): (&Box<str>, &NameValues)| {
-            name.len() + size_of::<(Box<str>, NameValues)>() + values.places.capacity() * size_of::<u32>()
-        };
-        self.names.iter().map(of_name).sum()
+        let of_values = |values: &NameValues| size_of::<NameValues>() + values.places.capacity() * size_of::<u32>();
+        let of_name = |name: &str| size_of::<Box<str>>() + name.len();
+        self.names().map(of_name).sum::<usize>() + self.names.values().map(of_values).sum::<usize>()
     }
 }

@@ -1,7 +1,11 @@
 //! Blocks that are written, read, damaged and shown to Prometheus' own tools.
 
+mod accel;
+mod damage;
+mod durable;
 mod promtool;
 mod select;
+mod version1;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -135,4 +139,80 @@ fn writer_without_a_series_leaves_nothing() {
     let fs = Arc::new(SystemFs);
     assert!(write_block(fs, dir.path(), ulid(1), WriterOptions::default(), &[]).unwrap().is_none());
     assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+}
+
+/// What the store, compactor and uploader of Thanos and the block upload of Mimir demand, beyond what `check` does.
+#[test]
+fn block_meets_what_thanos_and_mimir_demand() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = WriterOptions { segment_bytes_max: 3_000, ..WriterOptions::default() };
+    let series = specimen(60, 40);
+    let block = write_block(Arc::new(SystemFs), dir.path(), ulid(1), options, &series).unwrap().unwrap();
+    let block = block.publish().unwrap();
+    let checked = check(&block, &mut |_| {});
+    assert!(checked.is_good(), "{:?}", checked.findings);
+
+    let meta: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(block.dir().join("meta.json")).unwrap()).unwrap();
+    assert_eq!(meta["version"], 1);
+    assert_eq!(meta["ulid"], block.dir().file_name().unwrap().to_str().unwrap());
+    assert_eq!(meta["compaction"]["level"], 1);
+    assert_eq!(meta["compaction"]["sources"], serde_json::json!([ulid(1).to_string()]));
+    assert_eq!(meta["stats"]["numSamples"], 60 * 40);
+    let (min, max) = (meta["minTime"].as_i64().unwrap(), meta["maxTime"].as_i64().unwrap());
+    assert_eq!((min / (2 * HOUR_MS), max / (2 * HOUR_MS)), (min / (2 * HOUR_MS), min / (2 * HOUR_MS) + 1));
+
+    // Segments are numbered from 1 without gaps, and no longer than asked for.
+    let segments = SystemFs.list(&block.dir().join("chunks")).unwrap();
+    assert!(segments.len() > 2);
+    for (number, segment) in segments.iter().enumerate() {
+        assert_eq!(segment.name, format!("{:06}", number + 1));
+        assert!(segment.bytes <= 3_000);
+    }
+
+    // An index header is cut out of the index: symbols up to the series, the postings offset table up to the table of
+    // contents; and the end of the last postings list is where the label offset table begins.
+    let index = std::fs::read(block.dir().join("index")).unwrap();
+    assert_eq!(index[..5], [0xba, 0xaa, 0xd7, 0x00, 2]);
+    let u32_at = |at: usize| u32::from_be_bytes(index[at..at + 4].try_into().unwrap()) as usize;
+    let toc_at = index.len() - 52;
+    let toc: Vec<usize> = (0..6).map(|entry| u32_at(toc_at + entry * 8 + 4)).collect();
+    let [symbols, series_at, _, label_table, postings, postings_table] = toc[..] else { panic!("{toc:?}") };
+    assert_eq!(symbols, 5);
+    assert_eq!(symbols + 4 + u32_at(symbols) + 4, series_at);
+    assert_eq!(postings_table + 4 + u32_at(postings_table) + 4, toc_at);
+    let mut list = postings;
+    while list < label_table {
+        list += 4 + u32_at(list) + 4;
+    }
+    assert_eq!(list, label_table);
+}
+
+#[test]
+fn chunk_source_gives_back_what_was_written_with_what_is_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let series = specimen(30, 20);
+    let block = write_block(Arc::new(SystemFs), dir.path(), ulid(1), WriterOptions::default(), &series);
+    let block = block.unwrap().unwrap().publish().unwrap();
+    let deleted = TimeRange::new(START_MS + 15_000, START_MS + 100_000);
+    let matcher = Matcher::equal("__name__", "cpu");
+    let deletion = block.delete(std::slice::from_ref(&matcher), deleted).unwrap();
+    assert_eq!((deletion.series, deletion.tombstones), (7, 7));
+    let again = block.delete(std::slice::from_ref(&matcher), deleted).unwrap();
+    assert_eq!((again.series, again.tombstones), (0, 7));
+    let mut source = block.chunk_source();
+    for (labels, samples) in &series {
+        let found = source.next_series().unwrap().unwrap();
+        assert_eq!(&found.labels, labels);
+        let chunks: Vec<Chunk> = samples.chunks(10).map(xor_chunk).collect();
+        let bytes = |chunks: &[Chunk]| chunks.iter().map(|chunk| chunk.bytes.to_vec()).collect::<Vec<_>>();
+        let ranges = |chunks: &[Chunk]| chunks.iter().map(|chunk| chunk.range).collect::<Vec<_>>();
+        assert_eq!((bytes(&found.chunks), ranges(&found.chunks)), (bytes(&chunks), ranges(&chunks)));
+        let is_deleted = matcher.matches_labels(labels);
+        assert_eq!(found.deleted.len(), usize::from(is_deleted));
+        // A range is no longer than the chunks that it touches.
+        let first = samples.iter().find(|(time, _)| deleted.contains(*time)).unwrap().0.min(deleted.start_ms);
+        assert!(found.deleted.iter().all(|range| range.start_ms >= first && range.end_ms <= deleted.end_ms));
+    }
+    assert!(source.next_series().unwrap().is_none());
 }

@@ -135,12 +135,10 @@ impl HistogramAppender {
         })
     }
 
-    /// Appends a sample: to this chunk, or to a new one where it is full, of the other kind, or can't hold the
-    /// histogram. Gives the chunk that is complete by that.
+    /// Appends a sample: to this chunk, or to a new one where it is of the other kind or can't hold the histogram. Gives
+    /// the chunk that is complete by that. A chunk that is [full](HistogramAppender::is_full) is to be
+    /// [cut](HistogramAppender::cut) instead.
     pub fn append(&mut self, timestamp_ms: TimestampMs, histogram: HistogramRef<'_>) -> Option<FinishedChunk> {
-        if self.is_full() {
-            return Some(self.cut(timestamp_ms, histogram));
-        }
         let finished = match (&mut self.0, histogram) {
             (Kind::Integer(appender), HistogramRef::Integer(histogram)) => {
                 Kind::Integer(appender.append(timestamp_ms, histogram.into())?)
@@ -159,7 +157,8 @@ impl HistogramAppender {
         std::mem::replace(self, next).finish()
     }
 
-    fn is_full(&self) -> bool {
+    /// Whether the chunk has the length at which the next should begin.
+    pub fn is_full(&self) -> bool {
         let (samples, length) = of_kind!(&self.0, appender => (appender.samples(), appender.length()));
         samples == u16::MAX || length >= TARGET_BYTES && (samples >= SAMPLES_MIN || length >= BYTES_MAX)
     }

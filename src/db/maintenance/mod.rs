@@ -34,8 +34,6 @@ pub enum Task {
     FlushOutOfOrder,
     /// Drops from head and log what proven blocks hold.
     Truncate,
-    /// Notes in the log from where a restart has to read.
-    Watermark,
     /// Merges blocks into larger ones.
     Compact,
     /// Builds accelerators that are missing or damaged.
@@ -73,13 +71,12 @@ impl Lane {
 
 impl Task {
     /// Every task. Those of a lane that are due together run in this order: retention before compaction.
-    pub const ALL: [Task; 10] = [
+    pub const ALL: [Task; 9] = [
         Task::Retention,
         Task::Reload,
         Task::Flush,
         Task::FlushOutOfOrder,
         Task::Truncate,
-        Task::Watermark,
         Task::Compact,
         Task::Accelerate,
         Task::Scrub,
@@ -94,7 +91,6 @@ impl Task {
             Task::Flush => "flush",
             Task::FlushOutOfOrder => "out_of_order_flush",
             Task::Truncate => "truncate",
-            Task::Watermark => "watermark",
             Task::Compact => "compact",
             Task::Accelerate => "accelerate",
             Task::Scrub => "scrub",
@@ -105,7 +101,7 @@ impl Task {
     /// Where it runs.
     pub fn lane(self) -> Lane {
         match self {
-            Task::Flush | Task::FlushOutOfOrder | Task::Truncate | Task::Watermark => Lane::Head,
+            Task::Flush | Task::FlushOutOfOrder | Task::Truncate => Lane::Head,
             Task::Retention | Task::Reload | Task::Compact | Task::Accelerate => Lane::Blocks,
             Task::Scrub | Task::Verify => Lane::Checks,
         }
@@ -116,9 +112,8 @@ impl Task {
         let seconds = match self {
             Task::Flush | Task::FlushOutOfOrder => 10,
             Task::Truncate | Task::Reload | Task::Compact | Task::Accelerate | Task::Retention => 60,
-            Task::Watermark => 30,
             Task::Scrub => 600,
-            Task::Verify => 3600,
+            Task::Verify => 6 * 3600,
         };
         Duration::from_secs(seconds)
     }

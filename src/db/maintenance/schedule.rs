@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Lane, MaintenanceStatus, Outcome, Task, TaskError, TaskHost, TaskStatus};
@@ -19,6 +19,8 @@ const OVERDUE_AFTER: Duration = Duration::from_secs(5 * 60);
 const LONG_RUN_FACTOR: u32 = 10;
 /// Failures in a row that are an alarm.
 const FAILURES_ALARMING: u32 = 3;
+/// Longest wait of a task that goes slowly on purpose.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Runs of one task in a row that leave work, before others get their turn.
 const RUNS_IN_A_ROW_MAX: u32 = 100;
 
@@ -44,6 +46,8 @@ struct TaskState {
 pub struct Schedule {
     clock: Arc<dyn Clock>,
     tasks: Mutex<Vec<(Task, TaskState)>>,
+    stopping: Mutex<bool>,
+    stopped: Condvar,
 }
 
 impl std::fmt::Debug for Schedule {
@@ -71,7 +75,8 @@ impl Schedule {
             panics: 0,
             is_triggered: false,
         };
-        Schedule { tasks: Mutex::new(Task::ALL.iter().map(|&task| (task, state(task))).collect()), clock }
+        let tasks = Mutex::new(Task::ALL.iter().map(|&task| (task, state(task))).collect());
+        Schedule { tasks, clock, stopping: Mutex::new(false), stopped: Condvar::new() }
     }
 
     fn tasks(&self) -> MutexGuard<'_, Vec<(Task, TaskState)>> {
@@ -173,6 +178,24 @@ impl Schedule {
             }
         }
         result
+    }
+
+    /// Tells tasks that run for long to come to an end.
+    pub fn stop(&self) {
+        *self.stopping.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.stopped.notify_all();
+    }
+
+    /// Whether tasks that run for long should come to an end.
+    pub fn is_stopping(&self) -> bool {
+        *self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a task that goes slowly on purpose wait, a second at most, or until it should come to an end.
+    pub fn pause(&self, duration: Duration) {
+        let stopping = self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
+        let timeout = duration.min(PAUSE_MAX);
+        drop(self.stopped.wait_timeout_while(stopping, timeout, |stopping| !*stopping));
     }
 
     /// How all tasks stand now.
@@ -298,7 +321,7 @@ mod tests {
     #[test]
     fn tasks_that_are_due_together_run_in_their_order_retention_before_compaction() {
         let (clock, schedule, host) = setup();
-        clock.advance(Duration::from_secs(3600));
+        clock.advance(Task::ALL.iter().map(|task| task.interval()).max().unwrap());
         schedule.run_all_due(&host);
         let runs = host.runs.lock().unwrap().clone();
         let place = |task| runs.iter().position(|run| *run == task).unwrap();

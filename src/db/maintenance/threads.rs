@@ -75,6 +75,7 @@ impl Maintenance {
 
     /// Ends the threads and waits for the tasks that run.
     pub fn stop(&self) {
+        self.schedule.stop();
         self.signal.change(|state| state.1 = true);
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {

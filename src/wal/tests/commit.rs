@@ -292,3 +292,25 @@ fn scan_beside_a_running_writer_finds_no_damage_and_all_that_was_acknowledged_be
     let (log, _) = scan_all(&SystemFs, &dir.path().join("wal"));
     assert_eq!((log.damages, log.torn_tail), (Vec::new(), None));
 }
+
+#[test]
+fn roll_puts_everything_before_it_into_segments_that_are_not_written_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (committer, source) = start(dir.path(), Resume::default(), WalOptions::default());
+    put(&committer, &source, 1, 10, 1.0).wait().unwrap();
+    let (first, _) = committer.status().open_segment.unwrap();
+    committer.roll().wait().unwrap();
+    let (second, _) = committer.status().open_segment.unwrap();
+    assert_eq!(second, first + 1);
+    // With requests that wait, and twice.
+    let waiting = put(&committer, &source, 1, 20, 2.0);
+    committer.roll().wait().unwrap();
+    waiting.wait().unwrap();
+    put(&committer, &source, 1, 30, 3.0).wait().unwrap();
+    assert_eq!(committer.status().open_segment.unwrap().0, second + 1, "one request rolls once");
+    committer.shutdown();
+    assert!(committer.roll().wait().is_err());
+    let (log, kept) = scan_all(&SystemFs, &dir.path().join("wal"));
+    assert_eq!((log.requests, log.damages.len(), log.torn_tail), (3, 0, None));
+    assert_eq!(kept.samples().len(), 3);
+}

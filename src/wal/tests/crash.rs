@@ -122,7 +122,7 @@ impl Client {
 fn crash_at(seed: u64, operation: u64, steps: u64) {
     let what = format!("seed {seed}, power lost at operation {operation}");
     let mut random = SimRandom::new(seed);
-    let fs = SimFs::new(seed);
+    let fs = SimFs::with_dir(seed, &data_dir());
     let mut client = Client::default();
     let mut first = writer(&fs, Resume::default(), &mut random);
     fs.lose_power_at(operation);
@@ -164,7 +164,7 @@ fn crash_at(seed: u64, operation: u64, steps: u64) {
 fn acknowledged_writes_survive_a_power_loss_at_every_operation() {
     for seed in 0..20 {
         let mut random = SimRandom::new(seed);
-        let fs = SimFs::new(seed);
+        let fs = SimFs::with_dir(seed, &data_dir());
         let mut dry = writer(&fs, Resume::default(), &mut random);
         Client::default().run(&mut dry, 20, &mut random);
         assert!(fs.operations() > 40);
@@ -179,7 +179,7 @@ fn acknowledged_writes_survive_failing_and_full_disks() {
     for seed in 0..400u64 {
         let what = format!("seed {seed}");
         let mut random = SimRandom::new(seed);
-        let fs = SimFs::new(seed);
+        let fs = SimFs::with_dir(seed, &data_dir());
         let mut client = Client::default();
         let mut log = writer(&fs, Resume::default(), &mut random);
         for _ in 0..1 + random.below(4) {
@@ -219,7 +219,7 @@ fn acknowledged_writes_survive_failing_and_full_disks() {
 fn acknowledged_writes_survive_a_kill_and_then_a_power_loss() {
     for seed in 0..100 {
         let mut random = SimRandom::new(seed);
-        let fs = SimFs::new(seed);
+        let fs = SimFs::with_dir(seed, &data_dir());
         let mut client = Client::default();
         let mut log = writer(&fs, Resume::default(), &mut random);
         client.run(&mut log, 5, &mut random);
@@ -242,7 +242,7 @@ fn acknowledged_writes_survive_a_kill_and_then_a_power_loss() {
 fn weaker_durability_never_stores_what_nobody_sent() {
     for seed in 0..300 {
         let mut random = SimRandom::new(seed);
-        let fs = SimFs::new(seed);
+        let fs = SimFs::with_dir(seed, &data_dir());
         let mut client = Client::default();
         let options = WalOptions { durability: Durability::None, ..options(&mut random) };
         let clock = Arc::new(ManualClock::at(0));

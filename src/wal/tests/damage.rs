@@ -12,7 +12,7 @@ const WAL: &str = "/data/wal";
 
 /// A log of small groups, the last of them empty, as a server that falls idle leaves it.
 fn small_log(compression: Compression, groups: i64, samples: i64) -> SimFs {
-    let fs = SimFs::new(1);
+    let fs = SimFs::with_dir(1, Path::new("/data"));
     let clock = Arc::new(ManualClock::at(1_700_000_000_000));
     let options = WalOptions { compression, ..WalOptions::default() };
     let mut writer = GroupWriter::new(Arc::new(fs.clone()), PathBuf::from(WAL), Resume::default(), options, clock);
@@ -51,7 +51,7 @@ fn every_flipped_bit_costs_its_record_at_most_and_never_alters_a_sample() {
             let what = format!("{}, bit {bit}", compression.as_str());
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            let fs = SimFs::new(0);
+            let fs = SimFs::with_dir(0, Path::new("/data"));
             fs.create_dir_all(Path::new(WAL)).unwrap();
             fs.set_content(&segment(), damaged);
             let (recovery, kept) = recover_all(&fs, Path::new("/data"));
@@ -83,7 +83,7 @@ fn log_cut_at_any_length_keeps_every_whole_group() {
         }
     }
     for len in 0..bytes.len() {
-        let fs = SimFs::new(0);
+        let fs = SimFs::with_dir(0, Path::new("/data"));
         fs.create_dir_all(Path::new(WAL)).unwrap();
         fs.set_content(&segment(), bytes[..len].to_vec());
         let (recovery, found) = recover_all(&fs, Path::new("/data"));
@@ -163,7 +163,7 @@ fn random_damage_never_panics_and_never_shows_what_was_not_written() {
                 _ => drop(damaged.drain(from..to)),
             }
         }
-        let fs = SimFs::new(seed);
+        let fs = SimFs::with_dir(seed, Path::new("/data"));
         fs.create_dir_all(Path::new(WAL)).unwrap();
         fs.set_content(&segment(), damaged);
         let (recovery, kept) = recover_all(&fs, Path::new("/data"));
@@ -184,7 +184,7 @@ fn random_damage_never_panics_and_never_shows_what_was_not_written() {
 #[test]
 fn empty_short_zeroed_and_missing_segments_are_read_past() {
     let options = WalOptions { segment_bytes: 1_200, compression: Compression::None, ..WalOptions::default() };
-    let fs = SimFs::new(1);
+    let fs = SimFs::with_dir(1, Path::new("/data"));
     let clock = Arc::new(ManualClock::at(0));
     let mut writer = GroupWriter::new(Arc::new(fs.clone()), PathBuf::from(WAL), Resume::default(), options, clock);
     for group in 0..12 {
@@ -230,7 +230,7 @@ fn absurd_lengths_are_refused_before_memory_is_taken() {
     let mut segment_bytes = Vec::new();
     super::writer::append_fragments(&mut segment_bytes, 0, &snappy, format::FRAGMENT_SNAPPY);
     super::writer::append_fragments(&mut segment_bytes, 100_000, &snappy, format::FRAGMENT_ZSTD);
-    let fs = SimFs::new(1);
+    let fs = SimFs::with_dir(1, Path::new("/data"));
     fs.create_dir_all(Path::new(WAL)).unwrap();
     fs.set_content(&segment(), segment_bytes);
     let (log, kept) = scan_all(&fs, Path::new(WAL));
@@ -239,7 +239,7 @@ fn absurd_lengths_are_refused_before_memory_is_taken() {
 
 #[test]
 fn log_without_seals_is_read_as_it_is_and_its_torn_end_is_cut() {
-    let fs = SimFs::new(1);
+    let fs = SimFs::with_dir(1, Path::new("/data"));
     fs.create_dir_all(Path::new(WAL)).unwrap();
     let mut bytes = Vec::new();
     for record in [series_record(1, "up"), samples_record(&[(1, 1, 1.0)]), vec![99, 1, 2]] {
@@ -259,7 +259,7 @@ fn log_without_seals_is_read_as_it_is_and_its_torn_end_is_cut() {
 
 #[test]
 fn checkpoint_is_read_before_the_segments_behind_it() {
-    let fs = SimFs::new(1);
+    let fs = SimFs::with_dir(1, Path::new("/data"));
     let checkpoint = PathBuf::from(WAL).join("checkpoint.00000003");
     fs.create_dir_all(&checkpoint).unwrap();
     fs.create_dir_all(&PathBuf::from(WAL).join("checkpoint.00000002")).unwrap();
@@ -336,7 +336,7 @@ type Harm<'a> = &'a dyn Fn(&mut Vec<u8>, &[u64]);
 /// A log of three segments with three groups in each.
 fn log_of_segments() -> SimFs {
     let options = WalOptions { segment_bytes: 3_600, compression: Compression::None, ..WalOptions::default() };
-    let fs = SimFs::new(1);
+    let fs = SimFs::with_dir(1, Path::new("/data"));
     let clock = Arc::new(ManualClock::at(0));
     let mut writer = GroupWriter::new(Arc::new(fs.clone()), PathBuf::from(WAL), Resume::default(), options, clock);
     for group in 0..9 {

@@ -53,7 +53,7 @@ fn times(fs: &SimFs) -> Vec<i64> {
 
 #[test]
 fn full_disk_refuses_writes_at_once_and_accepts_them_by_itself_when_there_is_room() {
-    let fs = SimFs::new(1);
+    let fs = SimFs::with_dir(1, Path::new("/data"));
     let (committer, source) = start(&fs, options());
     put(&committer, &source, 1).unwrap();
     until("the idle seal", || committer.status().last_group >= 2);
@@ -74,7 +74,7 @@ fn full_disk_refuses_writes_at_once_and_accepts_them_by_itself_when_there_is_roo
 
 #[test]
 fn full_disk_at_the_start_does_not_keep_the_log_from_starting() {
-    let fs = SimFs::new(1);
+    let fs = SimFs::with_dir(1, Path::new("/data"));
     fs.set_capacity(Some(0));
     let (committer, source) = start(&fs, options());
     assert!(matches!(committer.admit(), Err(CommitError::Unavailable { .. })));
@@ -87,7 +87,7 @@ fn full_disk_at_the_start_does_not_keep_the_log_from_starting() {
 
 #[test]
 fn failed_sync_gives_the_segment_up_and_acknowledges_from_the_next_one() {
-    let fs = SimFs::new(1);
+    let fs = SimFs::with_dir(1, Path::new("/data"));
     let long_idle = WalOptions { idle_seal_after: PATIENCE * 100, ..options() };
     let (committer, source) = start(&fs, long_idle);
     put(&committer, &source, 1).unwrap();
@@ -107,7 +107,7 @@ fn failed_sync_gives_the_segment_up_and_acknowledges_from_the_next_one() {
 
 #[test]
 fn idle_writer_seals_one_empty_group_and_no_more() {
-    let fs = SimFs::new(1);
+    let fs = SimFs::with_dir(1, Path::new("/data"));
     let (committer, source) = start(&fs, options());
     put(&committer, &source, 1).unwrap();
     until("the idle seal", || committer.status().last_group == 2);
@@ -121,7 +121,7 @@ fn idle_writer_seals_one_empty_group_and_no_more() {
 
 #[test]
 fn interval_mode_syncs_at_intervals_and_none_mode_only_at_ends() {
-    let fs = SimFs::new(1);
+    let fs = SimFs::with_dir(1, Path::new("/data"));
     let flush_interval = Duration::from_millis(1);
     let (committer, source) = start(&fs, WalOptions { durability: Durability::Interval, flush_interval, ..options() });
     for timestamp_ms in 0..5 {
@@ -129,7 +129,7 @@ fn interval_mode_syncs_at_intervals_and_none_mode_only_at_ends() {
     }
     until("a sync", || times(&fs.crash(0)).len() == 5);
 
-    let fs = SimFs::new(2);
+    let fs = SimFs::with_dir(2, Path::new("/data"));
     let (committer, source) = start(&fs, WalOptions { durability: Durability::None, ..options() });
     for timestamp_ms in 0..5 {
         assert_eq!(put(&committer, &source, timestamp_ms).unwrap().durability, Durability::None);
@@ -142,7 +142,7 @@ fn interval_mode_syncs_at_intervals_and_none_mode_only_at_ends() {
 
 #[test]
 fn request_that_added_nothing_is_acknowledged_with_its_group() {
-    let fs = SimFs::new(1);
+    let fs = SimFs::with_dir(1, Path::new("/data"));
     let (committer, _source) = start(&fs, options());
     let receipt = committer.admit().unwrap().commit(0, Digest::ZERO).wait().unwrap();
     assert_eq!((receipt.commit, receipt.samples), (1, 0));
@@ -160,7 +160,7 @@ fn panic_in_the_source_is_an_error_for_all_and_never_a_hang() {
         }
     }
     let committer = Committer::start(
-        Arc::new(SimFs::new(1)),
+        Arc::new(SimFs::with_dir(1, Path::new("/data"))),
         PathBuf::from("/data/wal"),
         Resume::default(),
         options(),
@@ -189,7 +189,7 @@ fn what_to_do_once_durable_is_done_before_the_acknowledgement() {
     }
     let done = Arc::new(Mutex::new(Vec::new()));
     let committer = Committer::start(
-        Arc::new(SimFs::new(1)),
+        Arc::new(SimFs::with_dir(1, Path::new("/data"))),
         PathBuf::from("/data/wal"),
         Resume::default(),
         options(),

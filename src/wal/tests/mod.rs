@@ -5,6 +5,7 @@ mod commit;
 mod crash;
 mod damage;
 mod faults;
+mod wbl;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -47,11 +47,20 @@ impl Peers {
 
     /// Starts a Prometheus on `data_dir` with a configuration, and waits until it is ready.
     pub fn prometheus(&self, data_dir: &Path, config: &str) -> Prometheus {
-        self.prometheus_at(free_address(), data_dir, config)
+        self.prometheus_with(data_dir, config, &[])
+    }
+
+    /// The same with further arguments.
+    pub fn prometheus_with(&self, data_dir: &Path, config: &str, arguments: &[&str]) -> Prometheus {
+        self.start(free_address(), data_dir, config, arguments)
     }
 
     /// The same with an address that was chosen before, since the configuration speaks of it.
     pub fn prometheus_at(&self, address: SocketAddr, data_dir: &Path, config: &str) -> Prometheus {
+        self.start(address, data_dir, config, &[])
+    }
+
+    fn start(&self, address: SocketAddr, data_dir: &Path, config: &str, arguments: &[&str]) -> Prometheus {
         let dir = data_dir.parent().unwrap();
         let config_file = dir.join(format!("prometheus-{}.yml", address.port()));
         std::fs::write(&config_file, config).unwrap();
@@ -63,7 +72,8 @@ impl Peers {
             .arg(format!("--web.listen-address={address}"))
             .arg("--web.enable-remote-write-receiver")
             // Functions behind this flag are part of the language that Chronolith speaks.
-            .arg("--enable-feature=promql-experimental-functions");
+            .arg("--enable-feature=promql-experimental-functions")
+            .args(arguments);
         let mut process = Process::start("prometheus", command, dir);
         process.wait_ready(address, "/-/ready", Duration::from_secs(60));
         Prometheus { process, address }

@@ -68,13 +68,15 @@ pub fn send_raw(address: SocketAddr, body: &[u8]) -> io::Result<Response> {
     http::request(address, "POST", "/api/v1/write", &headers, body)
 }
 
-fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+/// Appends a length-delimited field, whose number is below 16.
+pub fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     out.push(field << 3 | 2);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+/// Appends a varint.
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod flow;
+mod histograms;
 mod metrics;
 mod parity;
 mod queries;

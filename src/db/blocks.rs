@@ -1,0 +1,208 @@
+//! The blocks of a data directory: opened, replaced, removed, set aside.
+//!
+//! One list is the truth, behind a lock; every change publishes a new [`View`]. What a change takes away from the view is
+//! removed from the disk only afterwards, and in two steps, a rename that is durable first: a crash leaves no half of a
+//! block under a block's name.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ulid::Ulid;
+
+use super::quarantine::{self, LostBlock};
+use super::view::{View, ViewBlock, ViewCell};
+use crate::block::{Block, BlockError, BlockMeta};
+use crate::clock::Clock;
+use crate::fs::{Fs, names};
+
+/// Ending of directories that older versions of Prometheus left.
+const TMP_PLAIN: &str = ".tmp";
+
+#[derive(Debug, Default)]
+struct State {
+    blocks: BTreeMap<Ulid, Arc<Block>>,
+    /// In quarantine, or left where they were and not served.
+    lost: Vec<LostBlock>,
+}
+
+/// The blocks of a data directory.
+pub(super) struct Blocks {
+    fs: Arc<dyn Fs>,
+    clock: Arc<dyn Clock>,
+    data_dir: PathBuf,
+    state: Mutex<State>,
+    view: Arc<ViewCell>,
+}
+
+/// What a look at the directory found.
+#[derive(Debug, Default)]
+pub(super) struct Reloaded {
+    /// Blocks that are new.
+    pub(super) added: Vec<Arc<Block>>,
+    /// Blocks whose directories are gone.
+    pub(super) vanished: Vec<Ulid>,
+    /// Blocks that could not be opened, and were not known to be so.
+    pub(super) lost: Vec<LostBlock>,
+}
+
+impl Blocks {
+    /// No block yet.
+    pub(super) fn new(fs: Arc<dyn Fs>, clock: Arc<dyn Clock>, data_dir: &Path) -> Self {
+        let state = State { blocks: BTreeMap::new(), lost: quarantine::lost_blocks(&*fs, data_dir) };
+        let blocks =
+            Blocks { fs, clock, data_dir: data_dir.to_owned(), state: Mutex::new(state), view: Arc::default() };
+        blocks.publish(&blocks.state());
+        blocks
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, state: &State) {
+        let entry = |block: &Arc<Block>| {
+            Some(ViewBlock {
+                ulid: block.ulid(),
+                range: block.meta().time_range()?,
+                from_out_of_order: block.meta().is_from_out_of_order(),
+                queryable: block.clone(),
+            })
+        };
+        self.view.store(View::new(state.blocks.values().filter_map(entry).collect(), state.lost.clone()));
+    }
+
+    /// Where the current view is.
+    pub(super) fn view(&self) -> &Arc<ViewCell> {
+        &self.view
+    }
+
+    /// The blocks that are served, by name.
+    pub(super) fn list(&self) -> Vec<Arc<Block>> {
+        self.state().blocks.values().cloned().collect()
+    }
+
+    /// One block.
+    pub(super) fn get(&self, ulid: Ulid) -> Option<Arc<Block>> {
+        self.state().blocks.get(&ulid).cloned()
+    }
+
+    /// The blocks whose samples are not served.
+    pub(super) fn lost(&self) -> Vec<LostBlock> {
+        self.state().lost.clone()
+    }
+
+    /// Puts blocks in and takes others out, in one step as far as queries see it.
+    pub(super) fn replace(&self, out: &[Ulid], new: &[Arc<Block>]) {
+        let mut state = self.state();
+        for ulid in out {
+            state.blocks.remove(ulid);
+        }
+        for block in new {
+            state.blocks.insert(block.ulid(), block.clone());
+        }
+        self.publish(&state);
+    }
+
+    /// Removes what crashes left of blocks that were being made or removed.
+    pub(super) fn remove_leftovers(&self) -> io::Result<usize> {
+        let endings = [names::TMP_FOR_CREATION, names::TMP_FOR_DELETION, TMP_PLAIN];
+        let mut removed = 0;
+        for entry in self.fs.list(&self.data_dir)? {
+            let of_block = |ending| entry.name.strip_suffix(ending).is_some_and(|ulid| Ulid::from_string(ulid).is_ok());
+            if entry.is_dir && endings.into_iter().any(of_block) {
+                self.fs.remove_dir_all(&self.data_dir.join(&entry.name))?;
+                removed += 1;
+            }
+        }
+        if removed > 0 {
+            self.fs.sync_dir(&self.data_dir)?;
+        }
+        Ok(removed)
+    }
+
+    /// Looks at the directory: opens blocks that are new, lets go of those that vanished. One that cannot be opened is
+    /// marked, and moved to quarantine where `may_move` says so: while the server runs, somebody may just be copying it.
+    pub(super) fn reload(&self, may_move: bool) -> io::Result<Reloaded> {
+        let entries = self.fs.list(&self.data_dir)?;
+        let dirs = entries.iter().filter(|entry| entry.is_dir);
+        // A name in lower case is no name of a block, as Prometheus has it.
+        let is_name = |name: &str, ulid: &Ulid| ulid.to_string() == name;
+        let on_disk: Vec<Ulid> = dirs
+            .filter_map(|entry| Ulid::from_string(&entry.name).ok().filter(|ulid| is_name(&entry.name, ulid)))
+            .collect();
+        let mut reloaded = Reloaded::default();
+        let known: Vec<Ulid> = self.state().blocks.keys().copied().collect();
+        reloaded.vanished = known.iter().filter(|ulid| !on_disk.contains(ulid)).copied().collect();
+        // What lies in quarantine may have been taken away or put back by a person.
+        let left_in_place: Vec<LostBlock> = self.state().lost.iter().filter(|lost| !lost.is_moved).cloned().collect();
+        let mut lost = quarantine::lost_blocks(&*self.fs, &self.data_dir);
+        for ulid in on_disk.into_iter().filter(|ulid| !known.contains(ulid)) {
+            match Block::open(self.fs.clone(), &self.data_dir.join(ulid.to_string())) {
+                Ok(block) => reloaded.added.push(block),
+                Err(error) => {
+                    let found = self.set_aside_files(ulid, &error, may_move);
+                    if !left_in_place.iter().any(|known| known.ulid == ulid) {
+                        reloaded.lost.push(found.clone());
+                    }
+                    lost.push(found);
+                }
+            }
+        }
+        let mut state = self.state();
+        for ulid in &reloaded.vanished {
+            state.blocks.remove(ulid);
+        }
+        for block in &reloaded.added {
+            state.blocks.insert(block.ulid(), block.clone());
+        }
+        state.lost = lost;
+        self.publish(&state);
+        Ok(reloaded)
+    }
+
+    /// Marks a block that cannot be opened, and moves it to quarantine. Where the disk could not read it, it is left
+    /// where it is: the next look may find it well.
+    fn set_aside_files(&self, ulid: Ulid, error: &BlockError, may_move: bool) -> LostBlock {
+        let dir = self.data_dir.join(ulid.to_string());
+        let range = BlockMeta::read(&*self.fs, &dir).ok().and_then(|meta| meta.time_range());
+        let mut lost = LostBlock {
+            ulid,
+            min_time_ms: range.map(|range| range.start_ms),
+            max_time_ms: range.map(|range| range.end_ms),
+            reason: error.to_string(),
+            found_ms: self.clock.now_ms(),
+            is_covered: false,
+            is_moved: false,
+        };
+        let is_passing = match error {
+            BlockError::Io { source, .. } => source.kind() != io::ErrorKind::NotFound,
+            _ => false,
+        };
+        if is_passing || !may_move {
+            return lost;
+        }
+        match quarantine::move_block(&*self.fs, &self.data_dir, &dir, &lost) {
+            Ok(()) => lost.is_moved = true,
+            Err(error) => tracing::error!(%ulid, %error, "a damaged block could not be moved to quarantine"),
+        }
+        lost
+    }
+
+    /// Removes a block's directory, which no view has any more.
+    pub(super) fn remove_files(&self, ulid: Ulid) -> io::Result<()> {
+        let from = self.data_dir.join(ulid.to_string());
+        if !self.fs.exists(&from) {
+            return Ok(());
+        }
+        let to = self.data_dir.join(format!("{ulid}{}", names::TMP_FOR_DELETION));
+        if self.fs.exists(&to) {
+            self.fs.remove_dir_all(&to)?;
+        }
+        self.fs.rename(&from, &to)?;
+        self.fs.sync_dir(&self.data_dir)?;
+        self.fs.remove_dir_all(&to)?;
+        self.fs.sync_dir(&self.data_dir)
+    }
+}

@@ -1,0 +1,209 @@
+//! Looks for damage: one block now, all blocks slowly, the log and what left it.
+
+use std::time::Duration;
+
+use ulid::Ulid;
+
+use super::maintenance::{Outcome, TaskError};
+use super::{Db, failed, lock};
+use crate::block::{self, Block};
+use crate::ledger::Event;
+use crate::model::{Tally, TimeRange, TimestampMs};
+use crate::proof::{LogPart, TallyRequest, log_tally};
+use crate::wal::ReplayProgress;
+
+/// A scrub begins anew this long after it has read all blocks, at the earliest.
+const SCRUB_EVERY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What a check of a block found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockVerification {
+    /// The block.
+    pub ulid: Ulid,
+    /// When the check ended, by the wall clock.
+    pub at_ms: TimestampMs,
+    /// Everything that is stored in it, deleted samples included.
+    pub stored: Tally,
+    /// What is not deleted.
+    pub visible: Tally,
+    /// What the ledger says it holds; `None` where the ledger does not know the block.
+    pub recorded: Option<Tally>,
+    /// Its series.
+    pub series: u64,
+    /// Its chunks.
+    pub chunks: u64,
+    /// What is wrong with it, in words; empty where nothing is.
+    pub findings: Vec<String>,
+}
+
+impl BlockVerification {
+    /// Whether nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// A proof of the log against the head and the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// When it ended, by the wall clock.
+    pub at_ms: TimestampMs,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// The last group of the log that was part of it.
+    pub group: u64,
+    /// Samples that the log alone gives, of those that no block has.
+    pub log: Tally,
+    /// Samples that came in, less those whose whereabouts the ledger knows: zero unless something was lost.
+    pub imbalance: Tally,
+    /// What is wrong, in words; empty where nothing is.
+    pub findings: Vec<String>,
+}
+
+impl Verified {
+    /// Whether nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+impl Db {
+    /// Reads one block whole, now. `None` where there is no such block.
+    pub fn verify_block(&self, ulid: Ulid) -> Option<BlockVerification> {
+        let block = self.store.blocks.get(ulid)?;
+        Some(self.check_block(&block, &mut |_bytes| {}))
+    }
+
+    /// Reads a block, and keeps what was found until its next check.
+    pub(super) fn check_block(&self, block: &Block, progress: &mut dyn FnMut(u64)) -> BlockVerification {
+        let check = block::check(block, progress);
+        let recorded = self.store.recorded(block.ulid());
+        let mut findings: Vec<String> = check.findings.iter().map(|finding| finding.what.clone()).collect();
+        if let Some(recorded) = recorded.filter(|recorded| *recorded != check.stored) {
+            findings.push(format!("it holds {}, and the ledger says {recorded}", check.stored));
+        }
+        let verification = BlockVerification {
+            ulid: block.ulid(),
+            at_ms: self.clock.now_ms(),
+            stored: check.stored,
+            visible: check.visible,
+            recorded,
+            series: check.series,
+            chunks: check.chunks,
+            findings,
+        };
+        if let Some(finding) = verification.findings.first() {
+            tracing::error!(ulid = %block.ulid(), finding, "a block is damaged");
+        }
+        self.store.notes().checks.insert(block.ulid(), verification.clone());
+        let damaged: Vec<String> = {
+            let notes = self.store.notes();
+            notes.checks.values().filter(|check| !check.is_good()).map(|check| check.ulid.to_string()).collect()
+        };
+        let alarm = (!damaged.is_empty()).then(|| format!("damaged blocks: {}", damaged.join(", ")));
+        self.store.set_alarm("blocks", alarm);
+        verification
+    }
+
+    /// Reads the block that was not read for the longest time, at the rate that is set. It also takes blocks into the
+    /// ledger that came from elsewhere.
+    pub(super) fn scrub_next(&self) -> Result<Outcome, TaskError> {
+        let rate = self.options.storage.scrub_bytes_per_second;
+        let now_ms = self.clock.now_ms();
+        let every_ms = i64::try_from(SCRUB_EVERY.as_millis()).unwrap_or(i64::MAX);
+        let next = {
+            let blocks = self.store.blocks.list();
+            let notes = self.store.notes();
+            let last_ms = |block: &Block| notes.checks.get(&block.ulid()).map_or(i64::MIN, |check| check.at_ms);
+            let due = blocks.into_iter().filter(|block| last_ms(block) < now_ms.saturating_sub(every_ms));
+            due.min_by_key(|block| last_ms(block))
+        };
+        let Some(block) = next.filter(|_| rate > 0) else { return Ok(Outcome::Nothing) };
+        let began = self.clock.monotonic();
+        let mut pause = |bytes_done: u64| {
+            let due = Duration::from_secs_f64(bytes_done as f64 / rate as f64);
+            let ahead = due.saturating_sub(self.clock.monotonic().saturating_sub(began));
+            self.schedule.pause(ahead);
+        };
+        let check = self.check_block(&block, &mut pause);
+        self.adopt(&block, &check)?;
+        Ok(Outcome::More(match check.findings.first() {
+            None => format!("block {} is good: {}", check.ulid, check.stored),
+            Some(finding) => format!("block {} is damaged: {finding}", check.ulid),
+        }))
+    }
+
+    /// Tells the ledger of a block that came from elsewhere, once it was read whole.
+    fn adopt(&self, block: &Block, check: &BlockVerification) -> Result<(), TaskError> {
+        let _work = lock(&self.block_work);
+        let is_there = self.store.blocks.get(block.ulid()).is_some();
+        if !is_there || !check.is_good() || self.store.recorded(block.ulid()).is_some() {
+            return Ok(());
+        }
+        let adopted = Event::Adopted { ulid: block.ulid(), tally: check.stored };
+        self.store.record(&[adopted]).map_err(|error| failed("the ledger cannot be written", error))
+    }
+
+    /// Proves the log now: an independent replay of what no block has against the head, and the balance of the ledger.
+    /// Deleted samples count on both sides until they are flushed.
+    pub fn verify(&self) -> Result<Verified, TaskError> {
+        let began = self.clock.monotonic();
+        // No flush in between: it would move samples from one side to the other.
+        let _work = lock(&self.head_work);
+        // What queries still read of flushed samples is in the head, and not in the part of the log that is looked at.
+        self.leave_head();
+        let (snapshot, cut) = self.committer.cut(|| self.head.snapshot_counts());
+        let group = cut.durable.wait().map_err(|error| failed("the log cannot be made durable", error))?;
+        let floor = TimeRange::new(self.flushed_ms(), TimestampMs::MAX);
+        let after = self.store.ledger().state().flushed_out_of_order_group.unwrap_or(0);
+        let request = TallyRequest {
+            parts: vec![
+                LogPart::in_order(floor),
+                LogPart::out_of_order(TimeRange::ALL, after.saturating_add(1)..=group),
+            ],
+            up_to_group: Some(group),
+        };
+        let log = log_tally(&*self.fs, &self.options.data_dir, &request, &ReplayProgress::default())
+            .map_err(|error| failed("the log cannot be read", error))?;
+        let written: Tally = log.parts.iter().map(|part| part.written).sum();
+        let mut head = Tally::ZERO;
+        let mut findings = self.head.digest_series(&snapshot, |series| {
+            head += Tally { samples: series.samples, digest: series.digest };
+        });
+        let is_left = *lock(&self.truncated_to) == self.flushed_ms() && lock(&self.out_of_order_to_drop).is_none();
+        let imbalance = self.store.ledger().state().imbalance();
+        if let Some(damage) = &log.first_damage {
+            findings.push(format!("{} places of the log cannot be read, the first: {damage}", log.damages));
+        }
+        if is_left && written != head {
+            findings.push(format!("the head holds {head}; the log gives {written}"));
+        }
+        if imbalance != Tally::ZERO {
+            findings.push(format!("the ledger does not balance: {imbalance}"));
+        }
+        let verified = Verified {
+            at_ms: self.clock.now_ms(),
+            elapsed: self.clock.monotonic().saturating_sub(began),
+            group,
+            log: written,
+            imbalance,
+            findings,
+        };
+        self.store.set_alarm("verify", verified.findings.first().cloned());
+        self.store.notes().verified = Some(verified.clone());
+        Ok(verified)
+    }
+
+    /// The last proof of the log.
+    pub fn last_verified(&self) -> Option<Verified> {
+        self.store.notes().verified.clone()
+    }
+
+    pub(super) fn verify_if_due(&self) -> Result<Outcome, TaskError> {
+        let verified = self.verify()?;
+        Ok(Outcome::Done(match verified.findings.first() {
+            None => format!("the log gives {}", verified.log),
+            Some(finding) => finding.clone(),
+        }))
+    }
+}

@@ -1,0 +1,70 @@
+//! Out-of-order samples from the head to blocks: a block for each window of time, proven together against the log.
+//!
+//! They are told apart by the group of the log that holds them, not by their time: the ledger says up to which group they
+//! were flushed, a start passes over those, and the log is truncated by it.
+
+use super::flush::{FlushKind, Flushed, Written, aligned};
+use super::maintenance::{Outcome, Task, TaskError};
+use super::truncate::READERS_TIMEOUT;
+use super::{Db, failed, lock};
+use crate::block::HINT_FROM_OUT_OF_ORDER;
+use crate::head::ChunkKind;
+use crate::ledger::FlushedUpTo;
+use crate::model::{TimeRange, TimestampMs};
+use crate::proof::LogPart;
+
+impl Db {
+    /// Flushes the out-of-order samples if there are enough of them, or they have been waiting for long.
+    pub(super) fn flush_out_of_order_if_due(&self) -> Result<Outcome, TaskError> {
+        let _work = lock(&self.head_work);
+        let Some(range) = self.head.out_of_order_range() else { return Ok(Outcome::Nothing) };
+        // Once the in-order samples of their time are in a block, or the head is too large.
+        if range.start_ms >= self.head.floor_ms() && !self.is_too_large() {
+            return Ok(Outcome::Nothing);
+        }
+        let flushed = self.flush_out_of_order_samples()?;
+        self.trigger(Task::Truncate);
+        self.trigger(Task::Compact);
+        Ok(flushed.as_ref().map_or(Outcome::Nothing, Flushed::outcome))
+    }
+
+    /// Writes, proves and publishes all out-of-order samples: a block for each window of time.
+    pub(super) fn flush_out_of_order_samples(&self) -> Result<Option<Flushed>, TaskError> {
+        if self.head.out_of_order_range().is_none() {
+            return Ok(None);
+        }
+        let began = self.clock.monotonic();
+        let (samples, cut) = self.committer.cut(|| self.head.cut_out_of_order());
+        let group = cut.durable.wait().map_err(|error| failed("the log cannot be made durable", error))?;
+        let Some(held) = samples.range else { return Ok(None) };
+        let after = self.store.ledger().state().flushed_out_of_order_group.unwrap_or(0);
+        let mut written = Vec::new();
+        let mut at_ms = held.start_ms;
+        while at_ms <= held.end_ms {
+            let window = aligned(at_ms, self.options.head.chunk_range_ms);
+            // No wider than its samples: a block that ends behind those of in-order samples waits for them.
+            let end_ms = held.end_ms.min(window.end_ms.saturating_sub(1));
+            let range = TimeRange::new(held.start_ms.max(window.start_ms), end_ms);
+            let source = self.head.chunk_source(range, ChunkKind::OutOfOrder(samples));
+            let part = LogPart::out_of_order(range, after.saturating_add(1)..=group);
+            let hints = vec![HINT_FROM_OUT_OF_ORDER.to_owned()];
+            let block = self.write_block(&self.options.data_dir, vec![source], range, hints)?;
+            written.push(Written { part, block });
+            if window.end_ms <= at_ms {
+                break;
+            }
+            at_ms = window.end_ms;
+        }
+        let up_to = FlushedUpTo::OutOfOrderGroup(group);
+        let flushed = self.prove_and_publish(FlushKind::OutOfOrder, up_to, group, written, began)?;
+        // Queries that began before may still look for the samples in the head; later ones find them twice, and take
+        // them once.
+        if !self.head.wait_for_readers(TimestampMs::MAX, READERS_TIMEOUT) {
+            tracing::warn!("queries still read out-of-order samples that are in a block now; they are dropped later");
+            lock(&self.out_of_order_to_drop).replace(samples);
+            return Ok(Some(flushed));
+        }
+        self.head.drop_out_of_order(&samples);
+        Ok(Some(flushed))
+    }
+}

@@ -1,0 +1,200 @@
+//! A start, in stages: what needs little comes first, so that a full disk can recover and queries are answered early.
+//!
+//! 1. The lock; left-overs of blocks that were being made or removed; the ledger.
+//! 2. The blocks. One that cannot be read is set aside and named; it keeps nothing from starting. Blocks that a newer one
+//!    was made of go.
+//! 3. Retention, before anything needs space.
+//! 4. Blocks answer queries, with a warning that tells how far the replay is.
+//! 5. Replay of what the log has and no block does; the head answers too; writes are taken.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use super::merge::Part;
+use super::options::{DbOptions, OpenError, io_error};
+use super::slot::ReplayWatch;
+use super::store::BlockStore;
+use super::view::{DbQueryable, View, ViewCell, ViewSource};
+use super::{Db, Everything, Schedule, adopt};
+use crate::clock::Clock;
+use crate::fs::{DirLock, Fs, names};
+use crate::head::Head;
+use crate::model::{TimeRange, TimestampMs};
+use crate::storage::{Queryable, StorageError};
+use crate::wal::{Committer, RecordPosition, RecordType, ReplayProgress, ReplaySink, WalError, record, recover, scan};
+
+impl Db {
+    /// Opens a data directory and takes its lock. `watch` shows meanwhile how far that is, and gives the blocks to
+    /// queries before the log is replayed.
+    pub fn open(
+        options: DbOptions,
+        fs: Arc<dyn Fs>,
+        clock: Arc<dyn Clock>,
+        watch: &ReplayWatch,
+    ) -> Result<Db, OpenError> {
+        create_dir_durably(&*fs, &options.data_dir)?;
+        let lock = take_lock(&options.data_dir)?;
+        Db::open_locked(options, fs, clock, watch, Some(lock))
+    }
+
+    /// As [`open`](Self::open), for directories that no other process can have: those of a simulated disk.
+    pub fn open_unlocked(
+        options: DbOptions,
+        fs: Arc<dyn Fs>,
+        clock: Arc<dyn Clock>,
+        watch: &ReplayWatch,
+    ) -> Result<Db, OpenError> {
+        create_dir_durably(&*fs, &options.data_dir)?;
+        Db::open_locked(options, fs, clock, watch, None)
+    }
+
+    fn open_locked(
+        options: DbOptions,
+        fs: Arc<dyn Fs>,
+        clock: Arc<dyn Clock>,
+        watch: &ReplayWatch,
+        lock: Option<DirLock>,
+    ) -> Result<Db, OpenError> {
+        let dir = &options.data_dir;
+        let store = BlockStore::open(&options, fs.clone(), clock.clone())?;
+        store.remove_superseded();
+        if let Err(error) = store.expire(None) {
+            // On a disk that is out of order, say. Retention runs again every minute.
+            tracing::error!(%error, "retention failed at the start");
+        }
+        store.ensure_reserve();
+        let view = store.blocks.view().clone();
+        let progress = watch.progress().clone();
+        watch.offer(Arc::new(DbQueryable(BlocksOnly { view: view.clone(), progress })));
+
+        let wal_dir = dir.join(names::WAL_DIR);
+        create_dir(&*fs, &wal_dir)?;
+        fs.sync_dir(dir).map_err(io_error("sync directory", dir))?;
+        let began = clock.monotonic();
+        let chunks_dir = dir.join(names::CHUNKS_HEAD_DIR);
+        let quarantine_dir = dir.join(names::QUARANTINE_DIR);
+        let (head, loaded) = Head::open(options.head.clone(), fs.clone(), &chunks_dir, &quarantine_dir)
+            .map_err(io_error("open head chunks in", &chunks_dir))?;
+        let head = Arc::new(head);
+        let floor_ms = store.floor(&wal_dir)?;
+        head.raise_floor(floor_ms);
+        head.read_from(floor_ms);
+        head.raise_out_of_order_floor(store.ledger().state().flushed_out_of_order_group.unwrap_or(0));
+        let mut replay = head.replay(0).map_err(io_error("start the replay of", &wal_dir))?;
+        let recovery = recover(&*fs, &wal_dir, &quarantine_dir, options.recovery, &mut replay, watch.progress())?;
+        let replayed = replay.finish()?;
+        let replay_time = clock.monotonic().saturating_sub(began);
+        let committer =
+            Committer::start(fs.clone(), wal_dir, recovery.resume, options.wal.clone(), head.clone(), clock.clone())?;
+        let wbl = adopt::adopt_wbl(&*fs, &head, &committer, &dir.join(names::WBL_DIR), &quarantine_dir);
+        let queryable: Arc<dyn Queryable> = Arc::new(DbQueryable(Everything { head: head.clone(), view }));
+        Ok(Db {
+            schedule: Arc::new(Schedule::new(clock.clone())),
+            flushed_up_to: Mutex::new(floor_ms),
+            truncated_to: Mutex::new(floor_ms),
+            out_of_order_to_drop: Mutex::default(),
+            checkpointed: Mutex::default(),
+            options,
+            fs,
+            clock,
+            head,
+            committer,
+            recovery,
+            loaded,
+            replayed,
+            replay_time,
+            wbl,
+            store,
+            head_work: Mutex::default(),
+            block_work: Mutex::default(),
+            maintenance: OnceLock::new(),
+            queryable,
+            _lock: lock,
+        })
+    }
+}
+
+impl BlockStore {
+    /// The time up to which blocks have all in-order samples: what the ledger says was flushed. In a directory without a
+    /// ledger, one that Prometheus wrote, it is where the blocks end; a block from the future must not make it later than
+    /// the newest sample of the log.
+    fn floor(&self, wal_dir: &Path) -> Result<TimestampMs, OpenError> {
+        let ledger = self.ledger();
+        if !ledger.entries().is_empty() {
+            return Ok(ledger.state().flushed_up_to_ms.unwrap_or(TimestampMs::MIN));
+        }
+        drop(ledger);
+        let blocks = self.blocks.list();
+        let in_order = blocks.iter().filter(|block| !block.meta().is_from_out_of_order());
+        let Some(end_ms) = in_order.map(|block| block.meta().max_time_ms).max() else { return Ok(TimestampMs::MIN) };
+        let mut newest = NewestSample(None);
+        scan(&*self.fs, wal_dir, &mut newest, &ReplayProgress::default())?;
+        Ok(newest.0.map_or(TimestampMs::MIN, |newest_ms| end_ms.min(newest_ms.saturating_add(1))))
+    }
+}
+
+/// Looks for the newest in-order sample of a log.
+struct NewestSample(Option<TimestampMs>);
+
+impl ReplaySink for NewestSample {
+    fn record(&mut self, _position: RecordPosition, record: Vec<u8>) -> Result<(), WalError> {
+        let (kind, body) = record::split(&record);
+        // What cannot be read is told by the replay.
+        let newest = match kind {
+            Some(RecordType::Samples) => record::samples(body).flatten().map(|sample| sample.timestamp_ms).max(),
+            Some(RecordType::OutOfOrderSamples) | None => None,
+            Some(kind) => {
+                record::values(kind, body).and_then(|values| values.flatten().map(|sample| sample.timestamp_ms).max())
+            }
+        };
+        self.0 = self.0.max(newest);
+        Ok(())
+    }
+}
+
+/// The blocks alone, while the log is replayed.
+struct BlocksOnly {
+    view: Arc<ViewCell>,
+    progress: Arc<ReplayProgress>,
+}
+
+impl ViewSource for BlocksOnly {
+    fn head_part(&self, _range: TimeRange) -> Result<Option<Part>, StorageError> {
+        Ok(None)
+    }
+
+    fn view(&self) -> Arc<View> {
+        self.view.load()
+    }
+
+    fn notes(&self, _range: TimeRange) -> Vec<String> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let (done, total) = (self.progress.bytes_done.load(Relaxed), self.progress.bytes_total.load(Relaxed));
+        let percent = (u128::from(done) * 100).checked_div(u128::from(total)).unwrap_or(0);
+        vec![format!("the log is being replayed, {percent} % of it is done: samples that no block has yet are missing")]
+    }
+}
+
+fn create_dir(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+    fs.create_dir_all(dir).map_err(io_error("create directory", dir))
+}
+
+/// Creates a directory such that a power cut does not take it away, with all that it will hold.
+fn create_dir_durably(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
+    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !fs.exists(dir);
+    let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
+    create_dir(fs, dir)?;
+    for created in missing {
+        let parent = created.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs.sync_dir(parent).map_err(io_error("sync directory", parent))?;
+    }
+    Ok(())
+}
+
+fn take_lock(dir: &Path) -> Result<DirLock, OpenError> {
+    let path = dir.join(names::LOCK_FILE);
+    match DirLock::acquire(&path).map_err(io_error("lock", &path))? {
+        Some(lock) => Ok(lock),
+        None => Err(OpenError::InUse { dir: dir.to_owned(), lock: path }),
+    }
+}

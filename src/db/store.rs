@@ -1,0 +1,192 @@
+//! Blocks, ledger and reserve together: the part of the database that is there before its head is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use ulid::Ulid;
+
+use super::blocks::Blocks;
+use super::check::{BlockVerification, Verified};
+use super::compact::CompactionRecord;
+use super::lock;
+use super::options::{DbOptions, OpenError, StorageOptions, io_error};
+use super::reserve::{Reserve, ReserveState};
+use crate::clock::Clock;
+use crate::fs::{Fs, names};
+use crate::ledger::{Event, Ledger, LedgerError};
+use crate::model::Tally;
+
+/// Compactions that are remembered.
+const COMPACTIONS_KEPT: usize = 256;
+
+/// What maintenance remembers.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// The last compactions, oldest first.
+    pub(super) compactions: Vec<CompactionRecord>,
+    /// What the last check of each block found.
+    pub(super) checks: BTreeMap<Ulid, BlockVerification>,
+    /// Blocks whose compaction failed for a reason that does not pass.
+    pub(super) uncompactable: BTreeSet<Ulid>,
+    /// Blocks whose accelerator cannot be built, for a reason that does not pass.
+    pub(super) unaccelerable: BTreeSet<Ulid>,
+    /// What a person should look at, by what it is about.
+    pub(super) alarms: BTreeMap<&'static str, String>,
+    /// The last proof of the log.
+    pub(super) verified: Option<Verified>,
+    pub(super) reserve: Option<ReserveState>,
+}
+
+/// Blocks, ledger and reserve.
+pub(super) struct BlockStore {
+    pub(super) options: StorageOptions,
+    pub(super) data_dir: PathBuf,
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) blocks: Blocks,
+    ledger: Mutex<Ledger>,
+    pub(super) reserve: Reserve,
+    notes: Mutex<Notes>,
+    names: Mutex<BlockNames>,
+}
+
+impl BlockStore {
+    /// Cleans up what crashes left, reads the ledger and opens the blocks.
+    pub(super) fn open(options: &DbOptions, fs: Arc<dyn Fs>, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let data_dir = options.data_dir.clone();
+        let blocks = Blocks::new(fs.clone(), clock.clone(), &data_dir);
+        let removed = blocks.remove_leftovers().map_err(io_error("remove left-overs of blocks in", &data_dir))?;
+        if removed > 0 {
+            tracing::info!(removed, "unfinished blocks removed");
+        }
+        let quarantine_dir = data_dir.join(names::QUARANTINE_DIR);
+        let ledger = Ledger::open(fs.clone(), &data_dir.join(names::LEDGER_DIR), &quarantine_dir)?;
+        let found = blocks.reload(true).map_err(io_error("open the blocks in", &data_dir))?;
+        for lost in &found.lost {
+            tracing::error!(
+                ulid = %lost.ulid, reason = lost.reason, in_quarantine = lost.is_moved,
+                "a block cannot be read, its samples are missing"
+            );
+        }
+        let store = BlockStore {
+            reserve: Reserve::new(fs.clone(), &data_dir, options.storage.reserve_bytes),
+            names: Mutex::new(BlockNames::new(options.storage.name_seed)),
+            options: options.storage.clone(),
+            data_dir,
+            fs,
+            clock,
+            blocks,
+            ledger: Mutex::new(ledger),
+            notes: Mutex::default(),
+        };
+        let gone = found.lost.iter().filter(|lost| lost.is_moved);
+        let events: Vec<Event> = gone
+            .filter_map(|lost| {
+                let tally = store.recorded(lost.ulid)?;
+                Some(Event::Quarantined { ulid: lost.ulid, tally, reason: lost.reason.clone() })
+            })
+            .collect();
+        if let Err(error) = store.record(&events) {
+            // On a full disk, say. Then the ledger goes on counting it as there, which it is, in quarantine.
+            tracing::warn!(%error, "the ledger was not told of a block that was set aside");
+        }
+        Ok(store)
+    }
+
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        lock(&self.ledger)
+    }
+
+    /// Records events, durably.
+    pub(super) fn record(&self, events: &[Event]) -> Result<(), LedgerError> {
+        self.ledger().append(events, self.clock.now_ms())
+    }
+
+    /// What a block holds, as the ledger has it.
+    pub(super) fn recorded(&self, ulid: Ulid) -> Option<Tally> {
+        self.ledger().state().blocks.get(&ulid).copied()
+    }
+
+    pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
+        lock(&self.notes)
+    }
+
+    /// Remembers a compaction.
+    pub(super) fn note_compaction(&self, record: CompactionRecord) {
+        let compactions = &mut self.notes().compactions;
+        if compactions.len() >= COMPACTIONS_KEPT {
+            compactions.remove(0);
+        }
+        compactions.push(record);
+    }
+
+    /// Sets or takes back what a person should look at.
+    pub(super) fn set_alarm(&self, about: &'static str, alarm: Option<String>) {
+        match alarm {
+            Some(text) => {
+                let before = self.notes().alarms.insert(about, text.clone());
+                if before.as_ref() != Some(&text) {
+                    tracing::error!(about, alarm = text, "needs attention");
+                }
+            }
+            None => drop(self.notes().alarms.remove(about)),
+        }
+    }
+
+    /// A name for a new block that no block here has, or had under way.
+    pub(super) fn new_name(&self) -> Ulid {
+        let mut names = lock(&self.names);
+        loop {
+            let name = names.next(self.clock.now_ms().max(0).unsigned_abs());
+            if !self.fs.exists(&self.data_dir.join(name.to_string())) {
+                return name;
+            }
+        }
+    }
+}
+
+/// Makes names of blocks that rise from one to the next.
+struct BlockNames {
+    random: u64,
+    last: Ulid,
+}
+
+impl BlockNames {
+    fn new(seed: Option<u64>) -> Self {
+        let random = seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
+        BlockNames { random, last: Ulid::nil() }
+    }
+
+    fn random(&mut self) -> u64 {
+        // SplitMix64.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn next(&mut self, now_ms: u64) -> Ulid {
+        let random = (u128::from(self.random()) << 64) | u128::from(self.random());
+        let fresh = Ulid::from_parts(now_ms, random);
+        // Two in one millisecond, or a clock that went back.
+        let next = if fresh > self.last { fresh } else { self.last.increment().unwrap_or(fresh) };
+        self.last = next;
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_blocks_rise_also_within_a_millisecond_and_when_the_clock_goes_back() {
+        let mut names = BlockNames::new(Some(1));
+        let made: Vec<Ulid> = [5, 5, 5, 4, 0, 6].into_iter().map(|now_ms| names.next(now_ms)).collect();
+        assert!(made.is_sorted_by(|a, b| a < b), "{made:?}");
+        assert_eq!((made[0].timestamp_ms(), made[5].timestamp_ms()), (5, 6));
+        assert_ne!(BlockNames::new(None).next(5), BlockNames::new(None).next(5));
+    }
+}

@@ -1,0 +1,157 @@
+//! Samples that come late, samples that are deleted, blocks that have had their time, and copies of it all.
+
+use super::*;
+use crate::model::Matcher;
+use retention::ExpiryReason;
+
+fn one(name: &str, value: f64) -> [(String, f64); 1] {
+    [(name.to_owned(), value)]
+}
+
+/// Two series, a sample a minute.
+fn fill(store: &mut Store, minutes: std::ops::Range<i64>) {
+    for minute in minutes {
+        let at_ms = START + minute * MINUTE;
+        store.advance_to(at_ms);
+        assert!(store.append(at_ms, &[("a".to_owned(), minute as f64), ("b".to_owned(), -minute as f64)]));
+    }
+}
+
+fn delete(store: &mut Store, name: &str, from_minute: i64, to_minute: i64) -> Deleted {
+    let range = TimeRange::new(START + from_minute * MINUTE, START + to_minute * MINUTE);
+    let deleted = store.db.delete_series(&[Matcher::equal("job", name)], range).unwrap();
+    for (labels, samples) in &mut store.model {
+        if labels.get("job") == Some(name) {
+            samples.retain(|at_ms, _| !range.contains(*at_ms));
+        }
+    }
+    store.model.retain(|_, samples| !samples.is_empty());
+    deleted
+}
+
+#[test]
+fn samples_out_of_order_are_flushed_to_blocks_of_their_time_and_merged_with_them() {
+    let mut store = Store::new(options());
+    fill(&mut store, 0..300);
+    // Between the others, and of a series of their own; in two windows.
+    for minute in [130, 121, 250, 140, 245] {
+        let at_ms = START + minute * MINUTE + 30_000;
+        assert!(store.append(at_ms, &[("a".to_owned(), 0.5), ("late".to_owned(), 0.25)]));
+    }
+    store.assert_equals_model("in the head");
+    let verified = store.db.verify().unwrap();
+    assert!(verified.is_good() && verified.log.samples == 610, "{verified:?}");
+    store.restart(options());
+    store.assert_equals_model("replayed");
+    let report = store.db.flush().unwrap();
+    assert!(report.flushed.iter().any(|flushed| flushed.kind == FlushKind::OutOfOrder && flushed.blocks.len() == 2));
+    assert_eq!(store.db.head().out_of_order_range(), None);
+    store.assert_equals_model("flushed");
+    store.restart(options());
+    store.assert_equals_model("flushed and opened again");
+    let compacted = store.db.compact().unwrap();
+    assert!(!compacted.compactions.is_empty());
+    store.assert_equals_model("compacted");
+    let late = store.db.blocks().iter().filter(|block| block.meta.is_from_out_of_order()).count();
+    assert_eq!(late, 0, "they were merged with the blocks of their time");
+    assert_eq!(store.db.ledger_state().imbalance(), crate::model::Tally::ZERO);
+}
+
+#[test]
+fn deletions_hold_in_head_and_blocks_through_flush_compaction_and_restart() {
+    let mut store = Store::new(options());
+    fill(&mut store, 0..200);
+    store.db.flush().unwrap();
+    fill(&mut store, 200..280);
+    let deleted = delete(&mut store, "a", 60, 230);
+    assert_eq!((deleted.head_series, deleted.blocks), (1, 2));
+    store.assert_equals_model("deleted");
+    let verified = store.db.verify().unwrap();
+    assert!(verified.is_good(), "{verified:?}");
+    store.restart(options());
+    store.assert_equals_model("deleted and replayed");
+    store.db.flush().unwrap();
+    store.assert_equals_model("deleted and flushed");
+    assert_eq!(store.db.clean_tombstones().unwrap(), 2);
+    store.assert_equals_model("cleaned");
+    assert!(store.db.blocks().iter().all(|block| block.tombstones == 0));
+    let history = store.db.compactions();
+    assert!(history.iter().any(|record| record.deleted.samples > 0 && record.error.is_none()), "{history:?}");
+    delete(&mut store, "b", -1000, 1000);
+    store.assert_equals_model("all of a series");
+    store.db.clean_tombstones().unwrap();
+    store.restart(options());
+    store.assert_equals_model("all of a series, cleaned and opened again");
+    assert_eq!(store.db.ledger_state().imbalance(), crate::model::Tally::ZERO);
+}
+
+#[test]
+fn snapshot_is_a_data_directory_of_its_own_with_the_head_or_without() {
+    let mut store = Store::new(options());
+    fill(&mut store, 0..200);
+    store.db.flush().unwrap();
+    let flushed = store.model.clone();
+    fill(&mut store, 200..230);
+    assert!(store.append(START + 205 * MINUTE + 1, &one("a", 0.5)));
+    for (skip_head, expected) in [(true, flushed), (false, store.model.clone())] {
+        let name = store.db.snapshot(skip_head).unwrap();
+        // Changes behind the snapshot's back don't reach it.
+        let range = TimeRange::new(START + 10 * MINUTE, START + 20 * MINUTE);
+        store.db.delete_series(&[Matcher::equal("job", "b")], range).unwrap();
+        let data_dir = Path::new(DATA).join("snapshots").join(name);
+        let copy = open(&store.fs, &store.clock, DbOptions { data_dir, ..options() }).unwrap();
+        let found = contents(&copy, TimeRange::ALL);
+        let expected = match skip_head {
+            true => expected,
+            false => contents(&store.db, TimeRange::ALL),
+        };
+        assert_same(&found, &expected, "the snapshot");
+        copy.close();
+    }
+}
+
+#[test]
+fn blocks_that_had_their_time_go_before_anything_else_and_never_all_of_them() {
+    let short = || {
+        let retention = RetentionPolicy { time_ms: Some(6 * HOUR), size_bytes: None };
+        DbOptions { storage: StorageOptions { retention, ..options().storage }, ..options() }
+    };
+    let mut store = Store::new(short());
+    for window in 0..3 {
+        fill(&mut store, window * 120..window * 120 + 30);
+    }
+    store.db.flush().unwrap();
+    assert_eq!(store.db.blocks().len(), 3);
+    store.advance_to(START + 100 * HOUR);
+    // Nobody wrote since: the newest sample is what age counts from.
+    assert_eq!(store.db.expire().unwrap(), []);
+    let at_ms = START + 100 * HOUR;
+    assert!(store.append(at_ms, &one("a", 1.0)));
+    let expired = store.db.expire().unwrap();
+    assert_eq!(expired.iter().map(|one| one.reason).collect::<Vec<_>>(), [ExpiryReason::Time; 2]);
+    let ledger = store.db.ledger_state();
+    assert_eq!((ledger.totals.expired.samples, ledger.imbalance()), (120, crate::model::Tally::ZERO));
+    assert_eq!(store.db.blocks().len(), 1);
+    // The one that is left goes with the next newer block.
+    store.db.flush().unwrap();
+    store.restart(short());
+    assert_eq!(store.db.blocks().len(), 1);
+    store.model.values_mut().for_each(|samples| samples.retain(|at, _| *at == at_ms));
+    store.model.retain(|_, samples| !samples.is_empty());
+    store.assert_equals_model("expired at the start");
+}
+
+#[test]
+fn blocks_answer_while_the_log_is_replayed_and_say_so() {
+    let mut store = Store::new(options());
+    fill(&mut store, 0..30);
+    store.db.flush().unwrap();
+    store.db.close();
+    let watch = ReplayWatch::default();
+    let db = Db::open_unlocked(options(), Arc::new(store.fs.clone()), store.clock.clone(), &watch).unwrap();
+    let early = watch.early().unwrap();
+    let querier = early.querier(TimeRange::ALL).unwrap();
+    assert_eq!(querier.select(&[], &SelectHints::default()).unwrap().len(), 2);
+    assert!(querier.warnings()[0].starts_with("the log is being replayed"));
+    assert_eq!(db.queryable().querier(TimeRange::ALL).unwrap().warnings(), [""; 0]);
+}

@@ -1,0 +1,199 @@
+//! What leaves the head and the log once blocks have it, proven.
+//!
+//! Samples leave the log with the segments that hold them. What of these is still needed is kept in a checkpoint, which is
+//! durable before the ledger says what left, with the receipts of the requests that left; and only then the segments go.
+//! A crash in between leaves a checkpoint and the segments that it stands for: the next run records what left, if that is
+//! not yet in the ledger, and removes them.
+
+use std::time::Duration;
+
+use super::maintenance::{Outcome, Task, TaskError};
+use super::{Db, failed, lock};
+use crate::fs::names;
+use crate::ledger::{Event, LeftSamples};
+use crate::model::{Tally, TimestampMs};
+use crate::wal::{self, CheckpointPlan, CheckpointReport, LogFiles};
+
+/// How long a flush waits for queries that still read what it takes out of the head. Maintenance tries again later.
+pub(super) const READERS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a checkpoint did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointSummary {
+    /// The last segment that it stands for.
+    pub up_to_segment: u32,
+    /// In-order samples that left the log.
+    pub left_in_order: Tally,
+    /// Out-of-order samples that left the log.
+    pub left_out_of_order: Tally,
+    /// Samples that it keeps, as no block has them.
+    pub kept: Tally,
+    /// Requests whose seals left. Their receipts are in the ledger.
+    pub requests: u64,
+    /// Bytes of the checkpoint.
+    pub bytes: u64,
+    /// Bytes of the log that were removed.
+    pub removed_bytes: u64,
+}
+
+/// Up to where the log was flushed when it was last truncated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct FlushedTo {
+    time_ms: Option<TimestampMs>,
+    out_of_order_group: Option<u64>,
+}
+
+impl Db {
+    /// Takes out of the head what blocks have. Where queries still read it, that is left for later. `head_work` is held.
+    pub(super) fn leave_head(&self) {
+        let below_ms = self.flushed_ms();
+        if *lock(&self.truncated_to) < below_ms {
+            self.head.read_from(below_ms);
+            if self.head.wait_for_readers(below_ms, READERS_TIMEOUT) {
+                self.head.truncate(below_ms, &|paused| drop(self.committer.cut(paused)));
+                *lock(&self.truncated_to) = below_ms;
+            } else {
+                tracing::warn!(
+                    below_ms,
+                    "queries still read samples that blocks have now; the head is truncated later"
+                );
+            }
+        }
+        let mut waiting = lock(&self.out_of_order_to_drop);
+        if let Some(cut) = waiting.as_ref()
+            && self.head.wait_for_readers(TimestampMs::MAX, Duration::ZERO)
+        {
+            self.head.drop_out_of_order(cut);
+            *waiting = None;
+        }
+    }
+
+    /// Takes out of the log now what blocks have, all of it. `None` where there was nothing.
+    pub fn checkpoint(&self) -> Result<Option<CheckpointSummary>, TaskError> {
+        let mut summary = None;
+        self.schedule.run(Task::Truncate, || {
+            let _work = lock(&self.head_work);
+            summary = self.truncate_log(|_first, last| Some(last))?;
+            Ok(summary.as_ref().map_or(Outcome::Nothing, CheckpointSummary::outcome))
+        })?;
+        Ok(summary)
+    }
+
+    /// Takes out of the log what blocks have, when a flush was done since the last time.
+    pub(super) fn truncate_log_if_due(&self) -> Result<Outcome, TaskError> {
+        let _work = lock(&self.head_work);
+        self.leave_head();
+        // As in Prometheus: the newest third stays, since much of it would only be copied to the checkpoint.
+        let oldest_two_thirds =
+            |first: u32, last: u32| Some(first + (last - first).saturating_mul(2) / 3).filter(|&end| end > first);
+        let summary = self.truncate_log(oldest_two_thirds)?;
+        Ok(summary.as_ref().map_or(Outcome::Nothing, CheckpointSummary::outcome))
+    }
+
+    /// Makes a checkpoint for the segments up to the one that `up_to` chooses, given the first and the last that are not
+    /// written any more. `head_work` is held.
+    fn truncate_log(
+        &self,
+        up_to: impl FnOnce(u32, u32) -> Option<u32>,
+    ) -> Result<Option<CheckpointSummary>, TaskError> {
+        let cannot = |error| failed("the log cannot be truncated", error);
+        self.store.make_room();
+        self.finish_truncation()?;
+        let flushed = {
+            let ledger = self.store.ledger();
+            let state = ledger.state();
+            FlushedTo { time_ms: state.flushed_up_to_ms, out_of_order_group: state.flushed_out_of_order_group }
+        };
+        if flushed == *lock(&self.checkpointed) {
+            return Ok(None);
+        }
+        let wal_dir = self.options.data_dir.join(names::WAL_DIR);
+        let rolled = self.committer.roll().wait();
+        rolled.map_err(|error| failed("a new segment of the log cannot be begun", error))?;
+        let open_segment = self.committer.status().open_segment.map(|(number, _)| number);
+        let files = LogFiles::list(&*self.fs, &wal_dir).map_err(cannot)?;
+        let segments = files.files.iter().filter(|file| !file.checkpoint).map(|file| file.number);
+        let closed: Vec<u32> = segments.filter(|number| open_segment.is_some_and(|open| *number < open)).collect();
+        let (Some(&first), Some(&last)) = (closed.first(), closed.last()) else { return Ok(None) };
+        let Some(up_to_segment) = up_to(first, last) else {
+            *lock(&self.checkpointed) = flushed;
+            return Ok(None);
+        };
+        let live = self.head.live_refs();
+        let plan = CheckpointPlan {
+            up_to_segment,
+            keep_series: &|series_ref| live.contains(series_ref),
+            min_time_ms: flushed.time_ms.unwrap_or(TimestampMs::MIN),
+            out_of_order_up_to_group: flushed.out_of_order_group.unwrap_or(0),
+            // What is deleted is left out of blocks when they are written.
+            keep_tombstone: &|_tombstone| false,
+            compression: self.options.wal.compression,
+            segment_bytes: self.options.wal.segment_bytes,
+            quarantine_dir: &self.options.data_dir.join(names::QUARANTINE_DIR),
+        };
+        let report = wal::checkpoint(&*self.fs, &wal_dir, &plan).map_err(cannot)?;
+        let removed_bytes = self.leave_log(&report)?;
+        *lock(&self.checkpointed) = flushed;
+        Ok(Some(CheckpointSummary {
+            up_to_segment,
+            left_in_order: report.left_in_order,
+            left_out_of_order: report.left_out_of_order,
+            kept: report.kept_in_order + report.kept_out_of_order,
+            requests: report.requests.len() as u64,
+            bytes: report.bytes,
+            removed_bytes,
+        }))
+    }
+
+    /// Ends a truncation that a crash or a failure interrupted.
+    fn finish_truncation(&self) -> Result<(), TaskError> {
+        let wal_dir = self.options.data_dir.join(names::WAL_DIR);
+        let left = wal::superseded(&*self.fs, &wal_dir)
+            .map_err(|error| failed("what an earlier truncation left cannot be read", error))?;
+        left.map_or(Ok(()), |report| self.leave_log(&report).map(drop))
+    }
+
+    /// Records what leaves the log with a checkpoint, where that is not recorded yet, and removes what it stands for. Says
+    /// how many bytes went.
+    fn leave_log(&self, report: &CheckpointReport) -> Result<u64, TaskError> {
+        let edge = report.edge;
+        let is_recorded = {
+            let ledger = self.store.ledger();
+            ledger.state().left_log.up_to_segment.is_some_and(|number| number >= edge.up_to_segment)
+        };
+        if !is_recorded {
+            let requests: Vec<(u64, Tally)> = report
+                .requests
+                .iter()
+                .map(|request| (request.commit, Tally { samples: request.samples, digest: request.digest }))
+                .collect();
+            let receipts = self.store.ledger().write_receipts(&requests);
+            let receipts = receipts.map_err(|error| failed("receipts cannot be written to the ledger", error))?;
+            let left = LeftSamples { in_order: report.left_in_order, out_of_order: report.left_out_of_order };
+            let event = Event::Truncated {
+                up_to_segment: edge.up_to_segment,
+                left,
+                last_group: edge.last_group,
+                next_commit: edge.next_commit,
+                chain: edge.chain,
+                receipts,
+            };
+            self.store.record(&[event]).map_err(|error| failed("the ledger cannot be written", error))?;
+        }
+        let wal_dir = self.options.data_dir.join(names::WAL_DIR);
+        wal::remove_superseded(&*self.fs, &wal_dir)
+            .map_err(|error| failed("segments that a checkpoint stands for cannot be removed", error))
+    }
+}
+
+impl CheckpointSummary {
+    fn outcome(&self) -> Outcome {
+        Outcome::Done(format!(
+            "segments up to {:08}: {} samples left, {} kept, {} bytes removed",
+            self.up_to_segment,
+            self.left_in_order.samples + self.left_out_of_order.samples,
+            self.kept.samples,
+            self.removed_bytes
+        ))
+    }
+}

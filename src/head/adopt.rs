@@ -1,0 +1,101 @@
+//! Out-of-order samples from a `wbl/` that Prometheus wrote: taken into the head, and into the log, as if they came now.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
+use super::Head;
+use super::append::TimeBounds;
+use super::older::OlderSample;
+use super::replay::RefMap;
+use super::shard::split_slot;
+use crate::model::Sample;
+use crate::storage::{BatchOutcome, WriteBatch};
+use crate::wal::record::{self, RecordType};
+
+/// What was taken over.
+#[derive(Debug, Clone, Default)]
+pub struct Adopted {
+    /// Samples added, known, and refused, as for a request.
+    pub outcome: BatchOutcome,
+    /// Samples of series that the log does not name.
+    pub unknown: u64,
+    /// Records that could not be read, wholly or in part, or are of a kind that is not taken over.
+    pub records_left: u64,
+}
+
+impl Adopted {
+    /// Adds what was taken over from another record.
+    pub fn add(&mut self, other: Adopted) {
+        self.outcome.added += other.outcome.added;
+        self.outcome.duplicates += other.outcome.duplicates;
+        self.outcome.digest += other.outcome.digest;
+        for (sum, more) in self.outcome.rejected.iter_mut().zip(other.outcome.rejected) {
+            *sum += more;
+        }
+        self.unknown += other.unknown;
+        self.records_left += other.records_left;
+    }
+
+    /// Whether something could not be taken over.
+    pub fn is_partial(&self) -> bool {
+        self.unknown > 0 || self.records_left > 0 || self.outcome.rejected_total() > 0
+    }
+}
+
+/// Takes records over, after a replay: it knows the references of the log.
+#[derive(Debug)]
+pub struct Adoption<'a> {
+    head: &'a Head,
+    refs: RefMap,
+}
+
+impl Head {
+    /// Begins to take records over. The references of the replay are forgotten with the result.
+    pub fn adoption(&self) -> Adoption<'_> {
+        let refs = std::mem::take(&mut *self.shared.log_refs.lock().unwrap_or_else(PoisonError::into_inner));
+        Adoption { head: self, refs }
+    }
+}
+
+impl Adoption<'_> {
+    /// Takes the samples of a record, type byte first. The caller has been admitted to the current group of the log.
+    pub fn record(&self, record: &[u8]) -> Adopted {
+        let mut adopted = Adopted::default();
+        match record::split(record) {
+            (Some(RecordType::Samples), body) => self.samples(body, &mut adopted),
+            // Tells which samples were in chunks already: here every sample is looked up.
+            (Some(RecordType::MmapMarkers), _) => {}
+            _ => adopted.records_left += 1,
+        }
+        adopted
+    }
+
+    fn samples(&self, body: &[u8], adopted: &mut Adopted) {
+        let mut by_shard: BTreeMap<usize, Vec<OlderSample>> = BTreeMap::new();
+        for sample in record::samples(body) {
+            let Ok(sample) = sample else {
+                adopted.records_left += 1;
+                break;
+            };
+            let Some((number, row)) = self.refs.get(sample.series_ref).map(split_slot) else {
+                adopted.unknown += 1;
+                continue;
+            };
+            let sample = Sample { timestamp_ms: sample.timestamp_ms, value: sample.value };
+            by_shard.entry(number).or_default().push(OlderSample { row, entry: 0, sample, is_early: true });
+        }
+        // Prometheus accepted them: no window and no clock is asked again, and none begins the series in order.
+        let bounds = TimeBounds {
+            new_series_min_ms: i64::MAX,
+            floor_ms: i64::MIN,
+            out_of_order_min_ms: Some(i64::MIN),
+            max_ms: i64::MAX,
+        };
+        let before = adopted.outcome.added;
+        for (number, samples) in by_shard {
+            self.head.append_older(number, samples, &WriteBatch::default(), bounds, &mut adopted.outcome);
+        }
+        let added = adopted.outcome.added - before;
+        self.head.shared.counters.samples.fetch_add(added, std::sync::atomic::Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,167 @@
+//! The slow path of writing: samples that are not simply newer than all of their series.
+//!
+//! What covers their time is copied under the shard's lock and decoded without it, so that no other request waits for
+//! that. A sample that is there already adds nothing, another value of the same time is refused. What is left is taken
+//! as an out-of-order sample if the window reaches that far: `tsdb/head_append.go` of Prometheus, where however only
+//! repetitions of the newest sample, and those within the open out-of-order chunk, are recognised.
+
+use std::collections::BTreeMap;
+
+use super::append::{TimeBounds, describe};
+use super::out_of_order::Inserted;
+use super::series::{Series, SeriesView, Verdict};
+use super::{Head, Shared};
+use crate::index::Slot;
+use crate::model::{Sample, TimeRange, TimestampMs};
+use crate::storage::{BatchOutcome, Column, RejectReason, WriteBatch};
+
+/// A sample that has to be looked at twice.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OlderSample {
+    pub(super) row: u32,
+    /// Index in the batch.
+    pub(super) entry: u32,
+    pub(super) sample: Sample,
+    /// Whether it is below the floor, or was too early to begin its series, which another may have begun since.
+    pub(super) is_early: bool,
+}
+
+/// What a series has at the times of some samples.
+struct Known {
+    /// Value bits of floats, `None` for a histogram.
+    samples: BTreeMap<TimestampMs, Option<u64>>,
+    /// In-order samples when it was looked up, and the time of the newest.
+    in_order: (u64, TimestampMs),
+    /// Chunks of out-of-order samples from this number on were not there.
+    next_chunk: u64,
+}
+
+impl Known {
+    /// Whether the series may have got something at `timestamp_ms` that a look at its buffer does not show.
+    fn is_stale(&self, series: &Series, timestamp_ms: TimestampMs) -> bool {
+        let (samples, last_ms) = self.in_order;
+        let grew_there = series.samples != samples && (samples == 0 || timestamp_ms > last_ms);
+        let chunks = series.out_of_order().map_or(&[][..], |held| &held.chunks);
+        grew_there || chunks.last().is_some_and(|chunk| chunk.number >= self.next_chunk)
+    }
+}
+
+impl Shared {
+    fn know(&self, slot: Slot, number: usize, samples: &[OlderSample]) -> Known {
+        let times = || samples.iter().map(|older| older.sample.timestamp_ms);
+        let range = TimeRange::new(times().min().unwrap_or(0), times().max().unwrap_or(0));
+        let (view, in_order, next_chunk) = {
+            let shard = self.shard(number);
+            let series = shard.row(samples.first().map_or(0, |older| older.row));
+            let next_chunk = self.counters.next_out_of_order_chunk.load(std::sync::atomic::Ordering::Acquire);
+            (
+                SeriesView { deleted: Vec::new(), ..series.view(range, range) },
+                (series.samples, series.last_ms),
+                next_chunk,
+            )
+        };
+        let mut column = Column::default();
+        // What is damaged cannot be served either: its place may be taken. The damage is counted where it is read.
+        self.read_view(&view, range, &mut column, &mut |warning| tracing::debug!(slot, warning, "chunk not compared"));
+        let mut known = BTreeMap::new();
+        for timestamp_ms in times() {
+            if let Ok(index) = column.timestamps_ms.binary_search(&timestamp_ms) {
+                let is_histogram = column.histograms.binary_search_by_key(&index, |(index, _)| *index).is_ok();
+                let bits = column.values.get(index).map(|value| value.to_bits());
+                known.insert(timestamp_ms, bits.filter(|_| !is_histogram));
+            }
+        }
+        Known { samples: known, in_order, next_chunk }
+    }
+}
+
+impl Head {
+    /// Accepts or refuses the samples of one shard that need a closer look, in the order of the request for each series.
+    #[cold]
+    pub(super) fn append_older(
+        &self,
+        number: usize,
+        mut older: Vec<OlderSample>,
+        batch: &WriteBatch<'_>,
+        bounds: TimeBounds,
+        outcome: &mut BatchOutcome,
+    ) {
+        older.sort_by_key(|older| older.row);
+        for of_series in older.chunk_by(|a, b| a.row == b.row) {
+            let mut rest = of_series;
+            while !rest.is_empty() {
+                rest = self.append_older_of_series(number, rest, batch, bounds, outcome);
+            }
+        }
+    }
+
+    /// Accepts or refuses samples of one series, up to one that another request may have been faster with. Gives the
+    /// rest.
+    fn append_older_of_series<'a>(
+        &self,
+        number: usize,
+        samples: &'a [OlderSample],
+        batch: &WriteBatch<'_>,
+        bounds: TimeBounds,
+        outcome: &mut BatchOutcome,
+    ) -> &'a [OlderSample] {
+        let shared = &*self.shared;
+        let Some(&OlderSample { row, .. }) = samples.first() else { return &[] };
+        let slot = shared.shard(number).slot(row);
+        let mut known = shared.know(slot, number, samples);
+        let mut shard = shared.shard(number);
+        for (index, &OlderSample { entry, sample, is_early, .. }) in samples.iter().enumerate() {
+            let (timestamp_ms, bits) = (sample.timestamp_ms, sample.value.to_bits());
+            let series = shard.row(row);
+            if known.is_stale(series, timestamp_ms) {
+                return samples.get(index..).unwrap_or_default();
+            }
+            let held = known.samples.get(&timestamp_ms).copied();
+            let (series_ref, digest) = (series.series_ref, series.digest);
+            let in_order = series.judge_in_order(timestamp_ms, bits);
+            let buffered = series.out_of_order().and_then(|held| held.find_buffered(sample).ok());
+            let verdict = match (held, buffered, in_order) {
+                (Some(held), _, _) if held == Some(bits) => Ok(None),
+                (_, Some(Inserted::Duplicate), _) | (_, _, Verdict::Duplicate) => Ok(None),
+                (Some(_), _, _) | (_, Some(_), _) | (_, _, Verdict::Conflict) => Err(RejectReason::DuplicateTimestamp),
+                _ if series.deleted().contains(timestamp_ms) => Err(RejectReason::Deleted),
+                _ if timestamp_ms > bounds.max_ms => Err(RejectReason::TooFarInFuture),
+                (None, None, Verdict::Newer) if !is_early => Ok(Some(true)),
+                _ => match bounds.out_of_order_min_ms {
+                    Some(oldest_ms) if timestamp_ms >= oldest_ms => Ok(Some(false)),
+                    Some(_) => Err(RejectReason::TooOld),
+                    None if is_early => Err(RejectReason::OutOfBounds),
+                    None => Err(RejectReason::OutOfOrder),
+                },
+            };
+            match verdict {
+                Ok(None) => outcome.duplicates += 1,
+                Ok(Some(is_in_order)) => {
+                    if is_in_order {
+                        shard.push(row, timestamp_ms, bits, shared.options.chunk_range_ms);
+                        shard.log_sample(series_ref, timestamp_ms, bits);
+                        shared.widen(TimeRange::new(timestamp_ms, timestamp_ms));
+                        known.in_order = (shard.row(row).samples, timestamp_ms);
+                    } else {
+                        shard.insert_out_of_order(row, sample, shared);
+                        shard.log_out_of_order(series_ref, sample);
+                        known.next_chunk =
+                            shared.counters.next_out_of_order_chunk.load(std::sync::atomic::Ordering::Acquire);
+                    }
+                    known.samples.insert(timestamp_ms, Some(bits));
+                    outcome.added += 1;
+                    outcome.digest += digest.of_sample(timestamp_ms, sample.value);
+                }
+                Err(reason) => {
+                    let newest_ms = shard.row(row).last_ms;
+                    outcome.reject(reason, entry as usize, 1, || {
+                        let series = batch.series.get(entry as usize).map(|entry| describe(entry.labels));
+                        let series = series.unwrap_or_default();
+                        format!("sample at {timestamp_ms} ms, newest of the series at {newest_ms} ms: {series}")
+                    });
+                }
+            }
+        }
+        &[]
+    }
+}

@@ -1,0 +1,309 @@
+//! Out-of-order samples: those that are older than the newest of their series when they come.
+//!
+//! Each series keeps its own in a small sorted buffer, and in chunks that are cut from it when it is full. These chunks
+//! overlap each other and the in-order ones in time; a reader merges them. They go to the head chunk files as in
+//! Prometheus, marked by the top bit of their encoding.
+//!
+//! No two samples of a series have the same time: before a sample is taken, whatever covers its time is decoded, so that
+//! a repetition adds nothing and a contradiction is refused ([`Head::append`]).
+//!
+//! Every chunk has a number, rising in the order of the cuts. A block of out-of-order samples is made from an
+//! [`OutOfOrderCut`]: at a moment without writers all buffers become chunks, so everything below a number is in the cut,
+//! and nothing else ever will be.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::series::{ChunkPlace, EncodedChunk};
+use super::shard::{SHARDS, Shard};
+use super::{Head, Shared};
+use crate::chunk::XorAppender;
+use crate::model::{ChunkEncoding, Sample, TimeRange, TimestampMs};
+
+/// A buffer of this many samples becomes a chunk before the next one is added, as in Prometheus.
+pub(super) const BUFFER_SAMPLES_MAX: usize = 32;
+
+/// A chunk of out-of-order samples.
+#[derive(Debug, Clone)]
+pub(super) struct OutOfOrderChunk {
+    /// Rising in the order of the cuts, over all series.
+    pub(super) number: u64,
+    pub(super) range: TimeRange,
+    pub(super) samples: u16,
+    pub(super) place: ChunkPlace,
+}
+
+/// What became of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inserted {
+    /// It is in the buffer now.
+    Added,
+    /// The buffer held it already.
+    Duplicate,
+    /// The buffer holds another value of the same time.
+    Conflict,
+}
+
+/// The out-of-order samples of one series.
+#[derive(Debug, Default)]
+pub(super) struct OutOfOrder {
+    /// In the order of their numbers.
+    pub(super) chunks: Vec<OutOfOrderChunk>,
+    /// In the order of time.
+    pub(super) buffer: Vec<Sample>,
+}
+
+impl OutOfOrder {
+    pub(super) fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.buffer.is_empty()
+    }
+
+    /// How many samples there are.
+    pub(super) fn samples(&self) -> u64 {
+        self.chunks.iter().map(|chunk| u64::from(chunk.samples)).sum::<u64>() + self.buffer.len() as u64
+    }
+
+    /// From the oldest to the newest sample.
+    pub(super) fn range(&self) -> Option<TimeRange> {
+        let buffered = match (self.buffer.first(), self.buffer.last()) {
+            (Some(first), Some(last)) => Some(TimeRange::new(first.timestamp_ms, last.timestamp_ms)),
+            _ => None,
+        };
+        self.chunks.iter().map(|chunk| chunk.range).chain(buffered).reduce(union)
+    }
+
+    /// What the buffer has at the time of `sample`, if anything.
+    pub(super) fn find_buffered(&self, sample: Sample) -> Result<Inserted, usize> {
+        match self.buffer.binary_search_by_key(&sample.timestamp_ms, |held| held.timestamp_ms) {
+            Err(place) => Err(place),
+            Ok(place) => {
+                let held = self.buffer.get(place).map(|held| held.value.to_bits());
+                Ok(if held == Some(sample.value.to_bits()) { Inserted::Duplicate } else { Inserted::Conflict })
+            }
+        }
+    }
+
+    /// Puts a sample into the buffer, which has room, unless it has one of that time.
+    fn insert(&mut self, sample: Sample) -> Inserted {
+        self.find_buffered(sample).unwrap_or_else(|place| {
+            self.buffer.insert(place, sample);
+            Inserted::Added
+        })
+    }
+
+    /// Makes the buffer a chunk.
+    fn cut(&mut self, number: u64) -> Option<&OutOfOrderChunk> {
+        let (first, last) = (self.buffer.first()?.timestamp_ms, self.buffer.last()?.timestamp_ms);
+        let mut bytes = Vec::new();
+        let mut state: Option<(XorAppender, Sample)> = None;
+        for &sample in &self.buffer {
+            let (timestamp_ms, bits) = (sample.timestamp_ms, sample.value.to_bits());
+            let appender = match state {
+                None => XorAppender::start(&mut bytes, timestamp_ms, bits),
+                Some((mut appender, last)) => {
+                    appender.append(&mut bytes, last.timestamp_ms, last.value.to_bits(), timestamp_ms, bits);
+                    appender
+                }
+            };
+            state = Some((appender, sample));
+        }
+        let (appender, _) = state?;
+        appender.write_count(&mut bytes);
+        self.buffer = Vec::new();
+        self.chunks.reserve_exact(1);
+        self.chunks.push(OutOfOrderChunk {
+            number,
+            range: TimeRange::new(first, last),
+            samples: appender.count(),
+            place: ChunkPlace::Memory(Arc::new(EncodedChunk { encoding: ChunkEncoding::Xor, bytes: bytes.into() })),
+        });
+        self.chunks.last()
+    }
+
+    /// A copy of what may lie in `range`.
+    pub(super) fn view(&self, range: TimeRange) -> OutOfOrderView {
+        let chunks = self.chunks.iter().filter(|chunk| chunk.range.overlaps(&range)).cloned().collect();
+        let buffered = self.buffer.iter().filter(|sample| range.contains(sample.timestamp_ms)).copied().collect();
+        OutOfOrderView { chunks, buffered }
+    }
+}
+
+/// A copy of a series' out-of-order samples, as far as they are asked for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OutOfOrderView {
+    pub(super) chunks: Vec<OutOfOrderChunk>,
+    pub(super) buffered: Vec<Sample>,
+}
+
+impl OutOfOrderView {
+    /// How many samples there are.
+    pub(super) fn samples(&self) -> u64 {
+        self.chunks.iter().map(|chunk| u64::from(chunk.samples)).sum::<u64>() + self.buffered.len() as u64
+    }
+}
+
+pub(super) fn union(a: TimeRange, b: TimeRange) -> TimeRange {
+    TimeRange::new(a.start_ms.min(b.start_ms), a.end_ms.max(b.end_ms))
+}
+
+/// From the oldest to the newest out-of-order sample of one shard. Written under the shard's lock, read without it: who
+/// reads while it shrinks sees a range that is too wide, never one that is too narrow.
+#[derive(Debug)]
+pub(super) struct ShardRange {
+    min_ms: AtomicI64,
+    max_ms: AtomicI64,
+}
+
+impl Default for ShardRange {
+    fn default() -> Self {
+        ShardRange { min_ms: AtomicI64::new(i64::MAX), max_ms: AtomicI64::new(i64::MIN) }
+    }
+}
+
+impl ShardRange {
+    fn get(&self) -> Option<TimeRange> {
+        let range = TimeRange::new(self.min_ms.load(Ordering::Acquire), self.max_ms.load(Ordering::Acquire));
+        (range.start_ms <= range.end_ms).then_some(range)
+    }
+
+    fn widen(&self, range: TimeRange) {
+        self.min_ms.fetch_min(range.start_ms, Ordering::AcqRel);
+        self.max_ms.fetch_max(range.end_ms, Ordering::AcqRel);
+    }
+
+    fn set(&self, range: Option<TimeRange>) {
+        let (start_ms, end_ms) = range.map_or((i64::MAX, i64::MIN), |range| (range.start_ms, range.end_ms));
+        self.min_ms.store(start_ms, Ordering::Release);
+        self.max_ms.store(end_ms, Ordering::Release);
+    }
+}
+
+/// The out-of-order samples of the head at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfOrderCut {
+    /// Chunks below this number are in the cut.
+    pub(super) before: u64,
+    /// From the oldest to the newest sample in it; `None` where there is none.
+    pub range: Option<TimeRange>,
+    /// How many samples are in it.
+    pub samples: u64,
+}
+
+impl OutOfOrderCut {
+    /// Whether the chunk is in the cut.
+    pub(super) fn contains(&self, chunk: &OutOfOrderChunk) -> bool {
+        chunk.number < self.before
+    }
+}
+
+impl Head {
+    /// From the oldest to the newest out-of-order sample, or `None` where there is none.
+    pub fn out_of_order_range(&self) -> Option<TimeRange> {
+        self.shared.out_of_order_range()
+    }
+
+    /// How many out-of-order samples there are, in buffers and chunks.
+    pub fn out_of_order_samples(&self) -> u64 {
+        self.shared.counters.out_of_order_samples.load(Ordering::Relaxed)
+    }
+
+    /// Makes all buffers chunks, and names all chunks that there are. To be called while no request is admitted, so that
+    /// the cut holds the out-of-order samples of whole groups.
+    pub fn cut_out_of_order(&self) -> OutOfOrderCut {
+        let shared = &*self.shared;
+        let mut cut = OutOfOrderCut { before: 0, range: None, samples: 0 };
+        for number in 0..SHARDS {
+            let mut shard = shared.shard(number);
+            for row in shard.out_of_order_rows.clone() {
+                shard.cut_out_of_order(row, shared);
+                if let Some(held) = shard.row(row).out_of_order() {
+                    cut.samples += held.samples();
+                    cut.range = cut.range.into_iter().chain(held.range()).reduce(union);
+                }
+            }
+        }
+        cut.before = shared.counters.next_out_of_order_chunk.load(Ordering::Acquire);
+        cut
+    }
+
+    /// Lets go of the samples of a cut. To be called when a block with them is served. Samples that came after the cut
+    /// stay.
+    pub fn drop_out_of_order(&self, cut: &OutOfOrderCut) {
+        let shared = &*self.shared;
+        // The flusher need not write what is gone.
+        shared.counters.out_of_order_dropped.fetch_max(cut.before, Ordering::AcqRel);
+        for number in 0..SHARDS {
+            let mut shard = shared.shard(number);
+            let mut range = None;
+            let mut dropped = 0;
+            let rows = std::mem::take(&mut shard.out_of_order_rows);
+            for row in rows {
+                let Some(held) = shard.row_mut(row).out_of_order_mut() else { continue };
+                let before = held.samples();
+                held.chunks.retain(|chunk| !cut.contains(chunk));
+                held.chunks.shrink_to_fit();
+                dropped += before - held.samples();
+                range = range.into_iter().chain(held.range()).reduce(union);
+                if held.is_empty() {
+                    shard.row_mut(row).forget_empty_extra();
+                } else {
+                    shard.out_of_order_rows.push(row);
+                }
+            }
+            shared.counters.out_of_order_samples.fetch_sub(dropped, Ordering::Relaxed);
+            shared.out_of_order_ranges[number].set(range);
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn out_of_order_range(&self) -> Option<TimeRange> {
+        self.out_of_order_ranges.iter().filter_map(ShardRange::get).reduce(union)
+    }
+}
+
+impl Shard {
+    /// Adds an out-of-order sample to its series, unless the buffer has one of that time.
+    pub(super) fn insert_out_of_order(&mut self, row: u32, sample: Sample, shared: &Shared) -> Inserted {
+        let held = self.row(row).out_of_order();
+        if let Some(Ok(known)) = held.map(|held| held.find_buffered(sample)) {
+            return known;
+        }
+        if held.is_some_and(|held| held.buffer.len() >= BUFFER_SAMPLES_MAX) {
+            self.cut_out_of_order(row, shared);
+        }
+        self.list_out_of_order(row);
+        let extra = self.row_mut(row).extra_mut();
+        extra.note_newest(sample.timestamp_ms);
+        let inserted = extra.out_of_order.insert(sample);
+        shared.out_of_order_ranges[self.number()].widen(TimeRange::new(sample.timestamp_ms, sample.timestamp_ms));
+        shared.counters.out_of_order_samples.fetch_add(1, Ordering::Relaxed);
+        inserted
+    }
+
+    /// Notes that the series is about to have out-of-order samples.
+    fn list_out_of_order(&mut self, row: u32) {
+        if self.row(row).out_of_order().is_none_or(OutOfOrder::is_empty) {
+            self.out_of_order_rows.push(row);
+        }
+    }
+
+    /// Makes a series' buffer a chunk, which waits for the flusher from then on.
+    fn cut_out_of_order(&mut self, row: u32, shared: &Shared) {
+        if self.row(row).out_of_order().is_none_or(|held| held.buffer.is_empty()) {
+            return;
+        }
+        let number = shared.counters.next_out_of_order_chunk.fetch_add(1, Ordering::AcqRel);
+        let (slot, series_ref) = (self.slot(row), self.row(row).series_ref);
+        if let Some(chunk) = self.row_mut(row).extra_mut().out_of_order.cut(number) {
+            let chunk = chunk.clone();
+            self.note_out_of_order_chunk(slot, series_ref, &chunk);
+        }
+    }
+}
+
+/// The oldest time of an out-of-order sample, for a head whose newest sample has the time `newest_ms`; `None` where no
+/// out-of-order samples are taken at all.
+pub(super) fn oldest_taken_ms(window_ms: i64, newest_ms: Option<TimestampMs>) -> Option<TimestampMs> {
+    (window_ms > 0).then(|| newest_ms.map_or(i64::MIN, |newest_ms| newest_ms.saturating_sub(window_ms)))
+}

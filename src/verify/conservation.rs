@@ -1,0 +1,228 @@
+//! Conservation: whatever left the log is in a block, or it is written down what became of it.
+//!
+//! | has to hold | |
+//! |---|---|
+//! | of each compaction | parents = child + deleted + deduplicated, where all that it names was known before |
+//! | of all blocks | flushed + adopted = in blocks + deleted + expired + deduplicated + quarantined |
+//! | of the directory | every block of the ledger has its directory |
+//! | of the log | acknowledged = in the log + left the log |
+//! | of the flushes | flushed = left the log + still in the log although flushed |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use ulid::Ulid;
+
+use super::VerifyError;
+use super::blocks::Blocks;
+use super::replay::Replay;
+use super::report::Stage;
+use crate::fs::{Fs, names};
+use crate::ledger::{self, Contents, Event, LedgerState};
+use crate::model::{Tally, TimeRange};
+use crate::proof::{LogPart, TallyRequest, log_tally};
+use crate::wal::{LogScan, ReplayProgress};
+
+/// Whether two ledgers speak of the same log.
+fn same_log(a: &Contents, b: &Contents) -> bool {
+    a.state.left_log == b.state.left_log
+}
+
+/// The stage's result. `before` was read before the log and the blocks were.
+pub(super) fn stage(
+    fs: &dyn Fs,
+    data_dir: &Path,
+    before: &Contents,
+    blocks: &Blocks,
+    replay: &Replay,
+    log: &LogScan,
+) -> Result<Stage, VerifyError> {
+    let mut stage = Stage::new("conservation");
+    // A block's end is in the ledger before its directory goes, so this one knows of all directories that are gone.
+    let ledger = ledger::read(fs, &data_dir.join(names::LEDGER_DIR))?;
+    if ledger.entries.is_empty() && ledger.damages.is_empty() {
+        stage.summary = "no ledger: nothing is written down about what left the log".to_owned();
+        return Ok(stage);
+    }
+    for damage in &ledger.damages {
+        let what = format!("ledger, byte {}: {}", damage.offset, damage.what);
+        // The end that a crash or an append under way leaves. Nothing was removed on its word.
+        if damage.is_torn_tail { stage.note(what) } else { stage.find(|| what) }
+    }
+    let events = events(&ledger, &mut stage);
+    let imbalance = ledger.state.imbalance();
+    if imbalance != Tally::ZERO {
+        let samples = imbalance.samples as i64;
+        stage.find(|| format!("{samples} samples (digest {}) that came into blocks are nowhere", imbalance.digest));
+    }
+    directories(&ledger, blocks, &mut stage);
+    let checkpoint = log.checkpoint.map(|end| end.edge.up_to_segment);
+    if !same_log(before, &ledger) {
+        stage.note("the log was truncated while it was read: what it holds is not compared with the ledger".to_owned());
+    } else if checkpoint > ledger.state.left_log.up_to_segment {
+        // Between the two steps of a truncation, or a crash there.
+        stage.note("the newest checkpoint is not yet in the ledger: the log is not compared with it".to_owned());
+    } else {
+        acknowledged(&ledger.state, replay, log, &mut stage);
+        flushed(fs, data_dir, &ledger, &mut stage)?;
+    }
+    let LedgerState { blocks: live, totals, left_log, .. } = &ledger.state;
+    stage.summary = format!(
+        "{events} events; {} samples flushed, {} in {} blocks, {} deleted, {} expired, {} deduplicated; {} left the log",
+        totals.flushed.samples,
+        ledger.state.stored().samples,
+        live.len(),
+        totals.deleted.samples,
+        totals.expired.samples,
+        totals.deduplicated.samples,
+        (left_log.samples.in_order + left_log.samples.out_of_order).samples
+    );
+    stage.number("events", events);
+    stage.number("blocks", live.len());
+    for (name, tally) in [
+        ("flushed", totals.flushed),
+        ("adopted", totals.adopted),
+        ("stored", ledger.state.stored()),
+        ("deleted", totals.deleted),
+        ("expired", totals.expired),
+        ("deduplicated", totals.deduplicated),
+        ("quarantined", totals.quarantined),
+    ] {
+        stage.number(name, tally.samples);
+    }
+    Ok(stage)
+}
+
+/// Goes through the events, each against the state before it. Says how many there are.
+fn events(ledger: &Contents, stage: &mut Stage) -> u64 {
+    let mut state = LedgerState::default();
+    for entry in &ledger.entries {
+        let number = entry.sequence;
+        let known = |ulid: &Ulid| state.blocks.get(ulid).copied();
+        match &entry.event {
+            Event::Compacted { parents, child, stored, deleted, deduplicated } => {
+                let held: Option<Tally> = parents.iter().map(known).sum();
+                match held {
+                    None => {
+                        let unknown = parents.iter().find(|parent| known(parent).is_none());
+                        stage.find(|| {
+                            let unknown = unknown.map_or_else(String::new, Ulid::to_string);
+                            format!("event {number}: parent {unknown} was in no event before")
+                        });
+                    }
+                    Some(held) if held != *stored + *deleted + *deduplicated => stage.find(|| {
+                        let child = child.map_or_else(|| "no block".to_owned(), |child| format!("block {child}"));
+                        format!(
+                            "event {number}: {child} was compacted from {held}, and has {stored}, with {deleted} deleted \
+                             and {deduplicated} deduplicated, which is not the sum"
+                        )
+                    }),
+                    Some(_) => {}
+                }
+                if child.is_none() && *stored != Tally::ZERO {
+                    stage.find(|| format!("event {number}: a compaction stored {stored} in no block"));
+                }
+            }
+            Event::Deleted { ulid, tally }
+            | Event::Expired { ulid, tally }
+            | Event::Quarantined { ulid, tally, .. }
+                if known(ulid) != Some(*tally) =>
+            {
+                let had = known(ulid).map_or_else(|| "was in no event before".to_owned(), |had| format!("had {had}"));
+                stage.find(|| format!("event {number}: block {ulid} was removed with {tally}; it {had}"));
+            }
+            Event::Flushed { ulid: None, tally, .. } if *tally != Tally::ZERO => {
+                stage.find(|| format!("event {number}: a flush stored {tally} in no block"));
+            }
+            Event::Flushed { ulid: Some(ulid), .. } | Event::Adopted { ulid, .. } if known(ulid).is_some() => {
+                stage.find(|| format!("event {number}: block {ulid} came a second time"));
+            }
+            _ => {}
+        }
+        state.apply(entry);
+    }
+    ledger.entries.len() as u64
+}
+
+/// Compares the blocks of the ledger with the directories.
+fn directories(ledger: &Contents, blocks: &Blocks, stage: &mut Stage) {
+    let present: BTreeSet<Ulid> = blocks.ulids().collect();
+    // Where another program compacted a block, the block that it made says so.
+    let mut made_of: BTreeMap<Ulid, Ulid> = BTreeMap::new();
+    for (ulid, meta) in &blocks.metas {
+        let parents = meta.compaction.parents.iter().map(|parent| parent.ulid);
+        made_of.extend(parents.chain(meta.compaction.sources.iter().copied()).map(|parent| (parent, *ulid)));
+    }
+    for (ulid, tally) in &ledger.state.blocks {
+        match (present.contains(ulid), made_of.get(ulid)) {
+            (true, _) => {}
+            (false, Some(child)) if !ledger.state.blocks.contains_key(child) => {
+                stage.note(format!("block {ulid} was made part of {child} by another program"));
+            }
+            (false, _) => stage.find(|| format!("block {ulid} is missing: {tally}")),
+        }
+    }
+    for ulid in present.iter().filter(|ulid| !ledger.state.blocks.contains_key(ulid)) {
+        stage.note(format!(
+            "block {ulid} is not in the ledger; the next start takes it in, or removes what it replaces"
+        ));
+    }
+}
+
+/// Acknowledged = in the log + left the log.
+fn acknowledged(state: &LedgerState, replay: &Replay, log: &LogScan, stage: &mut Stage) {
+    let left = state.left_log.samples;
+    let acknowledged = state.left_log.acknowledged + replay.sealed();
+    let held = left.in_order + left.out_of_order + replay.total();
+    stage.number("acknowledged", acknowledged.samples);
+    stage.number("left_the_log", (left.in_order + left.out_of_order).samples);
+    if acknowledged == held {
+        return;
+    }
+    let surplus = held.samples.wrapping_sub(acknowledged.samples) as i64;
+    if surplus > 0 && log.unsealed_records + log.checkpoint_records > 0 {
+        // What another program had written was never acknowledged by this one.
+        stage.note(format!("the log held {surplus} samples that no request of ours brought"));
+        return;
+    }
+    stage.find(|| format!("acknowledged {acknowledged}; in the log and left it {held}"));
+}
+
+/// Flushed = left the log + still in the log although flushed.
+fn flushed(fs: &dyn Fs, data_dir: &Path, ledger: &Contents, stage: &mut Stage) -> Result<(), VerifyError> {
+    let state = &ledger.state;
+    let mut parts = Vec::new();
+    if let Some(end_ms) = state.flushed_up_to_ms {
+        parts.push(LogPart::in_order(TimeRange::new(i64::MIN, end_ms.saturating_sub(1))));
+    }
+    if let Some(group) = state.flushed_out_of_order_group {
+        parts.push(LogPart::out_of_order(TimeRange::ALL, 0..=group));
+    }
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let request = TallyRequest { parts, up_to_group: None };
+    let log = log_tally(fs, data_dir, &request, &ReplayProgress::default())?;
+    let now = ledger::read(fs, &data_dir.join(names::LEDGER_DIR))?;
+    if now.state.left_log != state.left_log || now.state.totals.flushed != state.totals.flushed {
+        stage.note("the head was flushed, or the log truncated, while the log was read".to_owned());
+        return Ok(());
+    }
+    let left = state.left_log.samples;
+    let in_log: Tally = log.parts.iter().map(|part| part.written).sum();
+    let taken = left.in_order + left.out_of_order + in_log;
+    let flushed = state.totals.flushed;
+    stage.number("flushed_and_in_the_log", in_log.samples);
+    if taken == flushed {
+        return Ok(());
+    }
+    let more = taken.samples.wrapping_sub(flushed.samples) as i64;
+    if more > 0 {
+        // Samples that came out of order twice are in a block once; and blocks that another program had made from this
+        // log were adopted.
+        stage.note(format!("{more} samples of the log were in blocks already when they were flushed"));
+    } else {
+        stage.find(|| format!("flushed {flushed}; the log had {taken} of that"));
+    }
+    Ok(())
+}

@@ -1,4 +1,5 @@
 //! Data in and out of a data directory: import, export, dump, analysis, snapshots, restore.
 
 pub mod analyze;
+pub mod import;
 pub mod text_out;

@@ -16,7 +16,8 @@ use super::contents::{Damage, LogScan, ReplayProgress, ReplaySink, UnsealedTail}
 use super::group_writer::Resume;
 use super::options::{Compression, WalError};
 use super::reader::{LogFiles, SegmentEvent, SegmentReader};
-use super::scan::scan_knowing;
+use super::scan::scan_files;
+use super::summary::ReplayFrom;
 use super::writer::{RecordCompressor, SegmentWriter};
 use crate::fs::{Fs, names};
 
@@ -112,9 +113,25 @@ pub fn recover(
     sink: &mut dyn ReplaySink,
     progress: &ReplayProgress,
 ) -> Result<Recovery, WalError> {
+    recover_from(fs, wal_dir, quarantine_dir, mode, None, sink, progress)
+}
+
+/// As [`recover`], for a sink that has the log's in-order samples up to `from` already: of segments that hold no others
+/// it gets the other records only, and no seals.
+pub fn recover_from(
+    fs: &dyn Fs,
+    wal_dir: &Path,
+    quarantine_dir: &Path,
+    mode: RecoveryMode,
+    from: Option<ReplayFrom>,
+    sink: &mut dyn ReplaySink,
+    progress: &ReplayProgress,
+) -> Result<Recovery, WalError> {
     let known = read_notes(fs, quarantine_dir);
     let damaged_groups = known.iter().filter(|note| note.kind == KIND_DAMAGE).filter_map(|note| note.groups).collect();
-    let log = scan_knowing(fs, wal_dir, sink, progress, damaged_groups)?;
+    let files = LogFiles::list(fs, wal_dir)?;
+    let skip = from.map(|from| (wal_dir, from));
+    let log = scan_files(fs, &files, sink, progress, damaged_groups, skip)?;
     let damages: Vec<Damage> =
         log.damages.iter().filter(|damage| !known.iter().any(|note| note.explains(damage))).cloned().collect();
     if mode == RecoveryMode::Strict

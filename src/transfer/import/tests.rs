@@ -1,0 +1,152 @@
+//! Imports on the simulated disk: what comes in is in the blocks, once, also after an interruption.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::*;
+use crate::block::Block;
+use crate::clock::ManualClock;
+use crate::fs::sim::SimFs;
+use crate::model::TimeRange;
+use crate::storage::{Column, Queryable as _, SelectHints};
+
+const NOW_MS: i64 = 1_700_000_000_000;
+
+/// Keeps what it is told.
+#[derive(Default)]
+struct Told {
+    blocks: Vec<(u64, u64)>,
+}
+
+impl ImportProgress for Told {
+    fn reading(&mut self, _bytes: u64, _total: u64) {}
+    fn writing(&mut self, blocks: u64, total: u64) {
+        self.blocks.push((blocks, total));
+    }
+}
+
+fn options(samples_in_memory: usize) -> ImportOptions {
+    ImportOptions {
+        data_dir: "/data".into(),
+        source: "/text".into(),
+        format: None,
+        block_range_ms: None,
+        samples_in_memory,
+    }
+}
+
+fn run(fs: &SimFs, samples_in_memory: usize) -> Result<ImportReport, ImportError> {
+    let fs: Arc<dyn Fs> = Arc::new(fs.clone());
+    import(&fs, &ManualClock::at(NOW_MS), &options(samples_in_memory), &mut Told::default())
+}
+
+type Samples = BTreeMap<(String, i64), u64>;
+
+/// Every sample of the blocks in the data directory.
+fn stored(fs: &SimFs) -> Samples {
+    let mut all = Samples::new();
+    let entries = fs.list(Path::new("/data")).unwrap();
+    for entry in entries.iter().filter(|entry| entry.name.len() == 26) {
+        let block = Block::open(Arc::new(fs.clone()), &Path::new("/data").join(&entry.name)).unwrap();
+        let querier = block.querier(TimeRange::ALL).unwrap();
+        for series in querier.select(&[], &SelectHints::default()).unwrap() {
+            let mut column = Column::default();
+            series.samples.read(TimeRange::ALL, &mut column).unwrap();
+            for (&timestamp_ms, value) in column.timestamps_ms.iter().zip(&column.values) {
+                let before = all.insert((series.labels.to_string(), timestamp_ms), value.to_bits());
+                assert_eq!(before, None, "{} at {timestamp_ms} is in two blocks", series.labels);
+            }
+        }
+    }
+    all
+}
+
+/// A text with its samples by series and time: series in turns, hours apart, in no order of time.
+fn text(series: usize, times: usize) -> (String, Samples) {
+    let (mut text, mut samples) = (String::new(), Samples::new());
+    for step in 0..times {
+        for number in 0..series {
+            let timestamp_ms = NOW_MS - 90_000_000 + ((step * 7) % times) as i64 * 600_000;
+            let value = (step * 1000 + number) as f64 / 8.0;
+            writeln!(text, "m{{s=\"{number}\"}} {value} {timestamp_ms}").unwrap();
+            let labels = LabelSet::from_pairs([("__name__", "m"), ("s", number.to_string().as_str())]).to_string();
+            samples.insert((labels, timestamp_ms), value.to_bits());
+        }
+    }
+    (text, samples)
+}
+
+#[test]
+fn import_of_unsorted_text_stores_each_sample_once_with_few_in_memory() {
+    let (text, samples) = text(7, 60);
+    for samples_in_memory in [1_000_000, 50, 1] {
+        let fs = SimFs::new(1);
+        fs.set_content(Path::new("/text"), text.clone().into_bytes());
+        let report = run(&fs, samples_in_memory).unwrap();
+        assert_eq!((report.samples, report.series, report.duplicates, report.conflicts), (420, 7, 0, 0));
+        assert!(report.blocks.len() > 3 && report.blocks.is_sorted_by_key(|block| block.min_time_ms));
+        assert_eq!(stored(&fs), samples);
+        assert!(
+            fs.list(Path::new("/data")).unwrap().iter().all(|entry| entry.name.len() == 26),
+            "nothing is left over"
+        );
+    }
+}
+
+#[test]
+fn import_counts_repeated_samples_and_names_other_values_for_one_time() {
+    let fs = SimFs::new(1);
+    fs.set_content(Path::new("/text"), b"a 1 1000\na 2 2000\na 1 1000\na 3 2000\na{b=\"\"} 4 3000\n".to_vec());
+    let report = run(&fs, 2).unwrap();
+    assert_eq!((report.samples, report.series, report.duplicates, report.conflicts), (5, 1, 1, 1));
+    assert_eq!(report.conflicts_named, [r#"{__name__="a"} at 2000 ms: 2 is kept, 3 left out"#]);
+    assert_eq!(stored(&fs).into_values().map(f64::from_bits).collect::<Vec<_>>(), [1.0, 2.0, 4.0]);
+}
+
+#[test]
+fn import_of_text_with_a_fault_or_without_times_leaves_no_block() {
+    for (text, what) in [
+        ("a 1 1000\nb\n", "line 2, column 2: a value is missing"),
+        ("a 1 1000\n\nb 1\n", "line 3: the sample has no timestamp"),
+    ] {
+        let fs = SimFs::new(1);
+        fs.set_content(Path::new("/text"), text.as_bytes().to_vec());
+        let error = run(&fs, 1).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+        assert!(stored(&fs).is_empty());
+    }
+}
+
+#[test]
+fn import_reads_open_metrics_by_its_end() {
+    let fs = SimFs::new(1);
+    fs.set_content(Path::new("/text"), b"# TYPE a counter\na_total 1 2.5 # {t=\"x\"} 1\n# EOF\n".to_vec());
+    let report = run(&fs, 10).unwrap();
+    assert_eq!((report.samples, report.exemplars_skipped, report.blocks[0].min_time_ms), (1, 1, 2500));
+}
+
+#[test]
+fn import_interrupted_by_a_power_loss_anywhere_goes_on_and_stores_each_sample_once() {
+    let (text, samples) = text(3, 40);
+    let disk = |seed| {
+        let fs = SimFs::new(seed);
+        fs.set_content(Path::new("/text"), text.clone().into_bytes());
+        fs
+    };
+    let whole = disk(1);
+    run(&whole, 25).unwrap();
+    let operations = whole.operations();
+    let mut resumed = 0;
+    for operation in 0..operations {
+        let fs = disk(operation);
+        fs.lose_power_at(operation);
+        assert!(run(&fs, 25).is_err() || operation + 8 > operations, "operation {operation} of {operations}");
+        let fs = fs.crash(operation);
+        fs.set_content(Path::new("/text"), text.clone().into_bytes());
+        let report = run(&fs, 25).unwrap();
+        resumed += u64::from(report.resumed_samples > 0);
+        assert_eq!(report.samples, 120);
+        assert_eq!(stored(&fs), samples, "power lost at operation {operation} of {operations}");
+    }
+    assert!(resumed > operations / 4, "{resumed} of {operations} imports were taken up");
+}

@@ -116,8 +116,8 @@ pub fn recover(
     recover_from(fs, wal_dir, quarantine_dir, mode, None, sink, progress)
 }
 
-/// As [`recover`], for a sink that has the log's in-order samples up to `from` already: of segments that hold no others
-/// it gets the other records only, and no seals.
+/// As [`recover`], for a sink that does not need the log's in-order samples up to `from`: of segments that hold no others
+/// it gets the other records only, and damage in them is not looked for. Strict recovery reads everything.
 pub fn recover_from(
     fs: &dyn Fs,
     wal_dir: &Path,
@@ -130,7 +130,8 @@ pub fn recover_from(
     let known = read_notes(fs, quarantine_dir);
     let damaged_groups = known.iter().filter(|note| note.kind == KIND_DAMAGE).filter_map(|note| note.groups).collect();
     let files = LogFiles::list(fs, wal_dir)?;
-    let skip = from.map(|from| (wal_dir, from));
+    // Who refuses to start on damage has to look for it.
+    let skip = from.filter(|_| mode != RecoveryMode::Strict).map(|from| (wal_dir, from));
     let log = scan_files(fs, &files, sink, progress, damaged_groups, skip)?;
     let damages: Vec<Damage> =
         log.damages.iter().filter(|damage| !known.iter().any(|note| note.explains(damage))).cloned().collect();

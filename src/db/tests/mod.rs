@@ -3,6 +3,7 @@
 mod change;
 mod crash;
 mod life;
+mod restart;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -30,6 +30,8 @@ pub mod status;
 pub mod storage;
 pub mod stubs;
 
+pub use render::value_json;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -28,7 +28,7 @@ pub use group_writer::{DurableGroup, GroupWriter, Resume, WriterCounters};
 pub use options::{Compression, WalError, WalOptions};
 pub use reader::{LogFile, LogFiles, SegmentEvent, SegmentReader};
 pub use record::RecordType;
-pub use recovery::{QuarantineNote, Recovery, RecoveryMode, read_notes, recover};
+pub use recovery::{LogLook, QuarantineNote, Recovery, RecoveryMode, look, read_notes, recover};
 pub use scan::scan;
 pub use seal::{Mark, Seal, SealRecord, SealedRequest};
 pub use wbl::{WblRecovery, WblStatus, WblWriter};

@@ -17,7 +17,7 @@ use super::store::BlockStore;
 use super::{Db, failed, lock};
 use crate::block::{Block, PreparedBlock};
 use crate::compaction::{self, CompactionError, PlanBlock, PlanOptions, SkippedPlan, level_ranges};
-use crate::ledger::Event;
+use crate::ledger::{Entry, Event};
 use crate::model::{Tally, TimestampMs};
 
 /// One compaction, for people.
@@ -257,17 +257,7 @@ impl BlockStore {
     /// Removes the blocks that a crash left behind after their child had taken their place, and those that are marked as
     /// empty. The child was proven before the ledger named it, and it can be opened.
     pub(super) fn remove_superseded(&self) {
-        let blocks = self.blocks.list();
-        let mut superseded: Vec<Ulid> = Vec::new();
-        for entry in self.ledger().entries() {
-            if let Event::Compacted { parents, child, .. } = &entry.event
-                && child.is_none_or(|child| blocks.iter().any(|block| block.ulid() == child))
-            {
-                superseded.extend(parents);
-            }
-        }
-        superseded.extend(blocks.iter().filter(|block| block.meta().compaction.deletable).map(|block| block.ulid()));
-        superseded.retain(|ulid| blocks.iter().any(|block| block.ulid() == *ulid));
+        let superseded = superseded(&self.blocks.list(), self.ledger().entries());
         self.blocks.replace(&superseded, &[]);
         for ulid in superseded {
             match self.blocks.remove_files(ulid) {
@@ -276,6 +266,22 @@ impl BlockStore {
             }
         }
     }
+}
+
+/// Which of the blocks another one took the place of, or are marked as empty.
+pub(super) fn superseded(blocks: &[Arc<Block>], ledger: &[Entry]) -> Vec<Ulid> {
+    let is_there = |ulid: &Ulid| blocks.iter().any(|block| block.ulid() == *ulid);
+    let mut superseded: Vec<Ulid> = Vec::new();
+    for entry in ledger {
+        if let Event::Compacted { parents, child, .. } = &entry.event
+            && child.as_ref().is_none_or(is_there)
+        {
+            superseded.extend(parents);
+        }
+    }
+    superseded.extend(blocks.iter().filter(|block| block.meta().compaction.deletable).map(|block| block.ulid()));
+    superseded.retain(is_there);
+    superseded
 }
 
 impl CompactionRecord {

@@ -6,6 +6,7 @@
 //! | part | file |
 //! |---|---|
 //! | a start, in stages | `open.rs`, `slot.rs`, `adopt.rs` |
+//! | a look without a start, which changes nothing | `offline.rs` |
 //! | what queries see: blocks and head as one | `view.rs`, `merge.rs` |
 //! | from the head to a block, with proof | `flush.rs`, `flush_out_of_order.rs` |
 //! | what leaves head and log after that | `truncate.rs` |
@@ -30,6 +31,7 @@ mod flush;
 mod flush_out_of_order;
 pub mod maintenance;
 mod merge;
+mod offline;
 mod open;
 mod options;
 mod quarantine;
@@ -53,6 +55,7 @@ pub use delete::Deleted;
 pub use empty_log::EmptiedLog;
 pub use expire::Expired;
 pub use flush::{FlushKind, FlushReport, Flushed};
+pub use offline::{DataPart, OfflineDb};
 pub use options::{DbOptions, OpenError, StorageOptions};
 pub use quarantine::LostBlock;
 pub use reserve::ReserveState;

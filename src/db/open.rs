@@ -16,9 +16,11 @@ use super::slot::ReplayWatch;
 use super::store::BlockStore;
 use super::view::{DbQueryable, View, ViewCell, ViewSource};
 use super::{Db, Everything, Schedule, adopt};
+use crate::block::Block;
 use crate::clock::Clock;
 use crate::fs::{DirLock, Fs, names};
 use crate::head::Head;
+use crate::ledger::LedgerState;
 use crate::model::{TimeRange, TimestampMs};
 use crate::storage::{Queryable, StorageError};
 use crate::wal::{Committer, RecordPosition, RecordType, ReplayProgress, ReplaySink, WalError, record, recover, scan};
@@ -76,7 +78,11 @@ impl Db {
         let (head, loaded) = Head::open(options.head.clone(), fs.clone(), &chunks_dir, &quarantine_dir)
             .map_err(io_error("open head chunks in", &chunks_dir))?;
         let head = Arc::new(head);
-        let floor_ms = store.floor(&wal_dir)?;
+        let floor_ms = {
+            let ledger = store.ledger();
+            let state = (!ledger.entries().is_empty()).then(|| ledger.state());
+            floor(&*fs, state, &store.blocks.list(), &wal_dir)?
+        };
         head.raise_floor(floor_ms);
         head.read_from(floor_ms);
         head.raise_out_of_order_floor(store.ledger().state().flushed_out_of_order_group.unwrap_or(0));
@@ -114,23 +120,23 @@ impl Db {
     }
 }
 
-impl BlockStore {
-    /// The time up to which blocks have all in-order samples: what the ledger says was flushed. In a directory without a
-    /// ledger, one that Prometheus wrote, it is where the blocks end; a block from the future must not make it later than
-    /// the newest sample of the log.
-    fn floor(&self, wal_dir: &Path) -> Result<TimestampMs, OpenError> {
-        let ledger = self.ledger();
-        if !ledger.entries().is_empty() {
-            return Ok(ledger.state().flushed_up_to_ms.unwrap_or(TimestampMs::MIN));
-        }
-        drop(ledger);
-        let blocks = self.blocks.list();
-        let in_order = blocks.iter().filter(|block| !block.meta().is_from_out_of_order());
-        let Some(end_ms) = in_order.map(|block| block.meta().max_time_ms).max() else { return Ok(TimestampMs::MIN) };
-        let mut newest = NewestSample(None);
-        scan(&*self.fs, wal_dir, &mut newest, &ReplayProgress::default())?;
-        Ok(newest.0.map_or(TimestampMs::MIN, |newest_ms| end_ms.min(newest_ms.saturating_add(1))))
+/// The time up to which blocks have all in-order samples: what the ledger says was flushed. In a directory without a
+/// ledger, one that Prometheus wrote, it is where the blocks end; a block from the future must not make it later than the
+/// newest sample of the log.
+pub(super) fn floor(
+    fs: &dyn Fs,
+    ledger: Option<&LedgerState>,
+    blocks: &[Arc<Block>],
+    wal_dir: &Path,
+) -> Result<TimestampMs, OpenError> {
+    if let Some(state) = ledger {
+        return Ok(state.flushed_up_to_ms.unwrap_or(TimestampMs::MIN));
     }
+    let in_order = blocks.iter().filter(|block| !block.meta().is_from_out_of_order());
+    let Some(end_ms) = in_order.map(|block| block.meta().max_time_ms).max() else { return Ok(TimestampMs::MIN) };
+    let mut newest = NewestSample(None);
+    scan(fs, wal_dir, &mut newest, &ReplayProgress::default())?;
+    Ok(newest.0.map_or(TimestampMs::MIN, |newest_ms| end_ms.min(newest_ms.saturating_add(1))))
 }
 
 /// Looks for the newest in-order sample of a log.

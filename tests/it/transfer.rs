@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::Chronolith;
 use crate::harness::chronolith::{self, run, verify};
 use crate::harness::remote_write::{Series, send};
+use crate::harness::{Chronolith, Settings};
 
 const START_MS: i64 = 1_700_006_400_000;
 
@@ -85,7 +85,7 @@ fn transfer_import_of_a_fault_names_its_line_and_what_belongs_there() {
 fn transfer_commands_show_a_server_s_directory_as_it_did_and_refuse_it_while_it_runs() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let mut server = Chronolith::start(&data);
+    let mut server = Chronolith::start_with(&data, Settings::default().with("web.enable_admin_api", "true"));
     let now_ms = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
     let samples: Vec<(i64, f64)> = (0..200).map(|step| (now_ms - (200 - step) * 10_000, step as f64)).collect();
     let series = |job: &str| Series::new(&[("__name__", "up"), ("job", job)], &samples);
@@ -111,6 +111,12 @@ fn transfer_commands_show_a_server_s_directory_as_it_did_and_refuse_it_while_it_
         assert_eq!(status, Some(2), "{command:?}");
         assert!(stderr.contains("in use by a server") && stderr.contains("db snapshot --url"), "{stderr}");
     }
+    let name = run_well(&["db", "snapshot", "--url", &url]).lines().next().unwrap().to_owned();
+    let asked = dir.path().join("asked");
+    let snapshot = data.join("snapshots").join(name);
+    run_well(&["db", "restore", text(&snapshot), "--data-dir", text(&asked)]);
+    assert_eq!(run_well(&["db", "dump", text(&asked)]).lines().count(), 401);
+
     // An import needs no lock: blocks get their names when they are whole.
     let file = dir.path().join("history.prom");
     std::fs::write(&file, history().0).unwrap();
@@ -123,7 +129,7 @@ fn transfer_commands_show_a_server_s_directory_as_it_did_and_refuse_it_while_it_
     assert_eq!(dump.lines().count(), 1200 + 401);
     let analysis = run_well(&["db", "analyze", text(&data), "--format", "json"]);
     let analysis: Value = serde_json::from_str(&analysis).unwrap();
-    assert_eq!(analysis["names_by_values"][1], serde_json::json!({"name": "job", "value": 2.0}), "{analysis}");
+    assert_eq!(analysis["names_by_values"][0], serde_json::json!({"name": "job", "value": 2.0}), "{analysis}");
     assert!(run_well(&["db", "analyze", text(&data)]).contains("head, out of order"));
 
     run_well(&["db", "snapshot", text(&data), "--to", text(&copy)]);

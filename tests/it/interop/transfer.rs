@@ -164,10 +164,17 @@ fn interop_dumps_and_copies_of_a_log_are_the_same_for_us_and_for_prometheus() {
         let expected = ours(&["db", "dump", text(&mine)]);
         assert_eq!(expected.lines().count(), 300 * 20 + 30);
         assert_same("our dump of their directory", &expected, &ours(&["db", "dump", text(&theirs)]));
-        assert_same("their dump of their directory", &expected, &promtool_dump(peers, &theirs, &[]));
+        // promtool gives the series of a log in the order in which they came.
+        let sorted = |dump: &str| {
+            let mut lines: Vec<&str> = dump.lines().collect();
+            lines.sort_unstable();
+            lines.join("\n")
+        };
+        let lines = sorted(&expected);
+        assert_same("their dump of their directory", &lines, &sorted(&promtool_dump(peers, &theirs, &[])));
         let copy = at("copy of mine");
         copy_dir(&mine, &copy);
-        assert_same("their dump of our directory", &expected, &promtool_dump(peers, &copy, &[]));
+        assert_same("their dump of our directory", &lines, &sorted(&promtool_dump(peers, &copy, &[])));
         let query = ["query", "sum(m)", "--format", "json", "--time", &format!("{}", now_ms / 1000)];
         let answers = [&mine, &theirs].map(|dir| ours(&[&query[..], &["--data-dir", text(dir)]].concat()));
         assert!(answers[0] == answers[1] && answers[0].contains("value"), "{answers:#?}");
@@ -183,6 +190,12 @@ fn interop_dumps_and_copies_of_a_log_are_the_same_for_us_and_for_prometheus() {
             let what = format!("restored from {}", snapshot.display());
             let back = at(&format!("back {number}"));
             ours(&["db", "restore", text(&snapshot), "--data-dir", text(&back)]);
+            let mut expected = expected.clone();
+            if number == 2 {
+                // A snapshot that Prometheus makes has no out-of-order samples of its head.
+                expected =
+                    expected.lines().filter(|line| !line.contains(" 7.5 ")).map(|line| format!("{line}\n")).collect();
+            }
             assert_same(&what, &expected, &ours(&["db", "dump", text(&back)]));
             assert_same(&what, &expected, &promtool_dump(peers, &back, &[]));
         }

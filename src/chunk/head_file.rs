@@ -120,6 +120,17 @@ fn find_entry(bytes: &[u8], offset: usize) -> Found<'_> {
     Found::Entry(entry, offset + cursor.position())
 }
 
+/// From where to where head chunk files go. All numbers are 0 where there is no file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FilesExtent {
+    /// Number of the first file.
+    pub first: u32,
+    /// Number of the last file.
+    pub last: u32,
+    /// Bytes of the last file.
+    pub bytes: u64,
+}
+
 /// Appends entries to the newest file, and starts the next one when it is full or when a write failed.
 #[derive(Debug)]
 pub struct HeadChunkFileWriter {
@@ -190,6 +201,22 @@ impl HeadChunkFileWriter {
         }
         refs.append(gathered);
         Ok(())
+    }
+
+    /// Makes all files durable, and says up to where they go.
+    pub fn sync(&mut self) -> io::Result<FilesExtent> {
+        let mut extent = FilesExtent::default();
+        for entry in self.fs.list(&self.dir)? {
+            let Some(number) = parse_head_chunk_file(&entry.name) else { continue };
+            // Also files that were given up after a failure: they hold good chunks.
+            self.fs.append(&self.dir.join(&entry.name))?.sync_data()?;
+            if extent.last == 0 {
+                extent.first = number;
+            }
+            (extent.last, extent.bytes) = (number, entry.bytes);
+        }
+        self.fs.sync_dir(&self.dir)?;
+        Ok(extent)
     }
 
     fn next_file(&mut self) -> io::Result<()> {

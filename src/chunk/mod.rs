@@ -26,7 +26,7 @@ mod xor_value;
 mod tests;
 
 pub use builder::ChunkBuilder;
-pub use head_file::{ChunkRef, HeadChunkEntry, HeadChunkFileReader, HeadChunkFileWriter};
+pub use head_file::{ChunkRef, FilesExtent, HeadChunkEntry, HeadChunkFileReader, HeadChunkFileWriter};
 pub use histogram::{HistogramAppender, HistogramRef};
 pub use xor::{XorAppender, XorIterator};
 

@@ -117,11 +117,21 @@ impl Db {
     /// Flushes the whole head now, in-order and out-of-order samples, and takes what was flushed out of head and log.
     pub fn flush(&self) -> Result<FlushReport, TaskError> {
         let mut report = FlushReport::default();
+        self.flush_head(&mut report)?;
+        self.checkpoint()?;
+        Ok(report)
+    }
+
+    /// Flushes what the head holds now, and leaves the log as it is. The report has what was flushed, also before an
+    /// error.
+    pub(super) fn flush_head(&self, report: &mut FlushReport) -> Result<(), TaskError> {
         self.schedule.run(Task::Flush, || {
             let _work = lock(&self.head_work);
-            while let Some(held) = self.unflushed_range() {
+            // What comes in meanwhile is for the next flush: behind senders that never pause there would be no end.
+            let end_ms = self.unflushed_range().map_or(TimestampMs::MIN, |held| held.end_ms.saturating_add(1));
+            while let Some(held) = self.unflushed_range().filter(|held| held.start_ms < end_ms) {
                 let window = aligned(held.start_ms, self.options.head.chunk_range_ms);
-                let end_ms = window.end_ms.min(held.end_ms.saturating_add(1));
+                let end_ms = window.end_ms.min(end_ms);
                 report.flushed.push(self.flush_window(Window { end_ms, ..window })?);
                 self.leave_head();
             }
@@ -134,8 +144,7 @@ impl Db {
             report.flushed.extend(flushed);
             Ok(outcome)
         })?;
-        self.checkpoint()?;
-        Ok(report)
+        Ok(())
     }
 
     /// Flushes the oldest window of the head if it is time for that.

@@ -8,7 +8,7 @@ use super::maintenance::{Outcome, Task, TaskError};
 use super::truncate::READERS_TIMEOUT;
 use super::{Db, failed, lock};
 use crate::block::HINT_FROM_OUT_OF_ORDER;
-use crate::head::ChunkKind;
+use crate::head::{ChunkKind, OutOfOrderCut};
 use crate::ledger::FlushedUpTo;
 use crate::model::{TimeRange, TimestampMs};
 use crate::proof::LogPart;
@@ -57,14 +57,23 @@ impl Db {
         }
         let up_to = FlushedUpTo::OutOfOrderGroup(group);
         let flushed = self.prove_and_publish(FlushKind::OutOfOrder, up_to, group, written, began)?;
+        self.leave_out_of_order(samples, group);
+        Ok(Some(flushed))
+    }
+
+    /// Takes out of the head, and of the copy for Prometheus, what blocks have.
+    pub(super) fn leave_out_of_order(&self, samples: OutOfOrderCut, group: u64) {
         // Queries that began before may still look for the samples in the head; later ones find them twice, and take
         // them once.
-        if !self.head.wait_for_readers(TimestampMs::MAX, READERS_TIMEOUT) {
+        if self.head.wait_for_readers(TimestampMs::MAX, READERS_TIMEOUT) {
+            self.head.drop_out_of_order(&samples);
+        } else {
             tracing::warn!("queries still read out-of-order samples that are in a block now; they are dropped later");
             lock(&self.out_of_order_to_drop).replace(samples);
-            return Ok(Some(flushed));
         }
-        self.head.drop_out_of_order(&samples);
-        Ok(Some(flushed))
+        // It costs space and no data: a Prometheus that opens the directory merges what it finds twice.
+        if let Err(error) = self.committer.truncate_wbl(group) {
+            tracing::warn!(%error, "out-of-order samples that are in a block could not be removed from wbl");
+        }
     }
 }

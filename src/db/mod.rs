@@ -10,6 +10,7 @@
 //! | what queries see: blocks and head as one | `view.rs`, `merge.rs` |
 //! | from the head to a block, with proof | `flush.rs`, `flush_out_of_order.rs` |
 //! | what leaves head and log after that | `truncate.rs` |
+//! | the log emptied by force | `empty_log.rs` |
 //! | blocks into larger ones, with conservation | `compact.rs` |
 //! | the blocks on the disk, the ledger about them; those set aside | `blocks.rs`, `store.rs`, `quarantine.rs` |
 //! | what may not stay | `retention.rs`, `expire.rs`, `reserve.rs` |
@@ -24,6 +25,7 @@ mod blocks;
 mod check;
 mod compact;
 mod delete;
+mod empty_log;
 mod expire;
 mod flush;
 mod flush_out_of_order;
@@ -47,9 +49,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub use adopt::WblAdoption;
-pub use check::{BlockVerification, Verified};
+pub use check::{BlockVerification, ProofUnderWay, Verified};
 pub use compact::{CompactionRecord, CompactionReport};
 pub use delete::Deleted;
+pub use empty_log::EmptiedLog;
 pub use expire::Expired;
 pub use flush::{FlushKind, FlushReport, Flushed};
 pub use offline::{DataPart, OfflineDb};

@@ -16,7 +16,8 @@ use super::reserve::{Reserve, ReserveState};
 use crate::clock::Clock;
 use crate::fs::{Fs, names};
 use crate::ledger::{Event, Ledger, LedgerError};
-use crate::model::Tally;
+use crate::model::{Tally, TimestampMs};
+use crate::wal::ReplayProgress;
 
 /// Compactions that are remembered.
 const COMPACTIONS_KEPT: usize = 256;
@@ -34,8 +35,10 @@ pub(super) struct Notes {
     pub(super) unaccelerable: BTreeSet<Ulid>,
     /// What a person should look at, by what it is about.
     pub(super) alarms: BTreeMap<&'static str, String>,
-    /// The last proof of the log.
-    pub(super) verified: Option<Verified>,
+    /// The last proofs of the log, oldest first.
+    pub(super) proofs: Vec<Verified>,
+    /// The proof that is under way.
+    pub(super) proving: Option<(TimestampMs, Arc<ReplayProgress>)>,
     pub(super) reserve: Option<ReserveState>,
 }
 

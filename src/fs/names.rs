@@ -10,6 +10,8 @@ pub const WBL_DIR: &str = "wbl";
 pub const CHUNKS_HEAD_DIR: &str = "chunks_head";
 /// Directory of damaged bytes that were set aside.
 pub const QUARANTINE_DIR: &str = "quarantine";
+/// Beginning of the name of a directory in `quarantine/` with a log that was taken away whole.
+pub const QUARANTINED_LOG_PREFIX: &str = "log-";
 /// Directory of the ledger: what left the log, and where it went.
 pub const LEDGER_DIR: &str = "ledger";
 /// Directory of snapshots, made by the admin API.
@@ -18,6 +20,10 @@ pub const SNAPSHOTS_DIR: &str = "snapshots";
 pub const RESERVE_FILE: &str = "reserve";
 /// Beginning of the name of a directory in `wal/` that stands for all segments up to the number behind it.
 pub const CHECKPOINT_PREFIX: &str = "checkpoint.";
+/// Ending of the name of a segment's summary: what makes a start faster. Derived; may be deleted.
+pub const WAL_SUMMARY_SUFFIX: &str = ".summary";
+/// In `chunks_head/`: up to where the chunk files hold what the log holds. Derived; may be deleted.
+pub const WATERMARK_FILE: &str = "watermark";
 /// In a block: what it holds.
 pub const BLOCK_META_FILE: &str = "meta.json";
 /// In a block: series, postings, symbols.
@@ -68,4 +74,14 @@ pub fn checkpoint_dir(wal_dir: &Path, segment: u32) -> PathBuf {
 /// The number of the checkpoint with this directory name, or `None` for another directory.
 pub fn parse_checkpoint_dir(name: &str) -> Option<u32> {
     parse_wal_segment(name.strip_prefix(CHECKPOINT_PREFIX)?)
+}
+
+/// Path of the summary of a log segment.
+pub fn wal_summary(wal_dir: &Path, segment: u32) -> PathBuf {
+    wal_dir.join(format!("{segment:08}{WAL_SUMMARY_SUFFIX}"))
+}
+
+/// The number of the log segment whose summary has this file name, or `None` for another file.
+pub fn parse_wal_summary(name: &str) -> Option<u32> {
+    parse_wal_segment(name.strip_suffix(WAL_SUMMARY_SUFFIX)?)
 }

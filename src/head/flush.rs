@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::Shared;
 use super::series::{ChunkPlace, EncodedChunk};
 use super::shard::split_slot;
-use crate::chunk::{ChunkRef, HeadChunkEntry, HeadChunkFileWriter, OUT_OF_ORDER};
+use crate::chunk::{ChunkRef, FilesExtent, HeadChunkEntry, HeadChunkFileWriter, OUT_OF_ORDER};
 use crate::index::Slot;
 use crate::model::{TimeRange, TimestampMs};
 
@@ -70,6 +70,8 @@ pub(super) enum FlushMessage {
     Chunks(Vec<PendingChunk>),
     /// Answer once all chunks so far were tried; what is left is their number.
     Barrier(SyncSender<usize>),
+    /// Make what was written durable, and say up to where the files go.
+    Sync(SyncSender<io::Result<FilesExtent>>),
     /// Chunks that end below a time are not needed any more: remove the files that hold no others.
     Truncate { below_ms: TimestampMs, answer: SyncSender<RemovedFiles> },
     /// Write what there is, once, and end.
@@ -136,6 +138,11 @@ impl FlushState {
                     self.write();
                     // Who asked may have gone.
                     let _ = answer.send(self.waiting.len());
+                    continue;
+                }
+                Ok(FlushMessage::Sync(answer)) => {
+                    // Who asked may have gone.
+                    let _ = answer.send(self.writer.sync());
                     continue;
                 }
                 Ok(FlushMessage::Truncate { below_ms, answer }) => {

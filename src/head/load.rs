@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use super::flush::FileContent;
 use super::series::{ChunkPlace, FullChunk};
+use super::watermark::Watermark;
 use super::{Head, HeadOptions, Shared};
 use crate::chunk::head_file::{self, ScanReport};
 use crate::chunk::{self, ChunkRef, HeadChunkEntry, HeadChunkFileReader, OUT_OF_ORDER};
@@ -49,6 +50,10 @@ pub struct LoadReport {
     pub quarantined: Vec<PathBuf>,
     /// Bytes of a torn tail that were cut.
     pub torn_bytes: u64,
+    /// Chunks of a known kind that don't fit those before them; their samples come from the log.
+    pub chunks_refused: u64,
+    /// Up to where the log need not be read, as the chunks hold what it holds.
+    pub watermark: Option<Watermark>,
     /// Why damage could not be moved out of the way. It is passed over, and the next start tries again.
     pub repair_failure: Option<String>,
 }
@@ -72,6 +77,9 @@ impl Head {
             }
             load(&mut loaded, &mut report, chunk, entry);
         })?;
+        if report.chunks_refused == 0 {
+            report.watermark = Watermark::read(&*fs, chunks_dir, &scan);
+        }
         for &file in &scan.files {
             contents.entry(file).or_insert(FileContent::NOTHING);
         }
@@ -94,9 +102,7 @@ impl Head {
         head.loaded = Mutex::new(loaded);
         Ok((head, report))
     }
-}
 
-impl Head {
     /// Opens the head of a data directory that is only looked at: chunks are read from its files, and none is written.
     /// Damage stays where it is.
     pub fn open_read_only(options: HeadOptions, fs: Arc<dyn Fs>, chunks_dir: &Path) -> io::Result<(Self, LoadReport)> {
@@ -126,6 +132,7 @@ fn load(loaded: &mut Loaded, report: &mut LoadReport, place: ChunkRef, entry: &H
     let follows = chunks.full.last().is_none_or(|last| last.max_time_ms < entry.min_time_ms);
     if samples == 0 || entry.min_time_ms > entry.max_time_ms || !follows {
         report.chunks_skipped += 1;
+        report.chunks_refused += u64::from(count.is_some());
         return;
     }
     chunks.full.reserve_exact(1);

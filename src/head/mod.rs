@@ -20,6 +20,7 @@
 //! | full chunks to files | `flush.rs` |
 //! | from the log and the files back to a head | `load.rs`, `replay.rs` |
 //! | counts and digests for verification | `snapshot.rs` |
+//! | up to where the chunk files stand for the log | `watermark.rs` |
 //! | sizes for status pages | `stats.rs` |
 //!
 //! Locks: nobody holds two of the locks (shards, index, buffers) at once. A truncation holds its own around them.
@@ -45,6 +46,7 @@ mod shard;
 mod snapshot;
 mod stats;
 mod truncate;
+mod watermark;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -63,6 +65,7 @@ pub use replay::{HeadReplay, ReplayReport};
 pub use snapshot::{SeriesDigest, SnapshotCounts};
 pub use stats::{HeadStats, NamedCount};
 pub use truncate::Truncated;
+pub use watermark::Watermark;
 
 use crate::chunk::{HeadChunkFileReader, HeadChunkFileWriter};
 use crate::fs::Fs;
@@ -349,3 +352,5 @@ mod tests;
 mod truncate_stress_tests;
 #[cfg(test)]
 mod truncate_tests;
+#[cfg(test)]
+mod watermark_tests;

@@ -20,7 +20,7 @@ use super::flush::FlushMessage;
 use super::load::{Loaded, LoadedChunks};
 use super::metadata::MetadataEntry;
 use super::out_of_order::Inserted;
-use super::series::{Series, Verdict, histogram_bits};
+use super::series::{ChunkPlace, Series, Verdict, histogram_bits};
 use super::shard::{SHARDS, Shard, shard_of, split_slot};
 use super::{Head, Shared};
 use crate::chunk::HistogramRef;
@@ -71,6 +71,9 @@ pub struct ReplayReport {
     pub samples_unknown: u64,
     /// Chunks in files whose series the log does not name.
     pub chunks_unknown: u64,
+    /// Chunks in files that do not fit their series, and whose samples are taken from the log: so it must be read whole
+    /// where there are any.
+    pub chunks_misplaced: u64,
     /// Deleted ranges of series.
     pub deletions: u64,
     /// Deleted ranges of series that the log does not name.
@@ -453,17 +456,54 @@ impl HeadReplay {
             report.digest += part.digest;
             report.samples_in_files += part.samples_in_files;
             report.samples_repeated += part.samples_repeated;
-            report.chunks_unknown += part.chunks_unknown;
+            report.chunks_misplaced += part.chunks_misplaced;
         }
         let left = self.loaded.values().flat_map(|chunks| &chunks.full);
         let (below, unknown): (Vec<_>, Vec<_>) = left.partition(|chunk| chunk.max_time_ms < self.floor_ms);
         report.chunks_below_floor += below.len() as u64;
         report.chunks_unknown += unknown.len() as u64;
         report.series_without_samples = self.shared.remove_all_empty();
+        self.shared.recall_newest();
         self.shared.skip_refs_to(self.newest_ref);
         *self.shared.log_refs.lock().unwrap_or_else(PoisonError::into_inner) = self.refs;
         self.shared.counters.samples.fetch_add(report.samples, Ordering::Relaxed);
         Ok(report)
+    }
+}
+
+impl Shared {
+    /// Takes the newest sample of series without an open chunk from their newest chunk: the log may not have been read so
+    /// far back, and whoever sends the sample again sends no other.
+    fn recall_newest(&self) {
+        for number in 0..SHARDS {
+            let mut shard = self.shard(number);
+            let closed = |(slot, series): (Slot, &Series)| {
+                let newest = series.full.last().filter(|_| series.open_range().is_none())?;
+                Some((split_slot(slot).1, newest.place.clone()))
+            };
+            let closed: Vec<_> = shard.slots().filter_map(closed).collect();
+            for (row, place) in closed {
+                // A chunk that cannot be read is told when it is asked for.
+                let Some(newest) = self.newest_of(&place) else { continue };
+                let bits = match &newest {
+                    SampleValue::Float(value) => value.to_bits(),
+                    histogram => HistogramRef::of(histogram).map_or(0, histogram_bits),
+                };
+                shard.row_mut(row).last_bits = bits;
+            }
+        }
+    }
+
+    fn newest_of(&self, place: &ChunkPlace) -> Option<SampleValue> {
+        let newest =
+            |encoding, bytes: &[u8]| crate::chunk::samples(encoding, bytes).ok()?.last()?.ok().map(|(_, value)| value);
+        match place {
+            ChunkPlace::Memory(chunk) => newest(chunk.encoding, &chunk.bytes),
+            ChunkPlace::File(chunk_ref) => {
+                let (encoding, bytes) = self.files.as_ref()?.chunk_bytes(*chunk_ref).ok()?;
+                newest(encoding, &bytes)
+            }
+        }
     }
 }
 
@@ -599,7 +639,7 @@ fn rename(shared: &Shared, shard: &mut Shard, renamed: Renamed, report: &mut Rep
     let Renamed { row, series_ref, chunks: LoadedChunks { full, samples }, .. } = renamed;
     if shard.row(row).series_ref == series_ref {
         // The log was replayed before.
-        report.chunks_unknown += full.len() as u64;
+        report.chunks_misplaced += full.len() as u64;
         return;
     }
     let newest_ms = shard.row(row).time_range().map(|range| range.end_ms);
@@ -608,7 +648,7 @@ fn rename(shared: &Shared, shard: &mut Shard, renamed: Renamed, report: &mut Rep
     let series = shard.row_mut(row);
     series.series_ref = series_ref;
     if !follows {
-        report.chunks_unknown += full.len() as u64;
+        report.chunks_misplaced += full.len() as u64;
     } else if let (Some(first), Some(last)) = (full.first(), full.last()) {
         shared.widen(TimeRange::new(first.min_time_ms, last.max_time_ms));
         series.load(full, samples);

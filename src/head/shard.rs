@@ -255,6 +255,16 @@ impl Shard {
         self.samples_records.close_if_long();
     }
 
+    /// Cuts the open chunks that begin before this time; says how many.
+    pub(super) fn cut_open_chunks(&mut self, begun_before_ms: TimestampMs) -> usize {
+        let begun = |(slot, series): (Slot, &Series)| {
+            series.open_range().filter(|range| range.start_ms < begun_before_ms).map(|_| split_slot(slot).1)
+        };
+        let rows: Vec<u32> = self.slots().filter_map(begun).collect();
+        rows.iter().for_each(|&row| self.end_open_chunk(row));
+        rows.len()
+    }
+
     /// Writes the log record of an out-of-order sample.
     pub(super) fn log_out_of_order(&mut self, series_ref: u64, sample: Sample) {
         let out = &mut self.out_of_order_records.current;

@@ -125,6 +125,8 @@ pub struct LogScan {
     pub sealed_records: u64,
     /// Records that no seal covers: of a log that Prometheus wrote.
     pub unsealed_records: u64,
+    /// Segments of which only the records were read that hold other things than in-order samples.
+    pub segments_skipped: u64,
     /// Records of a checkpoint of ours.
     pub checkpoint_records: u64,
     /// The end of the checkpoint, where it is of ours and its end can be read.

@@ -13,6 +13,7 @@ pub mod record;
 mod recovery;
 mod scan;
 pub mod seal;
+mod summary;
 pub mod wbl;
 mod writer;
 
@@ -28,9 +29,10 @@ pub use group_writer::{DurableGroup, GroupWriter, Resume, WriterCounters};
 pub use options::{Compression, WalError, WalOptions};
 pub use reader::{LogFile, LogFiles, SegmentEvent, SegmentReader};
 pub use record::RecordType;
-pub use recovery::{LogLook, QuarantineNote, Recovery, RecoveryMode, look, read_notes, recover};
+pub use recovery::{LogLook, QuarantineNote, Recovery, RecoveryMode, look, read_notes, recover, recover_from};
 pub use scan::scan;
 pub use seal::{Mark, Seal, SealRecord, SealedRequest};
+pub use summary::{ReplayEstimate, ReplayFrom, replay_estimate, summarize};
 pub use wbl::{WblRecovery, WblStatus, WblWriter};
 pub use writer::SegmentWriter;
 

@@ -312,6 +312,17 @@ impl SegmentReader {
         self.len == 0
     }
 
+    /// The record that begins at `offset`; `None` where none that can be read does.
+    pub(crate) fn record_at(&mut self, offset: u64) -> Option<Vec<u8>> {
+        (self.assembly, self.damage, self.ended) = (None, None, false);
+        self.events.clear();
+        self.position = offset;
+        match self.next_event() {
+            SegmentEvent::Record { offset: found, bytes, .. } if found == offset => Some(bytes),
+            _ => None,
+        }
+    }
+
     /// What stands next; [`SegmentEvent::End`] from the end on.
     pub fn next_event(&mut self) -> SegmentEvent {
         loop {

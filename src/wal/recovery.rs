@@ -16,7 +16,8 @@ use super::contents::{Damage, LogScan, ReplayProgress, ReplaySink, UnsealedTail}
 use super::group_writer::Resume;
 use super::options::{Compression, WalError};
 use super::reader::{LogFiles, SegmentEvent, SegmentReader};
-use super::scan::scan_knowing;
+use super::scan::scan_files;
+use super::summary::ReplayFrom;
 use super::writer::{RecordCompressor, SegmentWriter};
 use crate::fs::{Fs, names};
 
@@ -112,7 +113,21 @@ pub fn recover(
     sink: &mut dyn ReplaySink,
     progress: &ReplayProgress,
 ) -> Result<Recovery, WalError> {
-    let LogLook { log, damages, known } = look(fs, wal_dir, quarantine_dir, sink, progress)?;
+    recover_from(fs, wal_dir, quarantine_dir, mode, None, sink, progress)
+}
+
+/// As [`recover`], for a sink that has the log's in-order samples up to `from` already: of segments that hold no others
+/// it gets the other records only, and no seals.
+pub fn recover_from(
+    fs: &dyn Fs,
+    wal_dir: &Path,
+    quarantine_dir: &Path,
+    mode: RecoveryMode,
+    from: Option<ReplayFrom>,
+    sink: &mut dyn ReplaySink,
+    progress: &ReplayProgress,
+) -> Result<Recovery, WalError> {
+    let LogLook { log, damages, known } = look_from(fs, wal_dir, quarantine_dir, from, sink, progress)?;
     if mode == RecoveryMode::Strict
         && let Some(damage) = damages.first()
     {
@@ -149,10 +164,23 @@ pub fn look(
     sink: &mut dyn ReplaySink,
     progress: &ReplayProgress,
 ) -> Result<LogLook, WalError> {
+    look_from(fs, wal_dir, quarantine_dir, None, sink, progress)
+}
+
+fn look_from(
+    fs: &dyn Fs,
+    wal_dir: &Path,
+    quarantine_dir: &Path,
+    from: Option<ReplayFrom>,
+    sink: &mut dyn ReplaySink,
+    progress: &ReplayProgress,
+) -> Result<LogLook, WalError> {
     let mut known = read_notes(fs, quarantine_dir);
     // Tails that a crash tore are no damage, and there may be one for every crash.
     known.retain(|note| note.kind == KIND_DAMAGE);
-    let log = scan_knowing(fs, wal_dir, sink, progress, known.iter().filter_map(|note| note.groups).collect())?;
+    let files = LogFiles::list(fs, wal_dir)?;
+    let damaged_groups = known.iter().filter_map(|note| note.groups).collect();
+    let log = scan_files(fs, &files, sink, progress, damaged_groups, from.map(|from| (wal_dir, from)))?;
     let is_new = |damage: &&Damage| !known.iter().any(|note| note.explains(damage));
     let damages = log.damages.iter().filter(is_new).cloned().collect();
     Ok(LogLook { log, damages, known })

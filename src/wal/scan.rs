@@ -16,6 +16,7 @@ use super::options::WalError;
 use super::reader::{LogFile, LogFiles, SegmentEvent, SegmentReader};
 use super::record::{RecordType, split};
 use super::seal::{GroupHasher, Mark, Seal, SealRecord};
+use super::summary::{ReplayFrom, Summary};
 use crate::encoding::Corruption;
 use crate::fs::Fs;
 
@@ -41,28 +42,19 @@ pub fn scan(
     sink: &mut dyn ReplaySink,
     progress: &ReplayProgress,
 ) -> Result<LogScan, WalError> {
-    scan_knowing(fs, dir, sink, progress, Vec::new())
+    scan_files(fs, &LogFiles::list(fs, dir)?, sink, progress, Vec::new(), None)
 }
 
-/// Reads the log like [`scan`]. Of the groups in `known_damaged` it is known that they were whole once, although nothing
-/// stands behind them any more.
-pub(crate) fn scan_knowing(
-    fs: &dyn Fs,
-    dir: &Path,
-    sink: &mut dyn ReplaySink,
-    progress: &ReplayProgress,
-    known_damaged: Vec<(u64, u64)>,
-) -> Result<LogScan, WalError> {
-    scan_files(fs, &LogFiles::list(fs, dir)?, sink, progress, known_damaged)
-}
-
-/// Reads some files of a log.
+/// Reads some files of a log. Of the groups in `known_damaged` it is known that they were whole once, although nothing
+/// stands behind them any more. Segments before the place in `skip` are passed over, where a summary in that directory
+/// allows it.
 pub(crate) fn scan_files(
     fs: &dyn Fs,
     files: &LogFiles,
     sink: &mut dyn ReplaySink,
     progress: &ReplayProgress,
     known_damaged: Vec<(u64, u64)>,
+    skip: Option<(&Path, ReplayFrom)>,
 ) -> Result<LogScan, WalError> {
     progress.segments_total.store(files.files.len() as u64, Ordering::Relaxed);
     progress.bytes_total.store(files.files.iter().map(|file| file.bytes).sum(), Ordering::Relaxed);
@@ -88,7 +80,16 @@ pub(crate) fn scan_files(
         if !file.checkpoint {
             scanner.end_checkpoint();
         }
-        scanner.file(fs, file, |position| progress.bytes_done.store(bytes_done + position, Ordering::Relaxed))?;
+        let summary = skip
+            .filter(|_| !file.checkpoint)
+            .and_then(|(wal_dir, from)| Summary::read(fs, wal_dir, file).filter(|summary| summary.is_before(from)));
+        let is_skipped = match summary {
+            Some(summary) => scanner.skip(fs, file, &summary)?,
+            None => false,
+        };
+        if !is_skipped {
+            scanner.file(fs, file, |position| progress.bytes_done.store(bytes_done + position, Ordering::Relaxed))?;
+        }
         bytes_done += file.bytes;
         progress.bytes_done.store(bytes_done, Ordering::Relaxed);
         progress.segments_done.fetch_add(1, Ordering::Relaxed);
@@ -229,6 +230,48 @@ impl<'a> Scanner<'a> {
             foreign_tail: None,
             checkpoint: None,
         }
+    }
+
+    /// Gives on only those records of a whole segment that its summary lists. Says whether that could be done: the
+    /// segment must follow what was read before it.
+    fn skip(&mut self, fs: &dyn Fs, file: &LogFile, summary: &Summary) -> Result<bool, WalError> {
+        let follows = match self.last {
+            Some(last) => (last.group, last.chain) == summary.mark,
+            None => summary.mark.0 == 0,
+        };
+        if !follows || !self.held.is_empty() || self.foreign_tail.is_some() {
+            return Ok(false);
+        }
+        let Some(records) = summary.listed_records(fs, file) else { return Ok(false) };
+        for (offset, group, bytes) in records {
+            self.log.unknown_records += u64::from(split(&bytes).0.is_none());
+            let position = RecordPosition { segment: file.number, checkpoint: false, offset, group: Some(group) };
+            self.sink.record(position, bytes)?;
+        }
+        let log = &mut self.log;
+        let groups = summary.last.0 - summary.mark.0;
+        log.segments_skipped += 1;
+        log.sealed_groups += groups;
+        log.requests += summary.requests;
+        log.sealed_samples = log.sealed_samples.wrapping_add(summary.samples);
+        log.sealed_records += summary.sealed_records;
+        log.groups = Some((log.groups.map_or(summary.first_group, |(first, _)| first), summary.last.0));
+        log.segments.push(SegmentSummary {
+            segment: file.number,
+            checkpoint: false,
+            bytes: file.bytes,
+            records: summary.records,
+            record_bytes: summary.record_bytes,
+            seals: groups,
+            marked: true,
+            groups: Some((summary.first_group, summary.last.0)),
+        });
+        self.next_commit = self.next_commit.max(summary.next_commit);
+        (self.durability, self.clean_end) = (summary.durability, summary.clean_end);
+        self.last = Some(Witness { group: summary.last.0, chain: summary.last.1 });
+        self.recent.clear();
+        self.recent.push_back((summary.last.0, summary.last.1, true));
+        Ok(true)
     }
 
     fn file(&mut self, fs: &dyn Fs, file: &LogFile, mut progress: impl FnMut(u64)) -> Result<(), WalError> {

@@ -2,6 +2,7 @@
 
 mod change;
 mod crash;
+mod empty_log;
 mod life;
 mod offline;
 

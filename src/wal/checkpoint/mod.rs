@@ -108,7 +108,7 @@ pub fn checkpoint(fs: &dyn Fs, wal_dir: &Path, plan: &CheckpointPlan<'_>) -> Res
         return Err(WalError::CheckpointRefused { segment: number });
     };
     let mut survey = Survey::new(number, Some(plan));
-    let log = scan_files(fs, &files, &mut survey, &ReplayProgress::default(), Vec::new())?;
+    let log = scan_files(fs, &files, &mut survey, &ReplayProgress::default(), Vec::new(), None)?;
     let edge = survey.edge(log.checkpoint.map(|end| end.edge));
     let damages: Vec<_> = log.damages.iter().filter(|damage| damage.checkpoint || damage.segment <= number).collect();
     let damages: Vec<_> = damages.into_iter().cloned().collect();
@@ -122,7 +122,7 @@ pub fn checkpoint(fs: &dyn Fs, wal_dir: &Path, plan: &CheckpointPlan<'_>) -> Res
     // What stands behind the last seal of the last segment is decided by the segment behind it.
     let mut part = files.clone();
     part.files.retain(|file| file.checkpoint || file.number <= behind);
-    scan_files(fs, &part, &mut filter, &ReplayProgress::default(), Vec::new())?;
+    scan_files(fs, &part, &mut filter, &ReplayProgress::default(), Vec::new(), None)?;
     let kept = survey.kept;
     let bytes = filter.end(CheckpointEnd {
         edge,
@@ -148,13 +148,13 @@ pub fn superseded(fs: &dyn Fs, wal_dir: &Path) -> Result<Option<CheckpointReport
     let mut newest = LogFiles::list(fs, wal_dir)?;
     newest.files.retain(|file| file.checkpoint);
     newest.missing.clear();
-    let log = scan_files(fs, &newest, &mut Nothing, &ReplayProgress::default(), Vec::new())?;
+    let log = scan_files(fs, &newest, &mut Nothing, &ReplayProgress::default(), Vec::new(), None)?;
     let Some(end) = log.checkpoint else {
         // One of Prometheus', or one that has lost its end: nobody knows what it keeps.
         return Ok(None);
     };
     let mut survey = Survey::new(number, None);
-    let log = scan_files(fs, &files, &mut survey, &ReplayProgress::default(), Vec::new())?;
+    let log = scan_files(fs, &files, &mut survey, &ReplayProgress::default(), Vec::new(), None)?;
     survey.kept = survey::Tallies { in_order: end.in_order, out_of_order: end.out_of_order };
     let damages = log.damages.into_iter().filter(|damage| damage.checkpoint || damage.segment <= number).collect();
     let bytes = newest.files.iter().map(|file| file.bytes).sum();
@@ -181,7 +181,9 @@ pub fn remove_superseded(fs: &dyn Fs, wal_dir: &Path) -> Result<u64, WalError> {
         .filter_map(|entry| {
             match entry.is_dir {
                 true => names::parse_checkpoint_dir(&entry.name).filter(|number| *number < newest),
-                false => names::parse_wal_segment(&entry.name).filter(|number| *number <= newest),
+                false => names::parse_wal_segment(&entry.name)
+                    .or_else(|| names::parse_wal_summary(&entry.name))
+                    .filter(|number| *number <= newest),
             }
             .map(|number| (number, entry))
         })

@@ -34,7 +34,8 @@ impl Db {
         clock: Arc<dyn Clock>,
         watch: &ReplayWatch,
     ) -> Result<Db, OpenError> {
-        create_dir_durably(&*fs, &options.data_dir)?;
+        let dir = &options.data_dir;
+        fs.create_dir_durably(dir).map_err(io_error("create directory", dir))?;
         let lock = take_lock(&options.data_dir)?;
         Db::open_locked(options, fs, clock, watch, Some(lock))
     }
@@ -46,7 +47,8 @@ impl Db {
         clock: Arc<dyn Clock>,
         watch: &ReplayWatch,
     ) -> Result<Db, OpenError> {
-        create_dir_durably(&*fs, &options.data_dir)?;
+        let dir = &options.data_dir;
+        fs.create_dir_durably(dir).map_err(io_error("create directory", dir))?;
         Db::open_locked(options, fs, clock, watch, None)
     }
 
@@ -183,18 +185,6 @@ impl ViewSource for BlocksOnly {
 
 fn create_dir(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     fs.create_dir_all(dir).map_err(io_error("create directory", dir))
-}
-
-/// Creates a directory such that a power cut does not take it away, with all that it will hold.
-fn create_dir_durably(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
-    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !fs.exists(dir);
-    let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
-    create_dir(fs, dir)?;
-    for created in missing {
-        let parent = created.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs.sync_dir(parent).map_err(io_error("sync directory", parent))?;
-    }
-    Ok(())
 }
 
 fn take_lock(dir: &Path) -> Result<DirLock, OpenError> {

@@ -102,9 +102,7 @@ impl Head {
         head.loaded = Mutex::new(loaded);
         Ok((head, report))
     }
-}
 
-impl Head {
     /// Opens the head of a data directory that is only looked at: chunks are read from its files, and none is written.
     /// Damage stays where it is.
     pub fn open_read_only(options: HeadOptions, fs: Arc<dyn Fs>, chunks_dir: &Path) -> io::Result<(Self, LoadReport)> {

@@ -150,7 +150,7 @@ pub fn snapshot(
         fs.remove_dir_all(&tmp).map_err(io_error("remove", &tmp))?;
     }
     let mut fill = || -> Result<CopyReport, CopyError> {
-        fs.create_dir_all(&tmp).map_err(io_error("create", &tmp))?;
+        fs.create_dir_durably(&tmp).map_err(io_error("create", &tmp))?;
         let blocks = db.blocks();
         let total = blocks.iter().map(|block| block.bytes()).sum();
         let mut report = CopyReport::default();
@@ -248,12 +248,12 @@ pub fn restore(
             return Err(CopyError::NoSnapshot { dir: snapshot.to_owned(), what });
         }
     }
-    fs.create_dir_all(data_dir).map_err(io_error("create", data_dir))?;
+    fs.create_dir_durably(data_dir).map_err(io_error("create", data_dir))?;
     let tmp = data_dir.join(RESTORE_DIR);
     if fs.exists(&tmp) {
         // Nothing but an interrupted restore leaves it, and that began with an empty directory.
         let mut left: Vec<String> = blocks.iter().map(Ulid::to_string).collect();
-        left.push(RESTORE_DIR.to_owned());
+        left.extend([RESTORE_DIR.to_owned(), names::WAL_DIR.to_owned()]);
         refuse_unless_empty(&**fs, data_dir, &left)?;
         for name in left.iter().map(|name| data_dir.join(name)).filter(|path| fs.exists(path)) {
             fs.remove_dir_all(&name).map_err(io_error("remove", &name))?;
@@ -274,6 +274,9 @@ pub fn restore(
         fs.rename(&tmp.join(&name), &data_dir.join(&name)).map_err(io_error("rename", &tmp.join(&name)))?;
     }
     fs.sync_dir(data_dir).map_err(io_error("fsync", data_dir))?;
+    // Without a log promtool takes the directory for an empty one.
+    let wal_dir = data_dir.join(names::WAL_DIR);
+    fs.create_dir_all(&wal_dir).map_err(io_error("create", &wal_dir))?;
     fs.remove_dir_all(&tmp).and_then(|()| fs.sync_dir(data_dir)).map_err(io_error("remove", &tmp))?;
     Ok(copied)
 }

@@ -178,8 +178,8 @@ fn look_from(
     let mut known = read_notes(fs, quarantine_dir);
     // Tails that a crash tore are no damage, and there may be one for every crash.
     known.retain(|note| note.kind == KIND_DAMAGE);
-    let damaged_groups = known.iter().filter_map(|note| note.groups).collect();
     let files = LogFiles::list(fs, wal_dir)?;
+    let damaged_groups = known.iter().filter_map(|note| note.groups).collect();
     let log = scan_files(fs, &files, sink, progress, damaged_groups, from.map(|from| (wal_dir, from)))?;
     let is_new = |damage: &&Damage| !known.iter().any(|note| note.explains(damage));
     let damages = log.damages.iter().filter(is_new).cloned().collect();

@@ -228,7 +228,7 @@ pub fn import(
             (Source::of_stream(&beginning, format), format, Text::Stream(io::Cursor::new(beginning).chain(stream)))
         }
     };
-    fs.create_dir_all(&options.data_dir).map_err(ImportError::io("create", &options.data_dir))?;
+    fs.create_dir_durably(&options.data_dir).map_err(ImportError::io("create", &options.data_dir))?;
     let work = WorkDir::open(fs.clone(), &options.data_dir, &source)?;
     let mut import = Import::resume(work, source, format)?;
     if let Err(error) = import.read_all(options, text, progress) {

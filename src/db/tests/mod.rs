@@ -5,6 +5,7 @@ mod crash;
 mod empty_log;
 mod life;
 mod offline;
+mod restart;
 
 use std::collections::BTreeMap;
 use std::path::Path;

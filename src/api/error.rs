@@ -21,6 +21,8 @@ pub enum ErrorType {
     NotFound,
     /// It cannot be done now.
     Unavailable,
+    /// The same is under way already. Not one of Prometheus'.
+    Conflict,
 }
 
 impl ErrorType {
@@ -34,6 +36,7 @@ impl ErrorType {
             ErrorType::Internal => "internal",
             ErrorType::NotFound => "not_found",
             ErrorType::Unavailable => "unavailable",
+            ErrorType::Conflict => "conflict",
         }
     }
 
@@ -48,6 +51,7 @@ impl ErrorType {
             ErrorType::Timeout | ErrorType::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorType::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorType::NotFound => StatusCode::NOT_FOUND,
+            ErrorType::Conflict => StatusCode::CONFLICT,
         }
     }
 }

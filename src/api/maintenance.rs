@@ -4,6 +4,15 @@ use super::json::JsonWriter;
 use super::storage::write_moment;
 use crate::db::maintenance::{MaintenanceStatus, TaskStatus};
 
+/// What a person should look at: what it is about, and why.
+pub(super) fn write_alarms(json: &mut JsonWriter<'_>, alarms: &[(&'static str, String)]) {
+    json.begin_list();
+    for (about, alarm) in alarms {
+        json.begin_object().key("about").string(about).key("alarm").string(alarm).end_object();
+    }
+    json.end_list();
+}
+
 /// The list of tasks.
 pub(super) fn write_tasks(json: &mut JsonWriter<'_>, status: &MaintenanceStatus) {
     json.begin_list();

@@ -7,15 +7,22 @@
 //! | [`series`] | `series`, `labels`, `label/<name>/values`, `metadata` |
 //! | [`status`] | `status/*` |
 //! | [`stubs`] | empty lists for what a store without scraping and alerting has none of |
-//! | [`storage`] | `/health`, `/api/v1/storage/*`: how the log and the head stand |
+//! | `health` | `/health`, `/-/ready` |
+//! | [`storage`], `blocks`, `maintenance` | `/api/v1/storage/*`: how log, head, blocks and maintenance stand |
+//! | `verify` | `status/verify`, `admin/storage/verify` |
+//! | `admin`, `jobs` | `admin/*`: what changes data, and the work that it causes |
 //! | [`federate`] | `/federate` |
 //! | [`page`] | `/` |
 //!
 //! Source of the shapes: Prometheus `web/api/v1/api.go`, version 3.14, and what Grafana's client needs of them.
 
+mod admin;
+mod blocks;
 pub mod error;
 mod explain;
 pub mod federate;
+mod health;
+mod jobs;
 pub mod json;
 mod maintenance;
 pub mod number;
@@ -29,6 +36,9 @@ pub mod series;
 pub mod status;
 pub mod storage;
 pub mod stubs;
+mod verify;
+
+pub use render::value_json;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +56,7 @@ use crate::model::TimestampMs;
 use crate::promql::engine::{Engine, EngineOptions};
 use crate::storage::Queryable;
 use error::{ApiError, ErrorType};
+use jobs::Jobs;
 use params::Params;
 use query::QueryMetrics;
 use response::ApiBody;
@@ -75,6 +86,7 @@ pub struct Api {
     gate: Arc<Semaphore>,
     stopping: AtomicBool,
     metrics: Arc<QueryMetrics>,
+    jobs: Arc<Jobs>,
 }
 
 impl std::fmt::Debug for Api {
@@ -112,6 +124,7 @@ impl Api {
             gate: Arc::new(Semaphore::new(options.queries_max)),
             options,
             slot,
+            jobs: Jobs::new(clock.clone()),
             clock,
             stopping: AtomicBool::new(false),
             metrics: Arc::new(QueryMetrics::default()),
@@ -132,6 +145,7 @@ impl Api {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.metrics.cancel_all();
+        self.jobs.report_abandoned();
     }
 
     fn is_stopping(&self) -> bool {
@@ -160,10 +174,10 @@ impl Api {
     /// Answers one request. Writes and metrics are answered elsewhere: for them it is as if they were not there.
     pub async fn handle(self: &Arc<Self>, route: Route, request: ApiRequest) -> Response<ApiBody> {
         if route.is_admin() && !self.options.admin {
-            return response::error(&ApiError::new(
-                ErrorType::Unavailable,
-                "admin APIs disabled: start the server with --web.enable-admin-api",
-            ));
+            // Prometheus answers 500, as to every `unavailable`. Nothing is broken: it is not allowed.
+            let mut refusal = response::error(&ApiError::new(ErrorType::Unavailable, "admin APIs disabled"));
+            *refusal.status_mut() = StatusCode::FORBIDDEN;
+            return refusal;
         }
         let answer = match route {
             Route::Healthy => return response::text(StatusCode::OK, "Chronolith is Healthy.\n"),
@@ -231,10 +245,23 @@ impl Api {
             Route::StatusRuntimeInfo => Ok(self.runtime_info(&db)),
             Route::StatusBuildInfo => Ok(status::build_info()),
             Route::StatusTsdb => self.status_tsdb(request, db).await,
-            Route::StorageStatus => Ok(self.storage_status(&db)),
+            Route::StorageStatus => self.storage_status(db).await,
             Route::StorageHead => storage::head(db).await,
             Route::StorageWal => Ok(storage::wal(&db)),
             Route::HeadDigests => storage::head_digests(request, db).await,
+            Route::ReplayEstimate => Ok(storage::replay_estimate(&db)),
+            Route::StorageBlocks => blocks::blocks(db).await,
+            Route::StorageBlock(name) => blocks::block(&name, db).await,
+            Route::VerifyBlock(name) => self.verify_block(&name, db).await,
+            Route::StorageCompactions => Ok(blocks::compactions(&db)),
+            Route::StatusVerify => self.verify_status(db).await,
+            Route::AdminSnapshot => self.snapshot(&request, db).await,
+            Route::AdminDeleteSeries => self.delete_series(&request, db).await,
+            Route::AdminCleanTombstones => self.clean_tombstones(db).await,
+            Route::AdminFlush => self.flush(&request, db).await,
+            Route::AdminCompact => self.compact(&request, db).await,
+            Route::AdminCheckpoint => self.checkpoint(&request, db).await,
+            Route::AdminVerify => self.verify(&request, db).await,
             Route::Query
             | Route::QueryRange
             | Route::QueryExplain

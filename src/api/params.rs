@@ -70,6 +70,20 @@ impl Params {
         self.get(name).map(|text| parse_time(text).map_err(named)).transpose()
     }
 
+    /// A parameter that is true or false, as Go reads it.
+    pub fn bool(&self, name: &str) -> Result<Option<bool>, ApiError> {
+        let parse = |text| match text {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+            text => {
+                let fault =
+                    format!("unable to parse boolean: strconv.ParseBool: parsing {}: invalid syntax", quoted(text));
+                Err(ApiError::parameter(name, fault))
+            }
+        };
+        self.get(name).map(parse).transpose()
+    }
+
     /// A parameter that is a duration, in milliseconds.
     pub fn duration_ms(&self, name: &str) -> Result<Option<i64>, ApiError> {
         let parse = |text| parse_duration_ms(text).map_err(|fault| ApiError::parameter(name, fault));

@@ -163,6 +163,7 @@ impl Route {
     pub fn allow(&self) -> &'static str {
         match self {
             Route::Write | Route::VerifyBlock(_) => "OPTIONS, POST",
+            Route::AdminSnapshot | Route::AdminDeleteSeries | Route::AdminCleanTombstones => "OPTIONS, POST, PUT",
             route if route.is_admin() => "OPTIONS, POST",
             Route::Query
             | Route::QueryRange
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn route_that_changes_data_is_admin_and_takes_post_only() {
+    fn route_that_changes_data_is_admin_and_is_not_asked_by_get() {
         for (path, route) in FIXED {
             assert_eq!(path.starts_with("/api/v1/admin/"), route.is_admin(), "{path}");
             assert!(!route.is_admin() || !route.takes(&Method::GET), "{path}");

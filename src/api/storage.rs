@@ -1,72 +1,110 @@
-//! How the log and the head stand: `/health`, `/-/ready`, `/api/v1/storage/*`.
+//! How log, head and disk stand: `/api/v1/storage/{status,head,wal}` and what a restart would take.
 
 use std::io::Write as _;
 use std::sync::Arc;
 
-use hyper::{Response, StatusCode};
+use hyper::Response;
 
+use super::blocks::{write_lost, write_tally};
 use super::error::{ApiError, ErrorType};
 use super::json::JsonWriter;
+use super::maintenance::{write_alarms, write_tasks};
 use super::response::{self, ApiBody};
-use super::{Api, ApiRequest, off_the_way, rfc3339, status};
-use crate::db::Db;
+use super::verify::write_verified;
+use super::{Api, ApiRequest, off_the_way, rfc3339};
+use crate::db::{Db, ReserveState, StorageStatus};
+use crate::ledger::LedgerState;
 use crate::wal::LogStatus;
 
 impl Api {
-    /// `/-/ready`: whether writes are taken, and why not.
-    pub(super) fn ready(&self, db: &Db) -> Response<ApiBody> {
-        match db.log_status().failure {
-            None => response::text(StatusCode::OK, "Chronolith is Ready.\n"),
-            Some(reason) => {
-                let text = format!("Service Unavailable: the write-ahead log cannot be written: {reason}\n");
-                response::text(StatusCode::SERVICE_UNAVAILABLE, text)
-            }
-        }
-    }
-
-    /// `/health`: one document for people and probes, at any time.
-    pub(super) fn health(&self) -> Response<ApiBody> {
-        let db = self.slot.get();
-        let log = db.as_ref().map(|db| db.log_status());
-        let state = match (&log, self.is_stopping()) {
-            (_, true) => "stopping",
-            (None, _) => "replaying",
-            (Some(log), _) if log.failure.is_some() => "degraded",
-            (Some(_), _) => "ok",
-        };
-        let mut body = Vec::new();
-        let mut json = JsonWriter::new(&mut body);
-        json.begin_object().key("status").string(state);
-        json.key("version").string(status::VERSION);
-        json.key("uptime_seconds").float(self.uptime().as_secs_f64());
-        if let (Some(db), Some(log)) = (&db, &log) {
-            write_log(json.key("wal"), log);
-            write_head(json.key("head"), db);
-            write_recovery(json.key("recovery"), db);
-        } else {
-            let (bytes_done, bytes_total) = self.slot.progress().bytes();
-            json.key("replay").begin_object().key("bytes_done").uint(bytes_done);
-            json.key("bytes_total").uint(bytes_total).end_object();
-        }
-        json.key("maintenance").begin_list().end_list().key("last_verification").null().end_object();
-        // Writing to a Vec cannot fail.
-        let _ = json.finish();
-        let code = if matches!(state, "ok" | "replaying") { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        response::with_type(code, "application/json", body)
-    }
-
-    /// `storage/status`: log, head and recovery together.
-    pub(super) fn storage_status(&self, db: &Db) -> Response<ApiBody> {
-        let log = db.log_status();
-        response::success(|json| {
-            json.begin_object().key("dataDir").string(&db.options().data_dir.display().to_string());
-            json.key("uptimeSeconds").float(self.uptime().as_secs_f64());
-            write_log(json.key("wal"), &log);
-            write_head(json.key("head"), db);
-            write_recovery(json.key("recovery"), db);
-            json.end_object();
+    /// `storage/status`: everything in short.
+    pub(super) async fn storage_status(self: &Arc<Self>, db: Arc<Db>) -> Result<Response<ApiBody>, ApiError> {
+        let api = self.clone();
+        off_the_way(move || {
+            let (log, storage) = (db.log_status(), db.storage_status());
+            Ok(response::success(|json| {
+                json.begin_object().key("data_dir").string(&db.options().data_dir.display().to_string());
+                json.key("uptime_seconds").float(api.uptime().as_secs_f64());
+                write_alarms(json.key("alarms"), &storage.alarms);
+                write_log(json.key("wal"), &log);
+                write_head(json.key("head"), &db);
+                write_blocks(json.key("blocks"), &storage);
+                write_disk(json.key("disk"), &storage);
+                write_ledger(json.key("ledger"), &db.ledger_state());
+                write_recovery(json.key("recovery"), &db);
+                write_tasks(json.key("maintenance"), &db.maintenance_status());
+                api.write_jobs(json.key("under_way"));
+                match &storage.verified {
+                    Some(verified) => write_verified(json.key("last_verification"), verified),
+                    None => {
+                        json.key("last_verification").null();
+                    }
+                }
+                json.end_object();
+            }))
         })
+        .await
     }
+}
+
+/// Blocks in short: how many, how large, up to where, and which are missing.
+pub(super) fn write_blocks(json: &mut JsonWriter<'_>, storage: &StorageStatus) {
+    json.begin_object().key("served").uint(storage.blocks as u64);
+    json.key("disk_usage_bytes").uint(storage.block_bytes);
+    write_moment(json.key("flushed_up_to"), storage.flushed_ms);
+    write_lost(json.key("lost"), &storage.lost);
+    json.end_object();
+}
+
+/// The disk and the reserve on it.
+pub(super) fn write_disk(json: &mut JsonWriter<'_>, storage: &StorageStatus) {
+    json.begin_object().key("free_bytes");
+    match storage.free_bytes {
+        Some(bytes) => json.uint(bytes),
+        None => json.null(),
+    };
+    json.key("blocks_bytes").uint(storage.block_bytes).key("wal_and_head_bytes").uint(storage.head_bytes);
+    json.key("reserve").string(match &storage.reserve {
+        None => "unknown",
+        Some(ReserveState::Off) => "off",
+        Some(ReserveState::Held) => "held",
+        Some(ReserveState::Short { .. }) => "no_room",
+    });
+    json.end_object();
+}
+
+/// What became of all that was acknowledged, as far as it left the log.
+fn write_ledger(json: &mut JsonWriter<'_>, ledger: &LedgerState) {
+    let (left, totals) = (&ledger.left_log, &ledger.totals);
+    json.begin_object();
+    for (key, tally) in [
+        ("stored", ledger.stored()),
+        ("flushed", totals.flushed),
+        ("adopted", totals.adopted),
+        ("deleted", totals.deleted),
+        ("expired", totals.expired),
+        ("deduplicated", totals.deduplicated),
+        ("quarantined", totals.quarantined),
+        ("left_log_in_order", left.samples.in_order),
+        ("left_log_out_of_order", left.samples.out_of_order),
+        ("imbalance", ledger.imbalance()),
+    ] {
+        write_tally(json.key(key), tally);
+    }
+    json.key("left_log_requests").uint(left.requests).end_object();
+}
+
+/// `storage/wal/replay-estimate`: how long a restart would take now.
+pub(super) fn replay_estimate(db: &Db) -> Response<ApiBody> {
+    let estimate = db.replay_estimate();
+    response::success(|json| {
+        json.begin_object().key("seconds").float(estimate.duration.as_secs_f64());
+        json.key("wal_bytes").uint(estimate.log_bytes);
+        json.key("bytes_per_second").float(estimate.bytes_per_second);
+        // What a slow machine manages stands in for a rate where the last start read too little to tell.
+        json.key("measured").bool(estimate.is_measured);
+        json.key("last_replay_seconds").float(db.replay_time().as_secs_f64()).end_object();
+    })
 }
 
 /// `storage/head`: all sizes of the head. Looks at every series.
@@ -145,7 +183,7 @@ pub(super) fn write_moment(json: &mut JsonWriter<'_>, timestamp_ms: Option<i64>)
     };
 }
 
-fn write_log(json: &mut JsonWriter<'_>, log: &LogStatus) {
+pub(super) fn write_log(json: &mut JsonWriter<'_>, log: &LogStatus) {
     let counters = &log.counters;
     json.begin_object();
     json.key("durability").string(log.durability.as_str());
@@ -188,7 +226,7 @@ fn write_log(json: &mut JsonWriter<'_>, log: &LogStatus) {
 }
 
 /// What is known of the head without looking at its series.
-fn write_head(json: &mut JsonWriter<'_>, db: &Db) {
+pub(super) fn write_head(json: &mut JsonWriter<'_>, db: &Db) {
     let range = db.head().time_range();
     json.begin_object().key("series").uint(db.head().series_count() as u64);
     write_moment(json.key("min_time"), range.map(|range| range.start_ms));
@@ -196,7 +234,7 @@ fn write_head(json: &mut JsonWriter<'_>, db: &Db) {
     json.end_object();
 }
 
-fn write_recovery(json: &mut JsonWriter<'_>, db: &Db) {
+pub(super) fn write_recovery(json: &mut JsonWriter<'_>, db: &Db) {
     let recovery = db.recovery();
     json.begin_object().key("mode").string(match db.options().recovery {
         crate::wal::RecoveryMode::Salvage => "salvage",

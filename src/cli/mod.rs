@@ -6,6 +6,7 @@
 mod bench;
 mod block;
 mod config;
+mod db;
 mod dump;
 mod output;
 mod promql;
@@ -73,7 +74,7 @@ enum Command {
                             CHRONOLITH_LISTEN=0.0.0.0:9095 chronolith serve --data-dir /data"
     )]
     Serve(ConfigFlags),
-    /// Ask a server
+    /// Ask a server, or a data directory
     Query(query::QueryArgs),
     /// Prove a data directory: its log, its receipts, the head of the server that runs on it
     Verify(verify::VerifyArgs),
@@ -92,6 +93,9 @@ enum Command {
     /// Look inside a block's tombstones
     #[command(subcommand)]
     Tombstones(dump::TombstonesCommand),
+    /// What a data directory holds as a whole, and data in and out of it
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Look at PromQL: its syntax tree, its plans, its tests
     #[command(subcommand)]
     Promql(promql::PromqlCommand),
@@ -134,6 +138,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Index(command) => dump::run_index(&command),
         Command::Chunk(command) => dump::run_chunk(&command),
         Command::Tombstones(command) => dump::run_tombstones(&command),
+        Command::Db(command) => db::run(&command),
         Command::Promql(command) => promql::run(&command),
         Command::Bench(command) => bench::run(&command),
         Command::Config(command) => config::run(&command),

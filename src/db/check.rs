@@ -1,10 +1,13 @@
 //! Looks for damage: one block now, all blocks slowly, the log and what left it.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ulid::Ulid;
 
-use super::maintenance::{Outcome, TaskError};
+use super::maintenance::{Outcome, Task, TaskError};
+use super::store::BlockStore;
 use super::{Db, failed, lock};
 use crate::block::{self, Block};
 use crate::ledger::Event;
@@ -14,6 +17,9 @@ use crate::wal::ReplayProgress;
 
 /// A scrub begins anew this long after it has read all blocks, at the earliest.
 const SCRUB_EVERY: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Proofs of the log that are remembered.
+const PROOFS_KEPT: usize = 32;
 
 /// What a check of a block found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +71,42 @@ impl Verified {
     pub fn is_good(&self) -> bool {
         self.findings.is_empty()
     }
+}
+
+impl Verified {
+    fn outcome(&self) -> Outcome {
+        Outcome::Done(match self.findings.first() {
+            None => format!("the log gives {}", self.log),
+            Some(finding) => finding.clone(),
+        })
+    }
+}
+
+/// Shows a proof as under way until it ends, also by a panic.
+struct Proving<'a>(&'a BlockStore);
+
+impl<'a> Proving<'a> {
+    fn show(store: &'a BlockStore, now_ms: TimestampMs, progress: &Arc<ReplayProgress>) -> Self {
+        store.notes().proving = Some((now_ms, progress.clone()));
+        Proving(store)
+    }
+}
+
+impl Drop for Proving<'_> {
+    fn drop(&mut self) {
+        self.0.notes().proving = None;
+    }
+}
+
+/// A proof of the log that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProofUnderWay {
+    /// When it began, by the wall clock.
+    pub since_ms: TimestampMs,
+    /// Bytes of the log that were read.
+    pub bytes_done: u64,
+    /// Bytes of the log.
+    pub bytes_total: u64,
 }
 
 impl Db {
@@ -140,6 +182,7 @@ impl Db {
         if !is_there || !check.is_good() || self.store.recorded(block.ulid()).is_some() {
             return Ok(());
         }
+        self.begin_ledger()?;
         let adopted = Event::Adopted { ulid: block.ulid(), tally: check.stored };
         self.store.record(&[adopted]).map_err(|error| failed("the ledger cannot be written", error))
     }
@@ -147,9 +190,27 @@ impl Db {
     /// Proves the log now: an independent replay of what no block has against the head, and the balance of the ledger.
     /// Deleted samples count on both sides until they are flushed.
     pub fn verify(&self) -> Result<Verified, TaskError> {
+        let mut proof = None;
+        self.schedule.run(Task::Verify, || {
+            let verified = self.prove_log()?;
+            let outcome = verified.outcome();
+            proof = Some(verified);
+            Ok(outcome)
+        })?;
+        proof.ok_or_else(|| TaskError("the proof gave no result".to_owned()))
+    }
+
+    fn prove_log(&self) -> Result<Verified, TaskError> {
         let began = self.clock.monotonic();
+        let progress = Arc::new(ReplayProgress::default());
         // No flush in between: it would move samples from one side to the other.
         let _work = lock(&self.head_work);
+        let _shown = Proving::show(&self.store, self.clock.now_ms(), &progress);
+        self.prove_log_as_of_now(began, &progress)
+    }
+
+    /// `head_work` is held.
+    fn prove_log_as_of_now(&self, began: Duration, progress: &ReplayProgress) -> Result<Verified, TaskError> {
         // What queries still read of flushed samples is in the head, and not in the part of the log that is looked at.
         self.leave_head();
         let (snapshot, cut) = self.committer.cut(|| self.head.snapshot_counts());
@@ -163,7 +224,7 @@ impl Db {
             ],
             up_to_group: Some(group),
         };
-        let log = log_tally(&*self.fs, &self.options.data_dir, &request, &ReplayProgress::default())
+        let log = log_tally(&*self.fs, &self.options.data_dir, &request, progress)
             .map_err(|error| failed("the log cannot be read", error))?;
         let written: Tally = log.parts.iter().map(|part| part.written).sum();
         let mut head = Tally::ZERO;
@@ -190,20 +251,35 @@ impl Db {
             findings,
         };
         self.store.set_alarm("verify", verified.findings.first().cloned());
-        self.store.notes().verified = Some(verified.clone());
+        let proofs = &mut self.store.notes().proofs;
+        if proofs.len() >= PROOFS_KEPT {
+            proofs.remove(0);
+        }
+        proofs.push(verified.clone());
         Ok(verified)
     }
 
     /// The last proof of the log.
     pub fn last_verified(&self) -> Option<Verified> {
-        self.store.notes().verified.clone()
+        self.store.notes().proofs.last().cloned()
+    }
+
+    /// The last proofs of the log since the start, oldest first.
+    pub fn proofs(&self) -> Vec<Verified> {
+        self.store.notes().proofs.clone()
+    }
+
+    /// How far the proof of the log is that is under way.
+    pub fn proof_under_way(&self) -> Option<ProofUnderWay> {
+        let (since_ms, progress) = self.store.notes().proving.clone()?;
+        Some(ProofUnderWay {
+            since_ms,
+            bytes_done: progress.bytes_done.load(Ordering::Relaxed),
+            bytes_total: progress.bytes_total.load(Ordering::Relaxed),
+        })
     }
 
     pub(super) fn verify_if_due(&self) -> Result<Outcome, TaskError> {
-        let verified = self.verify()?;
-        Ok(Outcome::Done(match verified.findings.first() {
-            None => format!("the log gives {}", verified.log),
-            Some(finding) => finding.clone(),
-        }))
+        Ok(self.prove_log()?.outcome())
     }
 }

@@ -3,12 +3,14 @@
 //! They are told apart by the group of the log that holds them, not by their time: the ledger says up to which group they
 //! were flushed, a start passes over those, and the log is truncated by it.
 
+use std::ops::RangeInclusive;
+
 use super::flush::{FlushKind, Flushed, Written, aligned};
 use super::maintenance::{Outcome, Task, TaskError};
 use super::truncate::READERS_TIMEOUT;
 use super::{Db, failed, lock};
 use crate::block::HINT_FROM_OUT_OF_ORDER;
-use crate::head::ChunkKind;
+use crate::head::{ChunkKind, OutOfOrderCut};
 use crate::ledger::FlushedUpTo;
 use crate::model::{TimeRange, TimestampMs};
 use crate::proof::LogPart;
@@ -39,6 +41,42 @@ impl Db {
         let Some(held) = samples.range else { return Ok(None) };
         let after = self.store.ledger().state().flushed_out_of_order_group.unwrap_or(0);
         let mut written = Vec::new();
+        if let Err(error) = self.write_late_windows(samples, held, after.saturating_add(1)..=group, &mut written) {
+            for block in written.into_iter().filter_map(|one: Written| one.block.block) {
+                block.discard().map_err(|error| failed("an unfinished block cannot be removed", error))?;
+            }
+            return Err(error);
+        }
+        let up_to = FlushedUpTo::OutOfOrderGroup(group);
+        let flushed = self.prove_and_publish(FlushKind::OutOfOrder, up_to, group, written, began)?;
+        self.leave_out_of_order(samples, group);
+        Ok(Some(flushed))
+    }
+
+    /// Takes out of the head, and of the copy for Prometheus, what blocks have.
+    pub(super) fn leave_out_of_order(&self, samples: OutOfOrderCut, group: u64) {
+        // Queries that began before may still look for the samples in the head; later ones find them twice, and take
+        // them once.
+        if self.head.wait_for_readers(TimestampMs::MAX, READERS_TIMEOUT) {
+            self.head.drop_out_of_order(&samples);
+        } else {
+            tracing::warn!("queries still read out-of-order samples that are in a block now; they are dropped later");
+            lock(&self.out_of_order_to_drop).replace(samples);
+        }
+        // It costs space and no data: a Prometheus that opens the directory merges what it finds twice.
+        if let Err(error) = self.committer.truncate_wbl(group) {
+            tracing::warn!(%error, "out-of-order samples that are in a block could not be removed from wbl");
+        }
+    }
+
+    /// Writes a block for each window of `held`.
+    fn write_late_windows(
+        &self,
+        samples: OutOfOrderCut,
+        held: TimeRange,
+        groups: RangeInclusive<u64>,
+        written: &mut Vec<Written>,
+    ) -> Result<(), TaskError> {
         let mut at_ms = held.start_ms;
         while at_ms <= held.end_ms {
             let window = aligned(at_ms, self.options.head.chunk_range_ms);
@@ -46,7 +84,7 @@ impl Db {
             let end_ms = held.end_ms.min(window.end_ms.saturating_sub(1));
             let range = TimeRange::new(held.start_ms.max(window.start_ms), end_ms);
             let source = self.head.chunk_source(range, ChunkKind::OutOfOrder(samples));
-            let part = LogPart::out_of_order(range, after.saturating_add(1)..=group);
+            let part = LogPart::out_of_order(range, groups.clone());
             let hints = vec![HINT_FROM_OUT_OF_ORDER.to_owned()];
             let block = self.write_block(&self.options.data_dir, vec![source], range, hints)?;
             written.push(Written { part, block });
@@ -55,16 +93,6 @@ impl Db {
             }
             at_ms = window.end_ms;
         }
-        let up_to = FlushedUpTo::OutOfOrderGroup(group);
-        let flushed = self.prove_and_publish(FlushKind::OutOfOrder, up_to, group, written, began)?;
-        // Queries that began before may still look for the samples in the head; later ones find them twice, and take
-        // them once.
-        if !self.head.wait_for_readers(TimestampMs::MAX, READERS_TIMEOUT) {
-            tracing::warn!("queries still read out-of-order samples that are in a block now; they are dropped later");
-            lock(&self.out_of_order_to_drop).replace(samples);
-            return Ok(Some(flushed));
-        }
-        self.head.drop_out_of_order(&samples);
-        Ok(Some(flushed))
+        Ok(())
     }
 }

@@ -6,9 +6,11 @@
 //! | part | file |
 //! |---|---|
 //! | a start, in stages | `open.rs`, `slot.rs`, `adopt.rs` |
+//! | a look without a start, which changes nothing | `offline.rs` |
 //! | what queries see: blocks and head as one | `view.rs`, `merge.rs` |
 //! | from the head to a block, with proof | `flush.rs`, `flush_out_of_order.rs` |
 //! | what leaves head and log after that | `truncate.rs` |
+//! | the log emptied by force | `empty_log.rs` |
 //! | what a start need not read of the log | `watermark.rs` |
 //! | blocks into larger ones, with conservation | `compact.rs` |
 //! | the blocks on the disk, the ledger about them; those set aside | `blocks.rs`, `store.rs`, `quarantine.rs` |
@@ -24,11 +26,13 @@ mod blocks;
 mod check;
 mod compact;
 mod delete;
+mod empty_log;
 mod expire;
 mod flush;
 mod flush_out_of_order;
 pub mod maintenance;
 mod merge;
+mod offline;
 mod open;
 mod options;
 mod quarantine;
@@ -47,11 +51,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub use adopt::WblAdoption;
-pub use check::{BlockVerification, Verified};
+pub use check::{BlockVerification, ProofUnderWay, Verified};
 pub use compact::{CompactionRecord, CompactionReport};
 pub use delete::Deleted;
+pub use empty_log::EmptiedLog;
 pub use expire::Expired;
 pub use flush::{FlushKind, FlushReport, Flushed};
+pub use offline::{DataPart, OfflineDb};
 pub use options::{DbOptions, OpenError, StorageOptions};
 pub use quarantine::LostBlock;
 pub use reserve::ReserveState;

@@ -16,9 +16,11 @@ use super::slot::ReplayWatch;
 use super::store::BlockStore;
 use super::view::{DbQueryable, View, ViewCell, ViewSource};
 use super::{Db, Everything, Schedule, adopt};
+use crate::block::Block;
 use crate::clock::Clock;
 use crate::fs::{DirLock, Fs, names};
 use crate::head::{Head, LoadReport, ReplayReport};
+use crate::ledger::LedgerState;
 use crate::model::{TimeRange, TimestampMs};
 use crate::storage::{Queryable, StorageError};
 use crate::wal::{
@@ -34,7 +36,8 @@ impl Db {
         clock: Arc<dyn Clock>,
         watch: &ReplayWatch,
     ) -> Result<Db, OpenError> {
-        create_dir_durably(&*fs, &options.data_dir)?;
+        let dir = &options.data_dir;
+        fs.create_dir_durably(dir).map_err(io_error("create directory", dir))?;
         let lock = take_lock(&options.data_dir)?;
         Db::open_locked(options, fs, clock, watch, Some(lock))
     }
@@ -46,7 +49,8 @@ impl Db {
         clock: Arc<dyn Clock>,
         watch: &ReplayWatch,
     ) -> Result<Db, OpenError> {
-        create_dir_durably(&*fs, &options.data_dir)?;
+        let dir = &options.data_dir;
+        fs.create_dir_durably(dir).map_err(io_error("create directory", dir))?;
         Db::open_locked(options, fs, clock, watch, None)
     }
 
@@ -75,7 +79,11 @@ impl Db {
         let began = clock.monotonic();
         let chunks_dir = dir.join(names::CHUNKS_HEAD_DIR);
         let quarantine_dir = dir.join(names::QUARANTINE_DIR);
-        let floor_ms = store.floor(&wal_dir)?;
+        let floor_ms = {
+            let ledger = store.ledger();
+            let state = (!ledger.entries().is_empty()).then(|| ledger.state());
+            floor(&*fs, state, &store.blocks.list(), &wal_dir)?
+        };
         let open_head = |may_skip: bool| -> Result<OpenHead, OpenError> {
             let (head, loaded) = Head::open(options.head.clone(), fs.clone(), &chunks_dir, &quarantine_dir)
                 .map_err(io_error("open head chunks in", &chunks_dir))?;
@@ -145,23 +153,23 @@ impl Db {
     }
 }
 
-impl BlockStore {
-    /// The time up to which blocks have all in-order samples: what the ledger says was flushed. In a directory without a
-    /// ledger, one that Prometheus wrote, it is where the blocks end; a block from the future must not make it later than
-    /// the newest sample of the log.
-    fn floor(&self, wal_dir: &Path) -> Result<TimestampMs, OpenError> {
-        let ledger = self.ledger();
-        if !ledger.entries().is_empty() {
-            return Ok(ledger.state().flushed_up_to_ms.unwrap_or(TimestampMs::MIN));
-        }
-        drop(ledger);
-        let blocks = self.blocks.list();
-        let in_order = blocks.iter().filter(|block| !block.meta().is_from_out_of_order());
-        let Some(end_ms) = in_order.map(|block| block.meta().max_time_ms).max() else { return Ok(TimestampMs::MIN) };
-        let mut newest = NewestSample(None);
-        scan(&*self.fs, wal_dir, &mut newest, &ReplayProgress::default())?;
-        Ok(newest.0.map_or(TimestampMs::MIN, |newest_ms| end_ms.min(newest_ms.saturating_add(1))))
+/// The time up to which blocks have all in-order samples: what the ledger says was flushed. In a directory without a
+/// ledger, one that Prometheus wrote, it is where the blocks end; a block from the future must not make it later than the
+/// newest sample of the log.
+pub(super) fn floor(
+    fs: &dyn Fs,
+    ledger: Option<&LedgerState>,
+    blocks: &[Arc<Block>],
+    wal_dir: &Path,
+) -> Result<TimestampMs, OpenError> {
+    if let Some(state) = ledger {
+        return Ok(state.flushed_up_to_ms.unwrap_or(TimestampMs::MIN));
     }
+    let in_order = blocks.iter().filter(|block| !block.meta().is_from_out_of_order());
+    let Some(end_ms) = in_order.map(|block| block.meta().max_time_ms).max() else { return Ok(TimestampMs::MIN) };
+    let mut newest = NewestSample(None);
+    scan(fs, wal_dir, &mut newest, &ReplayProgress::default())?;
+    Ok(newest.0.map_or(TimestampMs::MIN, |newest_ms| end_ms.min(newest_ms.saturating_add(1))))
 }
 
 /// A head with what the chunk files and the log hold.
@@ -216,18 +224,6 @@ impl ViewSource for BlocksOnly {
 
 fn create_dir(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     fs.create_dir_all(dir).map_err(io_error("create directory", dir))
-}
-
-/// Creates a directory such that a power cut does not take it away, with all that it will hold.
-fn create_dir_durably(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
-    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !fs.exists(dir);
-    let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
-    create_dir(fs, dir)?;
-    for created in missing {
-        let parent = created.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs.sync_dir(parent).map_err(io_error("sync directory", parent))?;
-    }
-    Ok(())
 }
 
 fn take_lock(dir: &Path) -> Result<DirLock, OpenError> {

@@ -113,7 +113,7 @@ impl Db {
         alarms.extend(self.schedule.status().alarms().map(|(task, text)| (task.as_str(), text.to_owned())));
         let (verified, reserve) = {
             let notes = self.store.notes();
-            (notes.verified.clone(), notes.reserve.clone())
+            (notes.proofs.last().cloned(), notes.reserve.clone())
         };
         let flushed_ms = self.flushed_ms();
         StorageStatus {

@@ -73,7 +73,7 @@ impl Db {
         let mut summary = None;
         self.schedule.run(Task::Truncate, || {
             let _work = lock(&self.head_work);
-            summary = self.truncate_log(|_first, last| Some(last))?;
+            summary = self.truncate_log(false, |_first, last| Some(last))?;
             Ok(summary.as_ref().map_or(Outcome::Nothing, CheckpointSummary::outcome))
         })?;
         Ok(summary)
@@ -86,14 +86,15 @@ impl Db {
         // As in Prometheus: the newest third stays, since much of it would only be copied to the checkpoint.
         let oldest_two_thirds =
             |first: u32, last: u32| Some(first + (last - first).saturating_mul(2) / 3).filter(|&end| end > first);
-        let summary = self.truncate_log(oldest_two_thirds)?;
+        let summary = self.truncate_log(false, oldest_two_thirds)?;
         Ok(summary.as_ref().map_or(Outcome::Nothing, CheckpointSummary::outcome))
     }
 
     /// Makes a checkpoint for the segments up to the one that `up_to` chooses, given the first and the last that are not
-    /// written any more. `head_work` is held.
-    fn truncate_log(
+    /// written any more; `anyway` also where nothing was flushed since the last time. `head_work` is held.
+    pub(super) fn truncate_log(
         &self,
+        anyway: bool,
         up_to: impl FnOnce(u32, u32) -> Option<u32>,
     ) -> Result<Option<CheckpointSummary>, TaskError> {
         let cannot = |error| failed("the log cannot be truncated", error);
@@ -102,9 +103,10 @@ impl Db {
         let flushed = {
             let ledger = self.store.ledger();
             let state = ledger.state();
-            FlushedTo { time_ms: state.flushed_up_to_ms, out_of_order_group: state.flushed_out_of_order_group }
+            let time_ms = state.flushed_up_to_ms.filter(|up_to_ms| *up_to_ms > TimestampMs::MIN);
+            FlushedTo { time_ms, out_of_order_group: state.flushed_out_of_order_group }
         };
-        if flushed == *lock(&self.checkpointed) {
+        if flushed == *lock(&self.checkpointed) && !anyway {
             return Ok(None);
         }
         let wal_dir = self.options.data_dir.join(names::WAL_DIR);

@@ -10,6 +10,8 @@ pub const WBL_DIR: &str = "wbl";
 pub const CHUNKS_HEAD_DIR: &str = "chunks_head";
 /// Directory of damaged bytes that were set aside.
 pub const QUARANTINE_DIR: &str = "quarantine";
+/// Beginning of the name of a directory in `quarantine/` with a log that was taken away whole.
+pub const QUARANTINED_LOG_PREFIX: &str = "log-";
 /// Directory of the ledger: what left the log, and where it went.
 pub const LEDGER_DIR: &str = "ledger";
 /// Directory of snapshots, made by the admin API.

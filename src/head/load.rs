@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex};
 use super::flush::FileContent;
 use super::series::{ChunkPlace, FullChunk};
 use super::watermark::{Noted, Watermark};
-use super::{Head, HeadOptions};
+use super::{Head, HeadOptions, Shared};
 use crate::chunk::head_file::{self, ScanReport};
-use crate::chunk::{self, ChunkRef, HeadChunkEntry, OUT_OF_ORDER};
+use crate::chunk::{self, ChunkRef, HeadChunkEntry, HeadChunkFileReader, OUT_OF_ORDER};
 use crate::fs::Fs;
 use crate::fs::names::{head_chunk_file, parse_head_chunk_file};
 use crate::model::{ChunkEncoding, TimestampMs};
@@ -105,6 +105,23 @@ impl Head {
         head.shared.skip_refs_to(newest_ref);
         head.loaded = Mutex::new(loaded);
         Ok((head, report))
+    }
+
+    /// Opens the head of a data directory that is only looked at: chunks are read from its files, and none is written.
+    /// Damage stays where it is.
+    pub fn open_read_only(options: HeadOptions, fs: Arc<dyn Fs>, chunks_dir: &Path) -> io::Result<(Self, LoadReport)> {
+        let mut loaded = Loaded::new();
+        let mut report = LoadReport::default();
+        let scan = head_file::scan(&*fs, chunks_dir, |chunk, entry| load(&mut loaded, &mut report, chunk, entry))?;
+        if let Some(stop) = scan.stop.filter(|stop| !stop.is_torn_tail) {
+            let path = head_chunk_file(chunks_dir, stop.file);
+            report.damage = Some(format!("{} in {} at byte {}", stop.what, path.display(), stop.offset));
+        }
+        let newest_ref = loaded.keys().max().copied().unwrap_or(0);
+        let reader = HeadChunkFileReader::new(fs, chunks_dir.to_owned());
+        let shared = Arc::new(Shared::new(options, Some(reader)));
+        shared.skip_refs_to(newest_ref);
+        Ok((Head { shared, flusher: None, loaded: Mutex::new(loaded) }, report))
     }
 }
 

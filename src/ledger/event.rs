@@ -124,6 +124,21 @@ pub enum Event {
         /// The requests whose seals go; `None` where there are none.
         receipts: Option<ReceiptsPart>,
     },
+    /// Samples of the flush that was recorded with it are in its blocks, and the log did not give them: it was damaged,
+    /// and the head was the witness.
+    Unlogged {
+        /// The samples.
+        tally: Tally,
+    },
+    /// The log was set aside whole, because a person said so. What of it no block has is in the checkpoint that follows.
+    LogQuarantined {
+        /// Where it is, from the data directory on.
+        place: String,
+        /// Its last segment.
+        up_to_segment: u32,
+        /// Its bytes.
+        bytes: u64,
+    },
     /// Requests that left the log were forgotten, as all of their samples are beyond retention.
     ReceiptsForgotten {
         /// The file that goes.

@@ -44,6 +44,9 @@ pub struct Totals {
     pub deduplicated: Tally,
     /// In blocks that were set aside.
     pub quarantined: Tally,
+    /// Of those flushed: what a damaged log did not give.
+    #[serde(default)]
+    pub unlogged: Tally,
 }
 
 /// The state of a ledger.
@@ -121,6 +124,8 @@ impl LedgerState {
                     self.receipts.push((entry.at_ms, part.clone()));
                 }
             }
+            Event::Unlogged { tally } => totals.unlogged += *tally,
+            Event::LogQuarantined { .. } => {}
             Event::ReceiptsForgotten { file } => self.receipts.retain(|(_, part)| part.file != *file),
             Event::Folded { state } => *self = (**state).clone(),
         }
@@ -134,7 +139,7 @@ impl LedgerState {
     /// All that came in, less where it is now and what became of the rest: [`Tally::ZERO`] unless something was lost,
     /// counted twice, or not recorded.
     pub fn imbalance(&self) -> Tally {
-        let Totals { flushed, adopted, deleted, expired, deduplicated, quarantined } = self.totals;
+        let Totals { flushed, adopted, deleted, expired, deduplicated, quarantined, unlogged: _ } = self.totals;
         flushed + adopted - self.stored() - deleted - expired - deduplicated - quarantined
     }
 }

@@ -136,7 +136,7 @@ impl Service {
     async fn small_body(&self, parts: &Parts, body: Incoming) -> Result<SmallBody, Box<Response<ApiBody>>> {
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let media_type = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-        if parts.method != Method::POST {
+        if !matches!(parts.method, Method::POST | Method::PUT) {
             return Ok((None, None));
         }
         match media_type.as_str() {

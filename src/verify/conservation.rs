@@ -5,8 +5,8 @@
 //! | of each compaction | parents = child + deleted + deduplicated, where all that it names was known before |
 //! | of all blocks | flushed + adopted = in blocks + deleted + expired + deduplicated + quarantined |
 //! | of the directory | every block of the ledger has its directory |
-//! | of the log | acknowledged = in the log + left the log |
-//! | of the flushes | flushed = left the log + still in the log although flushed |
+//! | of the log | acknowledged = in the log + left the log + not given by it when it was damaged |
+//! | of the flushes | flushed = left the log + still in the log although flushed + not given by it |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -173,7 +173,7 @@ fn directories(ledger: &Contents, blocks: &Blocks, stage: &mut Stage) {
 fn acknowledged(state: &LedgerState, replay: &Replay, log: &LogScan, stage: &mut Stage) {
     let left = state.left_log.samples;
     let acknowledged = state.left_log.acknowledged + replay.sealed();
-    let held = left.in_order + left.out_of_order + replay.total();
+    let held = left.in_order + left.out_of_order + replay.total() + state.totals.unlogged;
     stage.number("acknowledged", acknowledged.samples);
     stage.number("left_the_log", (left.in_order + left.out_of_order).samples);
     if acknowledged == held {
@@ -210,7 +210,7 @@ fn flushed(fs: &dyn Fs, data_dir: &Path, ledger: &Contents, stage: &mut Stage) -
     }
     let left = state.left_log.samples;
     let in_log: Tally = log.parts.iter().map(|part| part.written).sum();
-    let taken = left.in_order + left.out_of_order + in_log;
+    let taken = left.in_order + left.out_of_order + in_log + state.totals.unlogged;
     let flushed = state.totals.flushed;
     stage.number("flushed_and_in_the_log", in_log.samples);
     if taken == flushed {

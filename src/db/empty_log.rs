@@ -183,7 +183,9 @@ impl Db {
             };
             let elapsed = self.clock.monotonic().saturating_sub(began);
             let blocks_of = ulid.into_iter().collect();
-            report.flushed.push(Flushed { kind, up_to, blocks: blocks_of, stored, deleted, elapsed });
+            let flushed = Flushed { kind, up_to, blocks: blocks_of, stored, deleted, elapsed };
+            self.count_flush(&flushed);
+            report.flushed.push(flushed);
             blocks.extend(block);
         }
         if unlogged != Tally::ZERO {

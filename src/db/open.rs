@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::merge::Part;
 use super::options::{DbOptions, OpenError, io_error};
-use super::slot::ReplayWatch;
+use super::quarantine::lost_alarm;
+use super::slot::{EarlyStatus, ReplayWatch};
 use super::store::BlockStore;
 use super::view::{DbQueryable, View, ViewCell, ViewSource};
 use super::{Db, Everything, Schedule, adopt};
@@ -63,6 +64,7 @@ impl Db {
             tracing::error!(%error, "retention failed at the start");
         }
         store.ensure_reserve();
+        watch.tell(store.early_status());
         let view = store.blocks.view().clone();
         let progress = watch.progress().clone();
         watch.offer(Arc::new(DbQueryable(BlocksOnly { view: view.clone(), progress })));
@@ -115,6 +117,14 @@ impl Db {
 }
 
 impl BlockStore {
+    fn early_status(&self) -> EarlyStatus {
+        let (blocks, lost) = (self.blocks.list(), self.blocks.lost());
+        self.set_alarm("lost", lost_alarm(&lost));
+        let alarms = self.notes().alarms.iter().map(|(about, text)| (*about, text.clone())).collect();
+        let block_bytes = blocks.iter().map(|block| block.bytes()).sum();
+        EarlyStatus { blocks: blocks.len(), block_bytes, lost, alarms }
+    }
+
     /// The time up to which blocks have all in-order samples: what the ledger says was flushed. In a directory without a
     /// ledger, one that Prometheus wrote, it is where the blocks end; a block from the future must not make it later than
     /// the newest sample of the log.

@@ -38,6 +38,8 @@ pub mod storage;
 pub mod stubs;
 mod verify;
 
+pub use render::value_json;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

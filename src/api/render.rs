@@ -61,6 +61,15 @@ pub(super) fn query_data(
     Ok(())
 }
 
+/// The value of a query as the API has it in `data`.
+pub fn value_json(value: &QueryValue) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut json = JsonWriter::new(&mut text);
+    query_data(&mut json, value, None)?;
+    json.finish()?;
+    Ok(text)
+}
+
 /// Writes `values` and `histograms` of one series; neither where it would be empty.
 fn points(json: &mut JsonWriter<'_>, samples: &Column) -> io::Result<()> {
     let mut histograms = samples.histograms.iter().map(|(index, _)| *index).peekable();

@@ -74,7 +74,7 @@ enum Command {
                             CHRONOLITH_LISTEN=0.0.0.0:9095 chronolith serve --data-dir /data"
     )]
     Serve(ConfigFlags),
-    /// Ask a server
+    /// Ask a server, or a data directory
     Query(query::QueryArgs),
     /// Prove a data directory: its log, its receipts, the head of the server that runs on it
     Verify(verify::VerifyArgs),

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::histogram::{BucketSpan, FloatHistogram};
+use super::histogram::{BucketSpan, FloatHistogram, Histogram, SampleValue};
 use crate::encoding::go_float;
 
 /// The schema of histograms with custom buckets.
@@ -59,24 +59,51 @@ impl FloatHistogram {
     }
 }
 
-impl fmt::Display for FloatHistogram {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |value: f64| go_float::general(value, None);
-        write!(f, "{{count:{}, sum:{}", text(self.count), text(self.sum))?;
+impl FloatHistogram {
+    fn write_text(&self, f: &mut fmt::Formatter<'_>, count_text: fn(f64) -> String) -> fmt::Result {
+        write!(f, "{{count:{}, sum:{}", count_text(self.count), text(self.sum))?;
         for (index, count) in filled(&self.negative_spans, &self.negative_buckets).rev() {
             let (lower, upper) = self.bounds(index);
-            write!(f, ", [{},{}):{}", text(-upper), text(-lower), text(count))?;
+            write!(f, ", [{},{}):{}", text(-upper), text(-lower), count_text(count))?;
         }
         if self.zero_count != 0.0 {
             let (lower, upper) = (text(-self.zero_threshold), text(self.zero_threshold));
-            write!(f, ", [{lower},{upper}]:{}", text(self.zero_count))?;
+            write!(f, ", [{lower},{upper}]:{}", count_text(self.zero_count))?;
         }
         for (index, count) in filled(&self.positive_spans, &self.positive_buckets) {
             let (lower, upper) = self.bounds(index);
             let open = if lower == f64::NEG_INFINITY { '[' } else { '(' };
-            write!(f, ", {open}{},{}]:{}", text(lower), text(upper), text(count))?;
+            write!(f, ", {open}{},{}]:{}", text(lower), text(upper), count_text(count))?;
         }
         f.write_str("}")
+    }
+}
+
+fn text(value: f64) -> String {
+    go_float::general(value, None)
+}
+
+impl fmt::Display for FloatHistogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_text(f, text)
+    }
+}
+
+/// As a float histogram, but for large counts, which have no exponent.
+impl fmt::Display for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_float().write_text(f, |count| (count as u64).to_string())
+    }
+}
+
+/// As Go prints it with `%g`, and `%s` for histograms.
+impl fmt::Display for SampleValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SampleValue::Float(value) => f.write_str(&text(*value)),
+            SampleValue::Histogram(histogram) => histogram.fmt(f),
+            SampleValue::FloatHistogram(histogram) => histogram.fmt(f),
+        }
     }
 }
 
@@ -117,5 +144,19 @@ mod tests {
         };
         let text = "{count:12, sum:18.4, [-8,-4):2, [-2,-1):1, [-1,-0.5):2, [-0.001,0.001]:2, (0.5,1]:1, (4,8]:4}";
         assert_eq!(histogram.to_string(), text);
+    }
+
+    #[test]
+    fn histogram_text_of_whole_counts_has_no_exponent() {
+        let spans = vec![BucketSpan { offset: 0, length: 1 }];
+        let histogram = Histogram {
+            count: 1_234_567,
+            sum: 1e6,
+            positive_spans: spans,
+            positive_deltas: vec![1_234_567],
+            ..Histogram::default()
+        };
+        assert_eq!(histogram.to_string(), "{count:1234567, sum:1e+06, (0.5,1]:1234567}");
+        assert_eq!(histogram.to_float().to_string(), "{count:1.234567e+06, sum:1e+06, (0.5,1]:1.234567e+06}");
     }
 }

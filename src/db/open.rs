@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::merge::Part;
 use super::options::{DbOptions, OpenError, io_error};
-use super::slot::ReplayWatch;
+use super::quarantine::lost_alarm;
+use super::slot::{EarlyStatus, ReplayWatch};
 use super::store::BlockStore;
 use super::view::{DbQueryable, View, ViewCell, ViewSource};
 use super::{Db, Everything, Schedule, adopt};
@@ -69,6 +70,7 @@ impl Db {
             tracing::error!(%error, "retention failed at the start");
         }
         store.ensure_reserve();
+        watch.tell(store.early_status());
         let view = store.blocks.view().clone();
         let progress = watch.progress().clone();
         watch.offer(Arc::new(DbQueryable(BlocksOnly { view: view.clone(), progress })));
@@ -150,6 +152,16 @@ impl Db {
             queryable,
             _lock: lock,
         })
+    }
+}
+
+impl BlockStore {
+    fn early_status(&self) -> EarlyStatus {
+        let (blocks, lost) = (self.blocks.list(), self.blocks.lost());
+        self.set_alarm("lost", lost_alarm(&lost));
+        let alarms = self.notes().alarms.iter().map(|(about, text)| (*about, text.clone())).collect();
+        let block_bytes = blocks.iter().map(|block| block.bytes()).sum();
+        EarlyStatus { blocks: blocks.len(), block_bytes, lost, alarms }
     }
 }
 

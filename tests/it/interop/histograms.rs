@@ -12,9 +12,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::peers::with_peers;
-use crate::harness::process::copy_dir;
+use crate::harness::process::{copy_dir, run_well};
 use crate::harness::remote_write::{compress, put_bytes, put_varint, send_raw};
-use crate::harness::{Chronolith, http};
+use crate::harness::{Chronolith, chronolith, http};
 
 const SENT: &str = include_str!("../../../testdata/histograms/sent.txt");
 
@@ -44,6 +44,17 @@ fn interop_histograms_are_stored_as_prometheus_does_and_served_from_its_director
             }
         }
         assert!(chunks == std::fs::read(specimens.join("chunks")).unwrap(), "Prometheus stores other chunks");
+
+        let sorted = |dump: String| {
+            let mut lines: Vec<String> = dump.lines().map(str::to_owned).collect();
+            lines.sort_unstable();
+            lines
+        };
+        let expected_dump = sorted(run_well(peers.program("promtool"), &["tsdb", "dump", data.to_str().unwrap()]));
+        let (status, dump, stderr) = chronolith::run(&["db", "dump", data.to_str().unwrap()]);
+        assert_eq!(status, Some(0), "{stderr}");
+        assert!(expected_dump.iter().any(|line| line.contains("{count:")));
+        assert_eq!(sorted(dump), expected_dump);
 
         let theirs = dir.path().join("theirs");
         copy_dir(&data, &theirs);

@@ -4,7 +4,7 @@
 //! sends the same again and finds the same chunks, so the specimens are what a Prometheus writes.
 //! `CHRONOLITH_WRITE_SPECIMENS=1` writes them anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,16 +45,14 @@ fn interop_histograms_are_stored_as_prometheus_does_and_served_from_its_director
         }
         assert!(chunks == std::fs::read(specimens.join("chunks")).unwrap(), "Prometheus stores other chunks");
 
-        let sorted = |dump: String| {
-            let mut lines: Vec<String> = dump.lines().map(str::to_owned).collect();
-            lines.sort_unstable();
-            lines
-        };
-        let expected_dump = sorted(run_well(peers.program("promtool"), &["tsdb", "dump", data.to_str().unwrap()]));
+        // promtool passes over a sample wherever the kind changes, before the first one too, and ends at the third change.
+        let promtool = run_well(peers.program("promtool"), &["tsdb", "dump", data.to_str().unwrap()]);
         let (status, dump, stderr) = chronolith::run(&["db", "dump", data.to_str().unwrap()]);
         assert_eq!(status, Some(0), "{stderr}");
-        assert!(expected_dump.iter().any(|line| line.contains("{count:")));
-        assert_eq!(sorted(dump), expected_dump);
+        let ours: BTreeSet<&str> = dump.lines().collect();
+        let differing = promtool.lines().find(|line| !ours.contains(line));
+        assert_eq!((differing, ours.len()), (None, 600));
+        assert!(promtool.lines().count() > 500);
 
         let theirs = dir.path().join("theirs");
         copy_dir(&data, &theirs);
@@ -208,24 +206,12 @@ fn answers(address: SocketAddr) -> Answers {
         assert!(series.len() > 1, "{query}: {json}");
         let by_labels = series.iter().map(|series| {
             let kinds = [&series["values"], &series["histograms"]];
-            let samples = kinds.into_iter().filter_map(Value::as_array).flatten().cloned().map(round_bounds).collect();
+            let samples = kinds.into_iter().filter_map(Value::as_array).flatten().cloned().collect();
             (series["metric"].to_string(), samples)
         });
         (query, by_labels.collect())
     });
     answers.collect()
-}
-
-/// Rounds the boundaries of a histogram's buckets to 12 digits: Prometheus takes them from a table, whose last digits
-/// are those of its making. All else stays as it is.
-fn round_bounds(mut sample: Value) -> Value {
-    for bucket in sample[1].get_mut("buckets").and_then(Value::as_array_mut).into_iter().flatten() {
-        for bound in [1, 2] {
-            let exact: f64 = bucket[bound].as_str().unwrap().parse().unwrap();
-            bucket[bound] = Value::from(format!("{exact:.11e}"));
-        }
-    }
-    sample
 }
 
 /// Lets Prometheus write a block of what it holds; gives that block's chunk file.

@@ -4,7 +4,7 @@
 //! removed from the disk only afterwards, and in two steps, a rename that is durable first: a crash leaves no half of a
 //! block under a block's name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +25,8 @@ struct State {
     blocks: BTreeMap<Ulid, Arc<Block>>,
     /// In quarantine, or left where they were and not served.
     lost: Vec<LostBlock>,
+    /// Taken out for good, with files that could not be removed yet.
+    leaving: BTreeSet<Ulid>,
 }
 
 /// The blocks of a data directory.
@@ -50,7 +52,7 @@ pub(super) struct Reloaded {
 impl Blocks {
     /// No block yet.
     pub(super) fn new(fs: Arc<dyn Fs>, clock: Arc<dyn Clock>, data_dir: &Path) -> Self {
-        let state = State { blocks: BTreeMap::new(), lost: quarantine::lost_blocks(&*fs, data_dir) };
+        let state = State { lost: quarantine::lost_blocks(&*fs, data_dir), ..State::default() };
         let blocks =
             Blocks { fs, clock, data_dir: data_dir.to_owned(), state: Mutex::new(state), view: Arc::default() };
         blocks.publish(&blocks.state());
@@ -125,12 +127,20 @@ impl Blocks {
     /// Looks at the directory: opens blocks that are new, lets go of those that vanished. One that cannot be opened is
     /// marked, and moved to quarantine where `may_move` says so: while the server runs, somebody may just be copying it.
     pub(super) fn reload(&self, may_move: bool) -> io::Result<Reloaded> {
+        let leaving: Vec<Ulid> = self.state().leaving.iter().copied().collect();
+        for ulid in leaving {
+            if let Err(error) = self.remove_files(ulid) {
+                tracing::warn!(%ulid, %error, "a block that another one took the place of could not be removed yet");
+            }
+        }
+        let leaving = self.state().leaving.clone();
         let entries = self.fs.list(&self.data_dir)?;
         let dirs = entries.iter().filter(|entry| entry.is_dir);
         // A name in lower case is no name of a block, as Prometheus has it.
         let is_name = |name: &str, ulid: &Ulid| ulid.to_string() == name;
         let on_disk: Vec<Ulid> = dirs
             .filter_map(|entry| Ulid::from_string(&entry.name).ok().filter(|ulid| is_name(&entry.name, ulid)))
+            .filter(|ulid| !leaving.contains(ulid))
             .collect();
         let mut reloaded = Reloaded::default();
         let known: Vec<Ulid> = self.state().blocks.keys().copied().collect();
@@ -190,8 +200,16 @@ impl Blocks {
         lost
     }
 
-    /// Removes a block's directory, which no view has any more.
+    /// Removes a block's directory, which no view has any more. What cannot be removed is tried again by each
+    /// [`reload`](Self::reload), and not taken in.
     pub(super) fn remove_files(&self, ulid: Ulid) -> io::Result<()> {
+        self.state().leaving.insert(ulid);
+        self.try_remove_files(ulid)?;
+        self.state().leaving.remove(&ulid);
+        Ok(())
+    }
+
+    fn try_remove_files(&self, ulid: Ulid) -> io::Result<()> {
         let from = self.data_dir.join(ulid.to_string());
         if !self.fs.exists(&from) {
             return Ok(());

@@ -182,6 +182,7 @@ impl Db {
         if !is_there || !check.is_good() || self.store.recorded(block.ulid()).is_some() {
             return Ok(());
         }
+        self.begin_ledger()?;
         let adopted = Event::Adopted { ulid: block.ulid(), tally: check.stored };
         self.store.record(&[adopted]).map_err(|error| failed("the ledger cannot be written", error))
     }

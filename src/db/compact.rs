@@ -5,6 +5,7 @@
 //! in between, a parent whose child the ledger knows is removed by the next start; a child that the ledger does not know
 //! overlaps its parents, and is merged with them again.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,7 +162,11 @@ impl Db {
             tracing::warn!(conflicts = outcome.conflicts, first, "blocks had different values for a time of a series");
         }
         let child = outcome.child.map(PreparedBlock::publish).transpose();
-        let child = child.map_err(|error| failed("the compacted block cannot be published", error))?;
+        let child = child.map_err(|error| {
+            // It may have its name all the same.
+            self.store.take_back(name);
+            failed("the compacted block cannot be published", error)
+        })?;
         record.child = child.as_ref().map(|block| block.ulid());
         (record.stored, record.deleted) = (outcome.stored, outcome.deleted);
         (record.deduplicated, record.conflicts) = (outcome.deduplicated, outcome.conflicts);
@@ -174,9 +179,8 @@ impl Db {
         };
         if let Err(error) = self.store.record(&[event]) {
             // Without the ledger's word the parents stay; the child would only be merged with them again.
-            if let Some(child) = child {
-                let removed = self.store.blocks.remove_files(child.ulid());
-                removed.map_err(|error| failed("a compacted block that does not count cannot be removed", error))?;
+            if child.is_some() {
+                self.store.take_back(name);
             }
             return Err(failed("the ledger cannot be written", error));
         }
@@ -225,6 +229,7 @@ impl Db {
             }
             events.push(Event::Adopted { ulid: block.ulid(), tally: check.stored });
         }
+        self.begin_ledger()?;
         self.store.record(&events).map_err(|error| failed("the ledger cannot be written", error))
     }
 }
@@ -254,8 +259,17 @@ impl BlockStore {
         }
     }
 
-    /// Removes the blocks that a crash left behind after their child had taken their place, and those that are marked as
-    /// empty. The child was proven before the ledger named it, and it can be opened.
+    /// Removes a block that is in no view, or may be there because of a call that failed. Where it cannot be removed now,
+    /// it is not taken in again as long as the process lives.
+    pub(super) fn take_back(&self, ulid: Ulid) {
+        if let Err(error) = self.blocks.remove_files(ulid) {
+            tracing::warn!(%ulid, %error, "a block that does not count could not be removed yet");
+        }
+    }
+
+    /// Removes the blocks that a crash left behind after another one had taken their place, or after the ledger had said
+    /// that they expired, and those that are marked as empty. A child was proven before the ledger named it; where it is
+    /// gone itself, it is what became of it that counts.
     pub(super) fn remove_superseded(&self) {
         let superseded = superseded(&self.blocks.list(), self.ledger().entries());
         self.blocks.replace(&superseded, &[]);
@@ -268,20 +282,30 @@ impl BlockStore {
     }
 }
 
-/// Which of the blocks another one took the place of, or are marked as empty.
-pub(super) fn superseded(blocks: &[Arc<Block>], ledger: &[Entry]) -> Vec<Ulid> {
-    let is_there = |ulid: &Ulid| blocks.iter().any(|block| block.ulid() == *ulid);
-    let mut superseded: Vec<Ulid> = Vec::new();
-    for entry in ledger {
-        if let Event::Compacted { parents, child, .. } = &entry.event
-            && child.as_ref().is_none_or(is_there)
-        {
-            superseded.extend(parents);
+/// The blocks whose end the ledger tells although they are still there, and those that are marked as empty.
+pub(super) fn superseded(blocks: &[Arc<Block>], entries: &[Entry]) -> Vec<Ulid> {
+    let there: BTreeSet<Ulid> = blocks.iter().map(|block| block.ulid()).collect();
+    let mut covered = BTreeSet::new();
+    // From the last to the first: what became of a child stands behind the compaction that made it.
+    for entry in entries.iter().rev() {
+        match &entry.event {
+            Event::Compacted { parents, child, .. }
+                if child.is_none_or(|child| there.contains(&child) || covered.contains(&child)) =>
+            {
+                covered.extend(parents);
+            }
+            Event::Expired { ulid, .. } => drop(covered.insert(*ulid)),
+            _ => {}
         }
     }
-    superseded.extend(blocks.iter().filter(|block| block.meta().compaction.deletable).map(|block| block.ulid()));
-    superseded.retain(is_there);
-    superseded
+    // An expired block that was not the last one to go was brought back by a person.
+    let last = entries.last().map(|entry| &entry.event);
+    let is_kept = |ulid: &Ulid| {
+        let expired = |event: &Event| matches!(event, Event::Expired { ulid: expired, .. } if expired == ulid);
+        entries.iter().any(|entry| expired(&entry.event)) && !last.is_some_and(expired)
+    };
+    let empty = blocks.iter().filter(|block| block.meta().compaction.deletable).map(|block| block.ulid());
+    there.intersection(&covered).filter(|ulid| !is_kept(ulid)).copied().chain(empty).collect()
 }
 
 impl CompactionRecord {

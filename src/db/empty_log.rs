@@ -170,6 +170,7 @@ impl Db {
         };
         let mut report = FlushReport::default();
         let mut events = Vec::new();
+        self.begin_ledger()?;
         let mut blocks = Vec::new();
         for ((up_to, one), stored) in written.into_iter().zip(stored) {
             let deleted = one.block.totals.deleted;

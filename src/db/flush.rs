@@ -12,13 +12,14 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ulid::Ulid;
 
 use super::maintenance::{Outcome, Task, TaskError};
 use super::{Db, failed, lock};
-use crate::block::{BlockOrigin, PreparedBlock};
+use crate::block::{Block, BlockOrigin, PreparedBlock};
 use crate::compaction::{self, ProofError, WrittenBlock};
 use crate::fs::resident_bytes;
 use crate::head::ChunkKind;
@@ -251,6 +252,7 @@ impl Db {
             }
         };
         self.store.set_alarm("flush", None);
+        self.begin_ledger()?;
         let mut flushed = Flushed {
             kind,
             up_to,
@@ -259,22 +261,49 @@ impl Db {
             deleted: Tally::ZERO,
             elapsed: Duration::ZERO,
         };
-        let mut blocks = Vec::new();
+        let mut prepared = Vec::new();
         let mut events = Vec::new();
         for ((one, &tally), part) in written.into_iter().zip(&proof.stored).zip(&proof.log.parts) {
-            let block = one.block.block.map(PreparedBlock::publish).transpose();
-            let block = block.map_err(|error| failed("the block cannot be published", error))?;
-            let ulid = block.as_ref().map(|block| block.ulid());
+            let ulid = one.block.block.as_ref().map(|block| block.meta().ulid);
             events.push(Event::Flushed { ulid, up_to, tally, deleted: part.deleted });
             flushed.blocks.extend(ulid);
             flushed.stored += tally;
             flushed.deleted += part.deleted;
-            blocks.extend(block);
+            prepared.extend(one.block.block);
         }
-        self.store.record(&events).map_err(|error| failed("the ledger cannot be written", error))?;
+        let published = self.publish_all(prepared).and_then(|blocks| {
+            self.store.record(&events).map_err(|error| failed("the ledger cannot be written", error))?;
+            Ok(blocks)
+        });
+        let blocks = published.inspect_err(|_| {
+            // The head keeps the samples. Blocks that nobody counts would be found by the next start, without what is
+            // deleted until then.
+            flushed.blocks.iter().for_each(|ulid| self.store.take_back(*ulid));
+        })?;
         self.store.blocks.replace(&[], &blocks);
         flushed.elapsed = self.clock.monotonic().saturating_sub(began);
         Ok(flushed)
+    }
+
+    /// Gives blocks their names. After an error some may have them.
+    fn publish_all(&self, prepared: Vec<PreparedBlock>) -> Result<Vec<Arc<Block>>, TaskError> {
+        let mut blocks = Vec::with_capacity(prepared.len());
+        let mut error = None;
+        for block in prepared {
+            // None is left under the name that it was made under, either.
+            let done = if error.is_some() { block.discard().map(|()| None) } else { block.publish().map(Some) };
+            match done {
+                Ok(block) => blocks.extend(block),
+                Err(first) => error = error.or(Some(first)),
+            }
+        }
+        error.map_or(Ok(blocks), |error| Err(failed("the block cannot be published", error)))
+    }
+
+    /// Lets the ledger begin, where it has no entry yet.
+    pub(super) fn begin_ledger(&self) -> Result<(), TaskError> {
+        let floor_ms = self.flushed_ms();
+        self.store.begin_ledger(floor_ms).map_err(|error| failed("the ledger cannot be written", error))
     }
 
     /// What the log on the disk gives for a request.

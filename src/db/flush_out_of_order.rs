@@ -3,6 +3,8 @@
 //! They are told apart by the group of the log that holds them, not by their time: the ledger says up to which group they
 //! were flushed, a start passes over those, and the log is truncated by it.
 
+use std::ops::RangeInclusive;
+
 use super::flush::{FlushKind, Flushed, Written, aligned};
 use super::maintenance::{Outcome, Task, TaskError};
 use super::truncate::READERS_TIMEOUT;
@@ -39,21 +41,11 @@ impl Db {
         let Some(held) = samples.range else { return Ok(None) };
         let after = self.store.ledger().state().flushed_out_of_order_group.unwrap_or(0);
         let mut written = Vec::new();
-        let mut at_ms = held.start_ms;
-        while at_ms <= held.end_ms {
-            let window = aligned(at_ms, self.options.head.chunk_range_ms);
-            // No wider than its samples: a block that ends behind those of in-order samples waits for them.
-            let end_ms = held.end_ms.min(window.end_ms.saturating_sub(1));
-            let range = TimeRange::new(held.start_ms.max(window.start_ms), end_ms);
-            let source = self.head.chunk_source(range, ChunkKind::OutOfOrder(samples));
-            let part = LogPart::out_of_order(range, after.saturating_add(1)..=group);
-            let hints = vec![HINT_FROM_OUT_OF_ORDER.to_owned()];
-            let block = self.write_block(&self.options.data_dir, vec![source], range, hints)?;
-            written.push(Written { part, block });
-            if window.end_ms <= at_ms {
-                break;
+        if let Err(error) = self.write_late_windows(samples, held, after.saturating_add(1)..=group, &mut written) {
+            for block in written.into_iter().filter_map(|one: Written| one.block.block) {
+                block.discard().map_err(|error| failed("an unfinished block cannot be removed", error))?;
             }
-            at_ms = window.end_ms;
+            return Err(error);
         }
         let up_to = FlushedUpTo::OutOfOrderGroup(group);
         let flushed = self.prove_and_publish(FlushKind::OutOfOrder, up_to, group, written, began)?;
@@ -75,5 +67,32 @@ impl Db {
         if let Err(error) = self.committer.truncate_wbl(group) {
             tracing::warn!(%error, "out-of-order samples that are in a block could not be removed from wbl");
         }
+    }
+
+    /// Writes a block for each window of `held`.
+    fn write_late_windows(
+        &self,
+        samples: OutOfOrderCut,
+        held: TimeRange,
+        groups: RangeInclusive<u64>,
+        written: &mut Vec<Written>,
+    ) -> Result<(), TaskError> {
+        let mut at_ms = held.start_ms;
+        while at_ms <= held.end_ms {
+            let window = aligned(at_ms, self.options.head.chunk_range_ms);
+            // No wider than its samples: a block that ends behind those of in-order samples waits for them.
+            let end_ms = held.end_ms.min(window.end_ms.saturating_sub(1));
+            let range = TimeRange::new(held.start_ms.max(window.start_ms), end_ms);
+            let source = self.head.chunk_source(range, ChunkKind::OutOfOrder(samples));
+            let part = LogPart::out_of_order(range, groups.clone());
+            let hints = vec![HINT_FROM_OUT_OF_ORDER.to_owned()];
+            let block = self.write_block(&self.options.data_dir, vec![source], range, hints)?;
+            written.push(Written { part, block });
+            if window.end_ms <= at_ms {
+                break;
+            }
+            at_ms = window.end_ms;
+        }
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@
 //! | from the head to a block, with proof | `flush.rs`, `flush_out_of_order.rs` |
 //! | what leaves head and log after that | `truncate.rs` |
 //! | the log emptied by force | `empty_log.rs` |
+//! | what a start need not read of the log | `watermark.rs` |
 //! | blocks into larger ones, with conservation | `compact.rs` |
 //! | the blocks on the disk, the ledger about them; those set aside | `blocks.rs`, `store.rs`, `quarantine.rs` |
 //! | what may not stay | `retention.rs`, `expire.rs`, `reserve.rs` |
@@ -44,6 +45,7 @@ mod store;
 mod tasks;
 mod truncate;
 mod view;
+mod watermark;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -65,7 +67,7 @@ pub use truncate::CheckpointSummary;
 
 use crate::clock::Clock;
 use crate::fs::{DirLock, Fs};
-use crate::head::{Head, LoadReport, OutOfOrderCut, ReplayReport};
+use crate::head::{Head, LoadReport, OutOfOrderCut, ReplayReport, Watermark};
 use crate::ledger::LedgerState;
 use crate::model::{TimeRange, TimestampMs};
 use crate::storage::{BatchOutcome, Queryable, StorageError, WriteBatch};
@@ -97,6 +99,8 @@ pub struct Db {
     out_of_order_to_drop: Mutex<Option<OutOfOrderCut>>,
     /// Up to where the log was flushed when it was last truncated.
     checkpointed: Mutex<FlushedTo>,
+    /// What a start need not read of the log, when that was last noted.
+    watermark: Mutex<Option<Watermark>>,
     /// Held by whatever takes samples out of the head or the log.
     head_work: Mutex<()>,
     /// Held by whatever changes or removes blocks. Taken after `head_work` by who needs both.
@@ -208,7 +212,9 @@ impl Db {
         if let Some(maintenance) = self.maintenance.get() {
             maintenance.stop();
         }
+        self.end_open_chunks();
         self.committer.shutdown();
+        self.note_end();
     }
 
     /// Makes a task due now, where maintenance runs by itself.

@@ -19,11 +19,13 @@ use super::{Db, Everything, Schedule, adopt};
 use crate::block::Block;
 use crate::clock::Clock;
 use crate::fs::{DirLock, Fs, names};
-use crate::head::Head;
+use crate::head::{Head, LoadReport, ReplayReport};
 use crate::ledger::LedgerState;
 use crate::model::{TimeRange, TimestampMs};
 use crate::storage::{Queryable, StorageError};
-use crate::wal::{Committer, RecordPosition, RecordType, ReplayProgress, ReplaySink, WalError, record, recover, scan};
+use crate::wal::{
+    Committer, RecordPosition, RecordType, Recovery, ReplayProgress, ReplaySink, WalError, record, recover_from, scan,
+};
 
 impl Db {
     /// Opens a data directory and takes its lock. `watch` shows meanwhile how far that is, and gives the blocks to
@@ -77,20 +79,48 @@ impl Db {
         let began = clock.monotonic();
         let chunks_dir = dir.join(names::CHUNKS_HEAD_DIR);
         let quarantine_dir = dir.join(names::QUARANTINE_DIR);
-        let (head, loaded) = Head::open(options.head.clone(), fs.clone(), &chunks_dir, &quarantine_dir)
-            .map_err(io_error("open head chunks in", &chunks_dir))?;
-        let head = Arc::new(head);
         let floor_ms = {
             let ledger = store.ledger();
             let state = (!ledger.entries().is_empty()).then(|| ledger.state());
             floor(&*fs, state, &store.blocks.list(), &wal_dir)?
         };
-        head.raise_floor(floor_ms);
-        head.read_from(floor_ms);
-        head.raise_out_of_order_floor(store.ledger().state().flushed_out_of_order_group.unwrap_or(0));
-        let mut replay = head.replay(0).map_err(io_error("start the replay of", &wal_dir))?;
-        let recovery = recover(&*fs, &wal_dir, &quarantine_dir, options.recovery, &mut replay, watch.progress())?;
-        let replayed = replay.finish()?;
+        let open_head = |may_skip: bool| -> Result<OpenHead, OpenError> {
+            let (head, loaded) = Head::open(options.head.clone(), fs.clone(), &chunks_dir, &quarantine_dir)
+                .map_err(io_error("open head chunks in", &chunks_dir))?;
+            head.raise_floor(floor_ms);
+            head.read_from(floor_ms);
+            head.raise_out_of_order_floor(store.ledger().state().flushed_out_of_order_group.unwrap_or(0));
+            let from = may_skip.then(|| head.replay_from(loaded.watermark.as_ref()));
+            let (mode, progress) = (options.recovery, watch.progress());
+            let mut replay = head.replay(0).map_err(io_error("start the replay of", &wal_dir))?;
+            let recovery = recover_from(&*fs, &wal_dir, &quarantine_dir, mode, from, &mut replay, progress)?;
+            replay.skip_refs_to(recovery.log.newest_ref_skipped);
+            Ok(OpenHead { head, loaded, recovery, replayed: replay.finish()? })
+        };
+        let mut opened = open_head(true)?;
+        let (before_files, misplaced) = (opened.replayed.samples_before_files, opened.replayed.chunks_misplaced);
+        if before_files > 0 {
+            drop(opened);
+            let moved = Head::set_chunks_aside(&*fs, &chunks_dir, &quarantine_dir)
+                .map_err(io_error("move head chunk files out of", &chunks_dir))?;
+            tracing::warn!(
+                samples = before_files,
+                files = moved.len(),
+                "head chunk files are missing; the others are in quarantine, and the whole log is read"
+            );
+            opened = open_head(false)?;
+            opened.loaded.damage.get_or_insert_with(|| "head chunk files are missing".to_owned());
+            opened.loaded.quarantined.extend(moved);
+        } else if misplaced > 0 && opened.recovery.log.segments_skipped > 0 {
+            tracing::warn!(
+                misplaced,
+                "head chunk files hold chunks that do not fit their series, the whole log is read"
+            );
+            drop(opened);
+            opened = open_head(false)?;
+        }
+        let OpenHead { head, loaded, recovery, replayed } = opened;
+        let head = Arc::new(head);
         let replay_time = clock.monotonic().saturating_sub(began);
         let committer =
             Committer::start(fs.clone(), wal_dir, recovery.resume, options.wal.clone(), head.clone(), clock.clone())?;
@@ -102,6 +132,7 @@ impl Db {
             truncated_to: Mutex::new(floor_ms),
             out_of_order_to_drop: Mutex::default(),
             checkpointed: Mutex::default(),
+            watermark: Mutex::new(loaded.watermark),
             options,
             fs,
             clock,
@@ -139,6 +170,14 @@ pub(super) fn floor(
     let mut newest = NewestSample(None);
     scan(fs, wal_dir, &mut newest, &ReplayProgress::default())?;
     Ok(newest.0.map_or(TimestampMs::MIN, |newest_ms| end_ms.min(newest_ms.saturating_add(1))))
+}
+
+/// A head with what the chunk files and the log hold.
+struct OpenHead {
+    head: Head,
+    loaded: LoadReport,
+    recovery: Recovery,
+    replayed: ReplayReport,
 }
 
 /// Looks for the newest in-order sample of a log.

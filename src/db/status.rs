@@ -10,7 +10,9 @@ use super::quarantine::LostBlock;
 use super::reserve::ReserveState;
 use crate::block::BlockMeta;
 use crate::block::accel::AccelState;
+use crate::fs::names;
 use crate::model::{Tally, TimestampMs};
+use crate::wal;
 
 /// How one block stands.
 #[derive(Debug, Clone)]
@@ -59,6 +61,8 @@ pub struct StorageStatus {
 pub struct ReplayEstimate {
     /// Bytes of the log that a start would read.
     pub log_bytes: u64,
+    /// Bytes of the log whose samples a start would pass over, as blocks or head chunk files hold them.
+    pub skipped_bytes: u64,
     /// Bytes of the log that are replayed each second: as at the last start, where that read enough to tell.
     pub bytes_per_second: f64,
     /// How long that takes.
@@ -138,12 +142,20 @@ impl Db {
 
     /// How long a restart would take now.
     pub fn replay_estimate(&self) -> ReplayEstimate {
-        let log_bytes = self.committer.status().bytes;
-        let read_bytes: u64 = self.recovery.log.segments.iter().map(|segment| segment.bytes).sum();
+        let all_bytes = self.committer.status().bytes;
+        let from = self.replay_from();
+        let wal_dir = self.options.data_dir.join(names::WAL_DIR);
+        // A log that cannot be listed is read whole, if it can be read at all.
+        let read = wal::replay_estimate(&*self.fs, &wal_dir, Some(from)).map(|estimate| estimate.bytes);
+        let log_bytes = read.unwrap_or(all_bytes).min(all_bytes);
+        let skipped_bytes = all_bytes - log_bytes;
+        let log = &self.recovery.log;
+        let of_segments: u64 = log.segments.iter().map(|segment| segment.bytes).sum();
+        let read_bytes = of_segments.saturating_sub(log.bytes_skipped);
         let seconds = self.replay_time.as_secs_f64();
         let is_measured = read_bytes >= REPLAY_BYTES_MEASURED && seconds > 0.0;
         let bytes_per_second = if is_measured { read_bytes as f64 / seconds } else { REPLAY_BYTES_PER_SECOND };
         let duration = Duration::from_secs_f64(log_bytes as f64 / bytes_per_second);
-        ReplayEstimate { log_bytes, bytes_per_second, duration, is_measured }
+        ReplayEstimate { log_bytes, skipped_bytes, bytes_per_second, duration, is_measured }
     }
 }

@@ -15,7 +15,7 @@ use super::options::{DbOptions, OpenError, StorageOptions, io_error};
 use super::reserve::{Reserve, ReserveState};
 use crate::clock::Clock;
 use crate::fs::{Fs, names};
-use crate::ledger::{Event, Ledger, LedgerError};
+use crate::ledger::{Event, FlushedUpTo, Ledger, LedgerError};
 use crate::model::{Tally, TimestampMs};
 use crate::wal::ReplayProgress;
 
@@ -105,6 +105,19 @@ impl BlockStore {
     /// Records events, durably.
     pub(super) fn record(&self, events: &[Event]) -> Result<(), LedgerError> {
         self.ledger().append(events, self.clock.now_ms())
+    }
+
+    /// Lets a ledger without entries begin: in-order samples below `floor_ms` were in blocks before there was one. It has
+    /// to be there before the first block gets its name. A crash in between would otherwise leave a directory that looks
+    /// like one of Prometheus, where samples are taken to be in blocks because of their time.
+    pub(super) fn begin_ledger(&self, floor_ms: TimestampMs) -> Result<(), LedgerError> {
+        let mut ledger = self.ledger();
+        if !ledger.entries().is_empty() {
+            return Ok(());
+        }
+        let up_to = FlushedUpTo::TimeMs(floor_ms);
+        let begins = Event::Flushed { ulid: None, up_to, tally: Tally::ZERO, deleted: Tally::ZERO };
+        ledger.append(&[begins], self.clock.now_ms())
     }
 
     /// What a block holds, as the ledger has it.

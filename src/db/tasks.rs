@@ -16,6 +16,7 @@ impl TaskHost for Db {
             Task::Flush => self.flush_if_due(),
             Task::FlushOutOfOrder => self.flush_out_of_order_if_due(),
             Task::Truncate => self.truncate_log_if_due(),
+            Task::Watermark => self.note_watermark_if_due(),
             Task::Compact => self.compact_if_due(),
             Task::Accelerate => self.accelerate_next(),
             Task::Scrub => self.scrub_next(),

@@ -103,7 +103,8 @@ impl Db {
         let flushed = {
             let ledger = self.store.ledger();
             let state = ledger.state();
-            FlushedTo { time_ms: state.flushed_up_to_ms, out_of_order_group: state.flushed_out_of_order_group }
+            let time_ms = state.flushed_up_to_ms.filter(|up_to_ms| *up_to_ms > TimestampMs::MIN);
+            FlushedTo { time_ms, out_of_order_group: state.flushed_out_of_order_group }
         };
         if flushed == *lock(&self.checkpointed) && !anyway {
             return Ok(None);

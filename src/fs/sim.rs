@@ -6,12 +6,18 @@
 //! and for a sector that did not arrive but lies within the file, whether zeros or stale bytes stand there. All draws
 //! come from a seed. After a failed sync, what was in between never arrives: the kernel drops such pages, and shows them
 //! to readers all the same.
+//!
+//! [`SimFs::record`] keeps the disk as it is before each call, so that one run shows every moment at which the power could
+//! have gone. Copies share what they have in common.
 
 use std::collections::BTreeMap;
+use std::hash::Hasher as _;
 use std::io;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{DirEntry, Fs, MappedFile, ReadFile, WriteFile};
 
@@ -86,6 +92,23 @@ struct Inode {
     changes: Vec<FileChange>,
 }
 
+impl Inode {
+    /// A file of which all is certain.
+    fn settled(bytes: Vec<u8>) -> Self {
+        Inode { current: bytes.clone(), durable: bytes, changes: Vec::new() }
+    }
+}
+
+/// The bytes of a file as they were when it was mapped.
+struct Mapped(Arc<Inode>);
+
+impl Deref for Mapped {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0.current
+    }
+}
+
 /// A change to names that is not synced, with the directory whose sync makes it certain.
 #[derive(Debug, Clone)]
 enum NameChange {
@@ -105,7 +128,7 @@ impl NameChange {
         }
     }
 
-    fn apply(&self, names: &mut BTreeMap<PathBuf, Name>) {
+    fn apply(&self, names: &mut Names) {
         match self {
             NameChange::Create { path, inode } => drop(names.insert(path.clone(), Name::File(*inode))),
             NameChange::CreateDir { path } => drop(names.insert(path.clone(), Name::Dir)),
@@ -152,11 +175,26 @@ enum Name {
     Dir,
 }
 
+type Names = BTreeMap<PathBuf, Name>;
+
+/// The disk just before a call that changes it or makes a change durable.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    /// The number of the call.
+    pub operation: u64,
+    /// What the call does, and to which path.
+    pub what: String,
+    /// What [`SimFs::mark`] was last told.
+    pub mark: usize,
+    /// The disk, without the call.
+    pub disk: SimFs,
+}
+
 #[derive(Debug)]
 struct Disk {
-    inodes: Vec<Inode>,
-    names: BTreeMap<PathBuf, Name>,
-    durable_names: BTreeMap<PathBuf, Name>,
+    inodes: Vec<Arc<Inode>>,
+    names: Arc<Names>,
+    durable_names: Arc<Names>,
     name_changes: Vec<NameChange>,
     random: SimRandom,
     operations: u64,
@@ -164,6 +202,8 @@ struct Disk {
     power_lost_at: Option<u64>,
     capacity: Option<u64>,
     unreadable: Vec<(PathBuf, Range<u64>)>,
+    mark: usize,
+    moments: Option<Vec<Moment>>,
 }
 
 /// The simulated disk. Cloning shares it.
@@ -182,7 +222,8 @@ impl SimFs {
         Self::with(Vec::new(), names, seed)
     }
 
-    fn with(inodes: Vec<Inode>, names: BTreeMap<PathBuf, Name>, seed: u64) -> Self {
+    fn with(inodes: Vec<Arc<Inode>>, names: Names, seed: u64) -> Self {
+        let names = Arc::new(names);
         SimFs(Arc::new(Mutex::new(Disk {
             inodes,
             durable_names: names.clone(),
@@ -194,6 +235,8 @@ impl SimFs {
             power_lost_at: None,
             capacity: None,
             unreadable: Vec::new(),
+            mark: 0,
+            moments: None,
         })))
     }
 
@@ -234,10 +277,58 @@ impl SimFs {
         self.disk().unreadable.push((path.to_owned(), range));
     }
 
+    /// Keeps the disk as it is before each call from now on; see [`take_moments`](Self::take_moments).
+    pub fn record(&self) {
+        self.disk().moments = Some(Vec::new());
+    }
+
+    /// Ends the recording, and gives the moments since it began.
+    pub fn take_moments(&self) -> Vec<Moment> {
+        self.disk().moments.take().unwrap_or_default()
+    }
+
+    /// Moments from now on carry this mark: a caller's word for what it knows of the disk by then.
+    pub fn mark(&self, mark: usize) {
+        self.disk().mark = mark;
+    }
+
+    /// A copy that changes by itself, without faults and recordings.
+    pub fn copy(&self) -> SimFs {
+        self.disk().copy()
+    }
+
+    /// A hash of all names and bytes that readers see.
+    pub fn fingerprint(&self) -> u64 {
+        let disk = self.disk();
+        let mut hasher = Xxh3Default::new();
+        for (path, name) in disk.names.iter() {
+            hasher.write(path.as_os_str().as_encoded_bytes());
+            match name {
+                Name::Dir => hasher.write_u64(u64::MAX),
+                Name::File(inode) => {
+                    let bytes = disk.inodes.get(*inode).map(|inode| inode.current.as_slice()).unwrap_or_default();
+                    hasher.write_u64(bytes.len() as u64);
+                    hasher.write(bytes);
+                }
+            }
+        }
+        hasher.finish()
+    }
+
+    /// All files that readers see, with their bytes.
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let disk = self.disk();
+        let files = disk.names.iter().filter_map(|(path, name)| match name {
+            Name::File(inode) => Some((path.clone(), disk.inodes.get(*inode)?.current.clone())),
+            Name::Dir => None,
+        });
+        files.collect()
+    }
+
     /// Replaces a file's bytes on the disk, as bit rot does, or creates it.
     pub fn set_content(&self, path: &Path, bytes: Vec<u8>) {
         let mut disk = self.disk();
-        let inode = Inode { current: bytes.clone(), durable: bytes, changes: Vec::new() };
+        let inode = Arc::new(Inode::settled(bytes));
         match disk.names.get(path).copied() {
             Some(Name::File(number)) => {
                 if let Some(slot) = disk.inodes.get_mut(number) {
@@ -247,8 +338,8 @@ impl SimFs {
             _ => {
                 let name = Name::File(disk.inodes.len());
                 disk.inodes.push(inode);
-                disk.names.insert(path.to_owned(), name);
-                disk.durable_names.insert(path.to_owned(), name);
+                Arc::make_mut(&mut disk.names).insert(path.to_owned(), name);
+                Arc::make_mut(&mut disk.durable_names).insert(path.to_owned(), name);
             }
         }
     }
@@ -259,7 +350,7 @@ impl SimFs {
         let mut random = SimRandom::new(seed);
         // Some crashes lose everything in between, some nothing, most a part of it.
         let arrives_in = [0, 1, 2, 2, 4][random.below(5) as usize];
-        let mut names = disk.durable_names.clone();
+        let mut names = Names::clone(&disk.durable_names);
         for change in &disk.name_changes {
             if arrives_in > 0 && random.once_in(arrives_in) {
                 change.apply(&mut names);
@@ -276,8 +367,10 @@ impl SimFs {
             .inodes
             .iter()
             .map(|inode| {
-                let bytes = settle(inode, arrives_in, &stale, &mut random);
-                Inode { current: bytes.clone(), durable: bytes, changes: Vec::new() }
+                if inode.changes.is_empty() && inode.current == inode.durable {
+                    return inode.clone();
+                }
+                Arc::new(Inode::settled(settle(inode, arrives_in, &stale, &mut random)))
             })
             .collect();
         SimFs::with(inodes, names, random.next_u64())
@@ -287,11 +380,9 @@ impl SimFs {
     /// not.
     pub fn kill(&self) -> SimFs {
         let disk = self.disk();
-        let mut random = disk.random.clone();
-        let killed = SimFs::with(disk.inodes.clone(), disk.names.clone(), random.next_u64());
-        killed.disk().durable_names.clone_from(&disk.durable_names);
-        killed.disk().name_changes.clone_from(&disk.name_changes);
-        killed
+        let copy = disk.copy();
+        copy.disk().random = SimRandom::new(disk.random.clone().next_u64());
+        copy
     }
 }
 
@@ -348,9 +439,36 @@ fn settle_write(
 }
 
 impl Disk {
+    fn copy(&self) -> SimFs {
+        SimFs(Arc::new(Mutex::new(Disk {
+            inodes: self.inodes.clone(),
+            names: self.names.clone(),
+            durable_names: self.durable_names.clone(),
+            name_changes: self.name_changes.clone(),
+            random: self.random.clone(),
+            operations: self.operations,
+            faults: Vec::new(),
+            power_lost_at: None,
+            capacity: None,
+            unreadable: Vec::new(),
+            mark: self.mark,
+            moments: None,
+        })))
+    }
+
+    /// The file's state, to be changed.
+    fn inode_mut(&mut self, inode: usize) -> Option<&mut Inode> {
+        self.inodes.get_mut(inode).map(Arc::make_mut)
+    }
+
     /// Counts a call, and says how it fails.
-    fn operation(&mut self) -> Result<(), Fault> {
+    fn operation(&mut self, action: &str, path: &Path) -> Result<(), Fault> {
         let number = self.operations;
+        if self.moments.is_some() {
+            let what = format!("{action} {}", path.display());
+            let moment = Moment { operation: number, what, mark: self.mark, disk: self.copy() };
+            self.moments.get_or_insert_default().push(moment);
+        }
         self.operations += 1;
         if self.power_lost_at.is_some_and(|at| number >= at) {
             return Err(Fault::Error);
@@ -378,12 +496,12 @@ impl Disk {
     }
 
     fn change_names(&mut self, change: NameChange) {
-        change.apply(&mut self.names);
+        change.apply(Arc::make_mut(&mut self.names));
         self.name_changes.push(change);
     }
 
-    fn write(&mut self, inode: usize, bytes: &[u8]) -> io::Result<()> {
-        let fault = self.operation().err();
+    fn write(&mut self, inode: usize, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let fault = self.operation("write", path).err();
         let mut taken = bytes.len();
         let mut error = None;
         if let Some(fault) = fault {
@@ -400,7 +518,7 @@ impl Disk {
                 error = Some(Fault::NoSpace.error());
             }
         }
-        if let (Some(file), Some(bytes)) = (self.inodes.get_mut(inode), bytes.get(..taken))
+        if let (Some(file), Some(bytes)) = (self.inode_mut(inode), bytes.get(..taken))
             && taken > 0
         {
             file.changes.push(FileChange::Write { offset: file.current.len(), bytes: bytes.to_vec() });
@@ -409,10 +527,10 @@ impl Disk {
         error.map_or(Ok(()), Err)
     }
 
-    fn sync(&mut self, inode: usize) -> io::Result<()> {
-        let fault = self.operation().err();
+    fn sync(&mut self, inode: usize, path: &Path) -> io::Result<()> {
+        let fault = self.operation("sync", path).err();
         let powered = self.power_lost_at.is_none_or(|at| self.operations <= at);
-        let Some(file) = self.inodes.get_mut(inode) else {
+        let Some(file) = self.inodes.get_mut(inode).map(Arc::make_mut) else {
             return Ok(());
         };
         match fault {
@@ -449,7 +567,7 @@ impl Disk {
 impl Fs for SimFs {
     fn create(&self, path: &Path) -> io::Result<Box<dyn WriteFile>> {
         let mut disk = self.disk();
-        disk.operation().map_err(Fault::error)?;
+        disk.operation("create", path).map_err(Fault::error)?;
         if disk.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -457,7 +575,7 @@ impl Fs for SimFs {
             return Err(io::ErrorKind::NotFound.into());
         }
         let inode = disk.inodes.len();
-        disk.inodes.push(Inode::default());
+        disk.inodes.push(Arc::default());
         disk.change_names(NameChange::Create { path: path.to_owned(), inode });
         Ok(Box::new(SimFile { disk: self.clone(), inode, path: path.to_owned() }))
     }
@@ -475,7 +593,7 @@ impl Fs for SimFs {
     fn map(&self, path: &Path) -> io::Result<MappedFile> {
         let disk = self.disk();
         let inode = disk.inode(path)?;
-        Ok(MappedFile::new(disk.inodes.get(inode).map(|inode| inode.current.clone()).unwrap_or_default()))
+        Ok(MappedFile::new(Mapped(disk.inodes.get(inode).cloned().unwrap_or_default())))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
@@ -504,7 +622,7 @@ impl Fs for SimFs {
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         let mut disk = self.disk();
-        disk.operation().map_err(Fault::error)?;
+        disk.operation("create directory", dir).map_err(Fault::error)?;
         let mut missing: Vec<_> = dir.ancestors().take_while(|path| !disk.names.contains_key(*path)).collect();
         while let Some(path) = missing.pop() {
             disk.change_names(NameChange::CreateDir { path: path.to_owned() });
@@ -514,7 +632,7 @@ impl Fs for SimFs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut disk = self.disk();
-        disk.operation().map_err(Fault::error)?;
+        disk.operation("rename", from).map_err(Fault::error)?;
         if !disk.names.contains_key(from) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -528,7 +646,7 @@ impl Fs for SimFs {
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.disk();
-        disk.operation().map_err(Fault::error)?;
+        disk.operation("remove", path).map_err(Fault::error)?;
         disk.inode(path)?;
         disk.change_names(NameChange::Remove { path: path.to_owned() });
         Ok(())
@@ -536,7 +654,7 @@ impl Fs for SimFs {
 
     fn remove_dir(&self, dir: &Path) -> io::Result<()> {
         let mut disk = self.disk();
-        disk.operation().map_err(Fault::error)?;
+        disk.operation("remove directory", dir).map_err(Fault::error)?;
         match disk.names.get(dir) {
             Some(Name::Dir) => {}
             Some(Name::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
@@ -551,7 +669,7 @@ impl Fs for SimFs {
 
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut disk = self.disk();
-        disk.operation().map_err(Fault::error)?;
+        disk.operation("link", from).map_err(Fault::error)?;
         let inode = disk.inode(from)?;
         if disk.names.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -565,13 +683,13 @@ impl Fs for SimFs {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut disk = self.disk();
-        disk.operation().map_err(Fault::error)?;
+        disk.operation("sync directory", dir).map_err(Fault::error)?;
         let (durable, kept) =
             std::mem::take(&mut disk.name_changes).into_iter().partition(|change| change.dir() == Some(dir));
         disk.name_changes = kept;
         let durable: Vec<NameChange> = durable;
         for change in durable {
-            change.apply(&mut disk.durable_names);
+            change.apply(Arc::make_mut(&mut disk.durable_names));
         }
         Ok(())
     }
@@ -592,17 +710,17 @@ struct SimFile {
 
 impl WriteFile for SimFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.disk.disk().write(self.inode, bytes)
+        self.disk.disk().write(self.inode, &self.path, bytes)
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
-        self.disk.disk().sync(self.inode)
+        self.disk.disk().sync(self.inode, &self.path)
     }
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {
         let mut disk = self.disk.disk();
-        disk.operation().map_err(Fault::error)?;
-        if let Some(file) = disk.inodes.get_mut(self.inode) {
+        disk.operation("truncate", &self.path).map_err(Fault::error)?;
+        if let Some(file) = disk.inode_mut(self.inode) {
             file.current.resize(len as usize, 0);
             file.changes.push(FileChange::Truncate { len: len as usize });
         }

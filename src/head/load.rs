@@ -121,6 +121,24 @@ impl Head {
     }
 }
 
+impl Head {
+    /// Moves all head chunk files to quarantine: for a head that is to be made from the log alone. Says where they are.
+    pub fn set_chunks_aside(fs: &dyn Fs, chunks_dir: &Path, quarantine_dir: &Path) -> io::Result<Vec<PathBuf>> {
+        fs.create_dir_all(quarantine_dir)?;
+        let mut moved = Vec::new();
+        // The newest first, so that there is no gap in what a crash leaves.
+        for entry in fs.list(chunks_dir)?.iter().rev() {
+            let Some(file) = parse_head_chunk_file(&entry.name) else { continue };
+            let target = free_name(fs, quarantine_dir, &format!("chunks_head-{file:06}"));
+            fs.rename(&chunks_dir.join(&entry.name), &target)?;
+            moved.push(target);
+        }
+        fs.sync_dir(quarantine_dir)?;
+        fs.sync_dir(chunks_dir)?;
+        Ok(moved)
+    }
+}
+
 fn load(loaded: &mut Loaded, report: &mut LoadReport, place: ChunkRef, entry: &HeadChunkEntry<'_>) {
     if entry.encoding & OUT_OF_ORDER != 0 {
         report.chunks_out_of_order += 1;

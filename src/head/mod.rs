@@ -135,6 +135,8 @@ struct Counters {
     out_of_order_dropped: AtomicU64,
     has_samples: AtomicBool,
     min_time_ms: AtomicI64,
+    /// In-order samples below were passed over by a replay or dropped by a truncation: blocks have them.
+    left_below_ms: AtomicI64,
     /// Oldest time that was added since the latest truncation began.
     oldest_added_ms: AtomicI64,
     max_time_ms: AtomicI64,
@@ -153,6 +155,7 @@ impl Default for Counters {
             out_of_order_dropped: AtomicU64::new(0),
             has_samples: AtomicBool::new(false),
             min_time_ms: AtomicI64::new(i64::MAX),
+            left_below_ms: AtomicI64::new(i64::MIN),
             oldest_added_ms: AtomicI64::new(i64::MAX),
             max_time_ms: AtomicI64::new(i64::MIN),
         }

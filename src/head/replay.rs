@@ -65,6 +65,9 @@ pub struct ReplayReport {
     pub chunks_below_floor: u64,
     /// Series that got no sample, and were not kept.
     pub series_without_samples: u64,
+    /// Samples that no chunk file holds although files hold newer ones of their series, so that they could not be added:
+    /// files are missing, and what is left of them is better set aside ([`Head::set_chunks_aside`]).
+    pub samples_before_files: u64,
     /// Samples that were not newer than their series.
     pub samples_repeated: u64,
     /// Samples of series that the log does not name: their series records are lost.
@@ -189,6 +192,7 @@ impl Head {
             let thread = std::thread::Builder::new().name(format!("replay-{number}"));
             workers.push((sender, thread.spawn(move || worker.run(&receiver))?));
         }
+        self.shared.counters.left_below_ms.fetch_max(self.floor_ms(), Ordering::AcqRel);
         Ok(HeadReplay {
             shared: self.shared.clone(),
             loaded: std::mem::take(&mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner)),
@@ -438,6 +442,11 @@ impl HeadReplay {
             .map_err(|_gone| WalError::Sink { reason: "a replay thread ended early".to_owned() })
     }
 
+    /// Gives no new series a reference up to this one: the log knows it, though it was not read there.
+    pub fn skip_refs_to(&mut self, newest_ref: u64) {
+        self.newest_ref = self.newest_ref.max(newest_ref);
+    }
+
     /// Waits until everything is in the head, and says what was done.
     pub fn finish(mut self) -> Result<ReplayReport, WalError> {
         for shard in 0..SHARDS {
@@ -448,6 +457,7 @@ impl HeadReplay {
         self.list_series();
         self.shared.index_mut().sort_values();
         let mut report = self.report;
+        let threads = self.workers.len();
         for (sender, thread) in self.workers {
             drop(sender);
             let part =
@@ -455,6 +465,7 @@ impl HeadReplay {
             report.samples += part.samples;
             report.digest += part.digest;
             report.samples_in_files += part.samples_in_files;
+            report.samples_before_files += part.samples_before_files;
             report.samples_repeated += part.samples_repeated;
             report.chunks_misplaced += part.chunks_misplaced;
         }
@@ -463,7 +474,7 @@ impl HeadReplay {
         report.chunks_below_floor += below.len() as u64;
         report.chunks_unknown += unknown.len() as u64;
         report.series_without_samples = self.shared.remove_all_empty();
-        self.shared.recall_newest();
+        self.shared.recall_newest(threads);
         self.shared.skip_refs_to(self.newest_ref);
         *self.shared.log_refs.lock().unwrap_or_else(PoisonError::into_inner) = self.refs;
         self.shared.counters.samples.fetch_add(report.samples, Ordering::Relaxed);
@@ -474,23 +485,29 @@ impl HeadReplay {
 impl Shared {
     /// Takes the newest sample of series without an open chunk from their newest chunk: the log may not have been read so
     /// far back, and whoever sends the sample again sends no other.
-    fn recall_newest(&self) {
-        for number in 0..SHARDS {
-            let mut shard = self.shard(number);
-            let closed = |(slot, series): (Slot, &Series)| {
-                let newest = series.full.last().filter(|_| series.open_range().is_none())?;
-                Some((split_slot(slot).1, newest.place.clone()))
-            };
-            let closed: Vec<_> = shard.slots().filter_map(closed).collect();
-            for (row, place) in closed {
-                // A chunk that cannot be read is told when it is asked for.
-                let Some(newest) = self.newest_of(&place) else { continue };
-                let bits = match &newest {
-                    SampleValue::Float(value) => value.to_bits(),
-                    histogram => HistogramRef::of(histogram).map_or(0, histogram_bits),
-                };
-                shard.row_mut(row).last_bits = bits;
+    fn recall_newest(&self, threads: usize) {
+        std::thread::scope(|scope| {
+            for first in 0..threads {
+                scope.spawn(move || (first..SHARDS).step_by(threads).for_each(|number| self.recall_newest_of(number)));
             }
+        });
+    }
+
+    fn recall_newest_of(&self, number: usize) {
+        let mut shard = self.shard(number);
+        let closed = |(slot, series): (Slot, &Series)| {
+            let newest = series.full.last().filter(|_| series.open_range().is_none())?;
+            Some((split_slot(slot).1, newest.place.clone()))
+        };
+        let closed: Vec<_> = shard.slots().filter_map(closed).collect();
+        for (row, place) in closed {
+            // A chunk that cannot be read is told when it is asked for.
+            let Some(newest) = self.newest_of(&place) else { continue };
+            let bits = match &newest {
+                SampleValue::Float(value) => value.to_bits(),
+                histogram => HistogramRef::of(histogram).map_or(0, histogram_bits),
+            };
+            shard.row_mut(row).last_bits = bits;
         }
     }
 
@@ -558,6 +575,8 @@ impl Worker {
                 let range = range.get_or_insert(TimeRange::new(timestamp_ms, timestamp_ms));
                 range.start_ms = range.start_ms.min(timestamp_ms);
                 range.end_ms = range.end_ms.max(timestamp_ms);
+            } else if series.is_before_loaded(timestamp_ms) {
+                self.report.samples_before_files += 1;
             } else if series.confirm_loaded(timestamp_ms, bits) {
                 self.report.samples_in_files += 1;
             } else {

@@ -116,8 +116,8 @@ pub fn recover(
     recover_from(fs, wal_dir, quarantine_dir, mode, None, sink, progress)
 }
 
-/// As [`recover`], for a sink that has the log's in-order samples up to `from` already: of segments that hold no others
-/// it gets the other records only, and no seals.
+/// As [`recover`], for a sink that does not need the log's in-order samples up to `from`: of segments that hold no others
+/// it gets the other records only, and damage in them is not looked for. Strict recovery reads everything.
 pub fn recover_from(
     fs: &dyn Fs,
     wal_dir: &Path,
@@ -127,6 +127,8 @@ pub fn recover_from(
     sink: &mut dyn ReplaySink,
     progress: &ReplayProgress,
 ) -> Result<Recovery, WalError> {
+    // Who refuses to start on damage has to look for it.
+    let from = from.filter(|_| mode != RecoveryMode::Strict);
     let LogLook { log, damages, known } = look_from(fs, wal_dir, quarantine_dir, from, sink, progress)?;
     if mode == RecoveryMode::Strict
         && let Some(damage) = damages.first()

@@ -34,6 +34,8 @@ pub enum Task {
     FlushOutOfOrder,
     /// Drops from head and log what proven blocks hold.
     Truncate,
+    /// Notes what a start need not read of the log.
+    Watermark,
     /// Merges blocks into larger ones.
     Compact,
     /// Builds accelerators that are missing or damaged.
@@ -71,12 +73,13 @@ impl Lane {
 
 impl Task {
     /// Every task. Those of a lane that are due together run in this order: retention before compaction.
-    pub const ALL: [Task; 9] = [
+    pub const ALL: [Task; 10] = [
         Task::Retention,
         Task::Reload,
         Task::Flush,
         Task::FlushOutOfOrder,
         Task::Truncate,
+        Task::Watermark,
         Task::Compact,
         Task::Accelerate,
         Task::Scrub,
@@ -91,6 +94,7 @@ impl Task {
             Task::Flush => "flush",
             Task::FlushOutOfOrder => "out_of_order_flush",
             Task::Truncate => "truncate",
+            Task::Watermark => "watermark",
             Task::Compact => "compact",
             Task::Accelerate => "accelerate",
             Task::Scrub => "scrub",
@@ -101,7 +105,7 @@ impl Task {
     /// Where it runs.
     pub fn lane(self) -> Lane {
         match self {
-            Task::Flush | Task::FlushOutOfOrder | Task::Truncate => Lane::Head,
+            Task::Flush | Task::FlushOutOfOrder | Task::Truncate | Task::Watermark => Lane::Head,
             Task::Retention | Task::Reload | Task::Compact | Task::Accelerate => Lane::Blocks,
             Task::Scrub | Task::Verify => Lane::Checks,
         }
@@ -112,6 +116,7 @@ impl Task {
         let seconds = match self {
             Task::Flush | Task::FlushOutOfOrder => 10,
             Task::Truncate | Task::Reload | Task::Compact | Task::Accelerate | Task::Retention => 60,
+            Task::Watermark => 120,
             Task::Scrub => 600,
             Task::Verify => 6 * 3600,
         };

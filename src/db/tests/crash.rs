@@ -15,6 +15,7 @@ fn live(store: &mut Store) -> Result<(), String> {
                 return Err("not acknowledged".to_owned());
             }
         }
+        store.db.note_watermark_if_due().map_err(text)?;
         store.db.flush().map_err(text)?;
     }
     store.db.compact().map_err(text)?;

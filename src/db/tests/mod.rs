@@ -3,8 +3,11 @@
 mod change;
 mod crash;
 mod empty_log;
+mod explore;
 mod life;
 mod offline;
+mod restart;
+mod states;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,0 +1,59 @@
+//! Crash states, enumerated: see [`explore`](super::explore).
+
+use super::explore::{Place, Stats, explore, replay};
+
+/// States that every run opens.
+const STATES: u64 = 20_000;
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
+}
+
+#[test]
+fn states_after_crashes_hold_what_was_acknowledged() {
+    if let Ok(place) = std::env::var("CHRONOLITH_CRASH_REPLAY") {
+        let place = Place::parse(&place).expect("a place as it was printed");
+        replay(&place).unwrap_or_else(|found| panic!("{found}"));
+        return;
+    }
+    let seed = number("CHRONOLITH_SEED").unwrap_or(1);
+    let states = number("CHRONOLITH_CRASH_STATES").unwrap_or(STATES);
+    let threads = number("CHRONOLITH_CRASH_THREADS").unwrap_or(2);
+    let mut stats = Stats::default();
+    std::thread::scope(|scope| {
+        let explorers: Vec<_> = (0..threads)
+            .map(|thread| scope.spawn(move || explore(seed.wrapping_add(thread * 0x5eed), states.div_ceil(threads))))
+            .collect();
+        for explorer in explorers {
+            stats += explorer.join().expect("a panic is a counterexample").unwrap_or_else(|found| panic!("{found}"));
+        }
+    });
+    println!("crash states, seed {seed}: {stats:#?}");
+    assert!(stats.states >= states);
+    // What never happened was not tested.
+    let (counts, seen) = (stats.counts, stats.seen);
+    let happened = [
+        ("flushes", counts.flushed),
+        ("flushes of late samples", counts.flushed_late),
+        ("compactions", counts.compactions),
+        ("truncations", counts.truncations),
+        ("samples that left the log", counts.left_log),
+        ("expired blocks", counts.expired_blocks),
+        ("deletions in the head", counts.deleted_in_head),
+        ("deletions in blocks", counts.deleted_in_blocks),
+        ("crashes in a recovery", stats.in_recovery),
+        ("torn tails", seen.torn_tails),
+        ("unfinished blocks", seen.unfinished_blocks),
+        ("unfinished truncations", seen.unfinished_truncations),
+        ("blocks that the ledger does not know", seen.unrecorded_blocks),
+        ("samples in doubt that are there", seen.doubtful_kept),
+        ("samples in doubt that are not there", seen.doubtful_gone),
+        ("deletions that had begun", seen.deletions_begun),
+        ("blocks that expired at the start", seen.expired_at_start),
+    ];
+    for (what, times) in happened {
+        assert!(times >= 10, "{what}: {times}");
+    }
+    assert_eq!(stats.by_step.len(), 9, "{:?}", stats.by_step);
+}

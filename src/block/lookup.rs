@@ -80,7 +80,11 @@ impl Shared {
         limit: usize,
         on_damage: OnDamage<'_>,
     ) -> Vec<String> {
-        if let Some(values) = self.accel.ask(|accel| accel.label_values(name, matchers, limit)) {
+        // With matchers the accelerator finds the series, and the index has what they carry: the series themselves where
+        // they are few, else lists to intersect with.
+        if matchers.is_empty()
+            && let Some(values) = self.accel.ask(|accel| accel.label_values(name, limit))
+        {
             return values;
         }
         let within = self.within(matchers, on_damage);

@@ -1,5 +1,7 @@
-//! `query`: asks a server.
+//! `query`: asks a server, or a directory that no server has open.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -7,8 +9,14 @@ use comfy_table::{Table, presets};
 use serde_json::Value;
 
 use super::output::{self, Done};
-use super::{CommandResult, Format};
+use super::{CommandResult, Format, db};
+use crate::api::params::{parse_duration_ms, parse_time};
+use crate::api::value_json;
+use crate::clock::{Clock as _, SystemClock};
 use crate::net::{Connection, ServerUrl};
+use crate::promql::annotations::Level;
+use crate::promql::engine::{Engine, EngineOptions, QueryOptions};
+use crate::promql::parser::parse_expr;
 
 /// How long an answer may take: longer than any query may.
 const TIMEOUT: Duration = Duration::from_secs(24 * 3600);
@@ -18,7 +26,9 @@ const ANSWER_BYTES_MAX: usize = 1 << 30;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  chronolith query up\n  chronolith query 'rate(http_requests_total[5m])' --time 2026-01-01T00:00:00Z\n  \
-                        chronolith query up --start 1767225600 --end 1767229200 --step 1m --format json"
+                        chronolith query up --start 1767225600 --end 1767229200 --step 1m --format json\n  \
+                        chronolith query 'count({__name__=~\".+\"})' --data-dir /backup/data --time 2026-01-01T00:00:00Z\n\n\
+                        A directory that a server has open is refused: ask the server. Nothing is written to it."
 )]
 pub(super) struct QueryArgs {
     /// The PromQL expression
@@ -26,6 +36,9 @@ pub(super) struct QueryArgs {
     /// The server
     #[arg(long, default_value = "http://127.0.0.1:9095")]
     url: String,
+    /// A data directory that no server has open, one of Prometheus too: it is asked instead of a server
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    data_dir: Option<PathBuf>,
     /// The moment that is asked for, in seconds or RFC 3339; now, where it is left out
     #[arg(long, conflicts_with_all = ["start", "end", "step"])]
     time: Option<String>,
@@ -44,6 +57,9 @@ pub(super) struct QueryArgs {
 }
 
 pub(super) fn run(args: &QueryArgs) -> CommandResult {
+    if let Some(dir) = &args.data_dir {
+        return ask_directory(args, dir);
+    }
     let server = ServerUrl::parse(&args.url)?;
     let mut fields = vec![("query", args.expr.as_str())];
     for (name, value) in [("time", &args.time), ("start", &args.start), ("end", &args.end), ("step", &args.step)] {
@@ -66,10 +82,53 @@ pub(super) fn run(args: &QueryArgs) -> CommandResult {
     for note in [&body["warnings"], &body["infos"]].into_iter().filter_map(Value::as_array).flatten() {
         output::say(note.as_str().unwrap_or_default());
     }
-    output::emit(&match args.format {
-        Format::Json => serde_json::to_string_pretty(&body["data"])?,
-        Format::Table => table(&body["data"]),
-    })?;
+    emit(args.format, &body["data"])?;
+    Ok(Done::Good)
+}
+
+fn emit(format: Format, data: &Value) -> Result<(), Box<dyn std::error::Error>> {
+    Ok(output::emit(&match format {
+        Format::Json => serde_json::to_string_pretty(data)?,
+        Format::Table => table(data),
+    })?)
+}
+
+/// Evaluates the expression here, over a directory.
+fn ask_directory(args: &QueryArgs, dir: &Path) -> CommandResult {
+    let clock = Arc::new(SystemClock::default());
+    let time = |text: &Option<String>| text.as_deref().map(parse_time).transpose();
+    let (start, end) = (time(&args.start)?, time(&args.end)?);
+    let at_ms = time(&args.time)?.unwrap_or_else(|| clock.now_ms());
+    let step = args.step.as_deref().map(parse_duration_ms).transpose()?;
+    let expr = match parse_expr(&args.expr) {
+        Ok(expr) => expr,
+        Err(fault) => {
+            output::say(&format!("error: {fault}"));
+            return Ok(Done::Wrong);
+        }
+    };
+    let data = db::open(dir)?;
+    let engine = Engine::new(EngineOptions::default(), clock);
+    let options = QueryOptions::default();
+    let result = match (start, end, step) {
+        (Some(start_ms), Some(end_ms), Some(step_ms)) if step_ms > 0 && start_ms <= end_ms => {
+            engine.range(&*data.queryable(), &expr, start_ms, end_ms, step_ms, &options)
+        }
+        (None, None, None) => engine.instant(&*data.queryable(), &expr, at_ms, &options),
+        _ => return Err("a range needs --start, a later --end, and a --step above zero".into()),
+    };
+    let result = match result {
+        Ok(result) => result,
+        Err(fault) => {
+            output::say(&format!("error: {fault}"));
+            return Ok(Done::Wrong);
+        }
+    };
+    let notes = [Level::Warning, Level::Info].map(|level| result.annotations.render(level, &args.expr));
+    for note in notes.iter().flatten().chain(&result.storage_warnings) {
+        output::say(note);
+    }
+    emit(args.format, &serde_json::from_slice(&value_json(&result.value)?)?)?;
     Ok(Done::Good)
 }
 

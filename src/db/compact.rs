@@ -147,6 +147,10 @@ impl Db {
         record.at_ms = self.clock.now_ms();
         record.elapsed = self.clock.monotonic().saturating_sub(began);
         record.error = result.as_ref().err().map(|error| error.0.clone());
+        if result.is_ok() {
+            self.store.counters.compactions.observe(record.elapsed);
+            self.store.counters.vertical_compactions.add(u64::from(is_vertical(parents)));
+        }
         self.store.note_compaction(record.clone());
         result.map(|()| record)
     }
@@ -202,6 +206,7 @@ impl Db {
             CompactionError::Unproven { child, .. } => {
                 self.store.notes().uncompactable.extend(parents.iter().map(|block| block.ulid()));
                 self.store.set_alarm("compaction", Some(text.clone()));
+                self.store.counters.compactions_disproven.add(1);
                 if let Some(child) = child
                     && let Err(error) = self.store.set_aside(&child, &text)
                 {
@@ -288,10 +293,7 @@ impl BlockStore {
     /// that they expired, and those that are marked as empty. A child was proven before the ledger named it; where it is
     /// gone itself, it is what became of it that counts.
     pub(super) fn remove_superseded(&self) {
-        let blocks = self.blocks.list();
-        let mut superseded = superseded(self.ledger().entries(), &blocks);
-        superseded.extend(blocks.iter().filter(|block| block.meta().compaction.deletable).map(|block| block.ulid()));
-        superseded.retain(|ulid| blocks.iter().any(|block| block.ulid() == *ulid));
+        let superseded = superseded(&self.blocks.list(), self.ledger().entries());
         self.blocks.replace(&superseded, &[]);
         if superseded.is_empty() {
             return;
@@ -311,8 +313,15 @@ impl BlockStore {
     }
 }
 
-/// The blocks whose end the ledger tells, although they are still there.
-fn superseded(entries: &[Entry], blocks: &[Arc<Block>]) -> Vec<Ulid> {
+/// Whether some of these blocks overlap.
+fn is_vertical(parents: &[Arc<Block>]) -> bool {
+    let mut ranges: Vec<_> = parents.iter().filter_map(|block| block.meta().time_range()).collect();
+    ranges.sort_by_key(|range| range.start_ms);
+    ranges.windows(2).any(|pair| matches!(pair, [before, behind] if before.overlaps(behind)))
+}
+
+/// The blocks whose end the ledger tells although they are still there, and those that are marked as empty.
+pub(super) fn superseded(blocks: &[Arc<Block>], entries: &[Entry]) -> Vec<Ulid> {
     let there: BTreeSet<Ulid> = blocks.iter().map(|block| block.ulid()).collect();
     let mut covered = BTreeSet::new();
     // From the last to the first: what became of a child stands behind the compaction that made it.
@@ -333,7 +342,8 @@ fn superseded(entries: &[Entry], blocks: &[Arc<Block>]) -> Vec<Ulid> {
         let expired = |event: &Event| matches!(event, Event::Expired { ulid: expired, .. } if expired == ulid);
         entries.iter().any(|entry| expired(&entry.event)) && !last.is_some_and(expired)
     };
-    there.intersection(&covered).filter(|ulid| !is_kept(ulid)).copied().collect()
+    let empty = blocks.iter().filter(|block| block.meta().compaction.deletable).map(|block| block.ulid());
+    there.intersection(&covered).filter(|ulid| !is_kept(ulid)).copied().chain(empty).collect()
 }
 
 impl CompactionRecord {

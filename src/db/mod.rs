@@ -6,15 +6,17 @@
 //! | part | file |
 //! |---|---|
 //! | a start, in stages | `open.rs`, `slot.rs`, `adopt.rs` |
+//! | a look without a start, which changes nothing | `offline.rs` |
 //! | what queries see: blocks and head as one | `view.rs`, `merge.rs` |
 //! | from the head to a block, with proof | `flush.rs`, `flush_out_of_order.rs` |
 //! | what leaves head and log after that | `truncate.rs` |
 //! | the log emptied by force | `empty_log.rs` |
+//! | what a start need not read of the log | `watermark.rs` |
 //! | blocks into larger ones, with conservation | `compact.rs` |
 //! | the blocks on the disk, the ledger about them; those set aside | `blocks.rs`, `store.rs`, `quarantine.rs` |
 //! | what may not stay | `retention.rs`, `expire.rs`, `reserve.rs` |
 //! | deletions, snapshots, checks | `delete.rs`, `snapshot.rs`, `check.rs` |
-//! | what runs by itself, and how it stands | `maintenance/`, `tasks.rs`, `status.rs` |
+//! | what runs by itself, and how it stands | `maintenance/`, `tasks.rs`, `status.rs`, `counters.rs` |
 //!
 //! Two locks order the work. `head_work` is held by whatever takes samples out of the head or the log, `block_work` by
 //! whatever changes or removes blocks; who needs both takes them in this order. Reads and writes take neither.
@@ -23,6 +25,7 @@ mod adopt;
 mod blocks;
 mod check;
 mod compact;
+mod counters;
 mod delete;
 mod empty_log;
 mod expire;
@@ -30,6 +33,7 @@ mod flush;
 mod flush_out_of_order;
 pub mod maintenance;
 mod merge;
+mod offline;
 mod open;
 mod options;
 mod quarantine;
@@ -42,6 +46,7 @@ mod store;
 mod tasks;
 mod truncate;
 mod view;
+mod watermark;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -49,20 +54,22 @@ use std::time::Duration;
 pub use adopt::WblAdoption;
 pub use check::{BlockVerification, ProofUnderWay, Verified};
 pub use compact::{CompactionRecord, CompactionReport};
+pub use counters::DbCounters;
 pub use delete::Deleted;
 pub use empty_log::EmptiedLog;
 pub use expire::Expired;
 pub use flush::{FlushKind, FlushReport, Flushed};
+pub use offline::{DataPart, OfflineDb};
 pub use options::{DbOptions, OpenError, StorageOptions};
 pub use quarantine::LostBlock;
 pub use reserve::ReserveState;
-pub use slot::{DbSlot, ReplaySegments, ReplayWatch};
+pub use slot::{DbSlot, EarlyStatus, ReplaySegments, ReplayWatch};
 pub use status::{BlockStatus, ReplayEstimate, StorageStatus};
 pub use truncate::CheckpointSummary;
 
 use crate::clock::Clock;
 use crate::fs::{DirLock, Fs};
-use crate::head::{Head, LoadReport, OutOfOrderCut, ReplayReport};
+use crate::head::{Head, LoadReport, OutOfOrderCut, ReplayReport, Watermark};
 use crate::ledger::LedgerState;
 use crate::model::{TimeRange, TimestampMs};
 use crate::storage::{BatchOutcome, Queryable, StorageError, WriteBatch};
@@ -94,6 +101,8 @@ pub struct Db {
     out_of_order_to_drop: Mutex<Option<OutOfOrderCut>>,
     /// Up to where the log was flushed when it was last truncated.
     checkpointed: Mutex<FlushedTo>,
+    /// What a start need not read of the log, when that was last noted.
+    watermark: Mutex<Option<Watermark>>,
     /// Held by whatever takes samples out of the head or the log.
     head_work: Mutex<()>,
     /// Held by whatever changes or removes blocks. Taken after `head_work` by who needs both.
@@ -187,11 +196,17 @@ impl Db {
     /// Runs the maintenance that is due now, in this thread: how tests drive it.
     pub fn run_due(&self) {
         self.schedule.run_all_due(self);
+        self.schedule.watch(self);
     }
 
     /// How the maintenance stands.
     pub fn maintenance_status(&self) -> MaintenanceStatus {
         self.schedule.status()
+    }
+
+    /// What was done since the start.
+    pub fn counters(&self) -> &DbCounters {
+        &self.store.counters
     }
 
     /// What became of everything that the log ever held, as far as the ledger knows.
@@ -205,7 +220,9 @@ impl Db {
         if let Some(maintenance) = self.maintenance.get() {
             maintenance.stop();
         }
+        self.end_open_chunks();
         self.committer.shutdown();
+        self.note_end();
     }
 
     /// Makes a task due now, where maintenance runs by itself.

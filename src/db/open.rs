@@ -12,16 +12,21 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::merge::Part;
 use super::options::{DbOptions, OpenError, io_error};
-use super::slot::ReplayWatch;
+use super::quarantine::lost_alarm;
+use super::slot::{EarlyStatus, ReplayWatch};
 use super::store::BlockStore;
 use super::view::{DbQueryable, View, ViewCell, ViewSource};
 use super::{Db, Everything, Schedule, adopt};
+use crate::block::Block;
 use crate::clock::Clock;
 use crate::fs::{DirLock, Fs, names};
-use crate::head::Head;
+use crate::head::{Head, LoadReport, ReplayReport};
+use crate::ledger::LedgerState;
 use crate::model::{TimeRange, TimestampMs};
 use crate::storage::{Queryable, StorageError};
-use crate::wal::{Committer, RecordPosition, RecordType, ReplayProgress, ReplaySink, WalError, record, recover, scan};
+use crate::wal::{
+    Committer, RecordPosition, RecordType, Recovery, ReplayProgress, ReplaySink, WalError, record, recover_from, scan,
+};
 
 impl Db {
     /// Opens a data directory and takes its lock. `watch` shows meanwhile how far that is, and gives the blocks to
@@ -32,7 +37,8 @@ impl Db {
         clock: Arc<dyn Clock>,
         watch: &ReplayWatch,
     ) -> Result<Db, OpenError> {
-        create_dir_durably(&*fs, &options.data_dir)?;
+        let dir = &options.data_dir;
+        fs.create_dir_durably(dir).map_err(io_error("create directory", dir))?;
         let lock = take_lock(&options.data_dir)?;
         Db::open_locked(options, fs, clock, watch, Some(lock))
     }
@@ -44,7 +50,8 @@ impl Db {
         clock: Arc<dyn Clock>,
         watch: &ReplayWatch,
     ) -> Result<Db, OpenError> {
-        create_dir_durably(&*fs, &options.data_dir)?;
+        let dir = &options.data_dir;
+        fs.create_dir_durably(dir).map_err(io_error("create directory", dir))?;
         Db::open_locked(options, fs, clock, watch, None)
     }
 
@@ -63,6 +70,7 @@ impl Db {
             tracing::error!(%error, "retention failed at the start");
         }
         store.ensure_reserve();
+        watch.tell(store.early_status());
         let view = store.blocks.view().clone();
         let progress = watch.progress().clone();
         watch.offer(Arc::new(DbQueryable(BlocksOnly { view: view.clone(), progress })));
@@ -73,16 +81,48 @@ impl Db {
         let began = clock.monotonic();
         let chunks_dir = dir.join(names::CHUNKS_HEAD_DIR);
         let quarantine_dir = dir.join(names::QUARANTINE_DIR);
-        let (head, loaded) = Head::open(options.head.clone(), fs.clone(), &chunks_dir, &quarantine_dir)
-            .map_err(io_error("open head chunks in", &chunks_dir))?;
+        let floor_ms = {
+            let ledger = store.ledger();
+            let state = (!ledger.entries().is_empty()).then(|| ledger.state());
+            floor(&*fs, state, &store.blocks.list(), &wal_dir)?
+        };
+        let open_head = |may_skip: bool| -> Result<OpenHead, OpenError> {
+            let (head, loaded) = Head::open(options.head.clone(), fs.clone(), &chunks_dir, &quarantine_dir)
+                .map_err(io_error("open head chunks in", &chunks_dir))?;
+            head.raise_floor(floor_ms);
+            head.read_from(floor_ms);
+            head.raise_out_of_order_floor(store.ledger().state().flushed_out_of_order_group.unwrap_or(0));
+            let from = may_skip.then(|| head.replay_from(loaded.watermark.as_ref()));
+            let (mode, progress) = (options.recovery, watch.progress());
+            let mut replay = head.replay(0).map_err(io_error("start the replay of", &wal_dir))?;
+            let recovery = recover_from(&*fs, &wal_dir, &quarantine_dir, mode, from, &mut replay, progress)?;
+            replay.skip_refs_to(recovery.log.newest_ref_skipped);
+            Ok(OpenHead { head, loaded, recovery, replayed: replay.finish()? })
+        };
+        let mut opened = open_head(true)?;
+        let (before_files, misplaced) = (opened.replayed.samples_before_files, opened.replayed.chunks_misplaced);
+        if before_files > 0 || opened.loaded.lacks_chunks {
+            drop(opened);
+            let moved = Head::set_chunks_aside(&*fs, &chunks_dir, &quarantine_dir)
+                .map_err(io_error("move head chunk files out of", &chunks_dir))?;
+            tracing::warn!(
+                samples = before_files,
+                files = moved.len(),
+                "head chunk files or parts of them are missing; the others are in quarantine, and the whole log is read"
+            );
+            opened = open_head(false)?;
+            opened.loaded.damage.get_or_insert_with(|| "head chunk files or parts of them are missing".to_owned());
+            opened.loaded.quarantined.extend(moved);
+        } else if misplaced > 0 && opened.recovery.log.segments_skipped > 0 {
+            tracing::warn!(
+                misplaced,
+                "head chunk files hold chunks that do not fit their series, the whole log is read"
+            );
+            drop(opened);
+            opened = open_head(false)?;
+        }
+        let OpenHead { head, loaded, recovery, replayed } = opened;
         let head = Arc::new(head);
-        let floor_ms = store.floor(&wal_dir)?;
-        head.raise_floor(floor_ms);
-        head.read_from(floor_ms);
-        head.raise_out_of_order_floor(store.ledger().state().flushed_out_of_order_group.unwrap_or(0));
-        let mut replay = head.replay(0).map_err(io_error("start the replay of", &wal_dir))?;
-        let recovery = recover(&*fs, &wal_dir, &quarantine_dir, options.recovery, &mut replay, watch.progress())?;
-        let replayed = replay.finish()?;
         let replay_time = clock.monotonic().saturating_sub(began);
         let committer =
             Committer::start(fs.clone(), wal_dir, recovery.resume, options.wal.clone(), head.clone(), clock.clone())?;
@@ -94,6 +134,7 @@ impl Db {
             truncated_to: Mutex::new(floor_ms),
             out_of_order_to_drop: Mutex::default(),
             checkpointed: Mutex::default(),
+            watermark: Mutex::new(loaded.watermark),
             options,
             fs,
             clock,
@@ -115,22 +156,40 @@ impl Db {
 }
 
 impl BlockStore {
-    /// The time up to which blocks have all in-order samples: what the ledger says was flushed. In a directory without a
-    /// ledger, one that Prometheus wrote, it is where the blocks end; a block from the future must not make it later than
-    /// the newest sample of the log.
-    fn floor(&self, wal_dir: &Path) -> Result<TimestampMs, OpenError> {
-        let ledger = self.ledger();
-        if !ledger.entries().is_empty() {
-            return Ok(ledger.state().flushed_up_to_ms.unwrap_or(TimestampMs::MIN));
-        }
-        drop(ledger);
-        let blocks = self.blocks.list();
-        let in_order = blocks.iter().filter(|block| !block.meta().is_from_out_of_order());
-        let Some(end_ms) = in_order.map(|block| block.meta().max_time_ms).max() else { return Ok(TimestampMs::MIN) };
-        let mut newest = NewestSample(None);
-        scan(&*self.fs, wal_dir, &mut newest, &ReplayProgress::default())?;
-        Ok(newest.0.map_or(TimestampMs::MIN, |newest_ms| end_ms.min(newest_ms.saturating_add(1))))
+    fn early_status(&self) -> EarlyStatus {
+        let (blocks, lost) = (self.blocks.list(), self.blocks.lost());
+        self.set_alarm("lost", lost_alarm(&lost));
+        let alarms = self.notes().alarms.iter().map(|(about, text)| (*about, text.clone())).collect();
+        let block_bytes = blocks.iter().map(|block| block.bytes()).sum();
+        EarlyStatus { blocks: blocks.len(), block_bytes, lost, alarms }
     }
+}
+
+/// The time up to which blocks have all in-order samples: what the ledger says was flushed. In a directory without a
+/// ledger, one that Prometheus wrote, it is where the blocks end; a block from the future must not make it later than the
+/// newest sample of the log.
+pub(super) fn floor(
+    fs: &dyn Fs,
+    ledger: Option<&LedgerState>,
+    blocks: &[Arc<Block>],
+    wal_dir: &Path,
+) -> Result<TimestampMs, OpenError> {
+    if let Some(state) = ledger {
+        return Ok(state.flushed_up_to_ms.unwrap_or(TimestampMs::MIN));
+    }
+    let in_order = blocks.iter().filter(|block| !block.meta().is_from_out_of_order());
+    let Some(end_ms) = in_order.map(|block| block.meta().max_time_ms).max() else { return Ok(TimestampMs::MIN) };
+    let mut newest = NewestSample(None);
+    scan(fs, wal_dir, &mut newest, &ReplayProgress::default())?;
+    Ok(newest.0.map_or(TimestampMs::MIN, |newest_ms| end_ms.min(newest_ms.saturating_add(1))))
+}
+
+/// A head with what the chunk files and the log hold.
+struct OpenHead {
+    head: Head,
+    loaded: LoadReport,
+    recovery: Recovery,
+    replayed: ReplayReport,
 }
 
 /// Looks for the newest in-order sample of a log.
@@ -177,18 +236,6 @@ impl ViewSource for BlocksOnly {
 
 fn create_dir(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
     fs.create_dir_all(dir).map_err(io_error("create directory", dir))
-}
-
-/// Creates a directory such that a power cut does not take it away, with all that it will hold.
-fn create_dir_durably(fs: &dyn Fs, dir: &Path) -> Result<(), OpenError> {
-    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !fs.exists(dir);
-    let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
-    create_dir(fs, dir)?;
-    for created in missing {
-        let parent = created.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs.sync_dir(parent).map_err(io_error("sync directory", parent))?;
-    }
-    Ok(())
 }
 
 fn take_lock(dir: &Path) -> Result<DirLock, OpenError> {

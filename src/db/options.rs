@@ -63,6 +63,12 @@ pub enum OpenError {
         /// The lock file.
         lock: PathBuf,
     },
+    /// There is nothing in it.
+    #[error("{} holds neither blocks nor a log: it is no data directory", dir.display())]
+    NoData {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The log could not be recovered or opened.
     #[error("write-ahead log: {0}")]
     Wal(#[from] WalError),

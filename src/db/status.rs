@@ -10,7 +10,9 @@ use super::quarantine::LostBlock;
 use super::reserve::ReserveState;
 use crate::block::BlockMeta;
 use crate::block::accel::AccelState;
+use crate::fs::names;
 use crate::model::{Tally, TimestampMs};
+use crate::wal;
 
 /// How one block stands.
 #[derive(Debug, Clone)]
@@ -59,6 +61,8 @@ pub struct StorageStatus {
 pub struct ReplayEstimate {
     /// Bytes of the log that a start would read.
     pub log_bytes: u64,
+    /// Bytes of the log whose samples a start would pass over, as blocks or head chunk files hold them.
+    pub skipped_bytes: u64,
     /// Bytes of the log that are replayed each second: as at the last start, where that read enough to tell.
     pub bytes_per_second: f64,
     /// How long that takes.
@@ -73,6 +77,8 @@ const REPLAY_BYTES_PER_SECOND: f64 = 50e6;
 const REPLAY_BYTES_MEASURED: u64 = 16 << 20;
 /// The head holds samples for longer than this many of its ranges only if it is not flushed.
 const UNFLUSHED_RANGES_MAX: i64 = 3;
+/// Log and head take more than this many times what they are flushed at only if they are not flushed.
+const UNFLUSHED_SIZES_MAX: u64 = 4;
 
 impl Db {
     /// How every block stands, by time.
@@ -105,8 +111,7 @@ impl Db {
             let notes = self.store.notes();
             notes.alarms.iter().map(|(about, text)| (*about, text.clone())).collect()
         };
-        alarms.extend(self.unflushed_alarm().map(|text| ("head", text)));
-        alarms.extend(self.schedule.status().alarms().map(|(task, text)| (task.as_str(), text.to_owned())));
+        alarms.extend(self.stall_alarms());
         let (verified, reserve) = {
             let notes = self.store.notes();
             (notes.proofs.last().cloned(), notes.reserve.clone())
@@ -125,8 +130,24 @@ impl Db {
         }
     }
 
+    /// What does not go on as it should: tasks, and the head that is not flushed.
+    pub(super) fn stall_alarms(&self) -> Vec<(&'static str, String)> {
+        let mut alarms: Vec<(&'static str, String)> = Vec::new();
+        alarms.extend(self.unflushed_alarm().map(|text| ("head", text)));
+        alarms.extend(self.schedule.status().alarms().map(|(task, text)| (task.as_str(), text.to_owned())));
+        alarms
+    }
+
     /// The alarm that the head holds more than it would if flushes ran, whatever the tasks say of themselves.
     fn unflushed_alarm(&self) -> Option<String> {
+        if let Some(bytes) = self.options.storage.flush_bytes {
+            let held = self.store.head_bytes();
+            if held / UNFLUSHED_SIZES_MAX > bytes {
+                return Some(format!(
+                    "log and head take {held} bytes; with head.flush_size = {bytes} they should be flushed long ago"
+                ));
+            }
+        }
         let held = self.unflushed_range()?;
         let range_ms = self.options.head.chunk_range_ms.max(1);
         let ranges = held.end_ms.saturating_sub(held.start_ms) / range_ms;
@@ -138,12 +159,20 @@ impl Db {
 
     /// How long a restart would take now.
     pub fn replay_estimate(&self) -> ReplayEstimate {
-        let log_bytes = self.committer.status().bytes;
-        let read_bytes: u64 = self.recovery.log.segments.iter().map(|segment| segment.bytes).sum();
+        let all_bytes = self.committer.status().bytes;
+        let from = self.replay_from();
+        let wal_dir = self.options.data_dir.join(names::WAL_DIR);
+        // A log that cannot be listed is read whole, if it can be read at all.
+        let read = wal::replay_estimate(&*self.fs, &wal_dir, Some(from)).map(|estimate| estimate.bytes);
+        let log_bytes = read.unwrap_or(all_bytes).min(all_bytes);
+        let skipped_bytes = all_bytes - log_bytes;
+        let log = &self.recovery.log;
+        let of_segments: u64 = log.segments.iter().map(|segment| segment.bytes).sum();
+        let read_bytes = of_segments.saturating_sub(log.bytes_skipped);
         let seconds = self.replay_time.as_secs_f64();
         let is_measured = read_bytes >= REPLAY_BYTES_MEASURED && seconds > 0.0;
         let bytes_per_second = if is_measured { read_bytes as f64 / seconds } else { REPLAY_BYTES_PER_SECOND };
         let duration = Duration::from_secs_f64(log_bytes as f64 / bytes_per_second);
-        ReplayEstimate { log_bytes, bytes_per_second, duration, is_measured }
+        ReplayEstimate { log_bytes, skipped_bytes, bytes_per_second, duration, is_measured }
     }
 }

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 
 use super::maintenance::{Outcome, Task, TaskError, TaskHost};
+use super::quarantine::lost_alarm;
 use super::{Db, failed, lock};
 use crate::block::Block;
 use crate::block::accel::{self, AccelError, AccelState};
 use crate::ledger::Event;
 
 impl TaskHost for Db {
+    fn alarms(&self) -> Vec<(&'static str, String)> {
+        self.stall_alarms()
+    }
+
     fn run(&self, task: Task) -> Result<Outcome, TaskError> {
         match task {
             Task::Retention => self.expire_if_due(),
@@ -16,6 +21,7 @@ impl TaskHost for Db {
             Task::Flush => self.flush_if_due(),
             Task::FlushOutOfOrder => self.flush_out_of_order_if_due(),
             Task::Truncate => self.truncate_log_if_due(),
+            Task::Watermark => self.note_watermark_if_due(),
             Task::Compact => self.compact_if_due(),
             Task::Accelerate => self.accelerate_next(),
             Task::Scrub => self.scrub_next(),
@@ -46,10 +52,7 @@ impl Db {
         for lost in &found.lost {
             tracing::error!(ulid = %lost.ulid, reason = lost.reason, "a block cannot be read, its samples are missing");
         }
-        let missing: Vec<String> =
-            self.store.blocks.lost().iter().filter(|lost| !lost.is_covered).map(|lost| lost.ulid.to_string()).collect();
-        let alarm = (!missing.is_empty()).then(|| format!("blocks that are not served: {}", missing.join(", ")));
-        self.store.set_alarm("lost", alarm);
+        self.store.set_alarm("lost", lost_alarm(&self.store.blocks.lost()));
         if found.added.is_empty() && found.vanished.is_empty() {
             return Ok(Outcome::Nothing);
         }
@@ -73,6 +76,7 @@ impl Db {
             }
             return Err(failed(&format!("the accelerator of block {} cannot be built", block.ulid()), error));
         }
+        self.store.counters.accelerators_built.add(1);
         Ok(Outcome::More(format!("accelerator of block {} built", block.ulid())))
     }
 }

@@ -76,6 +76,18 @@ pub trait Fs: Send + Sync + Debug {
         self.remove_dir(dir)
     }
 
+    /// Creates a directory and its parents such that a power cut does not take them away, with all that they will hold.
+    fn create_dir_durably(&self, dir: &Path) -> io::Result<()> {
+        let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !self.exists(dir);
+        let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
+        self.create_dir_all(dir)?;
+        for created in missing {
+            let parent = created.parent().filter(|parent| !parent.as_os_str().is_empty());
+            self.sync_dir(parent.unwrap_or(Path::new(".")))?;
+        }
+        Ok(())
+    }
+
     /// The whole of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let file = self.open(path)?;

@@ -141,6 +141,17 @@ impl DirLock {
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+
+    /// As [`acquire`](Self::acquire), of a lock file that is there: nothing is written. Where there is none, nobody has
+    /// the directory open, and the error is `NotFound`.
+    pub fn acquire_existing(path: &Path) -> io::Result<Option<Self>> {
+        let file = File::open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(DirLock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
 }
 
 /// This process' memory, from the kernel: all that is resident, and of it what no file stands behind.

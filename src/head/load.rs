@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex};
 
 use super::flush::FileContent;
 use super::series::{ChunkPlace, FullChunk};
-use super::watermark::Watermark;
-use super::{Head, HeadOptions};
+use super::watermark::{Noted, Watermark};
+use super::{Head, HeadOptions, Shared};
 use crate::chunk::head_file::{self, ScanReport};
-use crate::chunk::{self, ChunkRef, HeadChunkEntry, OUT_OF_ORDER};
+use crate::chunk::{self, ChunkRef, HeadChunkEntry, HeadChunkFileReader, OUT_OF_ORDER};
 use crate::fs::Fs;
 use crate::fs::names::{head_chunk_file, parse_head_chunk_file};
 use crate::model::{ChunkEncoding, TimestampMs};
@@ -54,6 +54,8 @@ pub struct LoadReport {
     pub chunks_refused: u64,
     /// Up to where the log need not be read, as the chunks hold what it holds.
     pub watermark: Option<Watermark>,
+    /// Whether chunks are missing in the midst of the files, so that they are better set aside ([`Head::set_chunks_aside`]).
+    pub lacks_chunks: bool,
     /// Why damage could not be moved out of the way. It is passed over, and the next start tries again.
     pub repair_failure: Option<String>,
 }
@@ -77,8 +79,10 @@ impl Head {
             }
             load(&mut loaded, &mut report, chunk, entry);
         })?;
-        if report.chunks_refused == 0 {
-            report.watermark = Watermark::read(&*fs, chunks_dir, &scan);
+        match Watermark::read(&*fs, chunks_dir, &scan) {
+            Noted::Holds(watermark) => report.watermark = Some(watermark).filter(|_| report.chunks_refused == 0),
+            Noted::OfLongerFiles => report.lacks_chunks = true,
+            Noted::Nothing => {}
         }
         for &file in &scan.files {
             contents.entry(file).or_insert(FileContent::NOTHING);
@@ -101,6 +105,41 @@ impl Head {
         head.shared.skip_refs_to(newest_ref);
         head.loaded = Mutex::new(loaded);
         Ok((head, report))
+    }
+
+    /// Opens the head of a data directory that is only looked at: chunks are read from its files, and none is written.
+    /// Damage stays where it is.
+    pub fn open_read_only(options: HeadOptions, fs: Arc<dyn Fs>, chunks_dir: &Path) -> io::Result<(Self, LoadReport)> {
+        let mut loaded = Loaded::new();
+        let mut report = LoadReport::default();
+        let scan = head_file::scan(&*fs, chunks_dir, |chunk, entry| load(&mut loaded, &mut report, chunk, entry))?;
+        if let Some(stop) = scan.stop.filter(|stop| !stop.is_torn_tail) {
+            let path = head_chunk_file(chunks_dir, stop.file);
+            report.damage = Some(format!("{} in {} at byte {}", stop.what, path.display(), stop.offset));
+        }
+        let newest_ref = loaded.keys().max().copied().unwrap_or(0);
+        let reader = HeadChunkFileReader::new(fs, chunks_dir.to_owned());
+        let shared = Arc::new(Shared::new(options, Some(reader)));
+        shared.skip_refs_to(newest_ref);
+        Ok((Head { shared, flusher: None, loaded: Mutex::new(loaded) }, report))
+    }
+}
+
+impl Head {
+    /// Moves all head chunk files to quarantine: for a head that is to be made from the log alone. Says where they are.
+    pub fn set_chunks_aside(fs: &dyn Fs, chunks_dir: &Path, quarantine_dir: &Path) -> io::Result<Vec<PathBuf>> {
+        fs.create_dir_all(quarantine_dir)?;
+        let mut moved = Vec::new();
+        // The newest first, so that there is no gap in what a crash leaves.
+        for entry in fs.list(chunks_dir)?.iter().rev() {
+            let Some(file) = parse_head_chunk_file(&entry.name) else { continue };
+            let target = free_name(fs, quarantine_dir, &format!("chunks_head-{file:06}"));
+            fs.rename(&chunks_dir.join(&entry.name), &target)?;
+            moved.push(target);
+        }
+        fs.sync_dir(quarantine_dir)?;
+        fs.sync_dir(chunks_dir)?;
+        Ok(moved)
     }
 }
 

@@ -10,7 +10,7 @@
 //! second time), samples of series that the log doesn't name, records that can't be read. Below the floor, which must be
 //! set before, the samples are in blocks; series that have no other sample are not kept.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
@@ -20,7 +20,8 @@ use super::flush::FlushMessage;
 use super::load::{Loaded, LoadedChunks};
 use super::metadata::MetadataEntry;
 use super::out_of_order::Inserted;
-use super::series::{ChunkPlace, Series, Verdict, histogram_bits};
+use super::ref_map::RefMap;
+use super::series::{Series, Verdict, histogram_bits};
 use super::shard::{SHARDS, Shard, shard_of, split_slot};
 use super::{Head, Shared};
 use crate::chunk::HistogramRef;
@@ -41,8 +42,6 @@ const BATCH_HISTOGRAMS: usize = 128;
 const QUEUE_BATCHES: usize = 16;
 /// Full chunks that may wait for the flusher, for each worker.
 const CHUNKS_WAITING_MAX: usize = 16_384;
-/// References below this, or not far above the number of known ones, are looked up in a plain list.
-const DENSE_REFS: u64 = 1 << 20;
 /// Series that are added to the postings together.
 const POSTINGS_BATCH: usize = 4096;
 
@@ -65,6 +64,9 @@ pub struct ReplayReport {
     pub chunks_below_floor: u64,
     /// Series that got no sample, and were not kept.
     pub series_without_samples: u64,
+    /// Samples that no chunk file holds although files hold newer ones of their series, so that they could not be added:
+    /// files are missing, and what is left of them is better set aside ([`Head::set_chunks_aside`]).
+    pub samples_before_files: u64,
     /// Samples that were not newer than their series.
     pub samples_repeated: u64,
     /// Samples of series that the log does not name: their series records are lost.
@@ -124,38 +126,6 @@ struct ShardBatch {
     batch: Batch,
 }
 
-/// Slots by reference: a list where references are dense, as ours are, else a map.
-#[derive(Debug, Default)]
-pub(super) struct RefMap {
-    dense: Vec<Slot>,
-    sparse: HashMap<u64, Slot>,
-    known: u64,
-}
-
-impl RefMap {
-    const NONE: Slot = Slot::MAX;
-
-    pub(super) fn get(&self, series_ref: u64) -> Option<Slot> {
-        match self.dense.get(usize::try_from(series_ref).unwrap_or(usize::MAX)) {
-            Some(&Self::NONE) | None => self.sparse.get(&series_ref).copied(),
-            Some(&slot) => Some(slot),
-        }
-    }
-
-    fn insert(&mut self, series_ref: u64, slot: Slot) {
-        self.known += 1;
-        if series_ref >= DENSE_REFS.max(self.known * 4) {
-            self.sparse.insert(series_ref, slot);
-            return;
-        }
-        let index = series_ref as usize;
-        if index >= self.dense.len() {
-            self.dense.resize(index + 1, Self::NONE);
-        }
-        self.dense[index] = slot;
-    }
-}
-
 /// A replay under way: the receiver of the log's records.
 #[derive(Debug)]
 pub struct HeadReplay {
@@ -189,6 +159,7 @@ impl Head {
             let thread = std::thread::Builder::new().name(format!("replay-{number}"));
             workers.push((sender, thread.spawn(move || worker.run(&receiver))?));
         }
+        self.shared.counters.left_below_ms.fetch_max(self.floor_ms(), Ordering::AcqRel);
         Ok(HeadReplay {
             shared: self.shared.clone(),
             loaded: std::mem::take(&mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner)),
@@ -438,6 +409,11 @@ impl HeadReplay {
             .map_err(|_gone| WalError::Sink { reason: "a replay thread ended early".to_owned() })
     }
 
+    /// Gives no new series a reference up to this one: the log knows it, though it was not read there.
+    pub fn skip_refs_to(&mut self, newest_ref: u64) {
+        self.newest_ref = self.newest_ref.max(newest_ref);
+    }
+
     /// Waits until everything is in the head, and says what was done.
     pub fn finish(mut self) -> Result<ReplayReport, WalError> {
         for shard in 0..SHARDS {
@@ -448,6 +424,7 @@ impl HeadReplay {
         self.list_series();
         self.shared.index_mut().sort_values();
         let mut report = self.report;
+        let threads = self.workers.len();
         for (sender, thread) in self.workers {
             drop(sender);
             let part =
@@ -455,6 +432,7 @@ impl HeadReplay {
             report.samples += part.samples;
             report.digest += part.digest;
             report.samples_in_files += part.samples_in_files;
+            report.samples_before_files += part.samples_before_files;
             report.samples_repeated += part.samples_repeated;
             report.chunks_misplaced += part.chunks_misplaced;
         }
@@ -463,47 +441,11 @@ impl HeadReplay {
         report.chunks_below_floor += below.len() as u64;
         report.chunks_unknown += unknown.len() as u64;
         report.series_without_samples = self.shared.remove_all_empty();
-        self.shared.recall_newest();
+        self.shared.recall_newest(threads);
         self.shared.skip_refs_to(self.newest_ref);
         *self.shared.log_refs.lock().unwrap_or_else(PoisonError::into_inner) = self.refs;
         self.shared.counters.samples.fetch_add(report.samples, Ordering::Relaxed);
         Ok(report)
-    }
-}
-
-impl Shared {
-    /// Takes the newest sample of series without an open chunk from their newest chunk: the log may not have been read so
-    /// far back, and whoever sends the sample again sends no other.
-    fn recall_newest(&self) {
-        for number in 0..SHARDS {
-            let mut shard = self.shard(number);
-            let closed = |(slot, series): (Slot, &Series)| {
-                let newest = series.full.last().filter(|_| series.open_range().is_none())?;
-                Some((split_slot(slot).1, newest.place.clone()))
-            };
-            let closed: Vec<_> = shard.slots().filter_map(closed).collect();
-            for (row, place) in closed {
-                // A chunk that cannot be read is told when it is asked for.
-                let Some(newest) = self.newest_of(&place) else { continue };
-                let bits = match &newest {
-                    SampleValue::Float(value) => value.to_bits(),
-                    histogram => HistogramRef::of(histogram).map_or(0, histogram_bits),
-                };
-                shard.row_mut(row).last_bits = bits;
-            }
-        }
-    }
-
-    fn newest_of(&self, place: &ChunkPlace) -> Option<SampleValue> {
-        let newest =
-            |encoding, bytes: &[u8]| crate::chunk::samples(encoding, bytes).ok()?.last()?.ok().map(|(_, value)| value);
-        match place {
-            ChunkPlace::Memory(chunk) => newest(chunk.encoding, &chunk.bytes),
-            ChunkPlace::File(chunk_ref) => {
-                let (encoding, bytes) = self.files.as_ref()?.chunk_bytes(*chunk_ref).ok()?;
-                newest(encoding, &bytes)
-            }
-        }
     }
 }
 
@@ -558,6 +500,8 @@ impl Worker {
                 let range = range.get_or_insert(TimeRange::new(timestamp_ms, timestamp_ms));
                 range.start_ms = range.start_ms.min(timestamp_ms);
                 range.end_ms = range.end_ms.max(timestamp_ms);
+            } else if series.is_before_loaded(timestamp_ms) {
+                self.report.samples_before_files += 1;
             } else if series.confirm_loaded(timestamp_ms, bits) {
                 self.report.samples_in_files += 1;
             } else {

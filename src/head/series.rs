@@ -311,6 +311,12 @@ impl Series {
         is_loaded
     }
 
+    /// Whether a replayed sample that is not newer is older than all in loaded chunks.
+    pub(super) fn is_before_loaded(&self, timestamp_ms: TimestampMs) -> bool {
+        matches!(self.appender, OpenAppender::None)
+            && self.full.first().is_some_and(|first| timestamp_ms < first.min_time_ms)
+    }
+
     /// A copy of the open chunk, if there is one.
     pub(super) fn open_chunk(&self) -> Option<EncodedChunk> {
         match &self.appender {

@@ -73,6 +73,7 @@ impl Head {
         // Held to the end: one truncation at a time.
         let mut retired = shared.retired();
         let below_ms = shared.readers.begin_truncation(below_ms);
+        shared.counters.left_below_ms.fetch_max(below_ms, Ordering::AcqRel);
         let mut truncated = Truncated { below_ms, ..Truncated::default() };
         // Samples that are added while rows are looked at are noted there.
         shared.counters.oldest_added_ms.store(i64::MAX, Ordering::Relaxed);

@@ -9,6 +9,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 
 use super::Head;
@@ -19,6 +20,7 @@ use crate::chunk::head_file::{FilesExtent, ScanReport};
 use crate::encoding::{Corruption, Cursor, crc32c, put};
 use crate::fs::{Fs, names};
 use crate::model::TimestampMs;
+use crate::wal::ReplayFrom;
 
 const MAGIC: &[u8; 8] = b"CHLRWMK\x01";
 
@@ -29,6 +31,9 @@ pub struct Watermark {
     pub below_ms: TimestampMs,
     /// The last group that this is said of.
     pub up_to_group: u64,
+    /// In-order samples before this time were in blocks, and need not be in the files. A start that wants them has to
+    /// read the whole log.
+    pub floor_ms: TimestampMs,
     /// The chunk files that hold them.
     pub files: FilesExtent,
 }
@@ -38,9 +43,11 @@ impl Watermark {
         let mut bytes = MAGIC.to_vec();
         put::u64_be(&mut bytes, self.below_ms as u64);
         put::u64_be(&mut bytes, self.up_to_group);
+        put::u64_be(&mut bytes, self.floor_ms as u64);
         put::u32_be(&mut bytes, self.files.first);
         put::u32_be(&mut bytes, self.files.last);
         put::u64_be(&mut bytes, self.files.bytes);
+        put::u64_be(&mut bytes, self.files.bytes_before);
         let checksum = crc32c(&bytes);
         put::u32_be(&mut bytes, checksum);
         bytes
@@ -54,7 +61,13 @@ impl Watermark {
         let watermark = Watermark {
             below_ms: cursor.u64_be()? as i64,
             up_to_group: cursor.u64_be()?,
-            files: FilesExtent { first: cursor.u32_be()?, last: cursor.u32_be()?, bytes: cursor.u64_be()? },
+            floor_ms: cursor.u64_be()? as i64,
+            files: FilesExtent {
+                first: cursor.u32_be()?,
+                last: cursor.u32_be()?,
+                bytes: cursor.u64_be()?,
+                bytes_before: cursor.u64_be()?,
+            },
         };
         let covered = bytes.get(..cursor.position()).unwrap_or_default();
         if cursor.u32_be()? != crc32c(covered) || !cursor.is_empty() {
@@ -63,44 +76,71 @@ impl Watermark {
         Ok(watermark)
     }
 
-    /// Reads the watermark, if it holds for the chunk files that a scan has read.
-    pub(super) fn read(fs: &dyn Fs, chunks_dir: &Path, scan: &ScanReport) -> Option<Self> {
-        let bytes = fs.read(&chunks_dir.join(names::WATERMARK_FILE)).ok()?;
+    /// Reads the watermark and compares it with the chunk files, which a scan has read.
+    pub(super) fn read(fs: &dyn Fs, chunks_dir: &Path, scan: &ScanReport) -> Noted {
+        let Ok(bytes) = fs.read(&chunks_dir.join(names::WATERMARK_FILE)) else { return Noted::Nothing };
         let watermark = match Self::decode(&bytes) {
             Ok(watermark) => watermark,
             Err(damage) => {
                 tracing::warn!(%damage, "the watermark of the head chunk files is damaged, the whole log is read");
-                return None;
+                return Noted::Nothing;
             }
         };
-        let FilesExtent { first, last, bytes } = watermark.files;
-        // Files that were removed since then may have gone for a reason, and may not.
-        let is_first = scan.files.first() == Some(&first);
-        let reaches = scan.stop.as_ref().is_none_or(|stop| (stop.file, stop.offset) >= (last, bytes))
-            && fs
-                .open(&names::head_chunk_file(chunks_dir, last))
-                .and_then(|file| file.len())
-                .is_ok_and(|len| len >= bytes);
-        let holds = last == 0 || (is_first && scan.files.contains(&last) && reaches);
-        if !holds {
-            tracing::warn!("head chunk files are not those of their watermark, the whole log is read");
+        let FilesExtent { first, last, bytes, bytes_before } = watermark.files;
+        let bytes_of =
+            |file| fs.open(&names::head_chunk_file(chunks_dir, file)).and_then(|file| file.len()).unwrap_or_default();
+        if last == 0 {
+            return Noted::Holds(watermark);
         }
-        holds.then_some(watermark)
+        // Files that were removed since then may have gone for a reason, and may not. Behind a stop nothing is loaded.
+        let is_first = scan.files.first() == Some(&first);
+        let reaches = scan.stop.as_ref().is_none_or(|stop| (stop.file, stop.offset) >= (last, bytes));
+        let found_before: u64 = scan.files.iter().filter(|file| **file < last).map(|file| bytes_of(*file)).sum();
+        if is_first && reaches && scan.files.contains(&last) && bytes_of(last) >= bytes {
+            // A file that is cut between two entries reads as whole.
+            return if found_before == bytes_before { Noted::Holds(watermark) } else { Noted::OfLongerFiles };
+        }
+        tracing::warn!("head chunk files are not those of their watermark, the whole log is read");
+        let has_later = scan.files.iter().any(|file| *file > last);
+        let is_cut = is_first && has_later && bytes_of(last) < bytes;
+        if is_cut { Noted::OfLongerFiles } else { Noted::Nothing }
     }
 }
 
+/// What the watermark says of the chunk files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// There is none that can be used.
+    Nothing,
+    /// It holds.
+    Holds(Watermark),
+    /// Chunks are missing in the midst of the files.
+    OfLongerFiles,
+}
+
 impl Head {
+    /// Up to where a replay of the log into this head need not read samples, given what its files hold. The floor must
+    /// be set.
+    pub fn replay_from(&self, watermark: Option<&Watermark>) -> ReplayFrom {
+        let floor_ms = self.floor_ms();
+        match watermark.filter(|watermark| watermark.floor_ms <= floor_ms) {
+            Some(mark) => ReplayFrom { time_ms: mark.below_ms, group: mark.up_to_group, floor_ms },
+            None => ReplayFrom { time_ms: TimestampMs::MIN, group: 0, floor_ms },
+        }
+    }
+
     /// Makes the chunk files durable, and notes up to where they hold what the log holds. `up_to_group` is a group that
     /// was durable before this is called. To be called from time to time, and whenever chunk files were removed.
     /// Gives what was noted; `None` where the head has no files.
     pub fn write_watermark(&self, fs: &dyn Fs, chunks_dir: &Path, up_to_group: u64) -> io::Result<Option<Watermark>> {
         let Some(flusher) = &self.flusher else { return Ok(None) };
         let below_ms = self.oldest_in_memory_ms();
+        let floor_ms = self.shared.counters.left_below_ms.load(Ordering::Acquire);
         let (answer, answered) = sync_channel(1);
         let gone = |_| io::Error::other("the thread that writes head chunk files is gone");
         flusher.sender.send(FlushMessage::Sync(answer)).map_err(|_| gone(()))?;
         let files = answered.recv().map_err(|_| gone(()))??;
-        let watermark = Watermark { below_ms, up_to_group, files };
+        let watermark = Watermark { below_ms, up_to_group, floor_ms, files };
         let path = chunks_dir.join(names::WATERMARK_FILE);
         let tmp = chunks_dir.join(format!("{}.tmp", names::WATERMARK_FILE));
         if fs.exists(&tmp) {

@@ -9,8 +9,7 @@ use crate::clock::ManualClock;
 use crate::fs::sim::SimFs;
 use crate::fs::{Fs, names};
 use crate::wal::{
-    GroupWriter, Recovery, RecoveryMode, ReplayFrom, ReplayProgress, Resume, WalOptions, recover_from, replay_estimate,
-    summarize,
+    GroupWriter, Recovery, RecoveryMode, ReplayProgress, Resume, WalOptions, recover_from, replay_estimate, summarize,
 };
 
 fn path(name: &str) -> PathBuf {
@@ -69,7 +68,7 @@ impl Store {
 
     /// What maintenance does from time to time.
     fn note(&mut self) -> std::io::Result<Option<Watermark>> {
-        summarize(&self.fs, &path("wal")).map_err(std::io::Error::other)?;
+        summarize(&self.fs, &path("wal"), false).map_err(std::io::Error::other)?;
         self.head.cut_open_chunks(self.head.max_time_ms().unwrap_or(0) - 45 * 60_000);
         self.group(&[]);
         self.head.flush_chunks();
@@ -85,15 +84,14 @@ fn store() -> Store {
     // Old by their times, and not in the files.
     (1..10).for_each(|at_ms| store.group(&[(LATE, at_ms)]));
     store.scrapes(350..420);
-    summarize(&store.fs, &path("wal")).unwrap();
+    summarize(&store.fs, &path("wal"), false).unwrap();
     store
 }
 
 fn restart(fs: &SimFs, may_skip: bool) -> (Head, LoadReport, Recovery, ReplayReport) {
     let (head, loaded) = open(fs);
     let mut replay = head.replay(2).unwrap();
-    let from = loaded.watermark.filter(|_| may_skip);
-    let from = from.map(|mark| ReplayFrom { time_ms: mark.below_ms, group: mark.up_to_group });
+    let from = may_skip.then(|| head.replay_from(loaded.watermark.as_ref()));
     let (mode, progress) = (RecoveryMode::Salvage, ReplayProgress::default());
     let recovery = recover_from(fs, &path("wal"), &path("quarantine"), mode, from, &mut replay, &progress).unwrap();
     let report = replay.finish().unwrap();
@@ -125,8 +123,7 @@ fn start_reads_only_what_the_chunk_files_lack() {
     let segments = recovery.log.segments.len() as u64;
     assert!(skipped > segments / 3 && skipped < segments, "{skipped} of {segments}");
     assert!(report.samples < 12 * 300, "{}", report.samples);
-    let mark = loaded.watermark.unwrap();
-    let from = ReplayFrom { time_ms: mark.below_ms, group: mark.up_to_group };
+    let from = head.replay_from(loaded.watermark.as_ref());
     let estimate = replay_estimate(&fs, &path("wal"), Some(from)).unwrap();
     assert_eq!((estimate.segments, estimate.segments_skipped), (segments - skipped, skipped));
     assert_eq!(replay_estimate(&fs, &path("wal"), None).unwrap().segments, segments);

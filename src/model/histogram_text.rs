@@ -4,33 +4,8 @@
 
 use std::fmt;
 
-use super::histogram::{BucketSpan, FloatHistogram};
+use super::histogram::{BucketSpan, FloatHistogram, Histogram, SampleValue};
 use crate::encoding::go_float;
-
-/// The schema of histograms with custom buckets.
-const SCHEMA_CUSTOM: i32 = -53;
-
-/// The upper bound of the exponential bucket with this index: `2^(index * 2^-schema)`, and the largest float for the
-/// last bucket that floats can be in.
-fn exponential_bound(index: i32, schema: i32) -> f64 {
-    let (whole, part) = if schema <= 0 {
-        (i64::from(index) << schema.unsigned_abs().min(8), 0.0)
-    } else {
-        let resolution = 1i32 << schema.min(8);
-        let part = f64::from(index.rem_euclid(resolution)) / f64::from(resolution);
-        (i64::from(index.div_euclid(resolution)), part)
-    };
-    match whole {
-        1024 if part == 0.0 => f64::MAX,
-        1024.. => f64::INFINITY,
-        // Two steps, since the first alone would leave the range of floats for the smallest bounds.
-        _ => {
-            let whole = whole.max(-1080) as i32;
-            let half = whole / 2;
-            part.exp2() * 2f64.powi(half) * 2f64.powi(whole - half)
-        }
-    }
-}
 
 /// Indices and counts of the buckets that are not empty.
 fn filled<'a>(spans: &'a [BucketSpan], counts: &'a [f64]) -> impl DoubleEndedIterator<Item = (i32, f64)> + 'a {
@@ -48,58 +23,59 @@ fn filled<'a>(spans: &'a [BucketSpan], counts: &'a [f64]) -> impl DoubleEndedIte
 }
 
 impl FloatHistogram {
-    /// Lower and upper bound of the positive bucket with this index.
-    fn bounds(&self, index: i32) -> (f64, f64) {
-        if self.schema != SCHEMA_CUSTOM {
-            return (exponential_bound(index.wrapping_sub(1), self.schema), exponential_bound(index, self.schema));
+    fn write_text(&self, f: &mut fmt::Formatter<'_>, count_text: fn(f64) -> String) -> fmt::Result {
+        write!(f, "{{count:{}, sum:{}", count_text(self.count), text(self.sum))?;
+        for (index, count) in filled(&self.negative_spans, &self.negative_buckets).rev() {
+            let (lower, upper) = self.bucket_bounds(index);
+            // A bound so small that it is zero belongs to no bucket.
+            let open = if upper > 0.0 { '[' } else { '(' };
+            write!(f, ", {open}{},{}):{}", text(-upper), text(-lower), count_text(count))?;
         }
-        let bound = |at: i32| usize::try_from(at).ok().and_then(|at| self.custom_values.get(at).copied());
-        let lower = if index == 0 { f64::NEG_INFINITY } else { bound(index.wrapping_sub(1)).unwrap_or(f64::INFINITY) };
-        (lower, bound(index).unwrap_or(f64::INFINITY))
+        if self.zero_count != 0.0 {
+            let (lower, upper) = (text(-self.zero_threshold), text(self.zero_threshold));
+            write!(f, ", [{lower},{upper}]:{}", count_text(self.zero_count))?;
+        }
+        for (index, count) in filled(&self.positive_spans, &self.positive_buckets) {
+            let (lower, upper) = self.bucket_bounds(index);
+            let open = if lower == f64::NEG_INFINITY { '[' } else { '(' };
+            let close = if upper == 0.0 && self.custom_values.is_empty() { ')' } else { ']' };
+            write!(f, ", {open}{},{}{close}:{}", text(lower), text(upper), count_text(count))?;
+        }
+        f.write_str("}")
     }
+}
+
+fn text(value: f64) -> String {
+    go_float::general(value, None)
 }
 
 impl fmt::Display for FloatHistogram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |value: f64| go_float::general(value, None);
-        write!(f, "{{count:{}, sum:{}", text(self.count), text(self.sum))?;
-        for (index, count) in filled(&self.negative_spans, &self.negative_buckets).rev() {
-            let (lower, upper) = self.bounds(index);
-            write!(f, ", [{},{}):{}", text(-upper), text(-lower), text(count))?;
+        self.write_text(f, text)
+    }
+}
+
+/// As a float histogram, but for large counts, which have no exponent.
+impl fmt::Display for Histogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_float().write_text(f, |count| (count as u64).to_string())
+    }
+}
+
+/// As Go prints it with `%g`, and `%s` for histograms.
+impl fmt::Display for SampleValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SampleValue::Float(value) => f.write_str(&text(*value)),
+            SampleValue::Histogram(histogram) => histogram.fmt(f),
+            SampleValue::FloatHistogram(histogram) => histogram.fmt(f),
         }
-        if self.zero_count != 0.0 {
-            let (lower, upper) = (text(-self.zero_threshold), text(self.zero_threshold));
-            write!(f, ", [{lower},{upper}]:{}", text(self.zero_count))?;
-        }
-        for (index, count) in filled(&self.positive_spans, &self.positive_buckets) {
-            let (lower, upper) = self.bounds(index);
-            let open = if lower == f64::NEG_INFINITY { '[' } else { '(' };
-            write!(f, ", {open}{},{}]:{}", text(lower), text(upper), text(count))?;
-        }
-        f.write_str("}")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn exponential_bounds_are_powers_of_the_schemas_base() {
-        for (index, schema, bound) in [
-            (0, 0, 1.0),
-            (3, 0, 8.0),
-            (-2, 0, 0.25),
-            (1, 1, std::f64::consts::SQRT_2),
-            (2, -1, 16.0),
-            (1024, 0, f64::MAX),
-            (64, -4, f64::MAX),
-            (1025, 0, f64::INFINITY),
-            (-1074, 0, f64::from_bits(1)),
-        ] {
-            assert_eq!(exponential_bound(index, schema), bound, "{index} at {schema}");
-        }
-    }
 
     #[test]
     fn histogram_text_shows_filled_buckets_from_the_lowest_to_the_highest() {
@@ -117,5 +93,19 @@ mod tests {
         };
         let text = "{count:12, sum:18.4, [-8,-4):2, [-2,-1):1, [-1,-0.5):2, [-0.001,0.001]:2, (0.5,1]:1, (4,8]:4}";
         assert_eq!(histogram.to_string(), text);
+    }
+
+    #[test]
+    fn histogram_text_of_whole_counts_has_no_exponent() {
+        let spans = vec![BucketSpan { offset: 0, length: 1 }];
+        let histogram = Histogram {
+            count: 1_234_567,
+            sum: 1e6,
+            positive_spans: spans,
+            positive_deltas: vec![1_234_567],
+            ..Histogram::default()
+        };
+        assert_eq!(histogram.to_string(), "{count:1234567, sum:1e+06, (0.5,1]:1234567}");
+        assert_eq!(histogram.to_float().to_string(), "{count:1.234567e+06, sum:1e+06, (0.5,1]:1.234567e+06}");
     }
 }

@@ -72,6 +72,11 @@ impl<R: BufRead> TextReader<R> {
         TextReader { line: lines, bytes, ..TextReader::new(source, format) }
     }
 
+    /// What is read from.
+    pub fn source(&self) -> &R {
+        &self.source
+    }
+
     /// Lines so far.
     pub fn lines(&self) -> u64 {
         self.line

@@ -5,19 +5,10 @@
 use serde::Serialize;
 
 use crate::chunk;
+use crate::db::DataPart;
 use crate::index::{Index, PairId};
-use crate::model::{METRIC_NAME, TimeRange, TimestampMs};
-use crate::storage::{ChunkSeries, ChunkSource, StorageError};
-
-/// One part of the store.
-pub struct Part {
-    /// Its name: a block's, or `head`.
-    pub name: String,
-    /// The time that it covers.
-    pub range: TimeRange,
-    /// Its series.
-    pub series: Box<dyn ChunkSource>,
-}
+use crate::model::{METRIC_NAME, Matcher, TimeRange, TimestampMs};
+use crate::storage::{ChunkSeries, StorageError};
 
 /// What one part holds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -81,12 +72,12 @@ struct PairCounts {
     churn: f64,
 }
 
-/// Looks at every series of the parts; lists get at most `limit` entries.
-pub fn analyze(parts: Vec<Part>, limit: usize) -> Result<Analysis, StorageError> {
+/// Looks at every series of the parts that passes the matchers; lists get at most `limit` entries.
+pub fn analyze(parts: Vec<DataPart>, matchers: &[Matcher], limit: usize) -> Result<Analysis, StorageError> {
     let mut index = Index::new();
     let mut counts: Vec<PairCounts> = Vec::new();
     let mut analysis = Analysis::default();
-    for Part { name, range, mut series } in parts {
+    for DataPart { name, range, mut series } in parts {
         let mut summary = PartSummary {
             name,
             min_time_ms: range.start_ms,
@@ -98,6 +89,9 @@ pub fn analyze(parts: Vec<Part>, limit: usize) -> Result<Analysis, StorageError>
             churn: 0.0,
         };
         while let Some(series) = series.next_series()? {
+            if !matchers.iter().all(|matcher| matcher.matches_labels(&series.labels)) {
+                continue;
+            }
             let missed = missed_share(&series, range);
             summary.series += 1;
             summary.churn += missed;
@@ -190,7 +184,7 @@ mod tests {
     use super::*;
     use crate::chunk::XorAppender;
     use crate::model::{ChunkEncoding, LabelSet};
-    use crate::storage::{Chunk, ChunkBytes};
+    use crate::storage::{Chunk, ChunkBytes, ChunkSource};
 
     struct Fixed(std::vec::IntoIter<ChunkSeries>);
 
@@ -213,8 +207,8 @@ mod tests {
         ChunkSeries { labels: LabelSet::from_pairs(labels.iter().copied()), chunks: vec![chunk], deleted: Vec::new() }
     }
 
-    fn part(name: &str, series: Vec<ChunkSeries>) -> Part {
-        Part { name: name.into(), range: TimeRange::new(0, 100), series: Box::new(Fixed(series.into_iter())) }
+    fn part(name: &str, series: Vec<ChunkSeries>) -> DataPart {
+        DataPart { name: name.into(), range: TimeRange::new(0, 100), series: Box::new(Fixed(series.into_iter())) }
     }
 
     #[test]
@@ -223,7 +217,7 @@ mod tests {
         let short = series(&[("__name__", "pods"), ("pod", "x-1")], 50, 75);
         let other = series(&[("__name__", "pods"), ("pod", "x-22")], 0, 100);
         let analysis =
-            analyze(vec![part("one", vec![short, steady()]), part("two", vec![other, steady()])], 2).unwrap();
+            analyze(vec![part("one", vec![short, steady()]), part("two", vec![other, steady()])], &[], 2).unwrap();
         assert_eq!((analysis.series, analysis.label_pairs, analysis.label_names), (4, 5, 3));
         assert_eq!((analysis.parts[0].samples, analysis.parts[0].churn, analysis.parts[1].churn), (4, 0.75, 0.0));
         let ranked = |name: &str, value| Ranked { name: name.into(), value };

@@ -127,6 +127,10 @@ pub struct LogScan {
     pub unsealed_records: u64,
     /// Segments of which only the records were read that hold other things than in-order samples.
     pub segments_skipped: u64,
+    /// Bytes of these segments.
+    pub bytes_skipped: u64,
+    /// The greatest series reference of the samples that were not read.
+    pub newest_ref_skipped: u64,
     /// Records of a checkpoint of ours.
     pub checkpoint_records: u64,
     /// The end of the checkpoint, where it is of ours and its end can be read.

@@ -116,8 +116,8 @@ pub fn recover(
     recover_from(fs, wal_dir, quarantine_dir, mode, None, sink, progress)
 }
 
-/// As [`recover`], for a sink that has the log's in-order samples up to `from` already: of segments that hold no others
-/// it gets the other records only, and no seals.
+/// As [`recover`], for a sink that does not need the log's in-order samples up to `from`: of segments that hold no others
+/// it gets the other records only, and damage in them is not looked for. Strict recovery reads everything.
 pub fn recover_from(
     fs: &dyn Fs,
     wal_dir: &Path,
@@ -127,13 +127,9 @@ pub fn recover_from(
     sink: &mut dyn ReplaySink,
     progress: &ReplayProgress,
 ) -> Result<Recovery, WalError> {
-    let known = read_notes(fs, quarantine_dir);
-    let damaged_groups = known.iter().filter(|note| note.kind == KIND_DAMAGE).filter_map(|note| note.groups).collect();
-    let files = LogFiles::list(fs, wal_dir)?;
-    let skip = from.map(|from| (wal_dir, from));
-    let log = scan_files(fs, &files, sink, progress, damaged_groups, skip)?;
-    let damages: Vec<Damage> =
-        log.damages.iter().filter(|damage| !known.iter().any(|note| note.explains(damage))).cloned().collect();
+    // Who refuses to start on damage has to look for it.
+    let from = from.filter(|_| mode != RecoveryMode::Strict);
+    let LogLook { log, damages, known } = look_from(fs, wal_dir, quarantine_dir, from, sink, progress)?;
     if mode == RecoveryMode::Strict
         && let Some(damage) = damages.first()
     {
@@ -147,10 +143,49 @@ pub fn recover_from(
     let repair = Repair { fs, wal_dir, quarantine_dir };
     let repair_failure = repair.run(&log, &damages).err().map(|error| error.to_string());
     repair.sync_newest()?;
-    // Tails that a crash tore are no damage, and there may be one for every crash.
-    let known = known.into_iter().filter(|note| note.kind == KIND_DAMAGE).collect();
     let (resume, torn_tail) = (log.resume, log.torn_tail.clone());
     Ok(Recovery { log, resume, torn_tail, damages, known, repair_failure })
+}
+
+/// What a look at a log found.
+#[derive(Debug, Clone, Default)]
+pub struct LogLook {
+    /// What the log holds.
+    pub log: LogScan,
+    /// Damage that no start has set aside yet.
+    pub damages: Vec<Damage>,
+    /// Damage that was set aside at earlier starts, from the notes in quarantine.
+    pub known: Vec<QuarantineNote>,
+}
+
+/// Replays the log in `wal_dir` into `sink` as [`recover`] does, and changes nothing.
+pub fn look(
+    fs: &dyn Fs,
+    wal_dir: &Path,
+    quarantine_dir: &Path,
+    sink: &mut dyn ReplaySink,
+    progress: &ReplayProgress,
+) -> Result<LogLook, WalError> {
+    look_from(fs, wal_dir, quarantine_dir, None, sink, progress)
+}
+
+fn look_from(
+    fs: &dyn Fs,
+    wal_dir: &Path,
+    quarantine_dir: &Path,
+    from: Option<ReplayFrom>,
+    sink: &mut dyn ReplaySink,
+    progress: &ReplayProgress,
+) -> Result<LogLook, WalError> {
+    let mut known = read_notes(fs, quarantine_dir);
+    // Tails that a crash tore are no damage, and there may be one for every crash.
+    known.retain(|note| note.kind == KIND_DAMAGE);
+    let files = LogFiles::list(fs, wal_dir)?;
+    let damaged_groups = known.iter().filter_map(|note| note.groups).collect();
+    let log = scan_files(fs, &files, sink, progress, damaged_groups, from.map(|from| (wal_dir, from)))?;
+    let is_new = |damage: &&Damage| !known.iter().any(|note| note.explains(damage));
+    let damages = log.damages.iter().filter(is_new).cloned().collect();
+    Ok(LogLook { log, damages, known })
 }
 
 /// The notes in quarantine that can be read.

@@ -251,6 +251,8 @@ impl<'a> Scanner<'a> {
         let log = &mut self.log;
         let groups = summary.last.0 - summary.mark.0;
         log.segments_skipped += 1;
+        log.bytes_skipped += file.bytes;
+        log.newest_ref_skipped = log.newest_ref_skipped.max(summary.newest_ref);
         log.sealed_groups += groups;
         log.requests += summary.requests;
         log.sealed_samples = log.sealed_samples.wrapping_add(summary.samples);

@@ -23,13 +23,15 @@ const MAGIC: &[u8; 8] = b"CHLRSUM\x01";
 /// Bytes of a listed record in a summary, at least.
 const LISTED_BYTES_MIN: usize = 2;
 
-/// Up to where a head has the samples of the log already.
+/// Up to where the samples of the log need not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplayFrom {
-    /// In-order samples before this time are there, if their group is not a later one.
+    /// The head has the in-order samples before this time, if their group is not a later one.
     pub time_ms: TimestampMs,
     /// The last group that this is said of.
     pub group: u64,
+    /// In-order samples before this time are not wanted, whatever their group: blocks have them.
+    pub floor_ms: TimestampMs,
 }
 
 /// What a segment holds.
@@ -55,6 +57,8 @@ pub(crate) struct Summary {
     pub(crate) record_bytes: u64,
     /// From the oldest to the newest in-order sample.
     pub(crate) range: Option<TimeRange>,
+    /// The greatest series reference among them; 0 where there is none.
+    pub(crate) newest_ref: u64,
     /// The records that hold other things than in-order samples: where they begin, and their groups.
     pub(crate) listed: Vec<(u64, u64)>,
 }
@@ -86,6 +90,7 @@ impl Summary {
             self.record_bytes,
             range.start_ms as u64,
             range.end_ms as u64,
+            self.newest_ref,
         ] {
             put::u64_be(&mut out, value);
         }
@@ -138,10 +143,12 @@ impl Summary {
             sealed_records: cursor.u64_be()?,
             record_bytes: cursor.u64_be()?,
             range: None,
+            newest_ref: 0,
             listed: Vec::new(),
         };
         let (start_ms, end_ms) = (cursor.u64_be()? as i64, cursor.u64_be()? as i64);
         summary.range = has_range.then(|| TimeRange::new(start_ms, end_ms));
+        summary.newest_ref = cursor.u64_be()?;
         let count = cursor.uvarint()?;
         if count > (cursor.remaining() / LISTED_BYTES_MIN) as u64 {
             return Err(cursor.corrupt("count of listed records exceeds the summary"));
@@ -199,7 +206,8 @@ impl Summary {
 
     /// Whether all in-order samples of the segment are before that place.
     pub(crate) fn is_before(&self, from: ReplayFrom) -> bool {
-        self.last.0 <= from.group && self.range.is_none_or(|range| range.end_ms < from.time_ms)
+        let is_held = |newest_ms| self.last.0 <= from.group && newest_ms < from.time_ms;
+        self.range.is_none_or(|range| range.end_ms < from.floor_ms || is_held(range.end_ms))
     }
 
     /// Reads a segment. `None` where it is not whole, or not ours.
@@ -249,6 +257,7 @@ impl Summary {
                         // What replay cannot read it names.
                         let Ok(sample) = sample else { return Ok(None) };
                         let at = sample.timestamp_ms;
+                        summary.newest_ref = summary.newest_ref.max(sample.series_ref);
                         let range = summary.range.get_or_insert(TimeRange::new(at, at));
                         *range = TimeRange::new(range.start_ms.min(at), range.end_ms.max(at));
                     }
@@ -276,6 +285,7 @@ impl Summary {
             sealed_records: 0,
             record_bytes: record_bytes as u64,
             range: None,
+            newest_ref: 0,
             listed: Vec::new(),
         }
     }
@@ -291,9 +301,10 @@ impl Summary {
     }
 }
 
-/// Writes the summaries of all finished segments that have none, and removes those whose segments are gone. The segments
-/// are read, so this is to be called from time to time, by a thread that may take its time. Says how many were written.
-pub fn summarize(fs: &dyn Fs, wal_dir: &Path) -> Result<usize, WalError> {
+/// Writes the summaries of segments that have none, and removes those whose segments are gone. The segments are read, so
+/// this is to be called from time to time, by a thread that may take its time. The last segment is left out unless it is
+/// known that it is not written any more. Says how many were written.
+pub fn summarize(fs: &dyn Fs, wal_dir: &Path, last_is_finished: bool) -> Result<usize, WalError> {
     let files = LogFiles::list(fs, wal_dir)?;
     let entries = fs.list(wal_dir).map_err(WalError::io("list", wal_dir))?;
     for entry in entries.iter().filter(|entry| !entry.is_dir) {
@@ -308,8 +319,7 @@ pub fn summarize(fs: &dyn Fs, wal_dir: &Path) -> Result<usize, WalError> {
     }
     let mut written = 0;
     let segments: Vec<_> = files.files.iter().filter(|file| !file.checkpoint).collect();
-    // The last one is written still, or will be read anyway.
-    for file in segments.iter().rev().skip(1) {
+    for file in segments.iter().rev().skip(usize::from(!last_is_finished)) {
         if Summary::read(fs, wal_dir, file).is_some() {
             continue;
         }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::commit::Durability;
 use super::options::{WalError, WalOptions};
-use super::reader::{LogFiles, SegmentEvent, SegmentReader};
+use super::reader::{LogFile, LogFiles, SegmentEvent, SegmentReader};
 use super::record::{RecordType, split};
 use super::seal::Mark;
 use super::writer::{RecordCompressor, SegmentWriter};
@@ -280,9 +280,31 @@ pub fn read_foreign(
     on: &mut dyn FnMut(&[u8]) -> Result<(), WalError>,
 ) -> Result<WblRecovery, WalError> {
     let mut recovery = WblRecovery::default();
+    for (file, is_foreign, damaged_at) in scan_foreign(fs, dir, on)? {
+        if is_foreign {
+            recovery.foreign.push(file.number);
+        }
+        if let Some(offset) = damaged_at {
+            let saved = set_aside(fs, &file.path, file.number, offset, quarantine_dir)?;
+            let mut open = fs.append(&file.path).map_err(WalError::io("open", &file.path))?;
+            open.truncate(offset).and_then(|()| open.sync_data()).map_err(WalError::io("truncate", &file.path))?;
+            recovery.cut.push((file.number, saved));
+        }
+    }
+    Ok(recovery)
+}
+
+/// Gives the records of the segments that Prometheus wrote to `on`, and changes nothing. Says of each segment whether
+/// Prometheus wrote it, and where its first bad place is.
+pub fn scan_foreign(
+    fs: &dyn Fs,
+    dir: &Path,
+    on: &mut dyn FnMut(&[u8]) -> Result<(), WalError>,
+) -> Result<Vec<(LogFile, bool, Option<u64>)>, WalError> {
+    let mut scanned = Vec::new();
     for file in LogFiles::list(fs, dir)?.files {
         let mut reader = SegmentReader::open(fs, &file.path)?;
-        let (mut is_ours, mut is_first, mut cut_at) = (false, true, None);
+        let (mut is_ours, mut is_first, mut damaged_at) = (false, true, None);
         loop {
             match reader.next_event() {
                 SegmentEvent::Record { bytes, .. } => {
@@ -294,22 +316,14 @@ pub fn read_foreign(
                 }
                 SegmentEvent::Damage { offset, .. } => {
                     is_first = false;
-                    cut_at.get_or_insert(offset);
+                    damaged_at.get_or_insert(offset);
                 }
                 SegmentEvent::End { .. } => break,
             }
         }
-        if !is_ours && !is_first {
-            recovery.foreign.push(file.number);
-        }
-        if let Some(offset) = cut_at {
-            let saved = set_aside(fs, &file.path, file.number, offset, quarantine_dir)?;
-            let mut open = fs.append(&file.path).map_err(WalError::io("open", &file.path))?;
-            open.truncate(offset).and_then(|()| open.sync_data()).map_err(WalError::io("truncate", &file.path))?;
-            recovery.cut.push((file.number, saved));
-        }
+        scanned.push((file, !is_ours && !is_first, damaged_at));
     }
-    Ok(recovery)
+    Ok(scanned)
 }
 
 /// Removes segments that Prometheus wrote, when the log has what they hold. With `keep` they go to quarantine instead:

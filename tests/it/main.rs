@@ -18,3 +18,4 @@ mod hostile;
 mod interop;
 mod recovery;
 mod tidy;
+mod transfer;

@@ -137,19 +137,15 @@ impl Accel {
         Ok(names)
     }
 
-    /// The sorted values of the label `name` over the series that pass every matcher; at most `limit` (0: all).
-    pub fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, AccelError> {
+    /// The sorted values of the label `name`; at most `limit` (0: all).
+    pub fn label_values(&self, name: &str, limit: usize) -> Result<Vec<String>, AccelError> {
         let Some(label) = self.label(name) else { return Ok(Vec::new()) };
         let limit = if limit == 0 { usize::MAX } else { limit };
-        let within = self.within(matchers)?;
-        let postings = within.as_ref().map(|within| Ok::<_, Corruption>((label.postings()?, within))).transpose()?;
         let mut values = Vec::new();
         let mut fault = None;
         label.texts()?.scan(label.values(), |text| {
-            let carried = postings.as_ref().map_or(Ok(true), |(lists, within)| lists.intersects(text.ordinal, within));
-            match carried.and_then(|carried| Ok((carried, utf8(text.bytes)?))) {
-                Ok((true, value)) => values.push(value.to_owned()),
-                Ok((false, _)) => {}
+            match utf8(text.bytes) {
+                Ok(value) => values.push(value.to_owned()),
                 Err(damage) => {
                     fault = Some(damage);
                     return ControlFlow::Break(());

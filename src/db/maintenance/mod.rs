@@ -3,7 +3,8 @@
 //!
 //! A task never ends the process and never ends itself: a failure is kept and tried again, later each time up to a bound;
 //! a panic counts as a failure. A task that is overdue, runs far longer than usual, or keeps failing raises an alarm, so
-//! that a flush that does not happen is seen before its consequences are.
+//! that a flush that does not happen is seen before its consequences are. Nobody has to ask: a thread that does nothing else
+//! tells the log of alarms that begin, last and end.
 //!
 //! Tasks stand in lanes. Those of a lane run one after the other, each lane on a thread of its own: a long compaction
 //! holds up no flush, and a scrub holds up neither.
@@ -34,6 +35,8 @@ pub enum Task {
     FlushOutOfOrder,
     /// Drops from head and log what proven blocks hold.
     Truncate,
+    /// Notes what a start need not read of the log.
+    Watermark,
     /// Merges blocks into larger ones.
     Compact,
     /// Builds accelerators that are missing or damaged.
@@ -71,12 +74,13 @@ impl Lane {
 
 impl Task {
     /// Every task. Those of a lane that are due together run in this order: retention before compaction.
-    pub const ALL: [Task; 9] = [
+    pub const ALL: [Task; 10] = [
         Task::Retention,
         Task::Reload,
         Task::Flush,
         Task::FlushOutOfOrder,
         Task::Truncate,
+        Task::Watermark,
         Task::Compact,
         Task::Accelerate,
         Task::Scrub,
@@ -91,6 +95,7 @@ impl Task {
             Task::Flush => "flush",
             Task::FlushOutOfOrder => "out_of_order_flush",
             Task::Truncate => "truncate",
+            Task::Watermark => "watermark",
             Task::Compact => "compact",
             Task::Accelerate => "accelerate",
             Task::Scrub => "scrub",
@@ -101,7 +106,7 @@ impl Task {
     /// Where it runs.
     pub fn lane(self) -> Lane {
         match self {
-            Task::Flush | Task::FlushOutOfOrder | Task::Truncate => Lane::Head,
+            Task::Flush | Task::FlushOutOfOrder | Task::Truncate | Task::Watermark => Lane::Head,
             Task::Retention | Task::Reload | Task::Compact | Task::Accelerate => Lane::Blocks,
             Task::Scrub | Task::Verify => Lane::Checks,
         }
@@ -112,6 +117,7 @@ impl Task {
         let seconds = match self {
             Task::Flush | Task::FlushOutOfOrder => 10,
             Task::Truncate | Task::Reload | Task::Compact | Task::Accelerate | Task::Retention => 60,
+            Task::Watermark => 120,
             Task::Scrub => 600,
             Task::Verify => 6 * 3600,
         };
@@ -148,6 +154,9 @@ pub struct TaskError(pub String);
 pub trait TaskHost: Send + Sync {
     /// Does what there is to do, or finds that there is nothing.
     fn run(&self, task: Task) -> Result<Outcome, TaskError>;
+
+    /// What does not go on as it should, by what it is about: tasks, and what they should have prevented.
+    fn alarms(&self) -> Vec<(&'static str, String)>;
 }
 
 /// How a task stands.

@@ -15,6 +15,7 @@ fn live(store: &mut Store) -> Result<(), String> {
                 return Err("not acknowledged".to_owned());
             }
         }
+        store.db.note_watermark_if_due().map_err(text)?;
         store.db.flush().map_err(text)?;
     }
     store.db.compact().map_err(text)?;
@@ -58,10 +59,12 @@ fn power_loss_at_every_operation_loses_nothing_that_was_acknowledged() {
         store.db.close();
         for seed in 0..2 {
             let disk = store.fs.crash(operation * 31 + seed);
+            let before = offline::look(&disk, &store.clock);
             let db =
                 open(&disk, &store.clock, small()).unwrap_or_else(|error| panic!("operation {operation}: {error}"));
             let when = format!("operation {operation}, seed {seed}, {lived:?}");
             assert_nothing_lost(&contents(&db, TimeRange::ALL), &store, &when);
+            assert_same(&before, &contents(&db, TimeRange::ALL), &format!("{when}, looked at before the start"));
             // And it goes on from there.
             let ended = db.flush().and_then(|_| db.compact());
             assert!(ended.is_ok(), "{when}: {ended:?}");

@@ -5,6 +5,8 @@ mod crash;
 mod empty_log;
 mod explore;
 mod life;
+mod offline;
+mod restart;
 mod states;
 
 use std::collections::BTreeMap;
@@ -117,7 +119,12 @@ impl Store {
 
 /// Everything that queries give.
 pub(super) fn contents(db: &Db, range: TimeRange) -> Model {
-    let querier = db.queryable().querier(range).unwrap();
+    read(&*db.queryable(), range)
+}
+
+/// Everything that queries of a store give.
+pub(super) fn read(store: &dyn Queryable, range: TimeRange) -> Model {
+    let querier = store.querier(range).unwrap();
     let mut model = Model::new();
     for series in querier.select(&[], &SelectHints::default()).unwrap() {
         let mut column = Column::default();

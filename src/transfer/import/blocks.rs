@@ -46,7 +46,7 @@ impl Import {
         let total = blocks.len() as u64;
         for (written, (block, ranges)) in (0u64..).zip(blocks) {
             progress.writing(written, total);
-            let ulid = Ulid::from_parts(self.state.began_ms.max(0).unsigned_abs(), self.state.block_seed(block));
+            let ulid = self.state.block_name(block, ranges_per_block);
             if self.state.blocks.iter().any(|known| known.ulid == ulid.to_string()) {
                 continue;
             }
@@ -69,9 +69,10 @@ impl Import {
         let fs = self.work.fs.clone();
         let dir = options.data_dir.join(ulid.to_string());
         if fs.exists(&dir) {
+            // Names are made of the text: it was imported before, or this is the block that was written last.
             let block = Block::open(fs, &dir)?;
             let found = block::check(&block, &mut |_| ()).stored;
-            return Ok(Some(describe(&block, found)));
+            return Ok(Some(ImportedBlock { was_there: true, ..describe(&block, found) }));
         }
         let mut writer = BlockWriter::create(fs, &options.data_dir, ulid, WriterOptions::default())?;
         let mut expected = Tally::ZERO;
@@ -188,5 +189,6 @@ fn describe(block: &Block, tally: Tally) -> ImportedBlock {
         series: meta.stats.series,
         samples: tally.samples,
         digest: tally.digest,
+        was_there: false,
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! The text is read once. Its samples are collected up to a bound, sorted, and written as *runs*; at the end the runs
 //! of each block range are merged, series by series, into a block, which is read back and proven before it gets its name
-//! in the data directory. A server that runs on the directory takes the new blocks up by itself.
+//! in the data directory. A server that runs on the directory takes the new blocks up by itself. Where the directory has
+//! another value for a series and time already, that one stays.
 //!
 //! Memory holds one run and the labels of all series. An interrupted import goes on where its last run ended, if it is
-//! started again over the same source; nothing is imported twice, since the names of the blocks are fixed at the start.
+//! started again over the same source; nothing is imported twice, since the names of the blocks are made of the text alone.
 
 mod blocks;
 mod run;
@@ -20,12 +21,13 @@ use serde::Serialize;
 
 use crate::block::BlockError;
 use crate::clock::Clock;
+use crate::encoding::crc32c_more;
 use crate::fs::{Fs, ReadFile};
 use crate::model::{Label, LabelSet, Tally, TimestampMs};
 use crate::text::{Line, TextError, TextFormat, TextReader};
 use run::Pending;
 use series::SeriesTable;
-use state::{Source, State, WorkDir};
+use state::{SPECIMEN_BYTES, Source, State, WorkDir};
 
 /// Range of time by which samples are sorted; blocks hold one or several.
 const RANGE_MS: i64 = 2 * 60 * 60 * 1000;
@@ -39,19 +41,19 @@ const TAIL_BYTES: u64 = 64;
 pub struct ImportOptions {
     /// The data directory that gets the blocks. It is created where it is missing.
     pub data_dir: PathBuf,
-    /// The file with the text.
+    /// The file with the text, or what a stream is called in messages.
     pub source: PathBuf,
-    /// Its format; found out from its end where it is `None`.
+    /// Its format; where it is `None`, a file's is found out from its end. A stream has to have one.
     pub format: Option<TextFormat>,
     /// Range of time of a block, a multiple of two hours; chosen by the time that the text covers where it is `None`.
     pub block_range_ms: Option<i64>,
-    /// Samples that are held in memory, 24 bytes each.
+    /// Samples that are held in memory, at most [`SAMPLE_BYTES`](Self::SAMPLE_BYTES) each.
     pub samples_in_memory: usize,
 }
 
 impl ImportOptions {
-    /// Samples that are held in memory unless it is said otherwise: 96 MiB.
-    pub const SAMPLES_IN_MEMORY: usize = 4 << 20;
+    /// What a sample takes in memory at most: itself, its part of what sorting needs, and its entry in the run's index.
+    pub const SAMPLE_BYTES: u64 = 64;
 }
 
 /// Why an import did not end.
@@ -69,18 +71,37 @@ pub enum ImportError {
         source: io::Error,
     },
     /// The text has a fault.
-    #[error("{}: {fault}; nothing of it was imported", path.display())]
+    #[error("{}: {fault}; nothing of it was imported; a line has to be like {}", path.display(), example(*format))]
     Text {
         /// The source.
         path: PathBuf,
+        /// The format that it was read in.
+        format: TextFormat,
         /// The fault and its place.
         fault: TextError,
     },
+    /// A stream whose format nobody told.
+    #[error("the format of {} cannot be found out, since it cannot be read from its end: say which it is", path.display())]
+    UnknownFormat {
+        /// The source.
+        path: PathBuf,
+    },
+    /// A stream is not the one that an interrupted import began with.
+    #[error(
+        "{} is not the text that an interrupted import began with, although it begins like it; what that one left was \
+         removed: import it again", path.display()
+    )]
+    OtherText {
+        /// The source.
+        path: PathBuf,
+    },
     /// A sample has no time.
-    #[error("{}: line {line}: the sample has no timestamp, so its place in the past is unknown: {series}; nothing of it was imported", path.display())]
+    #[error("{}: line {line}: the sample has no timestamp, so its place in the past is unknown: {series}; nothing of it was imported; a line has to be like {}", path.display(), example(*format))]
     NoTimestamp {
         /// The source.
         path: PathBuf,
+        /// The format that it was read in.
+        format: TextFormat,
         /// Where.
         line: u64,
         /// Its series.
@@ -103,7 +124,25 @@ pub enum ImportError {
     },
 }
 
+fn example(format: TextFormat) -> &'static str {
+    match format {
+        TextFormat::Prometheus => "`name{label=\"value\"} 1.5 1767225600000`, the time in milliseconds",
+        TextFormat::OpenMetrics => {
+            "`name{label=\"value\"} 1.5 1767225600.000`, the time in seconds, and the last one `# EOF`"
+        }
+    }
+}
+
 impl ImportError {
+    /// Whether the text itself is at fault, so that it is no use to take the import up again.
+    fn is_of_text(&self) -> bool {
+        match self {
+            ImportError::Text { fault, .. } => !matches!(fault, TextError::Read { .. }),
+            ImportError::NoTimestamp { .. } | ImportError::OtherText { .. } => true,
+            _ => false,
+        }
+    }
+
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ImportError {
         let path = path.to_owned();
         move |source| ImportError::Io { action, path, source }
@@ -125,6 +164,8 @@ pub struct ImportedBlock {
     pub samples: u64,
     /// Their digest.
     pub digest: crate::model::Digest,
+    /// The directory had it already, from an earlier import of the same text.
+    pub was_there: bool,
 }
 
 /// What an import did.
@@ -162,30 +203,50 @@ pub trait ImportProgress {
     fn writing(&mut self, blocks: u64, total: u64);
 }
 
-/// Imports a text.
+/// Imports a text: the file that the options name, or a stream that it is the name of.
 pub fn import(
     fs: &Arc<dyn Fs>,
     clock: &dyn Clock,
     options: &ImportOptions,
+    stream: Option<&mut dyn Read>,
     progress: &mut dyn ImportProgress,
 ) -> Result<ImportReport, ImportError> {
     let path = &options.source;
-    let file = fs.open(path).map_err(ImportError::io("open", path))?;
-    let format = match options.format {
-        Some(format) => format,
-        None => detect_format(&*file).map_err(ImportError::io("read", path))?,
+    let (source, format, text) = match stream {
+        None => {
+            let file = fs.open(path).map_err(ImportError::io("open", path))?;
+            let detect = || detect_format(&*file).map_err(ImportError::io("read", path));
+            let format = options.format.map_or_else(detect, Ok)?;
+            let source = Source::of(&*file, format).map_err(ImportError::io("read", path))?;
+            (source, format, Text::File(file))
+        }
+        Some(stream) => {
+            let format = options.format.ok_or_else(|| ImportError::UnknownFormat { path: path.clone() })?;
+            let mut beginning = Vec::new();
+            let read = Read::take(&mut *stream, SPECIMEN_BYTES).read_to_end(&mut beginning);
+            read.map_err(ImportError::io("read", path))?;
+            (Source::of_stream(&beginning, format), format, Text::Stream(io::Cursor::new(beginning).chain(stream)))
+        }
     };
-    let source = Source::of(&*file, format).map_err(ImportError::io("read", path))?;
-    fs.create_dir_all(&options.data_dir).map_err(ImportError::io("create", &options.data_dir))?;
+    fs.create_dir_durably(&options.data_dir).map_err(ImportError::io("create", &options.data_dir))?;
     let work = WorkDir::open(fs.clone(), &options.data_dir, &source)?;
-    let mut import = Import::resume(work, source, clock)?;
-    if !import.state.is_read {
-        import.read(options, file, format, progress)?;
+    let mut import = Import::resume(work, source, format)?;
+    if let Err(error) = import.read_all(options, text, progress) {
+        if error.is_of_text() {
+            import.work.remove()?;
+        }
+        return Err(error);
     }
     import.write_blocks(options, progress)?;
     let report = import.report(clock);
     import.work.remove()?;
     Ok(report)
+}
+
+/// What is read.
+enum Text<'a> {
+    File(Box<dyn ReadFile>),
+    Stream(io::Chain<io::Cursor<Vec<u8>>, &'a mut dyn Read>),
 }
 
 /// OpenMetrics if it ends as such a text has to end.
@@ -201,6 +262,7 @@ fn detect_format(file: &dyn ReadFile) -> io::Result<TextFormat> {
 /// An import under way.
 struct Import {
     work: WorkDir,
+    format: TextFormat,
     state: State,
     series: SeriesTable,
     pending: Vec<Pending>,
@@ -208,7 +270,7 @@ struct Import {
 
 impl Import {
     /// Takes up what an interrupted import left, or begins anew.
-    fn resume(work: WorkDir, source: Source, clock: &dyn Clock) -> Result<Self, ImportError> {
+    fn resume(work: WorkDir, source: Source, format: TextFormat) -> Result<Self, ImportError> {
         let mut series = SeriesTable::default();
         let state = match work.load()? {
             Some((mut state, saved)) if series.load(&saved).is_ok() => {
@@ -218,27 +280,53 @@ impl Import {
             _ => {
                 series = SeriesTable::default();
                 work.clear()?;
-                State::new(source, clock.now_ms())
+                State::new(source)
             }
         };
-        Ok(Import { work, state, series, pending: Vec::new() })
+        Ok(Import { work, format, state, series, pending: Vec::new() })
+    }
+
+    /// Reads what was not read yet.
+    fn read_all(
+        &mut self,
+        options: &ImportOptions,
+        text: Text<'_>,
+        progress: &mut dyn ImportProgress,
+    ) -> Result<(), ImportError> {
+        let path = &options.source;
+        match text {
+            Text::File(_) if self.state.is_read => Ok(()),
+            Text::File(file) => self.read(options, FileReader { file: &*file, at: self.state.bytes }, progress),
+            Text::Stream(mut stream) => {
+                let passed = pass_over(&mut stream, self.state.bytes).map_err(ImportError::io("read", path))?;
+                let mut is_known = passed == Some(self.state.text_crc);
+                if is_known && self.state.is_read {
+                    is_known = stream.read(&mut [0]).map_err(ImportError::io("read", path))? == 0;
+                }
+                match is_known {
+                    false => Err(ImportError::OtherText { path: path.clone() }),
+                    true if self.state.is_read => Ok(()),
+                    true => self.read(options, stream, progress),
+                }
+            }
+        }
     }
 
     /// Reads the text into runs.
     fn read(
         &mut self,
         options: &ImportOptions,
-        file: Box<dyn ReadFile>,
-        format: TextFormat,
+        text: impl Read,
         progress: &mut dyn ImportProgress,
     ) -> Result<(), ImportError> {
         let total = self.state.source.bytes;
-        let source = BufReader::with_capacity(1 << 20, FileReader { file: &*file, at: self.state.bytes });
-        let mut reader = TextReader::resumed(source, format, self.state.lines, self.state.bytes);
+        let source = Hashing { text: BufReader::with_capacity(1 << 20, text), crc: self.state.text_crc };
+        let mut reader = TextReader::resumed(source, self.format, self.state.lines, self.state.bytes);
         loop {
             let is_more = self.read_line(options, &mut reader)?;
             if !is_more || self.pending.len() >= options.samples_in_memory {
                 (self.state.lines, self.state.bytes) = (reader.lines(), reader.bytes());
+                self.state.text_crc = reader.source().crc;
                 self.state.is_read = !is_more;
                 self.work.save_run(&mut self.state, &mut self.series, &mut self.pending)?;
             }
@@ -258,7 +346,8 @@ impl Import {
         reader: &mut TextReader<impl BufRead>,
     ) -> Result<bool, ImportError> {
         let path = || options.source.clone();
-        let line = reader.next_line().map_err(|fault| ImportError::Text { path: path(), fault })?;
+        let format = self.format;
+        let line = reader.next_line().map_err(|fault| ImportError::Text { path: path(), format, fault })?;
         let mut sample = match line {
             None => return Ok(false),
             Some(Line::Sample(sample)) => sample,
@@ -266,7 +355,7 @@ impl Import {
         };
         let Some(timestamp_ms) = sample.timestamp_ms else {
             let series = sample.label_set().to_string();
-            return Err(ImportError::NoTimestamp { path: path(), line: reader.lines(), series });
+            return Err(ImportError::NoTimestamp { path: path(), format, line: reader.lines(), series });
         };
         self.state.exemplars_skipped += u64::from(sample.has_exemplar);
         sample.labels.retain(|(_, value)| !value.is_empty());
@@ -304,6 +393,47 @@ impl Import {
             let (kept, other) = (f64::from_bits(kept), f64::from_bits(other));
             self.state.conflicts_named.push(format!("{labels} at {timestamp_ms} ms: {kept} is kept, {other} left out"));
         }
+    }
+}
+
+/// Reads and forgets the first bytes of a stream; gives their checksum, or `None` where it is shorter.
+fn pass_over(stream: &mut impl Read, bytes: u64) -> io::Result<Option<u32>> {
+    let mut buffer = vec![0; 1 << 16];
+    let (mut left, mut crc) = (bytes, 0);
+    while left > 0 {
+        let most = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let count = stream.read(buffer.get_mut(..most).unwrap_or_default())?;
+        if count == 0 {
+            return Ok(None);
+        }
+        crc = crc32c_more(crc, buffer.get(..count).unwrap_or_default());
+        left -= count as u64;
+    }
+    Ok(Some(crc))
+}
+
+/// Adds up the checksum of what is consumed.
+struct Hashing<R> {
+    text: BufReader<R>,
+    crc: u32,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.text.read(buffer)?;
+        self.crc = crc32c_more(self.crc, buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}
+
+impl<R: Read> BufRead for Hashing<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.text.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.crc = crc32c_more(self.crc, self.text.buffer().get(..count).unwrap_or_default());
+        self.text.consume(count);
     }
 }
 

@@ -9,26 +9,30 @@ use std::sync::Arc;
 use std::{io, mem};
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use ulid::Ulid;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
 use super::run::{Pending, Run, write_run};
 use super::series::SeriesTable;
 use super::{ImportError, ImportedBlock, RANGE_MS};
 use crate::encoding::{crc32c, crc32c_more};
 use crate::fs::{Fs, ReadFile};
-use crate::model::TimestampMs;
 use crate::text::TextFormat;
 
+/// Latest time that a block's name can tell.
+const NAME_TIME_MAX_MS: i64 = (1 << 48) - 1;
 const STATE_FILE: &str = "state.json";
 const SERIES_FILE: &str = "series";
 /// How much of the beginning and the end of a source tells it from others.
-const SPECIMEN_BYTES: u64 = 64 << 10;
+pub(super) const SPECIMEN_BYTES: u64 = 64 << 10;
 
 /// What tells one source from another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Source {
     pub(super) bytes: u64,
     is_open_metrics: bool,
+    /// A stream tells neither its length nor its end before it was read.
+    is_stream: bool,
     /// Hash of its beginning and its end.
     hash: u64,
 }
@@ -42,12 +46,19 @@ impl Source {
             let count = file.read_at(&mut specimen, at)?;
             hash.update(specimen.get(..count).unwrap_or(&[]));
         }
-        Ok(Source { bytes, is_open_metrics: format == TextFormat::OpenMetrics, hash: hash.digest() })
+        let is_open_metrics = format == TextFormat::OpenMetrics;
+        Ok(Source { bytes, is_open_metrics, is_stream: false, hash: hash.digest() })
+    }
+
+    /// A stream that begins with these bytes.
+    pub(super) fn of_stream(beginning: &[u8], format: TextFormat) -> Self {
+        let is_open_metrics = format == TextFormat::OpenMetrics;
+        Source { bytes: 0, is_open_metrics, is_stream: true, hash: xxh3_64(beginning) }
     }
 
     /// The name of the import.
     fn key(&self) -> u64 {
-        xxh3_64(format!("{} {} {}", self.bytes, self.is_open_metrics, self.hash).as_bytes())
+        xxh3_64(format!("{} {} {} {}", self.bytes, self.is_open_metrics, self.is_stream, self.hash).as_bytes())
     }
 }
 
@@ -62,10 +73,10 @@ struct Extent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
     pub(super) source: Source,
-    /// When it was begun first: part of the blocks' names.
-    pub(super) began_ms: TimestampMs,
     pub(super) lines: u64,
     pub(super) bytes: u64,
+    /// Checksum of the text so far.
+    pub(super) text_crc: u32,
     pub(super) samples: u64,
     pub(super) exemplars_skipped: u64,
     pub(super) duplicates: u64,
@@ -82,12 +93,12 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(source: Source, began_ms: TimestampMs) -> Self {
+    pub(super) fn new(source: Source) -> Self {
         State {
             source,
-            began_ms,
             lines: 0,
             bytes: 0,
+            text_crc: 0,
             samples: 0,
             exemplars_skipped: 0,
             duplicates: 0,
@@ -102,9 +113,12 @@ impl State {
         }
     }
 
-    /// A number that names the block of a range, the same at each attempt.
-    pub(super) fn block_seed(&self, block: i64) -> u128 {
-        xxhash_rust::xxh3::xxh3_128(format!("{} {} {block}", self.source.key(), self.began_ms).as_bytes())
+    /// The name of the block of some ranges, the same whenever the same text is imported.
+    pub(super) fn block_name(&self, block: i64, ranges_per_block: i64) -> Ulid {
+        let (hash, bytes, crc) = (self.source.hash, self.bytes, self.text_crc);
+        let what = format!("{hash} {bytes} {crc} {ranges_per_block} {block}");
+        let end_ms = block.saturating_add(1).saturating_mul(ranges_per_block).saturating_mul(RANGE_MS);
+        Ulid::from_parts(end_ms.clamp(0, NAME_TIME_MAX_MS).unsigned_abs(), xxh3_128(what.as_bytes()))
     }
 }
 
@@ -228,6 +242,10 @@ impl WorkDir {
 
     /// Removes the directory of an import that has ended.
     pub(super) fn remove(&self) -> Result<(), ImportError> {
-        self.fs.remove_dir_all(&self.dir).map_err(ImportError::io("remove", &self.dir))
+        let remove = || {
+            self.fs.remove_dir_all(&self.dir)?;
+            self.dir.parent().map_or(Ok(()), |data_dir| self.fs.sync_dir(data_dir))
+        };
+        remove().map_err(ImportError::io("remove", &self.dir))
     }
 }

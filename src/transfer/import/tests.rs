@@ -37,7 +37,13 @@ fn options(samples_in_memory: usize) -> ImportOptions {
 
 fn run(fs: &SimFs, samples_in_memory: usize) -> Result<ImportReport, ImportError> {
     let fs: Arc<dyn Fs> = Arc::new(fs.clone());
-    import(&fs, &ManualClock::at(NOW_MS), &options(samples_in_memory), &mut Told::default())
+    import(&fs, &ManualClock::at(NOW_MS), &options(samples_in_memory), None, &mut Told::default())
+}
+
+fn run_stream(fs: &SimFs, samples_in_memory: usize, text: &str) -> Result<ImportReport, ImportError> {
+    let fs: Arc<dyn Fs> = Arc::new(fs.clone());
+    let options = ImportOptions { format: Some(TextFormat::Prometheus), ..options(samples_in_memory) };
+    import(&fs, &ManualClock::at(NOW_MS), &options, Some(&mut text.as_bytes()), &mut Told::default())
 }
 
 type Samples = BTreeMap<(String, i64), u64>;
@@ -112,8 +118,9 @@ fn import_of_text_with_a_fault_or_without_times_leaves_no_block() {
         let fs = SimFs::new(1);
         fs.set_content(Path::new("/text"), text.as_bytes().to_vec());
         let error = run(&fs, 1).unwrap_err().to_string();
-        assert!(error.contains(what), "{error}");
+        assert!(error.contains(what) && error.contains("has to be like `name{label="), "{error}");
         assert!(stored(&fs).is_empty());
+        assert_eq!(fs.list(Path::new("/data")).unwrap(), [], "what was read is removed");
     }
 }
 
@@ -125,8 +132,11 @@ fn import_reads_open_metrics_by_its_end() {
     assert_eq!((report.samples, report.exemplars_skipped, report.blocks[0].min_time_ms), (1, 1, 2500));
 }
 
-#[test]
-fn import_interrupted_by_a_power_loss_anywhere_goes_on_and_stores_each_sample_once() {
+/// Interrupts an import at each of its operations on the disk, and takes it up again.
+fn interrupt_everywhere(
+    import: impl Fn(&SimFs, &str) -> Result<ImportReport, ImportError>,
+    after: fn(&SimFs, u64) -> SimFs,
+) {
     let (text, samples) = text(3, 40);
     let disk = |seed| {
         let fs = SimFs::new(seed);
@@ -134,19 +144,88 @@ fn import_interrupted_by_a_power_loss_anywhere_goes_on_and_stores_each_sample_on
         fs
     };
     let whole = disk(1);
-    run(&whole, 25).unwrap();
+    import(&whole, &text).unwrap();
     let operations = whole.operations();
     let mut resumed = 0;
     for operation in 0..operations {
         let fs = disk(operation);
         fs.lose_power_at(operation);
-        assert!(run(&fs, 25).is_err() || operation + 8 > operations, "operation {operation} of {operations}");
-        let fs = fs.crash(operation);
+        assert!(import(&fs, &text).is_err(), "operation {operation} of {operations}");
+        let fs = after(&fs, operation);
         fs.set_content(Path::new("/text"), text.clone().into_bytes());
-        let report = run(&fs, 25).unwrap();
+        let report = import(&fs, &text).unwrap();
         resumed += u64::from(report.resumed_samples > 0);
         assert_eq!(report.samples, 120);
-        assert_eq!(stored(&fs), samples, "power lost at operation {operation} of {operations}");
+        assert_eq!(stored(&fs), samples, "interrupted at operation {operation} of {operations}");
+        assert!(
+            fs.list(Path::new("/data")).unwrap().iter().all(|entry| entry.name.len() == 26),
+            "nothing is left over"
+        );
     }
     assert!(resumed > operations / 4, "{resumed} of {operations} imports were taken up");
+}
+
+#[test]
+fn import_interrupted_by_a_power_loss_anywhere_goes_on_and_stores_each_sample_once() {
+    interrupt_everywhere(|fs, _| run(fs, 25), SimFs::crash);
+}
+
+#[test]
+fn import_killed_anywhere_goes_on_and_stores_each_sample_once() {
+    interrupt_everywhere(|fs, _| run(fs, 25), |fs, _| fs.kill());
+}
+
+#[test]
+fn import_of_a_stream_killed_anywhere_goes_on_when_the_same_stream_comes_again() {
+    interrupt_everywhere(|fs, text| run_stream(fs, 25, text), |fs, _| fs.kill());
+}
+
+#[test]
+fn import_of_another_stream_that_begins_alike_is_refused_and_then_begun_anew() {
+    let line = |number: i64, value: i64| format!("a {value} {}\n", number * 1000);
+    let first: String = (0..8000).map(|number| line(number, 1)).collect();
+    let other: String = (0..8000).map(|number| line(number, if number == 7000 { 2 } else { 1 })).collect();
+    let whole = SimFs::new(1);
+    run_stream(&whole, 2500, &first).unwrap();
+    let mut refused = 0;
+    for operation in 0..whole.operations() {
+        let fs = SimFs::new(1);
+        fs.lose_power_at(operation);
+        run_stream(&fs, 2500, &first).unwrap_err();
+        let fs = fs.kill();
+        let entries = fs.list(Path::new("/data")).unwrap_or_default();
+        if entries.iter().any(|entry| entry.name.len() == 26) {
+            break;
+        }
+        let mut again = run_stream(&fs, 2500, &other);
+        if matches!(again, Err(ImportError::OtherText { .. })) {
+            refused += 1;
+            again = run_stream(&fs, 2500, &other);
+        }
+        assert_eq!(again.unwrap().samples, 8000);
+        let twos = stored(&fs).into_values().filter(|bits| *bits == 2f64.to_bits()).count();
+        assert_eq!(twos, 1, "operation {operation}");
+    }
+    assert!(refused > 0);
+}
+
+#[test]
+fn import_of_a_stream_without_a_format_says_so() {
+    let fs: Arc<dyn Fs> = Arc::new(SimFs::new(1));
+    let mut stream = b"a 1 1000\n".as_slice();
+    let clock = ManualClock::at(NOW_MS);
+    let error = import(&fs, &clock, &options(10), Some(&mut stream), &mut Told::default()).unwrap_err();
+    assert!(matches!(error, ImportError::UnknownFormat { .. }));
+}
+
+#[test]
+fn import_of_the_same_text_again_finds_its_blocks_there() {
+    let (text, samples) = text(2, 30);
+    let fs = SimFs::new(1);
+    fs.set_content(Path::new("/text"), text.into_bytes());
+    let first = run(&fs, 1000).unwrap();
+    let again = run(&fs, 7).unwrap();
+    assert!(again.blocks.iter().all(|block| block.was_there) && first.blocks.iter().all(|block| !block.was_there));
+    assert_eq!(first.blocks.len(), again.blocks.len());
+    assert_eq!(stored(&fs), samples);
 }

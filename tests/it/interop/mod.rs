@@ -6,3 +6,4 @@ mod histograms;
 mod metrics;
 mod parity;
 mod queries;
+mod transfer;

@@ -267,8 +267,25 @@ impl BlockStore {
     /// Removes a block that is in no view, or may be there because of a call that failed. Where it cannot be removed now,
     /// it is not taken in again as long as the process lives.
     pub(super) fn take_back(&self, ulid: Ulid) {
-        if let Err(error) = self.blocks.remove_files(ulid) {
-            tracing::warn!(%ulid, %error, "a block that does not count could not be removed yet");
+        self.blocks.hide(ulid);
+        self.remove_hidden();
+    }
+
+    /// Removes what is left of blocks that were taken out of the view for good.
+    pub(super) fn remove_hidden(&self) {
+        let hidden = self.blocks.hidden();
+        if hidden.is_empty() {
+            return;
+        }
+        // An event that was not acknowledged may be on the disk, and say that one of them holds samples.
+        if let Err(error) = self.ledger().settle() {
+            tracing::warn!(%error, "blocks that do not count stay until the ledger can be written");
+            return;
+        }
+        for ulid in hidden {
+            if let Err(error) = self.blocks.remove_files(ulid) {
+                tracing::warn!(%ulid, %error, "a block that does not count could not be removed yet");
+            }
         }
     }
 
@@ -278,6 +295,15 @@ impl BlockStore {
     pub(super) fn remove_superseded(&self) {
         let superseded = superseded(&self.blocks.list(), self.ledger().entries());
         self.blocks.replace(&superseded, &[]);
+        if superseded.is_empty() {
+            return;
+        }
+        // What it says has to be on the disk for certain before something is removed on its word.
+        if let Err(error) = self.ledger().settle() {
+            tracing::warn!(%error, "superseded blocks stay until the ledger can be written");
+            superseded.iter().for_each(|ulid| self.blocks.hide(*ulid));
+            return;
+        }
         for ulid in superseded {
             match self.blocks.remove_files(ulid) {
                 Ok(()) => tracing::info!(%ulid, "a block that another one took the place of was removed"),

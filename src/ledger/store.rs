@@ -200,9 +200,9 @@ impl Ledger {
         } else if !bytes.is_empty() {
             let path = ledger.path();
             let mut file = ledger.fs.append(&path).map_err(LedgerError::io("open", &path))?;
-            // After a kill what was read may stand in the page cache only.
+            // After a kill what was read may stand in the page cache only. After a sync that failed before, this one proves
+            // nothing: so the first entry is written to a new file, with all others.
             file.sync_data().map_err(LedgerError::io("fdatasync", &path))?;
-            ledger.file = Some(file);
         }
         Ok(ledger)
     }
@@ -247,6 +247,17 @@ impl Ledger {
             self.fold(at_ms);
         }
         Ok(())
+    }
+
+    /// Makes certain that the disk holds the entries that count and no others: after an append that failed, its events may
+    /// be there all the same until the file is written anew. To be called before something is undone that they speak of.
+    pub fn settle(&mut self) -> Result<(), LedgerError> {
+        if self.is_settled() { Ok(()) } else { self.rewrite() }
+    }
+
+    /// Whether the disk holds the entries that count and no others.
+    pub fn is_settled(&self) -> bool {
+        self.file.is_some() || (self.contents.entries.is_empty() && !self.fs.exists(&self.path()))
     }
 
     /// Makes the entries from this index on durable.

@@ -171,7 +171,11 @@ impl Db {
                 .collect();
             let receipts = self.store.ledger().write_receipts(&requests);
             let receipts = receipts.map_err(|error| failed("receipts cannot be written to the ledger", error))?;
-            let left = LeftSamples { in_order: report.left_in_order, out_of_order: report.left_out_of_order };
+            let left = LeftSamples {
+                in_order: report.left_in_order,
+                out_of_order: report.left_out_of_order,
+                unsealed: report.unsealed_samples,
+            };
             let event = Event::Truncated {
                 up_to_segment: edge.up_to_segment,
                 left,

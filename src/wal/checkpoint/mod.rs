@@ -87,6 +87,8 @@ pub struct CheckpointReport {
     pub requests: Vec<SealedRequest>,
     /// Samples among all these whose series the log does not name: counted, without a digest.
     pub unknown_samples: u64,
+    /// Samples that no seal ever covered, kept or not: another program wrote them.
+    pub unsealed_samples: u64,
     /// Records that left because nobody knows their type.
     pub unknown_records: u64,
     /// Damage in what the checkpoint stands for. What could not be read is in quarantine.

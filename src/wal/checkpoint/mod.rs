@@ -62,11 +62,11 @@ impl std::fmt::Debug for CheckpointPlan<'_> {
 
 impl CheckpointPlan<'_> {
     fn keeps_in_order(&self, timestamp_ms: TimestampMs) -> bool {
-        timestamp_ms >= self.min_time_ms
+        timestamp_ms >= self.min_time_ms && !planted!(CheckpointDropsSamples)
     }
 
     fn keeps_out_of_order(&self, group: Option<u64>) -> bool {
-        group.is_none_or(|group| group > self.out_of_order_up_to_group)
+        group.is_none_or(|group| group > self.out_of_order_up_to_group) && !planted!(CheckpointDropsOutOfOrder)
     }
 }
 
@@ -135,7 +135,9 @@ pub fn checkpoint(fs: &dyn Fs, wal_dir: &Path, plan: &CheckpointPlan<'_>) -> Res
     fs.sync_dir(&tmp).map_err(WalError::io("fsync", &tmp))?;
     let dir = names::checkpoint_dir(wal_dir, number);
     fs.rename(&tmp, &dir).map_err(WalError::io("rename", &tmp))?;
-    fs.sync_dir(wal_dir).map_err(WalError::io("fsync", wal_dir))?;
+    if !planted!(CheckpointNameNotSynced) {
+        fs.sync_dir(wal_dir).map_err(WalError::io("fsync", wal_dir))?;
+    }
     Ok(survey.report(edge, damages, bytes))
 }
 

@@ -144,7 +144,49 @@ impl Api {
         )
         .await
     }
+
+    /// `admin/storage/wal/truncate`: moves the log to quarantine and starts a new one. Only with JSON that says that this
+    /// is meant.
+    pub(super) async fn truncate_wal(&self, request: &ApiRequest, db: Arc<Db>) -> Result<Response<ApiBody>, ApiError> {
+        let params = request.params().well_formed()?;
+        let asked: Option<serde_json::Value> =
+            request.json.as_deref().and_then(|json| serde_json::from_slice(json).ok());
+        if asked.as_ref().and_then(|asked| asked.get("confirmation")?.as_str()) != Some(CONFIRMATION) {
+            return Err(ApiError::bad_data(format!(
+                "this moves the write-ahead log to quarantine, after the head was written to blocks. Send the JSON \
+                 {{\"confirmation\":\"{CONFIRMATION}\"}} with Content-Type: application/json to do it"
+            )));
+        }
+        self.work(
+            &params,
+            "truncation of the log",
+            move || Ok(db.empty_log()?),
+            |json, emptied| {
+                json.begin_object()
+                    .key("quarantine")
+                    .string(&emptied.place)
+                    .key("quarantined_bytes")
+                    .uint(emptied.bytes);
+                json.key("flushed").begin_list();
+                for flushed in &emptied.flushed.flushed {
+                    write_flushed(json, flushed);
+                }
+                json.end_list();
+                match &emptied.log_failed {
+                    Some(reason) => json.key("log_failed").string(reason),
+                    None => json.key("log_failed").null(),
+                };
+                write_tally(json.key("unlogged"), emptied.unlogged);
+                write_checkpoint(json.key("checkpoint"), &emptied.checkpoint);
+                json.end_object();
+            },
+        )
+        .await
+    }
 }
+
+/// What has to be said before the log is emptied by force.
+const CONFIRMATION: &str = "I_UNDERSTAND";
 
 fn write_flushed(json: &mut JsonWriter<'_>, flushed: &Flushed) {
     json.begin_object().key("samples").string(match flushed.kind {
@@ -163,7 +205,7 @@ fn write_flushed(json: &mut JsonWriter<'_>, flushed: &Flushed) {
     json.key("duration_seconds").float(flushed.elapsed.as_secs_f64()).end_object();
 }
 
-pub(super) fn write_checkpoint(json: &mut JsonWriter<'_>, summary: &CheckpointSummary) {
+fn write_checkpoint(json: &mut JsonWriter<'_>, summary: &CheckpointSummary) {
     json.begin_object().key("up_to_segment").uint(summary.up_to_segment.into());
     write_tally(json.key("left_in_order"), summary.left_in_order);
     write_tally(json.key("left_out_of_order"), summary.left_out_of_order);

@@ -13,6 +13,7 @@
 use hyper::{Response, StatusCode};
 
 use super::Api;
+use super::blocks::write_lost;
 use super::json::JsonWriter;
 use super::maintenance::{write_alarms, write_tasks};
 use super::response::{self, ApiBody};
@@ -67,10 +68,7 @@ impl Api {
                 }
             }
         } else {
-            let (bytes_done, bytes_total) = self.slot.progress().bytes();
-            json.key("replay").begin_object().key("bytes_done").uint(bytes_done);
-            json.key("bytes_total").uint(bytes_total).end_object();
-            json.key("maintenance").begin_list().end_list().key("last_verification").null();
+            self.write_opening(&mut json);
         }
         json.end_object();
         // Writing to a Vec cannot fail.
@@ -78,6 +76,27 @@ impl Api {
         let code =
             if matches!(state, "degraded" | "stopping") { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
         response::with_type(code, "application/json", body)
+    }
+
+    /// How far a start is, and what it found. Maintenance begins behind it.
+    fn write_opening(&self, json: &mut JsonWriter<'_>) {
+        let watch = self.slot.progress();
+        let ((bytes_done, bytes_total), segments) = (watch.bytes(), watch.segments());
+        write_alarms(json.key("alarms"), watch.status().map_or(&[], |status| &status.alarms));
+        json.key("replay").begin_object().key("bytes_done").uint(bytes_done).key("bytes_total").uint(bytes_total);
+        json.key("segment").int(segments.current).key("last_segment").int(segments.last).end_object();
+        match watch.status() {
+            Some(status) => {
+                json.key("blocks").begin_object().key("served").uint(status.blocks as u64);
+                json.key("disk_usage_bytes").uint(status.block_bytes);
+                write_lost(json.key("lost"), &status.lost);
+                json.end_object();
+            }
+            None => {
+                json.key("blocks").null();
+            }
+        }
+        json.key("maintenance").begin_list().end_list().key("last_verification").null();
     }
 
     /// The work that somebody asked for and that is under way.

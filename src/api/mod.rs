@@ -262,6 +262,7 @@ impl Api {
             Route::AdminCompact => self.compact(&request, db).await,
             Route::AdminCheckpoint => self.checkpoint(&request, db).await,
             Route::AdminVerify => self.verify(&request, db).await,
+            Route::AdminTruncateWal => self.truncate_wal(&request, db).await,
             Route::Query
             | Route::QueryRange
             | Route::QueryExplain
@@ -278,7 +279,6 @@ impl Api {
             | Route::Write
             | Route::Notifications
             | Route::StatusWalReplay => Ok(response::not_found()),
-            _ => Ok(response::not_found()),
         }
     }
 
@@ -330,6 +330,9 @@ fn rfc3339(timestamp_ms: TimestampMs) -> String {
     jiff::Timestamp::from_millisecond(timestamp_ms)
         .map_or_else(|_| timestamp_ms.to_string(), |moment| format!("{moment:.3}"))
 }
+
+#[cfg(test)]
+mod storage_tests;
 
 #[cfg(test)]
 mod tests {

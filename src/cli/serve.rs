@@ -93,3 +93,47 @@ fn db_options(config: &Config) -> DbOptions {
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+
+    fn options(flags: &[(&'static str, &str)]) -> ServerOptions {
+        let flags = flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
+        let resolved = Resolved::load(&SystemFs, &Sources { flags, ..Sources::default() }).unwrap();
+        server_options(&resolved)
+    }
+
+    #[test]
+    fn keys_of_head_retention_and_storage_reach_the_database() {
+        let set = options(&[
+            ("head.flush_size", "3MiB"),
+            ("head.max_memory", "64MiB"),
+            ("head.max_series", "7"),
+            ("head.chunk_range", "1h"),
+            ("head.out_of_order_time_window", "10m"),
+            ("retention.time", "2d"),
+            ("retention.size", "5GiB"),
+            ("storage.reserve", "1MiB"),
+            ("storage.scrub_rate", "2MiB"),
+            ("web.enable_admin_api", "true"),
+        ]);
+        let (head, storage) = (&set.db.head, &set.db.storage);
+        assert_eq!((storage.flush_bytes, head.memory_bytes_max, head.series_max), (Some(3 << 20), 64 << 20, 7));
+        assert_eq!((head.chunk_range_ms, head.out_of_order_window_ms), (3_600_000, 600_000));
+        let policy = RetentionPolicy { time_ms: Some(2 * 86_400_000), size_bytes: Some(5 << 30) };
+        assert_eq!(storage.retention, policy);
+        assert_eq!((storage.reserve_bytes, storage.scrub_bytes_per_second), (1 << 20, 2 << 20));
+        assert!(set.admin && !options(&[]).admin);
+    }
+
+    #[test]
+    fn keys_that_are_none_turn_their_bounds_off() {
+        let none = options(&[("head.max_memory", "none"), ("retention.time", "none")]);
+        assert_eq!((none.db.head.memory_bytes_max, none.db.storage.retention), (0, RetentionPolicy::default()));
+        let default = options(&[]);
+        assert_eq!(default.db.storage.retention.time_ms, Some(15 * 86_400_000));
+        assert_eq!((default.db.storage.flush_bytes, default.db.head.out_of_order_window_ms), (None, 3_600_000));
+    }
+}

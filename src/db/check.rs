@@ -134,6 +134,8 @@ impl Db {
             chunks: check.chunks,
             findings,
         };
+        self.store.counters.block_checks.add(1);
+        self.store.counters.block_checks_failed.add(u64::from(!verification.is_good()));
         if let Some(finding) = verification.findings.first() {
             tracing::error!(ulid = %block.ulid(), finding, "a block is damaged");
         }

@@ -147,6 +147,10 @@ impl Db {
         record.at_ms = self.clock.now_ms();
         record.elapsed = self.clock.monotonic().saturating_sub(began);
         record.error = result.as_ref().err().map(|error| error.0.clone());
+        if result.is_ok() {
+            self.store.counters.compactions.observe(record.elapsed);
+            self.store.counters.vertical_compactions.add(u64::from(is_vertical(parents)));
+        }
         self.store.note_compaction(record.clone());
         result.map(|()| record)
     }
@@ -208,6 +212,7 @@ impl Db {
             CompactionError::Unproven { child, .. } => {
                 self.store.notes().uncompactable.extend(parents.iter().map(|block| block.ulid()));
                 self.store.set_alarm("compaction", Some(text.clone()));
+                self.store.counters.compactions_disproven.add(1);
                 if let Some(child) = child
                     && let Err(error) = self.store.set_aside(&child, &text)
                 {
@@ -286,6 +291,13 @@ impl BlockStore {
             }
         }
     }
+}
+
+/// Whether some of these blocks overlap.
+fn is_vertical(parents: &[Arc<Block>]) -> bool {
+    let mut ranges: Vec<_> = parents.iter().filter_map(|block| block.meta().time_range()).collect();
+    ranges.sort_by_key(|range| range.start_ms);
+    ranges.windows(2).any(|pair| matches!(pair, [before, behind] if before.overlaps(behind)))
 }
 
 /// The blocks whose end the ledger tells although they are still there, and those that are marked as empty.

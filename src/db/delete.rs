@@ -42,17 +42,20 @@ impl Db {
             deleted.blocks += u64::from(done.series > 0);
             deleted.block_series += done.series;
         }
+        self.store.counters.deletions.add(1);
         Ok(deleted)
     }
 
     /// Writes all blocks with tombstones again, without the deleted samples; how many there were.
     pub fn clean_tombstones(&self) -> Result<usize, TaskError> {
+        let began = self.clock.monotonic();
         let _work = lock(&self.block_work);
         let with_tombstones: Vec<_> =
             self.store.blocks.list().into_iter().filter(|block| !block.tombstones().is_empty()).collect();
         for block in &with_tombstones {
             self.compact_blocks(std::slice::from_ref(block), "deletions")?;
         }
+        self.store.counters.tombstone_cleanups.observe(self.clock.monotonic().saturating_sub(began));
         Ok(with_tombstones.len())
     }
 

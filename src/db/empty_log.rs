@@ -20,7 +20,7 @@ use super::flush::{FlushKind, FlushReport, Flushed, Window, Written, aligned};
 use super::maintenance::{Outcome, Task, TaskError};
 use super::truncate::CheckpointSummary;
 use super::{Db, failed, lock};
-use crate::block::{self, Block, HINT_FROM_OUT_OF_ORDER, PreparedBlock};
+use crate::block::{self, Block, HINT_FROM_OUT_OF_ORDER};
 use crate::fs::{Fs, names};
 use crate::head::{ChunkKind, OutOfOrderCut, SnapshotCounts};
 use crate::ledger::{Event, FlushedUpTo};
@@ -168,29 +168,35 @@ impl Db {
                 return Err(error);
             }
         };
+        self.begin_ledger()?;
         let mut report = FlushReport::default();
         let mut events = Vec::new();
-        self.begin_ledger()?;
-        let mut blocks = Vec::new();
+        let mut prepared = Vec::new();
+        let mut names = Vec::new();
+        let elapsed = self.clock.monotonic().saturating_sub(began);
         for ((up_to, one), stored) in written.into_iter().zip(stored) {
             let deleted = one.block.totals.deleted;
-            let block = one.block.block.map(PreparedBlock::publish).transpose();
-            let block = block.map_err(|error| failed("the block cannot be published", error))?;
-            let ulid = block.as_ref().map(|block| block.ulid());
+            let ulid = one.block.block.as_ref().map(|block| block.meta().ulid);
             events.push(Event::Flushed { ulid, up_to, tally: stored, deleted });
             let kind = match up_to {
                 FlushedUpTo::TimeMs(_) => FlushKind::InOrder,
                 FlushedUpTo::OutOfOrderGroup(_) => FlushKind::OutOfOrder,
             };
-            let elapsed = self.clock.monotonic().saturating_sub(began);
-            let blocks_of = ulid.into_iter().collect();
-            report.flushed.push(Flushed { kind, up_to, blocks: blocks_of, stored, deleted, elapsed });
-            blocks.extend(block);
+            let blocks = ulid.into_iter().collect();
+            report.flushed.push(Flushed { kind, up_to, blocks, stored, deleted, elapsed });
+            names.extend(ulid);
+            prepared.extend(one.block.block);
         }
         if unlogged != Tally::ZERO {
             events.push(Event::Unlogged { tally: unlogged });
         }
-        self.store.record(&events).map_err(|error| failed("the ledger cannot be written", error))?;
+        let published = self.publish_all(prepared).and_then(|blocks| {
+            self.store.record(&events).map_err(|error| failed("the ledger cannot be written", error))?;
+            Ok(blocks)
+        });
+        // The head keeps the samples.
+        let blocks = published.inspect_err(|_| names.iter().for_each(|name| self.store.take_back(*name)))?;
+        report.flushed.iter().for_each(|flushed| self.count_flush(flushed));
         self.store.blocks.replace(&[], &blocks);
         self.store.set_alarm("flush", None);
         *lock(&self.flushed_up_to) = held.floor_ms;

@@ -42,6 +42,10 @@ impl BlockStore {
             // One after the other: on a full disk each that goes makes room for the next entry of the ledger.
             self.remove_block(ulid, |tally| Event::Expired { ulid, tally })?;
             tracing::info!(%ulid, reason = reason.as_str(), "block expired");
+            match reason {
+                ExpiryReason::Time => self.counters.expired_by_time.add(1),
+                ExpiryReason::Size => self.counters.expired_by_size.add(1),
+            }
             expired.push(Expired { ulid, reason });
         }
         Ok(expired)
@@ -65,7 +69,10 @@ impl BlockStore {
     /// Gives the reserve up where the disk is full, so that what makes room can be written down.
     pub(super) fn make_room(&self) {
         match self.reserve.give_up_if_full() {
-            Ok(true) => tracing::warn!("the disk is full; the reserve was given up, so that deletions can run"),
+            Ok(true) => {
+                self.counters.reserve_given_up.add(1);
+                tracing::warn!("the disk is full; the reserve was given up, so that deletions can run");
+            }
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "the reserve could not be given up"),
         }

@@ -102,9 +102,13 @@ pub(super) fn full_window(held: TimeRange, range_ms: i64) -> Option<Window> {
 pub(super) fn early_window(held: TimeRange, range_ms: i64) -> Option<Window> {
     let window = aligned(held.start_ms, range_ms);
     let end_ms = window.end_ms.min(held.end_ms.saturating_sub(range_ms / EARLY_KEPT_PARTS));
-    (end_ms > held.start_ms).then_some(Window { end_ms, ..window })
+    let taken_ms = i128::from(end_ms) - i128::from(held.start_ms);
+    (taken_ms > 0 && taken_ms >= i128::from(range_ms / EARLY_TAKEN_PARTS)).then_some(Window { end_ms, ..window })
 }
 
+/// A flush before the window is full takes at least this part of a range: a bound that the newest part alone exceeds would
+/// make a block of every few seconds.
+const EARLY_TAKEN_PARTS: i64 = 64;
 /// A head that is flushed early keeps this part of its range, for senders that are late.
 const EARLY_KEPT_PARTS: i64 = 8;
 
@@ -293,11 +297,18 @@ impl Db {
         })?;
         self.store.blocks.replace(&[], &blocks);
         flushed.elapsed = self.clock.monotonic().saturating_sub(began);
+        self.count_flush(&flushed);
         Ok(flushed)
     }
 
+    pub(super) fn count_flush(&self, flushed: &Flushed) {
+        let counters = &self.store.counters;
+        flushed.blocks.iter().for_each(|_block| counters.flushes.observe(flushed.elapsed));
+        counters.flushed_samples.add(flushed.stored.samples);
+    }
+
     /// Gives blocks their names. After an error some may have them.
-    fn publish_all(&self, prepared: Vec<PreparedBlock>) -> Result<Vec<Arc<Block>>, TaskError> {
+    pub(super) fn publish_all(&self, prepared: Vec<PreparedBlock>) -> Result<Vec<Arc<Block>>, TaskError> {
         let mut blocks = Vec::with_capacity(prepared.len());
         let mut error = None;
         for block in prepared {
@@ -326,6 +337,7 @@ impl Db {
     /// Sets blocks aside that are not what they have to be. Head and log keep their samples.
     fn refuse(&self, written: &[Written], reason: &str) -> TaskError {
         self.store.set_alarm("flush", Some(reason.to_owned()));
+        self.store.counters.flushes_disproven.add(1);
         for block in written.iter().filter_map(|one| one.block.block.as_ref()) {
             if let Err(error) = self.store.set_aside(block, reason) {
                 return TaskError(format!("{reason}; the block cannot be set aside: {error}"));
@@ -361,6 +373,8 @@ mod tests {
     fn head_that_is_too_large_is_flushed_up_to_its_newest_part_and_never_across_a_window() {
         let window = |start_ms, end_ms| early_window(TimeRange::new(start_ms, end_ms), RANGE);
         assert_eq!(window(0, RANGE / 8), None);
+        assert_eq!(window(0, RANGE / 8 + RANGE / 64 - 1), None, "not worth a block");
+        assert!(window(0, RANGE / 8 + RANGE / 64).is_some());
         assert_eq!(window(0, RANGE / 2), Some(Window { start_ms: 0, end_ms: RANGE / 2 - RANGE / 8 }));
         assert_eq!(window(100, 2 * RANGE), Some(Window { start_ms: 0, end_ms: RANGE }));
     }

@@ -16,7 +16,7 @@
 //! | the blocks on the disk, the ledger about them; those set aside | `blocks.rs`, `store.rs`, `quarantine.rs` |
 //! | what may not stay | `retention.rs`, `expire.rs`, `reserve.rs` |
 //! | deletions, snapshots, checks | `delete.rs`, `snapshot.rs`, `check.rs` |
-//! | what runs by itself, and how it stands | `maintenance/`, `tasks.rs`, `status.rs` |
+//! | what runs by itself, and how it stands | `maintenance/`, `tasks.rs`, `status.rs`, `counters.rs` |
 //!
 //! Two locks order the work. `head_work` is held by whatever takes samples out of the head or the log, `block_work` by
 //! whatever changes or removes blocks; who needs both takes them in this order. Reads and writes take neither.
@@ -25,6 +25,7 @@ mod adopt;
 mod blocks;
 mod check;
 mod compact;
+mod counters;
 mod delete;
 mod empty_log;
 mod expire;
@@ -53,6 +54,7 @@ use std::time::Duration;
 pub use adopt::WblAdoption;
 pub use check::{BlockVerification, ProofUnderWay, Verified};
 pub use compact::{CompactionRecord, CompactionReport};
+pub use counters::DbCounters;
 pub use delete::Deleted;
 pub use empty_log::EmptiedLog;
 pub use expire::Expired;
@@ -61,7 +63,7 @@ pub use offline::{DataPart, OfflineDb};
 pub use options::{DbOptions, OpenError, StorageOptions};
 pub use quarantine::LostBlock;
 pub use reserve::ReserveState;
-pub use slot::{DbSlot, ReplaySegments, ReplayWatch};
+pub use slot::{DbSlot, EarlyStatus, ReplaySegments, ReplayWatch};
 pub use status::{BlockStatus, ReplayEstimate, StorageStatus};
 pub use truncate::CheckpointSummary;
 
@@ -194,11 +196,17 @@ impl Db {
     /// Runs the maintenance that is due now, in this thread: how tests drive it.
     pub fn run_due(&self) {
         self.schedule.run_all_due(self);
+        self.schedule.watch(self);
     }
 
     /// How the maintenance stands.
     pub fn maintenance_status(&self) -> MaintenanceStatus {
         self.schedule.status()
+    }
+
+    /// What was done since the start.
+    pub fn counters(&self) -> &DbCounters {
+        &self.store.counters
     }
 
     /// What became of everything that the log ever held, as far as the ledger knows.

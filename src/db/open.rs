@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::merge::Part;
 use super::options::{DbOptions, OpenError, io_error};
-use super::slot::ReplayWatch;
+use super::quarantine::lost_alarm;
+use super::slot::{EarlyStatus, ReplayWatch};
 use super::store::BlockStore;
 use super::view::{DbQueryable, View, ViewCell, ViewSource};
 use super::{Db, Everything, Schedule, adopt};
@@ -69,6 +70,7 @@ impl Db {
             tracing::error!(%error, "retention failed at the start");
         }
         store.ensure_reserve();
+        watch.tell(store.early_status());
         let view = store.blocks.view().clone();
         let progress = watch.progress().clone();
         watch.offer(Arc::new(DbQueryable(BlocksOnly { view: view.clone(), progress })));
@@ -99,17 +101,17 @@ impl Db {
         };
         let mut opened = open_head(true)?;
         let (before_files, misplaced) = (opened.replayed.samples_before_files, opened.replayed.chunks_misplaced);
-        if before_files > 0 {
+        if before_files > 0 || opened.loaded.lacks_chunks {
             drop(opened);
             let moved = Head::set_chunks_aside(&*fs, &chunks_dir, &quarantine_dir)
                 .map_err(io_error("move head chunk files out of", &chunks_dir))?;
             tracing::warn!(
                 samples = before_files,
                 files = moved.len(),
-                "head chunk files are missing; the others are in quarantine, and the whole log is read"
+                "head chunk files or parts of them are missing; the others are in quarantine, and the whole log is read"
             );
             opened = open_head(false)?;
-            opened.loaded.damage.get_or_insert_with(|| "head chunk files are missing".to_owned());
+            opened.loaded.damage.get_or_insert_with(|| "head chunk files or parts of them are missing".to_owned());
             opened.loaded.quarantined.extend(moved);
         } else if misplaced > 0 && opened.recovery.log.segments_skipped > 0 {
             tracing::warn!(
@@ -150,6 +152,16 @@ impl Db {
             queryable,
             _lock: lock,
         })
+    }
+}
+
+impl BlockStore {
+    fn early_status(&self) -> EarlyStatus {
+        let (blocks, lost) = (self.blocks.list(), self.blocks.lost());
+        self.set_alarm("lost", lost_alarm(&lost));
+        let alarms = self.notes().alarms.iter().map(|(about, text)| (*about, text.clone())).collect();
+        let block_bytes = blocks.iter().map(|block| block.bytes()).sum();
+        EarlyStatus { blocks: blocks.len(), block_bytes, lost, alarms }
     }
 }
 

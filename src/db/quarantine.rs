@@ -56,6 +56,12 @@ impl LostBlock {
     }
 }
 
+/// The alarm that blocks are not served whose samples no other block has.
+pub(super) fn lost_alarm(lost: &[LostBlock]) -> Option<String> {
+    let missing: Vec<String> = lost.iter().filter(|lost| !lost.is_covered).map(|lost| lost.ulid.to_string()).collect();
+    (!missing.is_empty()).then(|| format!("blocks that are not served: {}", missing.join(", ")))
+}
+
 /// Path of a block in quarantine.
 pub(super) fn place_of(data_dir: &Path, ulid: Ulid) -> PathBuf {
     data_dir.join(names::QUARANTINE_DIR).join(format!("{PREFIX}{ulid}"))

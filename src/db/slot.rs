@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use super::Db;
+use super::quarantine::LostBlock;
 use crate::storage::Queryable;
 use crate::wal::ReplayProgress;
 
@@ -19,12 +20,26 @@ pub struct DbSlot {
 pub struct ReplayWatch {
     progress: Arc<ReplayProgress>,
     early: OnceLock<Arc<dyn Queryable>>,
+    status: OnceLock<EarlyStatus>,
 }
 
 impl std::fmt::Debug for ReplayWatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ReplayWatch").field("progress", &self.progress).finish_non_exhaustive()
     }
+}
+
+/// How blocks and disk stand while the log is replayed.
+#[derive(Debug, Clone)]
+pub struct EarlyStatus {
+    /// Blocks that are served.
+    pub blocks: usize,
+    /// Bytes of their files.
+    pub block_bytes: u64,
+    /// Blocks whose samples are not served.
+    pub lost: Vec<LostBlock>,
+    /// What a person should look at, by what it is about.
+    pub alarms: Vec<(&'static str, String)>,
 }
 
 /// A replay in segments of the log, as `status/walreplay` shows it.
@@ -53,6 +68,16 @@ impl ReplayWatch {
     pub(super) fn offer(&self, early: Arc<dyn Queryable>) {
         // One opening offers once.
         let _second = self.early.set(early);
+    }
+
+    /// How blocks and disk stand, once they were looked at.
+    pub fn status(&self) -> Option<&EarlyStatus> {
+        self.status.get()
+    }
+
+    pub(super) fn tell(&self, status: EarlyStatus) {
+        // One opening tells once.
+        let _second = self.status.set(status);
     }
 
     /// Bytes that were read, and bytes in all.

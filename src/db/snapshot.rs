@@ -35,6 +35,7 @@ impl Db {
             self.fs.sync_dir(&all)
         };
         publish().map_err(|error| failed("the snapshot cannot be given its name", error))?;
+        self.store.counters.snapshots.add(1);
         Ok(name)
     }
 

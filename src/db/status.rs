@@ -77,6 +77,8 @@ const REPLAY_BYTES_PER_SECOND: f64 = 50e6;
 const REPLAY_BYTES_MEASURED: u64 = 16 << 20;
 /// The head holds samples for longer than this many of its ranges only if it is not flushed.
 const UNFLUSHED_RANGES_MAX: i64 = 3;
+/// Log and head take more than this many times what they are flushed at only if they are not flushed.
+const UNFLUSHED_SIZES_MAX: u64 = 4;
 
 impl Db {
     /// How every block stands, by time.
@@ -109,8 +111,7 @@ impl Db {
             let notes = self.store.notes();
             notes.alarms.iter().map(|(about, text)| (*about, text.clone())).collect()
         };
-        alarms.extend(self.unflushed_alarm().map(|text| ("head", text)));
-        alarms.extend(self.schedule.status().alarms().map(|(task, text)| (task.as_str(), text.to_owned())));
+        alarms.extend(self.stall_alarms());
         let (verified, reserve) = {
             let notes = self.store.notes();
             (notes.proofs.last().cloned(), notes.reserve.clone())
@@ -129,8 +130,24 @@ impl Db {
         }
     }
 
+    /// What does not go on as it should: tasks, and the head that is not flushed.
+    pub(super) fn stall_alarms(&self) -> Vec<(&'static str, String)> {
+        let mut alarms: Vec<(&'static str, String)> = Vec::new();
+        alarms.extend(self.unflushed_alarm().map(|text| ("head", text)));
+        alarms.extend(self.schedule.status().alarms().map(|(task, text)| (task.as_str(), text.to_owned())));
+        alarms
+    }
+
     /// The alarm that the head holds more than it would if flushes ran, whatever the tasks say of themselves.
     fn unflushed_alarm(&self) -> Option<String> {
+        if let Some(bytes) = self.options.storage.flush_bytes {
+            let held = self.store.head_bytes();
+            if held / UNFLUSHED_SIZES_MAX > bytes {
+                return Some(format!(
+                    "log and head take {held} bytes; with head.flush_size = {bytes} they should be flushed long ago"
+                ));
+            }
+        }
         let held = self.unflushed_range()?;
         let range_ms = self.options.head.chunk_range_ms.max(1);
         let ranges = held.end_ms.saturating_sub(held.start_ms) / range_ms;

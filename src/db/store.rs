@@ -10,6 +10,7 @@ use ulid::Ulid;
 use super::blocks::Blocks;
 use super::check::{BlockVerification, Verified};
 use super::compact::CompactionRecord;
+use super::counters::DbCounters;
 use super::lock;
 use super::options::{DbOptions, OpenError, StorageOptions, io_error};
 use super::reserve::{Reserve, ReserveState};
@@ -52,6 +53,7 @@ pub(super) struct BlockStore {
     ledger: Mutex<Ledger>,
     pub(super) reserve: Reserve,
     notes: Mutex<Notes>,
+    pub(super) counters: DbCounters,
     names: Mutex<BlockNames>,
 }
 
@@ -83,6 +85,7 @@ impl BlockStore {
             blocks,
             ledger: Mutex::new(ledger),
             notes: Mutex::default(),
+            counters: DbCounters::default(),
         };
         let gone = found.lost.iter().filter(|lost| lost.is_moved);
         let events: Vec<Event> = gone

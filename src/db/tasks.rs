@@ -3,12 +3,17 @@
 use std::sync::Arc;
 
 use super::maintenance::{Outcome, Task, TaskError, TaskHost};
+use super::quarantine::lost_alarm;
 use super::{Db, failed, lock};
 use crate::block::Block;
 use crate::block::accel::{self, AccelError, AccelState};
 use crate::ledger::Event;
 
 impl TaskHost for Db {
+    fn alarms(&self) -> Vec<(&'static str, String)> {
+        self.stall_alarms()
+    }
+
     fn run(&self, task: Task) -> Result<Outcome, TaskError> {
         match task {
             Task::Retention => self.expire_if_due(),
@@ -46,10 +51,7 @@ impl Db {
         for lost in &found.lost {
             tracing::error!(ulid = %lost.ulid, reason = lost.reason, "a block cannot be read, its samples are missing");
         }
-        let missing: Vec<String> =
-            self.store.blocks.lost().iter().filter(|lost| !lost.is_covered).map(|lost| lost.ulid.to_string()).collect();
-        let alarm = (!missing.is_empty()).then(|| format!("blocks that are not served: {}", missing.join(", ")));
-        self.store.set_alarm("lost", alarm);
+        self.store.set_alarm("lost", lost_alarm(&self.store.blocks.lost()));
         if found.added.is_empty() && found.vanished.is_empty() {
             return Ok(Outcome::Nothing);
         }
@@ -73,6 +75,7 @@ impl Db {
             }
             return Err(failed(&format!("the accelerator of block {} cannot be built", block.ulid()), error));
         }
+        self.store.counters.accelerators_built.add(1);
         Ok(Outcome::More(format!("accelerator of block {} built", block.ulid())))
     }
 }

@@ -50,9 +50,12 @@ impl Db {
         if *lock(&self.truncated_to) < below_ms {
             self.head.read_from(below_ms);
             if self.head.wait_for_readers(below_ms, READERS_TIMEOUT) {
-                self.head.truncate(below_ms, &|paused| drop(self.committer.cut(paused)));
+                let truncated = self.head.truncate(below_ms, &|paused| drop(self.committer.cut(paused)));
+                self.store.counters.head_truncations.add(1);
+                self.store.counters.head_series_removed.add(truncated.series);
                 *lock(&self.truncated_to) = below_ms;
             } else {
+                self.store.counters.head_truncations_deferred.add(1);
                 tracing::warn!(
                     below_ms,
                     "queries still read samples that blocks have now; the head is truncated later"
@@ -97,6 +100,7 @@ impl Db {
         anyway: bool,
         up_to: impl FnOnce(u32, u32) -> Option<u32>,
     ) -> Result<Option<CheckpointSummary>, TaskError> {
+        let began = self.clock.monotonic();
         let cannot = |error| failed("the log cannot be truncated", error);
         self.store.make_room();
         self.finish_truncation()?;
@@ -139,6 +143,8 @@ impl Db {
         };
         let report = wal::checkpoint(&*self.fs, &wal_dir, &plan).map_err(cannot)?;
         let removed_bytes = self.leave_log(&report)?;
+        self.store.counters.checkpoints.observe(self.clock.monotonic().saturating_sub(began));
+        self.store.counters.wal_removed_bytes.add(removed_bytes);
         *lock(&self.checkpointed) = flushed;
         Ok(Some(CheckpointSummary {
             up_to_segment,

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use super::Head;
 use super::append::TimeBounds;
 use super::older::OlderSample;
-use super::replay::RefMap;
+use super::ref_map::RefMap;
 use super::shard::split_slot;
 use crate::model::Sample;
 use crate::storage::{BatchOutcome, WriteBatch};

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::connections::ConnectionMetrics;
 use super::service::Service;
+use super::storage_metrics;
 use crate::api::route::Route;
 use crate::api::status::VERSION;
 use crate::db::Db;
@@ -101,6 +102,9 @@ impl Metrics {
             write_head(&mut out, &db);
             write_log(&mut out, &db);
             write_recovery(&mut out, &db);
+            storage_metrics::write_storage(&mut out, &db);
+        } else {
+            storage_metrics::write_opening(&mut out, &service.write.store.0);
         }
         out.finish()
     }

@@ -8,6 +8,7 @@ pub mod connections;
 pub mod metrics;
 pub mod progress;
 pub mod service;
+mod storage_metrics;
 pub mod write_store;
 
 use std::any::Any;

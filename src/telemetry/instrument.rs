@@ -59,6 +59,11 @@ impl Histogram {
         bounds.zip(self.counts.iter()).map(add).collect()
     }
 
+    /// How many durations were counted.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     /// Sum of all durations, in seconds.
     pub fn sum_seconds(&self) -> f64 {
         self.sum_nanos.load(Ordering::Relaxed) as f64 / 1e9

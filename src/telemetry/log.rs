@@ -44,3 +44,31 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), LogError> {
     };
     done.map_err(|_| LogError::Twice)
 }
+
+/// What the log is told in this thread while `f` runs: for tests.
+#[cfg(test)]
+pub(crate) fn captured(f: impl FnOnce()) -> String {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, f);
+    let bytes = lines.0.lock().unwrap().clone();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

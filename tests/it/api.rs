@@ -421,3 +421,38 @@ fn api_query_of_a_client_that_went_away_ends() {
     });
     assert_eq!(server.query("1", 0.0)["result"][1], "1");
 }
+
+#[test]
+fn api_admin_paths_take_post_and_put_and_a_confirmed_truncation_keeps_every_sample() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings::default().with("web.enable_admin_api", "true");
+    let mut server = Chronolith::start_with(&dir.path().join("data"), settings);
+    let end = UNIX_EPOCH.elapsed().unwrap().as_secs() as i64;
+    let samples: Vec<(i64, f64)> = (0..100).map(|n| ((end - 100 + n) * 1000, n as f64)).collect();
+    let answer = remote_write::send(server.address, &[Series::new(&[("__name__", "up")], &samples)]).unwrap();
+    assert_eq!(answer.status, 204);
+    let send = |method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]| {
+        http::request(server.address, method, path, headers, body).unwrap()
+    };
+    let form = [("Content-Type", "application/x-www-form-urlencoded")];
+    let delete = send("PUT", "/api/v1/admin/tsdb/delete_series", &form, b"match%5B%5D=nothing");
+    assert_eq!((delete.status, delete.body.len()), (204, 0));
+    let wrong = send("GET", "/api/v1/admin/tsdb/snapshot", &[], b"");
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("OPTIONS, POST, PUT")));
+    let wrong = send("GET", "/api/v1/admin/storage/flush", &[], b"");
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("OPTIONS, POST")));
+    let truncate = "/api/v1/admin/storage/wal/truncate";
+    let confirmation = br#"{"confirmation":"I_UNDERSTAND"}"#;
+    assert_eq!(send("POST", truncate, &form, confirmation).status, 400, "only as JSON");
+    let truncated = send("POST", truncate, &[("Content-Type", "application/json")], confirmation);
+    assert_eq!(truncated.status, 200, "{}", truncated.text());
+    let place = truncated.json()["data"]["quarantine"].as_str().unwrap().to_owned();
+    assert!(dir.path().join("data").join(place).is_dir());
+    let count =
+        |server: &Chronolith| server.query("count_over_time(up[5m])", end as f64)["result"][0]["value"][1].clone();
+    assert_eq!(count(&server), "100");
+    assert_eq!(server.metric("prometheus_tsdb_blocks_loaded"), server.metric("prometheus_tsdb_compactions_total"));
+    assert_eq!(server.metric("chronolith_ledger_imbalance_samples"), Some(0.0));
+    server.kill_and_restart();
+    assert_eq!(count(&server), "100");
+}

@@ -3,7 +3,8 @@
 //!
 //! A task never ends the process and never ends itself: a failure is kept and tried again, later each time up to a bound;
 //! a panic counts as a failure. A task that is overdue, runs far longer than usual, or keeps failing raises an alarm, so
-//! that a flush that does not happen is seen before its consequences are.
+//! that a flush that does not happen is seen before its consequences are. Nobody has to ask: a thread that does nothing else
+//! tells the log of alarms that begin, last and end.
 //!
 //! Tasks stand in lanes. Those of a lane run one after the other, each lane on a thread of its own: a long compaction
 //! holds up no flush, and a scrub holds up neither.
@@ -153,6 +154,9 @@ pub struct TaskError(pub String);
 pub trait TaskHost: Send + Sync {
     /// Does what there is to do, or finds that there is nothing.
     fn run(&self, task: Task) -> Result<Outcome, TaskError>;
+
+    /// What does not go on as it should, by what it is about: tasks, and what they should have prevented.
+    fn alarms(&self) -> Vec<(&'static str, String)>;
 }
 
 /// How a task stands.

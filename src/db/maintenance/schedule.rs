@@ -1,6 +1,7 @@
 //! When each task runs, and what came of it: a state machine that somebody else's clock drives.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,6 +22,8 @@ const LONG_RUN_FACTOR: u32 = 10;
 const FAILURES_ALARMING: u32 = 3;
 /// Longest wait of a task that goes slowly on purpose.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// An alarm that lasts is told again this long after the last time.
+const ALARM_REPEATED_AFTER: Duration = Duration::from_secs(10 * 60);
 /// Runs of one task in a row that leave work, before others get their turn.
 const RUNS_IN_A_ROW_MAX: u32 = 100;
 
@@ -28,6 +31,8 @@ const RUNS_IN_A_ROW_MAX: u32 = 100;
 struct TaskState {
     next_run: Duration,
     running_since: Option<Duration>,
+    /// Runs that are under way: maintenance and a person may want the same.
+    running: u32,
     last_run_ms: Option<TimestampMs>,
     last_success_ms: Option<TimestampMs>,
     last_duration: Option<Duration>,
@@ -46,6 +51,8 @@ struct TaskState {
 pub struct Schedule {
     clock: Arc<dyn Clock>,
     tasks: Mutex<Vec<(Task, TaskState)>>,
+    /// The alarms that the log was told of, and when.
+    told: Mutex<BTreeMap<&'static str, Duration>>,
     stopping: Mutex<bool>,
     stopped: Condvar,
 }
@@ -63,6 +70,7 @@ impl Schedule {
         let state = |task: Task| TaskState {
             next_run: now + task.interval(),
             running_since: None,
+            running: 0,
             last_run_ms: None,
             last_success_ms: None,
             last_duration: None,
@@ -76,7 +84,7 @@ impl Schedule {
             is_triggered: false,
         };
         let tasks = Mutex::new(Task::ALL.iter().map(|&task| (task, state(task))).collect());
-        Schedule { tasks, clock, stopping: Mutex::new(false), stopped: Condvar::new() }
+        Schedule { tasks, clock, told: Mutex::default(), stopping: Mutex::new(false), stopped: Condvar::new() }
     }
 
     fn tasks(&self) -> MutexGuard<'_, Vec<(Task, TaskState)>> {
@@ -128,7 +136,8 @@ impl Schedule {
     pub fn run(&self, task: Task, body: impl FnOnce() -> Result<Outcome, TaskError>) -> Result<Outcome, TaskError> {
         let (began, began_ms) = (self.clock.monotonic(), self.clock.now_ms());
         self.with(task, |state| {
-            state.running_since = Some(began);
+            state.running += 1;
+            state.running_since.get_or_insert(began);
             state.last_run_ms = Some(began_ms);
             state.is_triggered = false;
         });
@@ -139,7 +148,10 @@ impl Schedule {
         let (now, now_ms) = (self.clock.monotonic(), self.clock.now_ms());
         let duration = now.saturating_sub(began);
         let failures = self.with(task, |state| {
-            state.running_since = None;
+            state.running = state.running.saturating_sub(1);
+            if state.running == 0 {
+                state.running_since = None;
+            }
             state.last_duration = Some(duration);
             state.runs += 1;
             match &result {
@@ -178,6 +190,27 @@ impl Schedule {
             }
         }
         result
+    }
+
+    /// Tells the log of alarms that began, still last after a while, or ended.
+    pub fn watch(&self, host: &dyn TaskHost) {
+        let now = self.clock.monotonic();
+        let alarms = host.alarms();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for (about, alarm) in &alarms {
+            let before = told.get(about);
+            if before.is_none_or(|&at| now.saturating_sub(at) >= ALARM_REPEATED_AFTER) {
+                tracing::error!(about, alarm, "maintenance needs attention");
+                told.insert(about, now);
+            }
+        }
+        told.retain(|about, _| {
+            let lasts = alarms.iter().any(|(alarming, _)| alarming == about);
+            if !lasts {
+                tracing::info!(about, "maintenance is well again");
+            }
+            lasts
+        });
     }
 
     /// Tells tasks that run for long to come to an end.
@@ -272,6 +305,7 @@ mod tests {
     struct Host {
         runs: Mutex<Vec<Task>>,
         answers: Mutex<VecDeque<(Task, Answer)>>,
+        alarms: Mutex<Vec<(&'static str, String)>>,
     }
 
     impl Host {
@@ -291,6 +325,10 @@ mod tests {
             let answer = answers.iter().position(|(of, _)| *of == task).and_then(|at| answers.remove(at));
             drop(answers);
             answer.map_or(Ok(Outcome::Nothing), |(_, mut answer)| answer())
+        }
+
+        fn alarms(&self) -> Vec<(&'static str, String)> {
+            self.alarms.lock().unwrap().clone()
         }
     }
 
@@ -414,6 +452,38 @@ mod tests {
             Ok(Outcome::Nothing)
         });
         assert_eq!(ran, Ok(Outcome::Nothing));
+    }
+
+    #[test]
+    fn run_that_a_person_asks_for_hides_no_run_that_takes_too_long() {
+        let (clock, schedule, _host) = setup();
+        let (schedule, moved) = (Arc::new(schedule), clock.clone());
+        let inner = schedule.clone();
+        let ran = schedule.run(Task::Flush, move || {
+            moved.advance(Task::Flush.long_run() + SECOND);
+            let second = inner.run(Task::Flush, || Ok(Outcome::Nothing));
+            assert!(second.is_ok() && status(&inner, Task::Flush).alarm.is_some());
+            Ok(Outcome::Nothing)
+        });
+        assert_eq!((ran, status(&schedule, Task::Flush).running_for), (Ok(Outcome::Nothing), None));
+    }
+
+    #[test]
+    fn alarm_is_told_to_the_log_when_it_begins_while_it_lasts_and_when_it_ends() {
+        let (clock, schedule, host) = setup();
+        let told = |clock: &ManualClock, seconds: u64| {
+            clock.advance(Duration::from_secs(seconds));
+            crate::telemetry::log::captured(|| schedule.watch(&host))
+        };
+        assert_eq!(told(&clock, 1), "");
+        host.alarms.lock().unwrap().push(("flush", "is due for 301 s and does not run".to_owned()));
+        let first = told(&clock, 5);
+        assert!(first.contains("ERROR") && first.contains("flush") && first.contains("is due for 301 s"), "{first}");
+        assert_eq!(told(&clock, 5), "");
+        assert!(told(&clock, 600).contains("is due for 301 s"));
+        host.alarms.lock().unwrap().clear();
+        assert!(told(&clock, 5).contains("well again"));
+        assert_eq!(told(&clock, 5), "");
     }
 
     #[test]

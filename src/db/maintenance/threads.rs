@@ -41,7 +41,7 @@ pub struct Maintenance {
 }
 
 impl Maintenance {
-    /// Starts a thread for each lane.
+    /// Starts a thread for each lane, and one that watches them.
     pub fn start(schedule: Arc<Schedule>, host: &Arc<dyn TaskHost>) -> io::Result<Self> {
         let signal = Arc::new(Signal::default());
         let maintenance = Maintenance { schedule, signal, threads: Mutex::default() };
@@ -64,6 +64,21 @@ impl Maintenance {
             let thread = std::thread::Builder::new().name(format!("maint-{}", lane.as_str())).spawn(body)?;
             maintenance.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
+        // On a thread of its own, which no task can hold up.
+        let (schedule, signal, host) = (maintenance.schedule.clone(), maintenance.signal.clone(), Arc::downgrade(host));
+        let body = move || {
+            let mut seen = 0;
+            while let Some(host) = host.upgrade() {
+                schedule.watch(&*host);
+                drop(host);
+                match signal.wait(seen, WAIT_MAX) {
+                    Some(newest) => seen = newest,
+                    None => return,
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("maint-watch".to_owned()).spawn(body)?;
+        maintenance.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(maintenance)
     }
 
@@ -107,6 +122,10 @@ mod tests {
         fn run(&self, task: Task) -> Result<Outcome, TaskError> {
             self.0.lock().unwrap().send(task).unwrap();
             Ok(Outcome::Nothing)
+        }
+
+        fn alarms(&self) -> Vec<(&'static str, String)> {
+            Vec::new()
         }
     }
 

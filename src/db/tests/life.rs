@@ -79,6 +79,55 @@ fn flush_on_demand_leaves_an_empty_head_and_a_log_without_samples() {
 }
 
 #[test]
+fn head_that_takes_more_than_its_flush_size_is_flushed_before_its_window_is_full() {
+    let with = |flush_bytes| DbOptions { storage: StorageOptions { flush_bytes, ..options().storage }, ..options() };
+    for (flush_bytes, blocks) in [(None, 0), (Some(1 << 30), 0), (Some(10_000), 1)] {
+        let mut store = Store::new(with(flush_bytes));
+        for minute in 0..60 {
+            store.advance_to(START + minute * MINUTE);
+            assert!(store.append(START + minute * MINUTE, &series_at(minute)));
+        }
+        store.db.run_due();
+        assert_eq!(store.db.blocks().len(), blocks, "{flush_bytes:?}");
+        store.assert_equals_model("flushed early");
+        // Senders that are late have an eighth of the range.
+        assert!(store.append(START + 50 * MINUTE, &[("late".to_owned(), 1.0)]));
+        store.restart(with(flush_bytes));
+        store.assert_equals_model("flushed early and opened again");
+    }
+}
+
+#[test]
+fn head_past_its_memory_is_flushed_and_takes_no_new_series_while_old_ones_go_on() {
+    let with = |memory_bytes_max| DbOptions { head: HeadOptions { memory_bytes_max, ..options().head }, ..options() };
+    let mut store = Store::new(with(0));
+    for minute in 0..60 {
+        store.advance_to(START + minute * MINUTE);
+        assert!(store.append(START + minute * MINUTE, &[("old".to_owned(), 1.0)]));
+    }
+    // The process holds more than a byte.
+    store.restart(with(1));
+    let at_ms = START + 60 * MINUTE;
+    store.advance_to(at_ms);
+    assert!(store.append(at_ms, &[("old".to_owned(), 2.0)]));
+    let labels = LabelSet::from_pairs([("__name__", "up"), ("job", "new")]);
+    let mut raw = Vec::new();
+    encode_canonical(labels.iter().map(|Label { name, value }| Label { name, value }), &mut raw);
+    let mut batch = WriteBatch::default();
+    batch.samples.push(Sample { timestamp_ms: at_ms, value: 1.0 });
+    batch.series.push(SeriesEntry { labels: RawLabels(&raw), samples: 0..1 });
+    let (outcome, durable) = store.db.append(&batch, at_ms).unwrap();
+    durable.wait().unwrap();
+    assert_eq!(outcome.added, 0);
+    let rejects = format!("{:?}", outcome.rejects);
+    assert!(rejects.contains("no new series are taken") && rejects.contains("new"), "{rejects}");
+    store.clock.advance(Duration::from_secs(20));
+    store.db.run_due();
+    assert_eq!(store.db.blocks().len(), 1, "it was flushed, all but its newest part");
+    store.assert_equals_model("flushed early");
+}
+
+#[test]
 fn blocks_that_appear_and_vanish_on_disk_are_taken_in_and_let_go() {
     let mut store = Store::new(options());
     for minute in 0..10 {

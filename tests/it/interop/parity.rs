@@ -20,10 +20,13 @@ use serde_json::Value;
 use crate::harness::http::{self, Response};
 use crate::harness::peers::with_peers;
 use crate::harness::remote_write::{self, Series};
-use crate::harness::{Chronolith, chronolith};
+use crate::harness::{Chronolith, Settings, chronolith};
 
 /// The requests, and the differences that are meant.
 const REQUESTS: &str = include_str!("requests.txt");
+
+/// Those to the admin API.
+const ADMIN_REQUESTS: &str = include_str!("admin_requests.txt");
 
 /// Far more than the requests take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -50,20 +53,40 @@ fn interop_http_answers_are_those_of_prometheus_but_for_what_is_listed() {
         for address in [prometheus.address, server.address] {
             feed(address, end);
         }
-        let began = Instant::now();
-        let requests = parse(REQUESTS);
-        let mut faults = Vec::new();
-        for request in &requests {
-            let ask = |address| Answer::of(&request.send(address, end));
-            if let Some(fault) = request.fault(&ask(prometheus.address), &ask(server.address)) {
-                faults.push(format!("{}\n    {fault}", request.line));
-            }
-        }
-        let meant = requests.iter().filter(|request| request.meant.is_some()).count();
-        assert!(faults.is_empty(), "{} of {} requests:\n{}", faults.len(), requests.len(), faults.join("\n"));
-        assert!(began.elapsed() < LIMIT, "the requests took {:?}", began.elapsed());
-        eprintln!("{} requests: {} answered alike, {meant} as listed", requests.len(), requests.len() - meant);
+        compare(REQUESTS, prometheus.address, server.address, end);
     });
+}
+
+#[test]
+fn interop_http_admin_deletes_cleans_and_copies_as_prometheus_does() {
+    with_peers(|peers| {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings::default().with("web.enable_admin_api", "true");
+        let server = Chronolith::start_with(&dir.path().join("chronolith"), settings);
+        let prometheus = peers.prometheus_with(&dir.path().join("prometheus"), "", &["--web.enable-admin-api"]);
+        let end = UNIX_EPOCH.elapsed().unwrap().as_secs() / 10 * 10;
+        for address in [prometheus.address, server.address] {
+            feed(address, end);
+        }
+        compare(ADMIN_REQUESTS, prometheus.address, server.address, end);
+    });
+}
+
+/// Sends each request to both, in their order, and compares the answers.
+fn compare(requests: &str, prometheus: SocketAddr, server: SocketAddr, end: u64) {
+    let began = Instant::now();
+    let requests = parse(requests);
+    let mut faults = Vec::new();
+    for request in &requests {
+        let ask = |address| Answer::of(&request.send(address, end));
+        if let Some(fault) = request.fault(&ask(prometheus), &ask(server)) {
+            faults.push(format!("{}\n    {fault}", request.line));
+        }
+    }
+    let meant = requests.iter().filter(|request| request.meant.is_some()).count();
+    assert!(faults.is_empty(), "{} of {} requests:\n{}", faults.len(), requests.len(), faults.join("\n"));
+    assert!(began.elapsed() < LIMIT, "the requests took {:?}", began.elapsed());
+    eprintln!("{} requests: {} answered alike, {meant} as listed", requests.len(), requests.len() - meant);
 }
 
 /// Writes values of every kind, and the load of `bench write`.

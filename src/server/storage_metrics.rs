@@ -1,0 +1,480 @@
+//! Metrics of blocks, disk, maintenance and proofs. Where Prometheus has one of the same meaning, the name is Prometheus'.
+
+use crate::db::maintenance::{MaintenanceStatus, Task, TaskStatus};
+use crate::db::{Db, DbSlot, LostBlock, ReserveState, StorageStatus};
+use crate::telemetry::{Exposition, Kind};
+
+/// How far a start is, and what it lacks.
+pub(super) fn write_opening(out: &mut Exposition, slot: &DbSlot) {
+    let watch = slot.progress();
+    let (bytes_done, bytes_total) = watch.bytes();
+    out.gauge("chronolith_replay_bytes_done", "Bytes of the log that the start has read.", bytes_done as f64);
+    out.gauge("chronolith_replay_bytes", "Bytes of the log that the start reads.", bytes_total as f64);
+    if let Some(status) = watch.status() {
+        out.gauge("prometheus_tsdb_blocks_loaded", BLOCKS_LOADED, status.blocks as f64);
+        write_lost(out, &status.lost);
+        write_alarms(out, &status.alarms);
+    }
+}
+
+/// Everything about an open database beside head and log.
+pub(super) fn write_storage(out: &mut Exposition, db: &Db) {
+    let (storage, maintenance) = (db.storage_status(), db.maintenance_status());
+    write_blocks(out, db, &storage);
+    write_lost(out, &storage.lost);
+    write_alarms(out, &storage.alarms);
+    write_disk(out, &storage);
+    write_work(out, db, &maintenance);
+    write_tasks(out, &maintenance);
+    write_proofs(out, db, &storage);
+}
+
+const BLOCKS_LOADED: &str = "Number of currently loaded data blocks";
+
+fn write_blocks(out: &mut Exposition, db: &Db, storage: &StorageStatus) {
+    let blocks = db.blocks();
+    out.gauge("prometheus_tsdb_blocks_loaded", BLOCKS_LOADED, storage.blocks as f64);
+    let help = "The number of bytes that are currently used for local storage by all blocks.";
+    out.gauge("prometheus_tsdb_storage_blocks_bytes", help, storage.block_bytes as f64);
+    let first_block_ms = blocks.iter().map(|block| block.meta.min_time_ms).min();
+    let head_ms = db.head().time_range().map(|range| range.start_ms);
+    if let Some(lowest_ms) = first_block_ms.into_iter().chain(head_ms).min() {
+        let help = "Lowest timestamp value stored in the database. The unit is decided by the library consumer.";
+        out.gauge("prometheus_tsdb_lowest_timestamp", help, lowest_ms as f64);
+        let help = "Lowest timestamp value stored in the database.";
+        out.gauge("prometheus_tsdb_lowest_timestamp_seconds", help, lowest_ms as f64 / 1000.0);
+    }
+    let policy = &db.options().storage.retention;
+    let help = "How long to retain samples in storage.";
+    let seconds = policy.time_ms.map_or(0.0, |time_ms| time_ms as f64 / 1000.0);
+    out.gauge("prometheus_tsdb_retention_limit_seconds", help, seconds);
+    let help = "Max number of bytes to be retained in the tsdb blocks, configured 0 means disabled";
+    out.gauge("prometheus_tsdb_retention_limit_bytes", help, policy.size_bytes.unwrap_or(0) as f64);
+
+    let count = |is: fn(&crate::db::BlockStatus) -> bool| blocks.iter().filter(|block| is(block)).count() as f64;
+    let help = "Blocks with deleted ranges that are not cleaned yet.";
+    out.gauge("chronolith_blocks_with_tombstones", help, count(|block| block.tombstones > 0));
+    let help = "Blocks that answer through their index, because their accelerator is missing or damaged.";
+    out.gauge("chronolith_blocks_unaccelerated", help, count(|block| !block.is_accelerated));
+    let help = "Blocks whose compaction failed for a reason that does not pass.";
+    out.gauge("chronolith_blocks_uncompactable", help, count(|block| block.is_uncompactable));
+    let help = "Blocks that are served and of which the last check found damage.";
+    let is_damaged = |block: &crate::db::BlockStatus| block.check.as_ref().is_some_and(|check| !check.is_good());
+    out.gauge("chronolith_blocks_damaged", help, count(is_damaged));
+    if let Some(flushed_ms) = storage.flushed_ms {
+        let help = "Time up to which blocks have all samples that came in order.";
+        out.gauge("chronolith_flushed_up_to_timestamp_seconds", help, flushed_ms as f64 / 1000.0);
+    }
+    let help = "Out-of-order samples in the head that no block has.";
+    out.gauge("chronolith_head_out_of_order_samples", help, db.head().out_of_order_samples() as f64);
+}
+
+fn write_lost(out: &mut Exposition, lost: &[LostBlock]) {
+    let name = "chronolith_blocks_lost";
+    out.family(name, Kind::Gauge, "Blocks that are not served, by whether other blocks have their samples.");
+    for (covered, label) in [(false, "missing"), (true, "covered")] {
+        let blocks = lost.iter().filter(|block| block.is_covered == covered).count();
+        out.sample(name, &[("samples", label)], blocks as f64);
+    }
+}
+
+fn write_alarms(out: &mut Exposition, alarms: &[(&'static str, String)]) {
+    out.gauge("chronolith_alarms", "What a person should look at: /health says why.", alarms.len() as f64);
+    let mut about: Vec<&str> = alarms.iter().map(|(about, _)| *about).collect();
+    about.sort_unstable();
+    about.dedup();
+    let name = "chronolith_alarm";
+    out.family(name, Kind::Gauge, "1 for each thing that a person should look at.");
+    for about in about {
+        out.sample(name, &[("about", about)], 1.0);
+    }
+}
+
+fn write_disk(out: &mut Exposition, storage: &StorageStatus) {
+    if let Some(free_bytes) = storage.free_bytes {
+        out.gauge("chronolith_disk_free_bytes", "Bytes that are free on the disk.", free_bytes as f64);
+    }
+    let help = "Bytes of the log and of the head's chunk files.";
+    out.gauge("chronolith_head_disk_bytes", help, storage.head_bytes as f64);
+    let held = matches!(storage.reserve, Some(ReserveState::Held));
+    let help = "Whether the file is there that is given up on a full disk.";
+    out.gauge("chronolith_reserve_held", help, f64::from(u8::from(held)));
+}
+
+/// What was done since the start.
+fn write_work(out: &mut Exposition, db: &Db, maintenance: &MaintenanceStatus) {
+    let counters = db.counters();
+    let of = |tasks: &[Task], number: fn(&TaskStatus) -> u64| -> f64 {
+        let statuses = maintenance.tasks.iter().filter(|status| tasks.contains(&status.task));
+        statuses.map(number).sum::<u64>() as f64
+    };
+    let (runs, failures): (fn(&TaskStatus) -> u64, fn(&TaskStatus) -> u64) = (|task| task.runs, |task| task.failures);
+    // As in Prometheus, a block that is made from the head is one too.
+    let compacting = [Task::Flush, Task::FlushOutOfOrder, Task::Compact];
+    let (flushes, compactions) = (counters.flushes.count(), counters.compactions.count());
+    let (checkpoints, truncating) = (counters.checkpoints.count() as f64, [Task::Truncate]);
+    for (name, help, value) in [
+        (
+            "prometheus_tsdb_compactions_total",
+            "Total number of compactions that were executed for the partition.",
+            (flushes + compactions) as f64,
+        ),
+        (
+            "prometheus_tsdb_compactions_triggered_total",
+            "Total number of triggered compactions for the partition.",
+            of(&compacting, runs),
+        ),
+        (
+            "prometheus_tsdb_compactions_failed_total",
+            "Total number of compactions that failed for the partition.",
+            of(&compacting, failures),
+        ),
+        (
+            "prometheus_tsdb_vertical_compactions_total",
+            "Total number of compactions done on overlapping blocks.",
+            counters.vertical_compactions.get() as f64,
+        ),
+        (
+            "prometheus_tsdb_head_truncations_total",
+            "Total number of head truncations attempted.",
+            (counters.head_truncations.get() + counters.head_truncations_deferred.get()) as f64,
+        ),
+        (
+            "prometheus_tsdb_head_truncations_failed_total",
+            "Total number of head truncations that failed.",
+            counters.head_truncations_deferred.get() as f64,
+        ),
+        (
+            "prometheus_tsdb_head_series_removed_total",
+            "Total number of series removed in the head",
+            counters.head_series_removed.get() as f64,
+        ),
+        ("prometheus_tsdb_checkpoint_creations_total", "Total number of checkpoint creations attempted.", checkpoints),
+        (
+            "prometheus_tsdb_checkpoint_creations_failed_total",
+            "Total number of checkpoint creations that failed.",
+            of(&truncating, failures),
+        ),
+        ("prometheus_tsdb_wal_truncations_total", "Total number of write log truncations attempted.", checkpoints),
+        (
+            "prometheus_tsdb_wal_truncations_failed_total",
+            "Total number of write log truncations that failed.",
+            of(&truncating, failures),
+        ),
+        (
+            "prometheus_tsdb_time_retentions_total",
+            "The number of times that blocks were deleted because the maximum time limit was exceeded.",
+            counters.expired_by_time.get() as f64,
+        ),
+        (
+            "prometheus_tsdb_size_retentions_total",
+            "The number of times that blocks were deleted because the maximum number of bytes was exceeded.",
+            counters.expired_by_size.get() as f64,
+        ),
+        (
+            "prometheus_tsdb_reloads_total",
+            "Number of times the database reloaded block data from disk.",
+            of(&[Task::Reload], runs),
+        ),
+        (
+            "prometheus_tsdb_reloads_failures_total",
+            "Number of times the database failed to reloadBlocks block data from disk.",
+            of(&[Task::Reload], failures),
+        ),
+        ("chronolith_flushes_total", "Blocks made from the head.", flushes as f64),
+        ("chronolith_flushed_samples_total", "Samples of these blocks.", counters.flushed_samples.get() as f64),
+        (
+            "chronolith_flushes_disproven_total",
+            "Flushes refused, because the block was not what the log holds.",
+            counters.flushes_disproven.get() as f64,
+        ),
+        (
+            "chronolith_compactions_disproven_total",
+            "Compactions refused, because the block was not the sum of its parents.",
+            counters.compactions_disproven.get() as f64,
+        ),
+        (
+            "chronolith_wal_removed_bytes_total",
+            "Bytes of the log removed once blocks had their samples.",
+            counters.wal_removed_bytes.get() as f64,
+        ),
+        ("chronolith_deletions_total", "Deletions of series.", counters.deletions.get() as f64),
+        ("chronolith_snapshots_total", "Snapshots made.", counters.snapshots.get() as f64),
+        (
+            "chronolith_accelerators_built_total",
+            "Accelerators built in the background.",
+            counters.accelerators_built.get() as f64,
+        ),
+        (
+            "chronolith_accelerator_failures_total",
+            "Accelerators that could not be built.",
+            of(&[Task::Accelerate], failures),
+        ),
+        ("chronolith_block_checks_total", "Blocks read whole for damage.", counters.block_checks.get() as f64),
+        (
+            "chronolith_block_checks_failed_total",
+            "Blocks found damaged when they were read whole.",
+            counters.block_checks_failed.get() as f64,
+        ),
+        (
+            "chronolith_reserve_given_up_total",
+            "Times the reserve was given up on a full disk.",
+            counters.reserve_given_up.get() as f64,
+        ),
+    ] {
+        out.counter(name, help, value);
+    }
+    for (name, help, histogram) in [
+        ("prometheus_tsdb_compaction_duration_seconds", "Duration of compaction runs", &counters.compactions),
+        ("chronolith_flush_duration_seconds", "Duration of flushes, proof included.", &counters.flushes),
+        (
+            "prometheus_tsdb_tombstone_cleanup_seconds",
+            "The time taken to recompact blocks to remove tombstones.",
+            &counters.tombstone_cleanups,
+        ),
+    ] {
+        out.family(name, Kind::Histogram, help);
+        out.histogram(name, &[], histogram);
+    }
+    let name = "prometheus_tsdb_wal_truncate_duration_seconds";
+    out.family(name, Kind::Summary, "Duration of write log truncation.");
+    out.sample(&format!("{name}_sum"), &[], counters.checkpoints.sum_seconds());
+    out.sample(&format!("{name}_count"), &[], checkpoints);
+}
+
+/// Each task of maintenance.
+fn write_tasks(out: &mut Exposition, maintenance: &MaintenanceStatus) {
+    type Number = fn(&TaskStatus) -> f64;
+    let seconds = |ms: i64| ms as f64 / 1000.0;
+    let counters: [(&str, &str, Number); 3] = [
+        ("chronolith_maintenance_runs_total", "Runs of maintenance, by task.", |task| task.runs as f64),
+        ("chronolith_maintenance_failures_total", "Runs that failed.", |task| task.failures as f64),
+        ("chronolith_maintenance_panics_total", "Runs that ended in a panic.", |task| task.panics as f64),
+    ];
+    let gauges: [(&str, &str, Number); 4] = [
+        ("chronolith_maintenance_consecutive_failures", "Runs that failed since the last good one.", |task| {
+            f64::from(task.consecutive_failures)
+        }),
+        (
+            "chronolith_maintenance_running_seconds",
+            "For how long the task has been running; 0 where it is not.",
+            |task| task.running_for.map_or(0.0, |running| running.as_secs_f64()),
+        ),
+        ("chronolith_maintenance_last_duration_seconds", "How long the last run took.", |task| {
+            task.last_duration.map_or(0.0, |last| last.as_secs_f64())
+        }),
+        ("chronolith_maintenance_alarm", "Whether the task is overdue, runs too long, or keeps failing.", |task| {
+            f64::from(u8::from(task.alarm.is_some()))
+        }),
+    ];
+    let kinds = counters.into_iter().map(|row| (Kind::Counter, row)).chain(gauges.map(|row| (Kind::Gauge, row)));
+    for (kind, (name, help, number)) in kinds {
+        out.family(name, kind, help);
+        for status in &maintenance.tasks {
+            out.sample(name, &[("task", status.task.as_str())], number(status));
+        }
+    }
+    let name = "chronolith_maintenance_last_success_timestamp_seconds";
+    out.family(name, Kind::Gauge, "When a run last ended without a failure.");
+    for status in &maintenance.tasks {
+        if let Some(last_ms) = status.last_success_ms {
+            out.sample(name, &[("task", status.task.as_str())], seconds(last_ms));
+        }
+    }
+    let name = "chronolith_maintenance_next_run_timestamp_seconds";
+    out.family(name, Kind::Gauge, "When the task runs next; in the past where it waits for its turn.");
+    for status in &maintenance.tasks {
+        out.sample(name, &[("task", status.task.as_str())], seconds(status.next_run_ms));
+    }
+}
+
+/// What was proven, and what the ledger says.
+fn write_proofs(out: &mut Exposition, db: &Db, storage: &StorageStatus) {
+    let ledger = db.ledger_state();
+    let help = "Samples that came into blocks and are nowhere, as the ledger counts: 0 unless something was lost.";
+    // A difference may be below zero, and counts wrap.
+    out.gauge("chronolith_ledger_imbalance_samples", help, ledger.imbalance().samples as i64 as f64);
+    let name = "chronolith_ledger_samples";
+    out.family(name, Kind::Gauge, "Samples that left the log, by what became of them.");
+    let totals = &ledger.totals;
+    for (what, tally) in [
+        ("stored", ledger.stored()),
+        ("flushed", totals.flushed),
+        ("adopted", totals.adopted),
+        ("deleted", totals.deleted),
+        ("expired", totals.expired),
+        ("deduplicated", totals.deduplicated),
+        ("quarantined", totals.quarantined),
+        ("unlogged", totals.unlogged),
+    ] {
+        out.sample(name, &[("what", what)], tally.samples as f64);
+    }
+    if let Some(verified) = &storage.verified {
+        let help = "When the last proof of the log ended.";
+        out.gauge("chronolith_last_verification_timestamp_seconds", help, verified.at_ms as f64 / 1000.0);
+        let help = "Whether the last proof of the log found nothing wrong.";
+        out.gauge("chronolith_last_verification_good", help, f64::from(u8::from(verified.is_good())));
+        let help = "How long the last proof of the log took.";
+        out.gauge("chronolith_last_verification_duration_seconds", help, verified.elapsed.as_secs_f64());
+        let help = "Samples that the last proof of the log was about.";
+        out.gauge("chronolith_last_verification_samples", help, verified.log.samples as f64);
+    }
+    let help = "How long a restart would take now.";
+    out.gauge("chronolith_replay_estimate_seconds", help, db.replay_estimate().duration.as_secs_f64());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::api::route::Route;
+    use crate::api::{Api, ApiOptions, ApiRequest};
+    use crate::clock::ManualClock;
+    use crate::db::{DbOptions, StorageOptions};
+    use crate::fs::sim::{Fault, SimFs};
+    use crate::head::HeadOptions;
+    use crate::model::raw_labels::encode_canonical;
+    use crate::model::{Label, RawLabels, Sample};
+    use crate::promql::engine::EngineOptions;
+    use crate::storage::{SeriesEntry, WriteBatch};
+    use crate::telemetry::{TextFormat, log};
+    use crate::wal::{RecoveryMode, WalOptions};
+
+    const HOUR: i64 = 3_600_000;
+
+    struct Server {
+        fs: SimFs,
+        clock: Arc<ManualClock>,
+        slot: Arc<DbSlot>,
+        api: Arc<Api>,
+    }
+
+    /// A database whose first window is full, so that it has to be flushed.
+    fn with_full_window() -> Server {
+        let (fs, clock) = (SimFs::new(1), Arc::new(ManualClock::at(1000 * HOUR)));
+        let slot = Arc::new(DbSlot::default());
+        let options = DbOptions {
+            data_dir: "/data".into(),
+            wal: WalOptions::default(),
+            recovery: RecoveryMode::Salvage,
+            head: HeadOptions { hash_key: Some([1, 2, 3, 4]), ..HeadOptions::default() },
+            storage: StorageOptions::default(),
+        };
+        let db = Db::open_unlocked(options, Arc::new(fs.clone()), clock.clone(), slot.progress()).unwrap();
+        let mut labels = Vec::new();
+        encode_canonical([Label { name: "__name__", value: "up" }].into_iter(), &mut labels);
+        for hour in 1000..1005 {
+            let mut batch = WriteBatch::default();
+            batch.samples.push(Sample { timestamp_ms: hour * HOUR, value: 1.0 });
+            batch.series.push(SeriesEntry { labels: RawLabels(&labels), samples: 0..1 });
+            let (outcome, durable) = db.append(&batch, hour * HOUR).unwrap();
+            assert_eq!(outcome.added, 1);
+            durable.wait().unwrap();
+        }
+        slot.fill(Arc::new(db));
+        let options = ApiOptions {
+            engine: EngineOptions::default(),
+            queries_max: 1,
+            config: Vec::new(),
+            started_ms: 0,
+            admin: false,
+        };
+        let api = Arc::new(Api::new(options, slot.clone(), clock.clone()));
+        Server { fs, clock, slot, api }
+    }
+
+    impl Server {
+        fn db(&self) -> Arc<Db> {
+            self.slot.get().unwrap()
+        }
+
+        fn metrics(&self) -> String {
+            let mut out = Exposition::new(TextFormat::Prometheus);
+            write_storage(&mut out, &self.db());
+            out.finish()
+        }
+
+        fn health(&self) -> serde_json::Value {
+            let request = ApiRequest {
+                method: hyper::Method::GET,
+                url_query: String::new(),
+                headers: hyper::HeaderMap::new(),
+                form: None,
+                json: None,
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let body = self.api.handle(Route::Health, request).await.into_body();
+                serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap()
+            })
+        }
+
+        fn flush_alarm(&self) -> Option<String> {
+            let health = self.health();
+            let alarms = health["alarms"].as_array().unwrap().clone();
+            let alarm = alarms.into_iter().find(|alarm| alarm["about"] == "flush")?;
+            assert_eq!(health["status"], "warning");
+            Some(alarm["alarm"].as_str().unwrap().to_owned())
+        }
+    }
+
+    #[test]
+    fn flush_that_does_not_run_is_in_health_and_metrics() {
+        let server = with_full_window();
+        assert_eq!(server.flush_alarm(), None);
+        assert!(server.metrics().contains("chronolith_maintenance_alarm{task=\"flush\"} 0\n"));
+        // Nothing drives maintenance: its threads are stuck, say.
+        server.clock.advance(Duration::from_secs(6 * 60));
+        assert_eq!(server.flush_alarm().as_deref(), Some("is due for 350 s and does not run"));
+        let metrics = server.metrics();
+        for line in ["chronolith_maintenance_alarm{task=\"flush\"} 1\n", "chronolith_alarm{about=\"flush\"} 1\n"] {
+            assert!(metrics.contains(line), "{metrics}");
+        }
+        server.db().run_due();
+        assert_eq!(server.flush_alarm(), None);
+        let metrics = server.metrics();
+        for line in [
+            "prometheus_tsdb_blocks_loaded 1\n",
+            "prometheus_tsdb_compactions_total 1\n",
+            "prometheus_tsdb_head_truncations_total 1\n",
+            "chronolith_flushed_samples_total 2\n",
+            "chronolith_maintenance_alarm{task=\"flush\"} 0\n",
+            "chronolith_ledger_imbalance_samples 0\n",
+        ] {
+            assert!(metrics.contains(line), "{line}{metrics}");
+        }
+    }
+
+    #[test]
+    fn flush_that_keeps_failing_is_in_health_metrics_and_log_until_it_works_again() {
+        let server = with_full_window();
+        server.fs.fail(server.fs.operations()..u64::MAX, Fault::NoSpace);
+        let mut told = String::new();
+        for _ in 0..4 {
+            server.clock.advance(Duration::from_secs(61));
+            told += &log::captured(|| server.db().run_due());
+        }
+        let alarm = server.flush_alarm().unwrap();
+        assert!(alarm.starts_with("failed 4 times in a row") && alarm.contains("no space"), "{alarm}");
+        let said = told.lines().filter(|line| line.contains("needs attention") && line.contains("\"flush\""));
+        assert_eq!(said.count(), 1, "{told}");
+        let metrics = server.metrics();
+        for line in [
+            "chronolith_maintenance_consecutive_failures{task=\"flush\"} 4\n",
+            "chronolith_maintenance_alarm{task=\"flush\"} 1\n",
+            "prometheus_tsdb_blocks_loaded 0\n",
+        ] {
+            assert!(metrics.contains(line), "{line}{metrics}");
+        }
+        server.fs.heal();
+        server.clock.advance(Duration::from_secs(61));
+        let told = log::captured(|| server.db().run_due());
+        assert!(told.contains("maintenance is well again about=\"flush\""), "{told}");
+        assert_eq!(server.flush_alarm(), None);
+        assert!(server.metrics().contains("prometheus_tsdb_blocks_loaded 1\n"));
+    }
+}

@@ -199,7 +199,7 @@ impl Db {
         let began = self.clock.monotonic();
         let ((), cut) = self.committer.cut(|| {
             if !planted!(FloorNotRaised) {
-                self.head.raise_floor(window.end_ms)
+                self.head.raise_floor(window.end_ms);
             }
         });
         let group = cut.durable.wait().map_err(|error| failed("the log cannot be made durable", error))?;

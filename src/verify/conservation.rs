@@ -82,7 +82,8 @@ pub(super) fn stage(
                 });
             }
             _ => {
-                stage.note("the newest checkpoint is not yet in the ledger: the log is not compared with it".to_owned())
+                stage
+                    .note("the newest checkpoint is not yet in the ledger: the log is not compared with it".to_owned());
             }
         }
     } else {

@@ -288,8 +288,8 @@ impl GroupWriter {
             return Err(error);
         }
         self.counters.segment_bytes += open.segment.position() - before;
-        let is_late = planted!(LogNotSynced) || planted!(AcknowledgedBeforeSync);
-        if self.options.durability == Durability::Fsync && !is_late {
+        let is_late = planted!(AcknowledgedBeforeSync);
+        if self.options.durability == Durability::Fsync && !is_late && !planted!(LogNotSynced) {
             self.sync()?;
         }
         if let Some(open) = &mut self.open {

@@ -141,14 +141,11 @@ struct Bucket {
     count: f64,
 }
 
-/// The schema of histograms with boundaries of their own.
-const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
-
 /// The buckets that hold something, from the lowest to the highest.
 fn buckets(histogram: &FloatHistogram) -> Vec<Bucket> {
     let mut negative = Vec::new();
     for (index, count) in indexed(&histogram.negative_spans, &histogram.negative_buckets) {
-        let (lower, upper) = bounds(histogram, index);
+        let (lower, upper) = histogram.bucket_bounds(index);
         negative.push(Bucket { rule: 1, lower: -upper, upper: -lower, count });
     }
     negative.reverse();
@@ -158,7 +155,7 @@ fn buckets(histogram: &FloatHistogram) -> Vec<Bucket> {
         all.push(Bucket { rule: 3, lower: -threshold, upper: threshold, count: histogram.zero_count });
     }
     for (index, count) in indexed(&histogram.positive_spans, &histogram.positive_buckets) {
-        let (lower, upper) = bounds(histogram, index);
+        let (lower, upper) = histogram.bucket_bounds(index);
         let rule = if lower == f64::NEG_INFINITY { 3 } else { 0 };
         all.push(Bucket { rule, lower, upper, count });
     }
@@ -178,17 +175,6 @@ fn indexed<'h>(
         start..next
     });
     indices.zip(counts.iter().copied())
-}
-
-/// The boundaries of a bucket by its index.
-fn bounds(histogram: &FloatHistogram, index: i32) -> (f64, f64) {
-    if histogram.schema == CUSTOM_BUCKETS_SCHEMA {
-        let boundary = |index: i32| usize::try_from(index).ok().and_then(|index| histogram.custom_values.get(index));
-        let lower = boundary(index - 1).copied().unwrap_or(f64::NEG_INFINITY);
-        return (lower, boundary(index).copied().unwrap_or(f64::INFINITY));
-    }
-    let boundary = |index: i32| (f64::from(index) * 2f64.powi(-histogram.schema)).exp2();
-    (boundary(index - 1), boundary(index))
 }
 
 fn query_stats(json: &mut JsonWriter<'_>, stats: &QueryStats, queued: Duration, total: Duration) {
@@ -256,7 +242,7 @@ mod tests {
     #[test]
     fn histogram_with_boundaries_of_its_own_begins_at_minus_infinity() {
         let custom = FloatHistogram {
-            schema: CUSTOM_BUCKETS_SCHEMA,
+            schema: -53,
             custom_values: vec![5.0],
             positive_spans: vec![BucketSpan { offset: 0, length: 2 }],
             positive_buckets: vec![1.0, 2.0],

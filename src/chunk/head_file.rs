@@ -129,6 +129,8 @@ pub struct FilesExtent {
     pub last: u32,
     /// Bytes of the last file.
     pub bytes: u64,
+    /// Bytes of the files before it, together.
+    pub bytes_before: u64,
 }
 
 /// Appends entries to the newest file, and starts the next one when it is full or when a write failed.
@@ -213,6 +215,7 @@ impl HeadChunkFileWriter {
             if extent.last == 0 {
                 extent.first = number;
             }
+            extent.bytes_before += extent.bytes;
             (extent.last, extent.bytes) = (number, entry.bytes);
         }
         self.fs.sync_dir(&self.dir)?;

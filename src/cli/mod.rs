@@ -36,7 +36,8 @@ use output::Done;
     after_help = "Examples:\n  chronolith serve\n  chronolith serve --data-dir /var/lib/chronolith --listen 0.0.0.0:9095\n  \
                   chronolith query 'sum by (job) (rate(http_requests_total[5m]))'\n  \
                   chronolith bench write --url http://127.0.0.1:9095 --series 1000 --receipts receipts.jsonl --verify\n  \
-                  chronolith verify --data-dir data --receipts receipts.jsonl\n  chronolith config show\n\nExit codes: 0 done and good, 1 the check found something wrong, 2 it could not run."
+                  chronolith verify --data-dir data --receipts receipts.jsonl\n  \
+                  chronolith db import history.om --data-dir data\n  chronolith db dump data --match 'up{job=\"node\"}'\n  chronolith config show\n\nExit codes: 0 done and good, 1 the check found something wrong, 2 it could not run."
 )]
 struct Cli {
     /// Which log lines go to stderr: error, warn, info, debug, trace, or a filter such as `info,chronolith::wal=debug`

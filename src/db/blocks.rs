@@ -26,7 +26,7 @@ struct State {
     /// In quarantine, or left where they were and not served.
     lost: Vec<LostBlock>,
     /// Taken out for good, with files that could not be removed yet.
-    leaving: BTreeSet<Ulid>,
+    hidden: BTreeSet<Ulid>,
 }
 
 /// The blocks of a data directory.
@@ -127,20 +127,14 @@ impl Blocks {
     /// Looks at the directory: opens blocks that are new, lets go of those that vanished. One that cannot be opened is
     /// marked, and moved to quarantine where `may_move` says so: while the server runs, somebody may just be copying it.
     pub(super) fn reload(&self, may_move: bool) -> io::Result<Reloaded> {
-        let leaving: Vec<Ulid> = self.state().leaving.iter().copied().collect();
-        for ulid in leaving {
-            if let Err(error) = self.remove_files(ulid) {
-                tracing::warn!(%ulid, %error, "a block that another one took the place of could not be removed yet");
-            }
-        }
-        let leaving = self.state().leaving.clone();
+        let hidden = self.hidden();
         let entries = self.fs.list(&self.data_dir)?;
         let dirs = entries.iter().filter(|entry| entry.is_dir);
         // A name in lower case is no name of a block, as Prometheus has it.
         let is_name = |name: &str, ulid: &Ulid| ulid.to_string() == name;
         let on_disk: Vec<Ulid> = dirs
             .filter_map(|entry| Ulid::from_string(&entry.name).ok().filter(|ulid| is_name(&entry.name, ulid)))
-            .filter(|ulid| !leaving.contains(ulid))
+            .filter(|ulid| !hidden.contains(ulid))
             .collect();
         let mut reloaded = Reloaded::default();
         let known: Vec<Ulid> = self.state().blocks.keys().copied().collect();
@@ -200,12 +194,21 @@ impl Blocks {
         lost
     }
 
-    /// Removes a block's directory, which no view has any more. What cannot be removed is tried again by each
-    /// [`reload`](Self::reload), and not taken in.
+    /// Takes no block of this name in any more, as long as it is not removed.
+    pub(super) fn hide(&self, ulid: Ulid) {
+        self.state().hidden.insert(ulid);
+    }
+
+    /// Blocks that were taken out for good, with files that could not be removed yet.
+    pub(super) fn hidden(&self) -> BTreeSet<Ulid> {
+        self.state().hidden.clone()
+    }
+
+    /// Removes a block's directory, which no view has any more. A block that cannot be removed is hidden.
     pub(super) fn remove_files(&self, ulid: Ulid) -> io::Result<()> {
-        self.state().leaving.insert(ulid);
+        self.hide(ulid);
         self.try_remove_files(ulid)?;
-        self.state().leaving.remove(&ulid);
+        self.state().hidden.remove(&ulid);
         Ok(())
     }
 

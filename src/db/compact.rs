@@ -19,7 +19,7 @@ use super::{Db, failed, lock};
 use crate::block::{Block, PreparedBlock};
 use crate::compaction::{self, CompactionError, PlanBlock, PlanOptions, SkippedPlan, level_ranges};
 use crate::ledger::{Entry, Event};
-use crate::model::{Tally, TimestampMs};
+use crate::model::{Digest, Tally, TimestampMs};
 
 /// One compaction, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,6 +165,9 @@ impl Db {
             let first = outcome.conflicts_named.first().map(ToString::to_string).unwrap_or_default();
             tracing::warn!(conflicts = outcome.conflicts, first, "blocks had different values for a time of a series");
         }
+        if planted!(ParentsRemovedTooEarly) {
+            record.parents.iter().for_each(|parent| drop(self.store.blocks.remove_files(*parent)));
+        }
         let child = outcome.child.map(PreparedBlock::publish).transpose();
         let child = child.map_err(|error| {
             // It may have its name all the same.
@@ -177,7 +180,10 @@ impl Db {
         let event = Event::Compacted {
             parents: record.parents.clone(),
             child: record.child,
-            stored: outcome.stored,
+            stored: match planted!(LedgerDigestWrong) {
+                true => Tally { digest: Digest::ZERO, ..outcome.stored },
+                false => outcome.stored,
+            },
             deleted: outcome.deleted,
             deduplicated: outcome.deduplicated,
         };
@@ -267,8 +273,25 @@ impl BlockStore {
     /// Removes a block that is in no view, or may be there because of a call that failed. Where it cannot be removed now,
     /// it is not taken in again as long as the process lives.
     pub(super) fn take_back(&self, ulid: Ulid) {
-        if let Err(error) = self.blocks.remove_files(ulid) {
-            tracing::warn!(%ulid, %error, "a block that does not count could not be removed yet");
+        self.blocks.hide(ulid);
+        self.remove_hidden();
+    }
+
+    /// Removes what is left of blocks that were taken out of the view for good.
+    pub(super) fn remove_hidden(&self) {
+        let hidden = self.blocks.hidden();
+        if hidden.is_empty() {
+            return;
+        }
+        // An event that was not acknowledged may be on the disk, and say that one of them holds samples.
+        if let Err(error) = self.ledger().settle() {
+            tracing::warn!(%error, "blocks that do not count stay until the ledger can be written");
+            return;
+        }
+        for ulid in hidden {
+            if let Err(error) = self.blocks.remove_files(ulid) {
+                tracing::warn!(%ulid, %error, "a block that does not count could not be removed yet");
+            }
         }
     }
 
@@ -278,6 +301,15 @@ impl BlockStore {
     pub(super) fn remove_superseded(&self) {
         let superseded = superseded(&self.blocks.list(), self.ledger().entries());
         self.blocks.replace(&superseded, &[]);
+        if superseded.is_empty() {
+            return;
+        }
+        // What it says has to be on the disk for certain before something is removed on its word.
+        if let Err(error) = self.ledger().settle() {
+            tracing::warn!(%error, "superseded blocks stay until the ledger can be written");
+            superseded.iter().for_each(|ulid| self.blocks.hide(*ulid));
+            return;
+        }
         for ulid in superseded {
             match self.blocks.remove_files(ulid) {
                 Ok(()) => tracing::info!(%ulid, "a block that another one took the place of was removed"),

@@ -25,6 +25,10 @@ impl Db {
     pub fn delete_series(&self, matchers: &[Matcher], range: TimeRange) -> Result<Deleted, TaskError> {
         let _head_work = lock(&self.head_work);
         let _block_work = lock(&self.block_work);
+        // What failed before may have left blocks that the ledger names on the disk and nobody sees. They would come back
+        // after a crash, with what is deleted now.
+        let settled = self.store.ledger().settle();
+        settled.map_err(|error| failed("the ledger cannot be written", error))?;
         let mut deleted = Deleted::default();
         // The log first: what it holds is deleted again by a replay, whatever happens to the blocks.
         let admission =

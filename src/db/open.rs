@@ -101,17 +101,17 @@ impl Db {
         };
         let mut opened = open_head(true)?;
         let (before_files, misplaced) = (opened.replayed.samples_before_files, opened.replayed.chunks_misplaced);
-        if before_files > 0 {
+        if before_files > 0 || opened.loaded.lacks_chunks {
             drop(opened);
             let moved = Head::set_chunks_aside(&*fs, &chunks_dir, &quarantine_dir)
                 .map_err(io_error("move head chunk files out of", &chunks_dir))?;
             tracing::warn!(
                 samples = before_files,
                 files = moved.len(),
-                "head chunk files are missing; the others are in quarantine, and the whole log is read"
+                "head chunk files or parts of them are missing; the others are in quarantine, and the whole log is read"
             );
             opened = open_head(false)?;
-            opened.loaded.damage.get_or_insert_with(|| "head chunk files are missing".to_owned());
+            opened.loaded.damage.get_or_insert_with(|| "head chunk files or parts of them are missing".to_owned());
             opened.loaded.quarantined.extend(moved);
         } else if misplaced > 0 && opened.recovery.log.segments_skipped > 0 {
             tracing::warn!(

@@ -38,8 +38,9 @@ impl Db {
     }
 
     /// Takes in blocks that appeared on the disk, and lets go of those that vanished.
-    fn reload_blocks(&self) -> Result<Outcome, TaskError> {
+    pub(super) fn reload_blocks(&self) -> Result<Outcome, TaskError> {
         let _work = lock(&self.block_work);
+        self.store.remove_hidden();
         let found =
             self.store.blocks.reload(false).map_err(|error| failed("the data directory cannot be listed", error))?;
         let mut events = Vec::new();
@@ -62,7 +63,7 @@ impl Db {
     }
 
     /// Builds the accelerator of one block that has none that can be used.
-    fn accelerate_next(&self) -> Result<Outcome, TaskError> {
+    pub(super) fn accelerate_next(&self) -> Result<Outcome, TaskError> {
         let lacks = |block: &Arc<Block>| block.accel_state() != AccelState::Ready;
         let refused = self.store.notes().unaccelerable.clone();
         let blocks = self.store.blocks.list();

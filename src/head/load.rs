@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use super::flush::FileContent;
 use super::series::{ChunkPlace, FullChunk};
-use super::watermark::Watermark;
+use super::watermark::{Noted, Watermark};
 use super::{Head, HeadOptions, Shared};
 use crate::chunk::head_file::{self, ScanReport};
 use crate::chunk::{self, ChunkRef, HeadChunkEntry, HeadChunkFileReader, OUT_OF_ORDER};
@@ -54,6 +54,8 @@ pub struct LoadReport {
     pub chunks_refused: u64,
     /// Up to where the log need not be read, as the chunks hold what it holds.
     pub watermark: Option<Watermark>,
+    /// Whether chunks are missing in the midst of the files, so that they are better set aside ([`Head::set_chunks_aside`]).
+    pub lacks_chunks: bool,
     /// Why damage could not be moved out of the way. It is passed over, and the next start tries again.
     pub repair_failure: Option<String>,
 }
@@ -77,8 +79,10 @@ impl Head {
             }
             load(&mut loaded, &mut report, chunk, entry);
         })?;
-        if report.chunks_refused == 0 {
-            report.watermark = Watermark::read(&*fs, chunks_dir, &scan);
+        match Watermark::read(&*fs, chunks_dir, &scan) {
+            Noted::Holds(watermark) => report.watermark = Some(watermark).filter(|_| report.chunks_refused == 0),
+            Noted::OfLongerFiles => report.lacks_chunks = true,
+            Noted::Nothing => {}
         }
         for &file in &scan.files {
             contents.entry(file).or_insert(FileContent::NOTHING);

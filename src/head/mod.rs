@@ -18,7 +18,7 @@
 //! | what blocks have leaves the head | `truncate.rs` |
 //! | which series the log must keep | `live_refs.rs` |
 //! | full chunks to files | `flush.rs` |
-//! | from the log and the files back to a head | `load.rs`, `replay.rs` |
+//! | from the log and the files back to a head | `load.rs`, `replay.rs`, `recall.rs`, `ref_map.rs` |
 //! | counts and digests for verification | `snapshot.rs` |
 //! | up to where the chunk files stand for the log | `watermark.rs` |
 //! | sizes for status pages | `stats.rs` |
@@ -40,6 +40,8 @@ mod options;
 mod out_of_order;
 mod read;
 mod readers;
+mod recall;
+mod ref_map;
 mod replay;
 mod series;
 mod shard;
@@ -77,7 +79,7 @@ use identity::Identity;
 use load::Loaded;
 use out_of_order::{ShardRange, union};
 use readers::Readers;
-use replay::RefMap;
+use ref_map::RefMap;
 use shard::{SHARDS, Shard};
 use truncate::Retired;
 

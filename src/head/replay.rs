@@ -10,7 +10,7 @@
 //! second time), samples of series that the log doesn't name, records that can't be read. Below the floor, which must be
 //! set before, the samples are in blocks; series that have no other sample are not kept.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
@@ -20,7 +20,8 @@ use super::flush::FlushMessage;
 use super::load::{Loaded, LoadedChunks};
 use super::metadata::MetadataEntry;
 use super::out_of_order::Inserted;
-use super::series::{ChunkPlace, Series, Verdict, histogram_bits};
+use super::ref_map::RefMap;
+use super::series::{Series, Verdict, histogram_bits};
 use super::shard::{SHARDS, Shard, shard_of, split_slot};
 use super::{Head, Shared};
 use crate::chunk::HistogramRef;
@@ -41,8 +42,6 @@ const BATCH_HISTOGRAMS: usize = 128;
 const QUEUE_BATCHES: usize = 16;
 /// Full chunks that may wait for the flusher, for each worker.
 const CHUNKS_WAITING_MAX: usize = 16_384;
-/// References below this, or not far above the number of known ones, are looked up in a plain list.
-const DENSE_REFS: u64 = 1 << 20;
 /// Series that are added to the postings together.
 const POSTINGS_BATCH: usize = 4096;
 
@@ -127,38 +126,6 @@ struct ShardBatch {
     batch: Batch,
 }
 
-/// Slots by reference: a list where references are dense, as ours are, else a map.
-#[derive(Debug, Default)]
-pub(super) struct RefMap {
-    dense: Vec<Slot>,
-    sparse: HashMap<u64, Slot>,
-    known: u64,
-}
-
-impl RefMap {
-    const NONE: Slot = Slot::MAX;
-
-    pub(super) fn get(&self, series_ref: u64) -> Option<Slot> {
-        match self.dense.get(usize::try_from(series_ref).unwrap_or(usize::MAX)) {
-            Some(&Self::NONE) | None => self.sparse.get(&series_ref).copied(),
-            Some(&slot) => Some(slot),
-        }
-    }
-
-    fn insert(&mut self, series_ref: u64, slot: Slot) {
-        self.known += 1;
-        if series_ref >= DENSE_REFS.max(self.known * 4) {
-            self.sparse.insert(series_ref, slot);
-            return;
-        }
-        let index = series_ref as usize;
-        if index >= self.dense.len() {
-            self.dense.resize(index + 1, Self::NONE);
-        }
-        self.dense[index] = slot;
-    }
-}
-
 /// A replay under way: the receiver of the log's records.
 #[derive(Debug)]
 pub struct HeadReplay {
@@ -190,7 +157,7 @@ impl Head {
                 report: ReplayReport::default(),
             };
             let thread = std::thread::Builder::new().name(format!("replay-{number}"));
-            workers.push((sender, thread.spawn(move || worker.run(&receiver))?));
+            workers.push((sender, thread.spawn(crate::planted::carry(move || worker.run(&receiver)))?));
         }
         self.shared.counters.left_below_ms.fetch_max(self.floor_ms(), Ordering::AcqRel);
         Ok(HeadReplay {
@@ -216,7 +183,8 @@ impl ReplaySink for HeadReplay {
             Some(RecordType::Samples) => self.samples_record(body, false)?,
             // What no seal covers has no group: it is in no block either.
             Some(RecordType::OutOfOrderSamples)
-                if position.group.is_some_and(|group| group <= self.out_of_order_floor) =>
+                if position.group.is_some_and(|group| group <= self.out_of_order_floor)
+                    && !planted!(ReplayedTooMuch) =>
             {
                 self.report.samples_below_floor += record::samples(body).count() as u64;
                 None
@@ -348,7 +316,7 @@ impl HeadReplay {
     /// counted instead.
     fn row_of(&mut self, series_ref: u64, timestamp_ms: TimestampMs, is_out_of_order: bool) -> Option<(usize, u32)> {
         let slot = self.refs.get(series_ref);
-        let is_below = !is_out_of_order && timestamp_ms < self.floor_ms;
+        let is_below = !is_out_of_order && (timestamp_ms < self.floor_ms || planted!(ReplayedTooLittle));
         if is_below || slot.is_none() {
             self.newest_ref = self.newest_ref.max(series_ref);
             *(if is_below { &mut self.report.samples_below_floor } else { &mut self.report.samples_unknown }) += 1;
@@ -479,48 +447,6 @@ impl HeadReplay {
         *self.shared.log_refs.lock().unwrap_or_else(PoisonError::into_inner) = self.refs;
         self.shared.counters.samples.fetch_add(report.samples, Ordering::Relaxed);
         Ok(report)
-    }
-}
-
-impl Shared {
-    /// Takes the newest sample of series without an open chunk from their newest chunk: the log may not have been read so
-    /// far back, and whoever sends the sample again sends no other.
-    fn recall_newest(&self, threads: usize) {
-        std::thread::scope(|scope| {
-            for first in 0..threads {
-                scope.spawn(move || (first..SHARDS).step_by(threads).for_each(|number| self.recall_newest_of(number)));
-            }
-        });
-    }
-
-    fn recall_newest_of(&self, number: usize) {
-        let mut shard = self.shard(number);
-        let closed = |(slot, series): (Slot, &Series)| {
-            let newest = series.full.last().filter(|_| series.open_range().is_none())?;
-            Some((split_slot(slot).1, newest.place.clone()))
-        };
-        let closed: Vec<_> = shard.slots().filter_map(closed).collect();
-        for (row, place) in closed {
-            // A chunk that cannot be read is told when it is asked for.
-            let Some(newest) = self.newest_of(&place) else { continue };
-            let bits = match &newest {
-                SampleValue::Float(value) => value.to_bits(),
-                histogram => HistogramRef::of(histogram).map_or(0, histogram_bits),
-            };
-            shard.row_mut(row).last_bits = bits;
-        }
-    }
-
-    fn newest_of(&self, place: &ChunkPlace) -> Option<SampleValue> {
-        let newest =
-            |encoding, bytes: &[u8]| crate::chunk::samples(encoding, bytes).ok()?.last()?.ok().map(|(_, value)| value);
-        match place {
-            ChunkPlace::Memory(chunk) => newest(chunk.encoding, &chunk.bytes),
-            ChunkPlace::File(chunk_ref) => {
-                let (encoding, bytes) = self.files.as_ref()?.chunk_bytes(*chunk_ref).ok()?;
-                newest(encoding, &bytes)
-            }
-        }
     }
 }
 

@@ -47,6 +47,7 @@ impl Watermark {
         put::u32_be(&mut bytes, self.files.first);
         put::u32_be(&mut bytes, self.files.last);
         put::u64_be(&mut bytes, self.files.bytes);
+        put::u64_be(&mut bytes, self.files.bytes_before);
         let checksum = crc32c(&bytes);
         put::u32_be(&mut bytes, checksum);
         bytes
@@ -61,7 +62,12 @@ impl Watermark {
             below_ms: cursor.u64_be()? as i64,
             up_to_group: cursor.u64_be()?,
             floor_ms: cursor.u64_be()? as i64,
-            files: FilesExtent { first: cursor.u32_be()?, last: cursor.u32_be()?, bytes: cursor.u64_be()? },
+            files: FilesExtent {
+                first: cursor.u32_be()?,
+                last: cursor.u32_be()?,
+                bytes: cursor.u64_be()?,
+                bytes_before: cursor.u64_be()?,
+            },
         };
         let covered = bytes.get(..cursor.position()).unwrap_or_default();
         if cursor.u32_be()? != crc32c(covered) || !cursor.is_empty() {
@@ -70,30 +76,46 @@ impl Watermark {
         Ok(watermark)
     }
 
-    /// Reads the watermark, if it holds for the chunk files that a scan has read.
-    pub(super) fn read(fs: &dyn Fs, chunks_dir: &Path, scan: &ScanReport) -> Option<Self> {
-        let bytes = fs.read(&chunks_dir.join(names::WATERMARK_FILE)).ok()?;
+    /// Reads the watermark and compares it with the chunk files, which a scan has read.
+    pub(super) fn read(fs: &dyn Fs, chunks_dir: &Path, scan: &ScanReport) -> Noted {
+        let Ok(bytes) = fs.read(&chunks_dir.join(names::WATERMARK_FILE)) else { return Noted::Nothing };
         let watermark = match Self::decode(&bytes) {
             Ok(watermark) => watermark,
             Err(damage) => {
                 tracing::warn!(%damage, "the watermark of the head chunk files is damaged, the whole log is read");
-                return None;
+                return Noted::Nothing;
             }
         };
-        let FilesExtent { first, last, bytes } = watermark.files;
-        // Files that were removed since then may have gone for a reason, and may not.
-        let is_first = scan.files.first() == Some(&first);
-        let reaches = scan.stop.as_ref().is_none_or(|stop| (stop.file, stop.offset) >= (last, bytes))
-            && fs
-                .open(&names::head_chunk_file(chunks_dir, last))
-                .and_then(|file| file.len())
-                .is_ok_and(|len| len >= bytes);
-        let holds = last == 0 || (is_first && scan.files.contains(&last) && reaches);
-        if !holds {
-            tracing::warn!("head chunk files are not those of their watermark, the whole log is read");
+        let FilesExtent { first, last, bytes, bytes_before } = watermark.files;
+        let bytes_of =
+            |file| fs.open(&names::head_chunk_file(chunks_dir, file)).and_then(|file| file.len()).unwrap_or_default();
+        if last == 0 {
+            return Noted::Holds(watermark);
         }
-        holds.then_some(watermark)
+        // Files that were removed since then may have gone for a reason, and may not. Behind a stop nothing is loaded.
+        let is_first = scan.files.first() == Some(&first);
+        let reaches = scan.stop.as_ref().is_none_or(|stop| (stop.file, stop.offset) >= (last, bytes));
+        let found_before: u64 = scan.files.iter().filter(|file| **file < last).map(|file| bytes_of(*file)).sum();
+        if is_first && reaches && scan.files.contains(&last) && bytes_of(last) >= bytes {
+            // A file that is cut between two entries reads as whole.
+            return if found_before == bytes_before { Noted::Holds(watermark) } else { Noted::OfLongerFiles };
+        }
+        tracing::warn!("head chunk files are not those of their watermark, the whole log is read");
+        let has_later = scan.files.iter().any(|file| *file > last);
+        let is_cut = is_first && has_later && bytes_of(last) < bytes;
+        if is_cut { Noted::OfLongerFiles } else { Noted::Nothing }
     }
+}
+
+/// What the watermark says of the chunk files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// There is none that can be used.
+    Nothing,
+    /// It holds.
+    Holds(Watermark),
+    /// Chunks are missing in the midst of the files.
+    OfLongerFiles,
 }
 
 impl Head {

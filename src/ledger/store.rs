@@ -200,9 +200,9 @@ impl Ledger {
         } else if !bytes.is_empty() {
             let path = ledger.path();
             let mut file = ledger.fs.append(&path).map_err(LedgerError::io("open", &path))?;
-            // After a kill what was read may stand in the page cache only.
+            // After a kill what was read may stand in the page cache only. After a sync that failed before, this one proves
+            // nothing: so the first entry is written to a new file, with all others.
             file.sync_data().map_err(LedgerError::io("fdatasync", &path))?;
-            ledger.file = Some(file);
         }
         Ok(ledger)
     }
@@ -249,6 +249,17 @@ impl Ledger {
         Ok(())
     }
 
+    /// Makes certain that the disk holds the entries that count and no others: after an append that failed, its events may
+    /// be there all the same until the file is written anew. To be called before something is undone that they speak of.
+    pub fn settle(&mut self) -> Result<(), LedgerError> {
+        if self.is_settled() { Ok(()) } else { self.rewrite() }
+    }
+
+    /// Whether the disk holds the entries that count and no others.
+    pub fn is_settled(&self) -> bool {
+        self.file.is_some() || (self.contents.entries.is_empty() && !self.fs.exists(&self.path()))
+    }
+
     /// Makes the entries from this index on durable.
     fn write_from(&mut self, known: usize) -> Result<(), LedgerError> {
         // Without a file, or where the end of the file is unknown after a failure.
@@ -258,7 +269,9 @@ impl Ledger {
         let mut text = Vec::new();
         line::push(&mut text, self.contents.entries.get(known..).unwrap_or_default())?;
         let path = self.path();
-        if let Err(error) = file.write_all(&text).and_then(|()| file.sync_data()) {
+        if let Err(error) =
+            file.write_all(&text).and_then(|()| if planted!(LedgerNotSynced) { Ok(()) } else { file.sync_data() })
+        {
             // Whether this works or not: the next entry is written to a new file.
             let _cut = file.truncate(self.bytes);
             return Err(LedgerError::io("write", &path)(error));
@@ -285,7 +298,9 @@ impl Ledger {
             self.fs.remove_file(&tmp).map_err(LedgerError::io("remove", &tmp))?;
         }
         let mut file = self.fs.create(&tmp).map_err(LedgerError::io("create", &tmp))?;
-        file.write_all(&text).and_then(|()| file.sync_data()).map_err(LedgerError::io("write", &tmp))?;
+        file.write_all(&text)
+            .and_then(|()| if planted!(LedgerNotSynced) { Ok(()) } else { file.sync_data() })
+            .map_err(LedgerError::io("write", &tmp))?;
         self.fs.rename(&tmp, &path).map_err(LedgerError::io("rename", &tmp))?;
         self.fs.sync_dir(&self.dir).map_err(LedgerError::io("fsync", &self.dir))?;
         self.bytes = text.len() as u64;

@@ -7,31 +7,6 @@ use std::fmt;
 use super::histogram::{BucketSpan, FloatHistogram, Histogram, SampleValue};
 use crate::encoding::go_float;
 
-/// The schema of histograms with custom buckets.
-const SCHEMA_CUSTOM: i32 = -53;
-
-/// The upper bound of the exponential bucket with this index: `2^(index * 2^-schema)`, and the largest float for the
-/// last bucket that floats can be in.
-fn exponential_bound(index: i32, schema: i32) -> f64 {
-    let (whole, part) = if schema <= 0 {
-        (i64::from(index) << schema.unsigned_abs().min(8), 0.0)
-    } else {
-        let resolution = 1i32 << schema.min(8);
-        let part = f64::from(index.rem_euclid(resolution)) / f64::from(resolution);
-        (i64::from(index.div_euclid(resolution)), part)
-    };
-    match whole {
-        1024 if part == 0.0 => f64::MAX,
-        1024.. => f64::INFINITY,
-        // Two steps, since the first alone would leave the range of floats for the smallest bounds.
-        _ => {
-            let whole = whole.max(-1080) as i32;
-            let half = whole / 2;
-            part.exp2() * 2f64.powi(half) * 2f64.powi(whole - half)
-        }
-    }
-}
-
 /// Indices and counts of the buckets that are not empty.
 fn filled<'a>(spans: &'a [BucketSpan], counts: &'a [f64]) -> impl DoubleEndedIterator<Item = (i32, f64)> + 'a {
     let mut indices = Vec::with_capacity(counts.len());
@@ -48,32 +23,23 @@ fn filled<'a>(spans: &'a [BucketSpan], counts: &'a [f64]) -> impl DoubleEndedIte
 }
 
 impl FloatHistogram {
-    /// Lower and upper bound of the positive bucket with this index.
-    fn bounds(&self, index: i32) -> (f64, f64) {
-        if self.schema != SCHEMA_CUSTOM {
-            return (exponential_bound(index.wrapping_sub(1), self.schema), exponential_bound(index, self.schema));
-        }
-        let bound = |at: i32| usize::try_from(at).ok().and_then(|at| self.custom_values.get(at).copied());
-        let lower = if index == 0 { f64::NEG_INFINITY } else { bound(index.wrapping_sub(1)).unwrap_or(f64::INFINITY) };
-        (lower, bound(index).unwrap_or(f64::INFINITY))
-    }
-}
-
-impl FloatHistogram {
     fn write_text(&self, f: &mut fmt::Formatter<'_>, count_text: fn(f64) -> String) -> fmt::Result {
         write!(f, "{{count:{}, sum:{}", count_text(self.count), text(self.sum))?;
         for (index, count) in filled(&self.negative_spans, &self.negative_buckets).rev() {
-            let (lower, upper) = self.bounds(index);
-            write!(f, ", [{},{}):{}", text(-upper), text(-lower), count_text(count))?;
+            let (lower, upper) = self.bucket_bounds(index);
+            // A bound so small that it is zero belongs to no bucket.
+            let open = if upper > 0.0 { '[' } else { '(' };
+            write!(f, ", {open}{},{}):{}", text(-upper), text(-lower), count_text(count))?;
         }
         if self.zero_count != 0.0 {
             let (lower, upper) = (text(-self.zero_threshold), text(self.zero_threshold));
             write!(f, ", [{lower},{upper}]:{}", count_text(self.zero_count))?;
         }
         for (index, count) in filled(&self.positive_spans, &self.positive_buckets) {
-            let (lower, upper) = self.bounds(index);
+            let (lower, upper) = self.bucket_bounds(index);
             let open = if lower == f64::NEG_INFINITY { '[' } else { '(' };
-            write!(f, ", {open}{},{}]:{}", text(lower), text(upper), count_text(count))?;
+            let close = if upper == 0.0 && self.custom_values.is_empty() { ')' } else { ']' };
+            write!(f, ", {open}{},{}{close}:{}", text(lower), text(upper), count_text(count))?;
         }
         f.write_str("}")
     }
@@ -110,23 +76,6 @@ impl fmt::Display for SampleValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn exponential_bounds_are_powers_of_the_schemas_base() {
-        for (index, schema, bound) in [
-            (0, 0, 1.0),
-            (3, 0, 8.0),
-            (-2, 0, 0.25),
-            (1, 1, std::f64::consts::SQRT_2),
-            (2, -1, 16.0),
-            (1024, 0, f64::MAX),
-            (64, -4, f64::MAX),
-            (1025, 0, f64::INFINITY),
-            (-1074, 0, f64::from_bits(1)),
-        ] {
-            assert_eq!(exponential_bound(index, schema), bound, "{index} at {schema}");
-        }
-    }
 
     #[test]
     fn histogram_text_shows_filled_buckets_from_the_lowest_to_the_highest() {

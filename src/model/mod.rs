@@ -4,6 +4,7 @@ pub mod chunk_encoding;
 pub mod digest;
 pub mod duration;
 pub mod histogram;
+mod histogram_bounds;
 mod histogram_text;
 pub mod histogram_validation;
 pub mod label_set;

@@ -372,7 +372,11 @@ fn copy_files(fs: &dyn Fs, from: &Path, to: &Path, may_link: bool) -> Result<(),
         let (source, target) = (from.join(&entry.name), to.join(&entry.name));
         if entry.is_dir {
             copy_files(fs, &source, &target, may_link)?;
-        } else if !entry.name.ends_with(".tmp") && !(may_link && fs.hard_link(&source, &target).is_ok()) {
+            continue;
+        }
+        // A file that is about to replace another one is left over from a crash.
+        let is_done = entry.name.ends_with(".tmp") || may_link && fs.hard_link(&source, &target).is_ok();
+        if !is_done {
             copy_file(fs, &source, &target).map_err(io_error("copy to", &target))?;
         }
     }

@@ -12,7 +12,9 @@ use crate::harness::{Process, Settings};
 fn commands_help_names_every_command() {
     let (status, stdout, _) = run(&["--help"]);
     assert_eq!(status, Some(0));
-    for command in ["serve", "verify", "bench", "query", "promql", "config", "block", "index", "chunk", "tombstones"] {
+    for command in
+        ["serve", "verify", "bench", "query", "promql", "config", "block", "index", "chunk", "tombstones", "db"]
+    {
         assert!(stdout.contains(command), "{command} is not in:\n{stdout}");
     }
 }

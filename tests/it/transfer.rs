@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::harness::chronolith::{self, run, verify};
 use crate::harness::remote_write::{Series, send};
-use crate::harness::{Chronolith, Settings};
+use crate::harness::{Chronolith, Settings, wait_for};
 
 const START_MS: i64 = 1_700_006_400_000;
 
@@ -63,6 +63,38 @@ fn transfer_import_of_a_file_and_of_standard_input_give_the_same_blocks() {
     let part = run_well(&[&["db", "dump", text(&one)], &range[..]].concat());
     let expected = "{__name__=\"up\", job=\"b\"} 1 1700006700000\n{__name__=\"up\", job=\"b\"} 2 1700007000000\n";
     assert_eq!(part, expected);
+}
+
+#[test]
+fn transfer_import_that_is_killed_goes_on_when_the_same_text_comes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let line = |step: i64| format!("up {step} {}\n", START_MS + step * 60_000);
+    let history: String = (0..8000).map(line).collect();
+    // Runs of a thousand samples are sorted and set down before it is killed.
+    let first: String = (0..7500).map(line).collect();
+    let arguments = ["db", "import", "-", "--input", "prometheus", "--memory", "64KB", "--data-dir", text(&data)];
+    let mut child = chronolith::command(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(first.as_bytes()).unwrap();
+    wait_for("runs", Duration::from_secs(30), || {
+        let left = std::fs::read_dir(&data).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let runs: Vec<_> = left.flat_map(|dir| std::fs::read_dir(dir).into_iter().flatten()).collect();
+        (runs.len() > 8).then_some(()).ok_or_else(|| format!("{} files", runs.len()))
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(stdin);
+    let mut child = chronolith::command(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(history.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.contains("samples were read by an interrupted import before"), "{said}");
+    let expected: String =
+        (0..8000).map(|step| format!("{{__name__=\"up\"}} {step} {}\n", START_MS + step * 60_000)).collect();
+    assert!(run_well(&["db", "dump", text(&data)]) == expected);
+    let names = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(names.into_iter().all(|name| name.len() == 26), "something is left over");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::super::{CommandResult, Format};
 use super::{Bar, moment, report};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::keys::KEYS;
+use crate::config::units::Bytes;
 use crate::fs::{DirLock, Fs, SystemFs, names};
 use crate::model::duration::parse_duration_ms;
 use crate::text::TextFormat;
@@ -46,6 +47,9 @@ pub(in super::super) struct ImportArgs {
     /// Time that a block covers, a multiple of 2h; chosen by the time that the text covers where it is left out
     #[arg(long, value_name = "DURATION", value_parser = parse_block_range)]
     block_duration: Option<i64>,
+    /// Memory for samples; what does not fit is sorted and set down in the data directory. Labels come on top
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
+    memory: Bytes,
     /// The form of the report
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -67,6 +71,10 @@ fn parse_block_range(text: &str) -> Result<i64, String> {
     fits.then_some(range_ms).ok_or_else(|| "a block covers a multiple of 2h".to_owned())
 }
 
+fn parse_size(text: &str) -> Result<Bytes, String> {
+    Bytes::parse(text).ok_or_else(|| "a size is a number and a unit, such as 256MiB".to_owned())
+}
+
 pub(super) fn run(args: &ImportArgs) -> CommandResult {
     let is_stream = args.file == Path::new(STANDARD_INPUT);
     if is_stream && args.input.is_none() {
@@ -82,7 +90,7 @@ pub(super) fn run(args: &ImportArgs) -> CommandResult {
             InputFormat::Openmetrics => TextFormat::OpenMetrics,
         }),
         block_range_ms: args.block_duration,
-        samples_in_memory: ImportOptions::SAMPLES_IN_MEMORY,
+        samples_in_memory: usize::try_from(args.memory.0 / ImportOptions::SAMPLE_BYTES).unwrap_or(usize::MAX).max(1),
     };
     let fs: Arc<dyn Fs> = Arc::new(SystemFs);
     let mut stdin = io::stdin();

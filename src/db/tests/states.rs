@@ -1,9 +1,12 @@
 //! Crash states, enumerated: see [`explore`](super::explore).
 
-use super::explore::{Place, Stats, explore, replay};
+use super::explore::{Place, Stats, explore, fault_at_every_call, random_lives, replay};
+use crate::fs::sim::Fault;
 
 /// States that every run opens.
 const STATES: u64 = 20_000;
+/// Long lives of every run.
+const LIVES: u64 = 12;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -56,4 +59,24 @@ fn states_after_crashes_hold_what_was_acknowledged() {
         assert!(times >= 10, "{what}: {times}");
     }
     assert_eq!(stats.by_step.len(), 9, "{:?}", stats.by_step);
+}
+
+#[test]
+fn long_lives_with_faults_and_crashes_lose_nothing_that_was_acknowledged() {
+    let seed = number("CHRONOLITH_SEED").unwrap_or(1);
+    let lives = number("CHRONOLITH_LIVES").unwrap_or(LIVES);
+    let stats = random_lives(seed, lives).unwrap_or_else(|problem| panic!("{problem}"));
+    println!("long lives, seed {seed}: {stats:#?}");
+    assert!(lives < LIVES || (stats.failed > 100 && stats.crashes > 100 && stats.in_recovery > 50), "{stats:?}");
+    assert!(lives < LIVES || (stats.counts.compactions > 50 && stats.counts.expired_blocks > 50), "{stats:?}");
+}
+
+#[test]
+fn calls_that_fail_at_any_step_are_over_when_the_disk_is_well_again() {
+    let every = number("CHRONOLITH_FAULT_EVERY").unwrap_or(7) as usize;
+    for (fault, calls) in [(Fault::Error, 1), (Fault::NoSpace, 40), (Fault::ShortWrite, 3), (Fault::NoSpace, 1)] {
+        let stats = fault_at_every_call(fault, calls, every).unwrap_or_else(|problem| panic!("{problem}"));
+        println!("{fault:?} for {calls} calls: {stats:#?}");
+        assert!(stats.failed > stats.faults / 4, "{stats:?}");
+    }
 }

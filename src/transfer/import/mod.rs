@@ -47,13 +47,13 @@ pub struct ImportOptions {
     pub format: Option<TextFormat>,
     /// Range of time of a block, a multiple of two hours; chosen by the time that the text covers where it is `None`.
     pub block_range_ms: Option<i64>,
-    /// Samples that are held in memory, 24 bytes each.
+    /// Samples that are held in memory, at most [`SAMPLE_BYTES`](Self::SAMPLE_BYTES) each.
     pub samples_in_memory: usize,
 }
 
 impl ImportOptions {
-    /// Samples that are held in memory unless it is said otherwise: 96 MiB.
-    pub const SAMPLES_IN_MEMORY: usize = 4 << 20;
+    /// What a sample takes in memory at most: itself, its part of what sorting needs, and its entry in the run's index.
+    pub const SAMPLE_BYTES: u64 = 64;
 }
 
 /// Why an import did not end.

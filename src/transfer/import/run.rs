@@ -7,7 +7,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::encoding::crc32c;
+use crate::encoding::{crc32c, crc32c_more};
 use crate::fs::{Fs, MappedFile};
 use crate::model::TimestampMs;
 
@@ -15,6 +15,8 @@ use super::series::SeriesNumber;
 
 /// Bytes of a sample: time and value bits.
 const SAMPLE_BYTES: usize = 16;
+/// Bytes that are written at once.
+const WRITE_BYTES: usize = 1 << 20;
 /// Bytes of an index entry: range 8, series 4, samples 4, offset 8.
 const ENTRY_BYTES: usize = 24;
 /// Bytes at the end: where the index begins.
@@ -37,29 +39,39 @@ pub(super) fn range_of(timestamp_ms: TimestampMs, range_ms: i64) -> i64 {
 pub(super) fn write_run(fs: &dyn Fs, path: &Path, samples: &mut [Pending], range_ms: i64) -> io::Result<(u64, u32)> {
     let group = |sample: &Pending| (range_of(sample.timestamp_ms, range_ms), sample.series);
     samples.sort_by_key(|sample| (group(sample), sample.timestamp_ms));
-    let mut bytes = Vec::with_capacity(samples.len() * SAMPLE_BYTES);
+    if fs.exists(path) {
+        fs.remove_file(path)?;
+    }
+    let mut file = fs.create(path)?;
+    let (mut bytes, mut written, mut crc) = (Vec::new(), 0u64, 0);
+    let mut put = |bytes: &mut Vec<u8>| -> io::Result<()> {
+        file.write_all(bytes)?;
+        crc = crc32c_more(crc, bytes);
+        bytes.clear();
+        Ok(())
+    };
     let mut entries = Vec::new();
     for part in samples.chunk_by(|a, b| group(a) == group(b)) {
         let Some((range, series)) = part.first().map(group) else { continue };
         entries.extend(range.to_le_bytes());
         entries.extend(series.to_le_bytes());
         entries.extend((part.len() as u32).to_le_bytes());
-        entries.extend((bytes.len() as u64).to_le_bytes());
+        entries.extend(written.to_le_bytes());
+        written += (part.len() * SAMPLE_BYTES) as u64;
         for sample in part {
             bytes.extend(sample.timestamp_ms.to_le_bytes());
             bytes.extend(sample.bits.to_le_bytes());
         }
+        if bytes.len() >= WRITE_BYTES {
+            put(&mut bytes)?;
+        }
     }
-    let index_at = bytes.len() as u64;
-    bytes.append(&mut entries);
-    bytes.extend(index_at.to_le_bytes());
-    if fs.exists(path) {
-        fs.remove_file(path)?;
-    }
-    let mut file = fs.create(path)?;
-    file.write_all(&bytes)?;
+    entries.extend(written.to_le_bytes());
+    written += entries.len() as u64;
+    put(&mut bytes)?;
+    put(&mut entries)?;
     file.sync_data()?;
-    Ok((bytes.len() as u64, crc32c(&bytes)))
+    Ok((written, crc))
 }
 
 /// A run that is read.

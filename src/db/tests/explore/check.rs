@@ -160,7 +160,7 @@ pub(in crate::db) fn compare(db: &Db, expected: &Expected, seen: &mut Seen) -> R
         if expected.samples.contains_key(key) {
             continue;
         }
-        match expected.doubtful.get(key) {
+        match expected.doubtful.get(key).or(expected.ghosts.get(key)) {
             Some(sent) if sent == bits => {}
             Some(sent) => return Err(format!("{} has the value {bits:#x}, and was sent {sent:#x}", name(key))),
             None => return Err(format!("{} is there: deleted, expired, or never sent", name(key))),
@@ -176,10 +176,12 @@ pub(in crate::db) fn compare(db: &Db, expected: &Expected, seen: &mut Seen) -> R
     let expired = db.ledger_state().totals.expired - expected.expired;
     let missing = tally(&gone);
     seen.expired_at_start += u64::from(expired != Tally::ZERO);
-    let is_told = match expected.deleted {
-        0 => expired == missing,
+    let is_told = match (expected.deleted, expected.ghosts.len() as u64) {
+        (0, 0) => expired == missing,
         // Blocks may have held deleted samples too.
-        deleted => (missing.samples..=missing.samples + deleted).contains(&expired.samples),
+        (deleted, ghosts) => {
+            (missing.samples.saturating_sub(ghosts)..=missing.samples + deleted + ghosts).contains(&expired.samples)
+        }
     };
     if !is_told {
         return Err(format!("{missing} are missing, and the ledger says that {expired} expired: {:?}", gone.keys()));
@@ -194,6 +196,13 @@ pub(in crate::db) fn prove(db: &Db, is_exact: bool) -> Result<(), String> {
         return Err(format!("the proof fails: {:?}", verified.findings));
     }
     let ledger = db.ledger_state();
+    let on_disk = crate::ledger::read(&*db.fs, &db.options.data_dir.join(names::LEDGER_DIR));
+    let on_disk = on_disk.map_err(|error| format!("the ledger cannot be read: {error}"))?;
+    if on_disk.state != ledger && db.store.ledger().is_settled() {
+        let (entries, last) = (on_disk.entries.len(), on_disk.entries.last());
+        let known = db.store.ledger().entries().len();
+        return Err(format!("the ledger has {known} entries, and its file {entries}, {:?}: {last:?}", on_disk.damages));
+    }
     if ledger.imbalance() != Tally::ZERO {
         return Err(format!("the ledger does not balance: {}", ledger.imbalance()));
     }

@@ -5,6 +5,7 @@
 //! hold what was acknowledged, nothing that was not sent, and a ledger that balances.
 
 mod check;
+mod faults;
 mod steps;
 
 use std::collections::{BTreeMap, HashSet};
@@ -12,12 +13,15 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(in crate::db) use check::{Depth, check};
+pub(in crate::db) use faults::{fault_at_every_call, random_lives};
 pub(in crate::db) use steps::{Counts, Life, Step};
 
 use super::*;
 use crate::fs::sim::{Moment, SimRandom};
 use check::Seen;
 
+/// A long run tells how far it is each time it has opened this many states.
+const PROGRESS: u64 = 25_000;
 /// Sequences have at most this many steps.
 const STEPS_MAX: usize = 4;
 
@@ -160,7 +164,11 @@ pub(in crate::db) fn explore(seed: u64, count: u64) -> Result<Stats, Box<Counter
                 return Ok(stats);
             }
             let wanted = per_sequence.min(count - stats.states);
+            let before = stats.states / PROGRESS;
             explore_sequence(seed, steps, wanted, &mut random, &mut known, &mut stats)?;
+            if stats.states / PROGRESS > before {
+                println!("seed {seed}: {} states of {count}, {} sequences", stats.states, stats.sequences);
+            }
         }
     }
     Ok(stats)
@@ -274,11 +282,16 @@ fn guarded<T>(
     f: impl FnOnce() -> Result<T, String>,
 ) -> Result<T, Box<Counterexample>> {
     let listing = listing(disk);
-    let result = catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        Err(format!("panic: {}", text.unwrap_or("without a word")))
-    });
+    let result = guarded_text(f);
     result.map_err(|problem| {
         Box::new(Counterexample { place: place.clone(), before: before.to_owned(), problem, listing })
+    })
+}
+
+/// Makes an error of a panic.
+fn guarded_text<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(format!("panic: {}", text.unwrap_or("without a word")))
     })
 }

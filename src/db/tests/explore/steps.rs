@@ -114,6 +114,8 @@ pub(in crate::db) struct Expected {
     pub(in crate::db) expired: Tally,
     /// Samples of deletions, done or begun: blocks may still store them, and expire with them.
     pub(in crate::db) deleted: u64,
+    /// Samples that expired while a call failed: they may be there, or come back once and expire without the ledger's word.
+    pub(in crate::db) ghosts: Samples,
     pub(in crate::db) now_ms: i64,
 }
 
@@ -241,6 +243,12 @@ impl Life {
         }
     }
 
+    /// Names of blocks are drawn anew by each start.
+    pub(in crate::db) fn next_seed(&mut self) -> u64 {
+        self.opened += 1;
+        self.seed.wrapping_add(self.opened)
+    }
+
     /// Tells the disk what has to be there from now on.
     pub(in crate::db) fn note(&mut self) {
         self.expected.now_ms = self.clock.now_ms();
@@ -308,8 +316,7 @@ impl Life {
             Step::Close => {
                 let gone = self.will_expire(None)?;
                 self.db.close();
-                self.opened += 1;
-                let options = small(self.seed.wrapping_add(self.opened));
+                let options = small(self.next_seed());
                 self.db = open(&self.fs, &self.clock, options).map_err(|error| format!("does not open: {error}"))?;
                 self.forget(gone)?;
             }

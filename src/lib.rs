@@ -15,6 +15,9 @@
 //! | 1 | [`fs`], [`net`], [`clock`], [`telemetry`] |
 //! | 0 | [`model`], [`encoding`] |
 
+#[macro_use]
+mod planted;
+
 pub mod encoding;
 pub mod model;
 

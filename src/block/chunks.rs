@@ -89,7 +89,8 @@ pub fn find_chunk(segment: &[u8], offset: usize) -> Result<SegmentChunk, Corrupt
     let data = cursor.take(length as usize).map_err(at)?;
     let end = start + data.len();
     let checksum = cursor.u32_be().map_err(at)?;
-    if crc32c(rest.get(checked..checked + 1 + data.len()).unwrap_or_default()) != checksum {
+    let is_intact = crc32c(rest.get(checked..checked + 1 + data.len()).unwrap_or_default()) == checksum;
+    if !is_intact && !planted!(ChunkChecksumIgnored) {
         return Err(Corruption { what: "checksum of the chunk does not match", offset });
     }
     let Some(encoding) = ChunkEncoding::from_number(encoding) else {
@@ -181,7 +182,9 @@ impl SegmentWriter {
         self.flush()?;
         if let Some(mut file) = self.file.take() {
             let path = self.path();
-            file.sync_data().map_err(BlockError::io("fsync", &path))?;
+            if !planted!(BlockNotSynced) {
+                file.sync_data().map_err(BlockError::io("fsync", &path))?;
+            }
         }
         self.written += std::mem::take(&mut self.length);
         Ok(())

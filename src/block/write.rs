@@ -304,7 +304,7 @@ impl PreparedBlock {
     /// Renames the directory, and makes that durable where it arrives.
     fn move_to(&self, dir: &Path) -> Result<(), BlockError> {
         self.fs.rename(&self.dir, dir).map_err(BlockError::io("rename", &self.dir))?;
-        match dir.parent() {
+        match dir.parent().filter(|_| !planted!(BlockNameNotSynced)) {
             Some(parent) => self.fs.sync_dir(parent).map_err(BlockError::io("fsync", parent)),
             None => Ok(()),
         }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use ulid::Ulid;
 
-use super::planted::{self, Bug};
 use super::testing::*;
 use super::*;
 use crate::block::{Block, BlockOrigin, BlockWriter, HINT_FROM_OUT_OF_ORDER, WriterOptions, accel, check};
 use crate::fs::sim::SimFs;
 use crate::fs::{Fs, SystemFs};
 use crate::model::{Matcher, Tally, TimeRange};
+use crate::planted::{self, Bug};
 
 const DATA: &str = "/data";
 const END_MS: i64 = 10_000;
@@ -101,7 +101,7 @@ fn compaction_with_a_planted_bug_is_refused_and_its_child_handed_out_for_quarant
     for bug in [Bug::ChunkLeftOut, Bug::DuplicateKept, Bug::DigestNotUpdated, Bug::DeletionNotApplied] {
         let fs = disk();
         let parents = blocks(&fs, &two_sources());
-        let (result, struck) = planted::with(bug, || merge(&fs, &parents));
+        let (result, struck) = planted::once(bug, || merge(&fs, &parents));
         assert!(struck, "{bug:?}");
         let error = result.unwrap_err();
         let words = error.to_string();
@@ -146,7 +146,7 @@ fn compaction_asks_the_accelerators_of_its_parents_and_refuses_all_the_same_what
         })
         .collect();
     assert!(parents.iter().all(|block| block.accel().is_some()));
-    let (result, struck) = planted::with(Bug::ChunkLeftOut, || merge(&fs, &parents));
+    let (result, struck) = planted::once(Bug::ChunkLeftOut, || merge(&fs, &parents));
     assert!(struck && matches!(result, Err(CompactionError::Unproven { .. })), "{result:?}");
     let outcome = merge(&fs, &parents).unwrap();
     assert_eq!((outcome.stored.samples, outcome.deduplicated.samples), (31, 1));

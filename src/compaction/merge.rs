@@ -219,8 +219,7 @@ impl SeriesMerge<'_> {
             }
             let is_within = self.range.start_ms <= chunk.range.start_ms && chunk.range.end_ms <= self.range.end_ms;
             if is_within && !self.deleted(*rank).iter().any(|deleted| deleted.overlaps(&chunk.range)) {
-                #[cfg(test)]
-                if super::planted::strikes(super::planted::Bug::ChunkLeftOut) {
+                if planted!(ChunkLeftOut) {
                     return Ok(());
                 }
                 totals.samples += u64::from(samples::count(self.labels, chunk)?);
@@ -240,6 +239,11 @@ impl SeriesMerge<'_> {
             self.decode(*rank, chunk, &mut merged, totals)?;
         }
         merged.sort_by_key(|sample: &TimedValue| sample.timestamp_ms);
+        if let Some(TimedValue { value: SampleValue::Float(value), .. }) = merged.first_mut()
+            && planted!(BitFlipped)
+        {
+            *value = f64::from_bits(value.to_bits() ^ 1);
+        }
         self.deduplicate(&mut merged, totals);
         totals.samples += merged.len() as u64;
         let mut builder = ChunkBuilder::new();
@@ -276,11 +280,7 @@ impl SeriesMerge<'_> {
             if self.is_deleted(rank, sample.timestamp_ms) {
                 let digest = self.digest(sample);
                 totals.deleted.add_sample(digest);
-                #[cfg(test)]
-                let stays = super::planted::strikes(super::planted::Bug::DeletionNotApplied);
-                #[cfg(not(test))]
-                let stays = false;
-                if !stays {
+                if !planted!(DeletionNotApplied) {
                     continue;
                 }
             }
@@ -299,8 +299,7 @@ impl SeriesMerge<'_> {
 
     /// Leaves the first of the samples of each time, which are sorted.
     fn deduplicate(&mut self, merged: &mut Vec<TimedValue>, totals: &mut MergeTotals) {
-        #[cfg(test)]
-        if super::planted::strikes(super::planted::Bug::DuplicateKept) {
+        if planted!(DuplicateKept) {
             // A later millisecond, so that the chunk itself is in order.
             merged.dedup_by(|later, earlier| {
                 later.timestamp_ms = later.timestamp_ms.max(earlier.timestamp_ms + 1);
@@ -313,9 +312,7 @@ impl SeriesMerge<'_> {
                 return false;
             }
             let dropped = self.digest(later);
-            #[cfg(test)]
-            let dropped =
-                if super::planted::strikes(super::planted::Bug::DigestNotUpdated) { Digest::ZERO } else { dropped };
+            let dropped = if planted!(DigestNotUpdated) { Digest::ZERO } else { dropped };
             totals.deduplicated.add_sample(dropped);
             if self.digest(first) != self.digest(later) {
                 totals.conflicts += 1;

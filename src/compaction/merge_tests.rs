@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 
 use super::merge::Merger;
-use super::planted::{self, Bug};
 use super::testing::*;
 use crate::model::{SampleValue, Tally, TimeRange};
+use crate::planted::{self, Bug};
 use crate::storage::{ChunkSource as _, StorageError};
 
 fn series(number: u32, samples: impl IntoIterator<Item = (i64, f64)>) -> TestSeries {
@@ -96,7 +96,7 @@ fn merge_with_a_planted_bug_does_not_give_what_the_model_gives() {
     let merged = [vec![first], vec![series(1, [(22, 2.0), (40, 1.0)]), series(2, [(1, 1.0)])]];
     let model = Model::of(&merged, TimeRange::ALL);
     for bug in [Bug::ChunkLeftOut, Bug::DuplicateKept, Bug::DigestNotUpdated, Bug::DeletionNotApplied] {
-        let (differs, struck) = planted::with(bug, || {
+        let (differs, struck) = planted::once(bug, || {
             let mut merger = Merger::new(sources(&merged), TimeRange::ALL).unwrap();
             drain(&mut merger) != model.series || merger.totals().deduplicated != model.deduplicated
         });

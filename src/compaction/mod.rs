@@ -4,8 +4,6 @@ mod compact;
 mod error;
 mod merge;
 mod plan;
-#[cfg(test)]
-mod planted;
 mod prove;
 mod samples;
 mod write;

@@ -61,6 +61,9 @@ pub fn write_block(
     let options = WriterOptions { newer_encodings: true, ..WriterOptions::default() };
     let mut writer = BlockWriter::create(fs.clone(), parent_dir, ulid, options)?;
     while let Some(series) = merger.next_series()? {
+        if planted!(SeriesLeftOut) {
+            continue;
+        }
         writer.add(&series.labels, &series.chunks)?;
         let totals = merger.totals();
         if totals.series.is_multiple_of(SERIES_PER_STEP) {

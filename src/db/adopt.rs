@@ -31,7 +31,14 @@ pub(super) fn adopt_wbl(
         tracing::warn!(%error, "out-of-order samples of Prometheus not taken over");
         adoption.failure = Some(error.to_string());
     }
-    let Adopted { outcome, unknown, records_left } = &adoption.adopted;
+    if let Some(left) = adoption.adopted.left() {
+        tracing::warn!(
+            left,
+            quarantine = %quarantine_dir.display(),
+            "not all of Prometheus' out-of-order samples could be taken over; their segments are in quarantine"
+        );
+    }
+    let Adopted { outcome, unknown, histograms, records_left } = &adoption.adopted;
     if !adoption.recovery.foreign.is_empty() {
         tracing::info!(
             segments = adoption.recovery.foreign.len(),
@@ -39,6 +46,7 @@ pub(super) fn adopt_wbl(
             known = outcome.duplicates,
             refused = outcome.rejected_total(),
             unknown,
+            histograms,
             records_left,
             "out-of-order samples of Prometheus taken over"
         );

@@ -197,7 +197,11 @@ impl Db {
     /// Writes, proves and publishes the in-order samples below the window's end.
     fn flush_window(&self, window: Window) -> Result<Flushed, TaskError> {
         let began = self.clock.monotonic();
-        let ((), cut) = self.committer.cut(|| self.head.raise_floor(window.end_ms));
+        let ((), cut) = self.committer.cut(|| {
+            if !planted!(FloorNotRaised) {
+                self.head.raise_floor(window.end_ms);
+            }
+        });
         let group = cut.durable.wait().map_err(|error| failed("the log cannot be made durable", error))?;
         let range = TimeRange::new(self.flushed_ms().max(window.start_ms), window.end_ms.saturating_sub(1));
         let part = LogPart::in_order(range);
@@ -275,8 +279,15 @@ impl Db {
             flushed.deleted += part.deleted;
             prepared.extend(one.block.block);
         }
+        let record = || self.store.record(&events).map_err(|error| failed("the ledger cannot be written", error));
+        let is_early = planted!(FlushRecordedTooEarly);
+        if is_early {
+            record()?;
+        }
         let published = self.publish_all(prepared).and_then(|blocks| {
-            self.store.record(&events).map_err(|error| failed("the ledger cannot be written", error))?;
+            if !is_early {
+                record()?;
+            }
             Ok(blocks)
         });
         let blocks = published.inspect_err(|_| {

@@ -47,6 +47,7 @@ impl Db {
             }
             return Err(error);
         }
+        let group = if planted!(GroupFlushedTooEarly) { group + 1000 } else { group };
         let up_to = FlushedUpTo::OutOfOrderGroup(group);
         let flushed = self.prove_and_publish(FlushKind::OutOfOrder, up_to, group, written, began)?;
         self.leave_out_of_order(samples, group);

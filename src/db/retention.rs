@@ -85,9 +85,11 @@ pub fn plan(policy: &RetentionPolicy, facts: &RetentionFacts<'_>) -> RetentionPl
         return plan;
     };
     let oldest_kept_ms = match (policy.time_ms, newest_ms) {
+        (Some(time_ms), Some(newest_ms)) if planted!(ExpiredByTheFuture) => newest_ms.saturating_sub(time_ms),
         (Some(time_ms), Some(newest_ms)) => facts.now_ms.min(newest_ms).saturating_sub(time_ms),
         _ => TimestampMs::MIN,
     };
+    let candidates = if planted!(ExpiredAll) { &blocks } else { candidates };
     let (too_old, young): (Vec<&BlockFacts>, Vec<&BlockFacts>) =
         candidates.iter().copied().partition(|block| block.range.end_ms < oldest_kept_ms);
     plan.expired.extend(too_old.iter().map(|block| (block.ulid, ExpiryReason::Time)));

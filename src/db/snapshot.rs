@@ -47,7 +47,7 @@ impl Db {
         for block in self.store.blocks.list() {
             link_files(fs, block.dir(), &dir.join(block.ulid().to_string())).map_err(cannot)?;
         }
-        if !skip_head {
+        if !skip_head && !planted!(SnapshotWithoutHead) {
             self.snapshot_head(dir)?;
         }
         fs.sync_dir(dir).map_err(cannot)

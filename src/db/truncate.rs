@@ -110,6 +110,10 @@ impl Db {
             let time_ms = state.flushed_up_to_ms.filter(|up_to_ms| *up_to_ms > TimestampMs::MIN);
             FlushedTo { time_ms, out_of_order_group: state.flushed_out_of_order_group }
         };
+        let flushed = match planted!(TruncatedBeforeProof) {
+            true => FlushedTo { time_ms: Some(self.head.floor_ms()), ..flushed },
+            false => flushed,
+        };
         if flushed == *lock(&self.checkpointed) && !anyway {
             return Ok(None);
         }
@@ -177,7 +181,12 @@ impl Db {
                 .collect();
             let receipts = self.store.ledger().write_receipts(&requests);
             let receipts = receipts.map_err(|error| failed("receipts cannot be written to the ledger", error))?;
-            let left = LeftSamples { in_order: report.left_in_order, out_of_order: report.left_out_of_order };
+            let receipts = receipts.filter(|_| !planted!(ReceiptsNotKept));
+            let left = LeftSamples {
+                in_order: report.left_in_order,
+                out_of_order: report.left_out_of_order,
+                unsealed: report.unsealed_samples,
+            };
             let event = Event::Truncated {
                 up_to_segment: edge.up_to_segment,
                 left,

@@ -272,6 +272,11 @@ impl SimFs {
         self.disk().capacity = capacity;
     }
 
+    /// Bytes of all files together.
+    pub fn used_bytes(&self) -> u64 {
+        self.disk().used()
+    }
+
     /// Lets reads of this part of a file fail.
     pub fn make_unreadable(&self, path: &Path, range: Range<u64>) {
         self.disk().unreadable.push((path.to_owned(), range));

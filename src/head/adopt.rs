@@ -19,6 +19,8 @@ pub struct Adopted {
     pub outcome: BatchOutcome,
     /// Samples of series that the log does not name.
     pub unknown: u64,
+    /// Out-of-order histograms: the head takes none.
+    pub histograms: u64,
     /// Records that could not be read, wholly or in part, or are of a kind that is not taken over.
     pub records_left: u64,
 }
@@ -33,12 +35,26 @@ impl Adopted {
             *sum += more;
         }
         self.unknown += other.unknown;
+        self.histograms += other.histograms;
         self.records_left += other.records_left;
     }
 
     /// Whether something could not be taken over.
     pub fn is_partial(&self) -> bool {
-        self.unknown > 0 || self.records_left > 0 || self.outcome.rejected_total() > 0
+        self.unknown > 0 || self.histograms > 0 || self.records_left > 0 || self.outcome.rejected_total() > 0
+    }
+
+    /// What could not be taken over, in words; `None` where all was.
+    pub fn left(&self) -> Option<String> {
+        let counts = [
+            (self.histograms, "out-of-order histograms, of which the head takes none"),
+            (self.unknown, "samples of series that the log does not name"),
+            (self.outcome.rejected_total(), "samples that contradict others of their time"),
+            (self.records_left, "records that could not be read, or are of an unknown kind"),
+        ];
+        let words: Vec<String> =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        (!words.is_empty()).then(|| words.join("; "))
     }
 }
 
@@ -65,6 +81,9 @@ impl Adoption<'_> {
             (Some(RecordType::Samples), body) => self.samples(body, &mut adopted),
             // Tells which samples were in chunks already: here every sample is looked up.
             (Some(RecordType::MmapMarkers), _) => {}
+            (Some(kind), body) if let Some(values) = record::values(kind, body) => {
+                adopted.histograms += values.flatten().count() as u64;
+            }
             _ => adopted.records_left += 1,
         }
         adopted

@@ -151,7 +151,8 @@ impl Shared {
                 full.sort_by_key(|(_, range)| range.start_ms);
             }
         }
-        let deleted = series.deleted().as_slice().iter().filter(|deleted| deleted.overlaps(&range)).copied().collect();
+        let deleted = series.deleted().as_slice().iter().filter(|deleted| deleted.overlaps(&range)).copied();
+        let deleted = deleted.filter(|_| !planted!(DeletionNotFlushed)).collect();
         SeriesChunks { pairs: series.pairs.clone(), full, open, deleted }
     }
 

@@ -42,7 +42,8 @@ impl Shard {
         let held =
             series.time_range().into_iter().chain(series.out_of_order().and_then(OutOfOrder::range)).reduce(union);
         let Some(held) = held.filter(|held| held.overlaps(&range)) else { return false };
-        let range = TimeRange::new(held.start_ms.max(range.start_ms), held.end_ms.min(range.end_ms));
+        let end_ms = if planted!(DeletionTooFar) { range.end_ms.saturating_add(1) } else { range.end_ms };
+        let range = TimeRange::new(held.start_ms.max(range.start_ms), held.end_ms.min(end_ms));
         if series.deleted().covers(&range) {
             return false;
         }

@@ -108,7 +108,9 @@ impl Flusher {
             below_ms: TimestampMs::MIN,
             is_failing: false,
         };
-        let thread = std::thread::Builder::new().name("head-flush".into()).spawn(move || state.run(&receiver))?;
+        let thread = std::thread::Builder::new()
+            .name("head-flush".into())
+            .spawn(crate::planted::carry(move || state.run(&receiver)))?;
         Ok(Flusher { sender, thread })
     }
 }

@@ -121,7 +121,7 @@ impl Head {
             let in_order = series.judge_in_order(timestamp_ms, bits);
             let buffered = series.out_of_order().and_then(|held| held.find_buffered(sample).ok());
             let verdict = match (held, buffered, in_order) {
-                (Some(held), _, _) if held == Some(bits) => Ok(None),
+                (Some(held), _, _) if held == Some(bits) || planted!(ConflictAccepted) => Ok(None),
                 (_, Some(Inserted::Duplicate), _) | (_, _, Verdict::Duplicate) => Ok(None),
                 (Some(_), _, _) | (_, Some(_), _) | (_, _, Verdict::Conflict) => Err(RejectReason::DuplicateTimestamp),
                 _ if series.deleted().contains(timestamp_ms) => Err(RejectReason::Deleted),
@@ -157,7 +157,18 @@ impl Head {
                     outcome.reject(reason, entry as usize, 1, || {
                         let series = batch.series.get(entry as usize).map(|entry| describe(entry.labels));
                         let series = series.unwrap_or_default();
-                        format!("sample at {timestamp_ms} ms, newest of the series at {newest_ms} ms: {series}")
+                        match (reason, held) {
+                            // In the words of Prometheus.
+                            (RejectReason::DuplicateTimestamp, Some(Some(known))) => format!(
+                                "duplicate sample for timestamp {timestamp_ms}; overrides not allowed: existing {}, new \
+                                 value {}: {series}",
+                                f64::from_bits(known),
+                                sample.value
+                            ),
+                            _ => {
+                                format!("sample at {timestamp_ms} ms, newest of the series at {newest_ms} ms: {series}")
+                            }
+                        }
                     });
                 }
             }

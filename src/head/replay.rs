@@ -157,7 +157,7 @@ impl Head {
                 report: ReplayReport::default(),
             };
             let thread = std::thread::Builder::new().name(format!("replay-{number}"));
-            workers.push((sender, thread.spawn(move || worker.run(&receiver))?));
+            workers.push((sender, thread.spawn(crate::planted::carry(move || worker.run(&receiver)))?));
         }
         self.shared.counters.left_below_ms.fetch_max(self.floor_ms(), Ordering::AcqRel);
         Ok(HeadReplay {
@@ -183,7 +183,8 @@ impl ReplaySink for HeadReplay {
             Some(RecordType::Samples) => self.samples_record(body, false)?,
             // What no seal covers has no group: it is in no block either.
             Some(RecordType::OutOfOrderSamples)
-                if position.group.is_some_and(|group| group <= self.out_of_order_floor) =>
+                if position.group.is_some_and(|group| group <= self.out_of_order_floor)
+                    && !planted!(ReplayedTooMuch) =>
             {
                 self.report.samples_below_floor += record::samples(body).count() as u64;
                 None
@@ -315,7 +316,7 @@ impl HeadReplay {
     /// counted instead.
     fn row_of(&mut self, series_ref: u64, timestamp_ms: TimestampMs, is_out_of_order: bool) -> Option<(usize, u32)> {
         let slot = self.refs.get(series_ref);
-        let is_below = !is_out_of_order && timestamp_ms < self.floor_ms;
+        let is_below = !is_out_of_order && (timestamp_ms < self.floor_ms || planted!(ReplayedTooLittle));
         if is_below || slot.is_none() {
             self.newest_ref = self.newest_ref.max(series_ref);
             *(if is_below { &mut self.report.samples_below_floor } else { &mut self.report.samples_unknown }) += 1;

@@ -173,7 +173,7 @@ impl Series {
             self.full.drain(..dropped);
             self.full.shrink_to_fit();
         }
-        if self.open_range().is_some_and(|open| open.end_ms < below_ms) {
+        if self.open_range().is_some_and(|open| open.end_ms < below_ms || planted!(TruncatedTooFar)) {
             (self.appender, self.open) = (OpenAppender::None, Vec::new());
             dropped += 1;
         }

@@ -24,6 +24,10 @@ pub struct LeftSamples {
     pub in_order: Tally,
     /// Out-of-order samples.
     pub out_of_order: Tally,
+    /// How many samples stood there that no seal ever covered, kept or not: another program wrote them, and nobody was
+    /// told that they are here.
+    #[serde(default)]
+    pub unsealed: u64,
 }
 
 /// A file with requests whose seals left the log.

@@ -113,6 +113,7 @@ impl LedgerState {
                 let log = &mut self.left_log;
                 log.samples.in_order += left.in_order;
                 log.samples.out_of_order += left.out_of_order;
+                log.samples.unsealed += left.unsealed;
                 if *last_group >= log.last_group {
                     (log.last_group, log.chain) = (*last_group, *chain);
                 }

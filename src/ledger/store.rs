@@ -269,7 +269,9 @@ impl Ledger {
         let mut text = Vec::new();
         line::push(&mut text, self.contents.entries.get(known..).unwrap_or_default())?;
         let path = self.path();
-        if let Err(error) = file.write_all(&text).and_then(|()| file.sync_data()) {
+        if let Err(error) =
+            file.write_all(&text).and_then(|()| if planted!(LedgerNotSynced) { Ok(()) } else { file.sync_data() })
+        {
             // Whether this works or not: the next entry is written to a new file.
             let _cut = file.truncate(self.bytes);
             return Err(LedgerError::io("write", &path)(error));
@@ -296,7 +298,9 @@ impl Ledger {
             self.fs.remove_file(&tmp).map_err(LedgerError::io("remove", &tmp))?;
         }
         let mut file = self.fs.create(&tmp).map_err(LedgerError::io("create", &tmp))?;
-        file.write_all(&text).and_then(|()| file.sync_data()).map_err(LedgerError::io("write", &tmp))?;
+        file.write_all(&text)
+            .and_then(|()| if planted!(LedgerNotSynced) { Ok(()) } else { file.sync_data() })
+            .map_err(LedgerError::io("write", &tmp))?;
         self.fs.rename(&tmp, &path).map_err(LedgerError::io("rename", &tmp))?;
         self.fs.sync_dir(&self.dir).map_err(LedgerError::io("fsync", &self.dir))?;
         self.bytes = text.len() as u64;

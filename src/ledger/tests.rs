@@ -49,7 +49,7 @@ fn history() -> Vec<Event> {
         },
         Event::Truncated {
             up_to_segment: 3,
-            left: LeftSamples { in_order: tally(11, 101), out_of_order: tally(5, 50) },
+            left: LeftSamples { in_order: tally(11, 101), out_of_order: tally(5, 50), unsealed: 0 },
             last_group: 77,
             next_commit: 9,
             chain: 0xabc,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::pipeline::scan_beside;
 use super::reader::{Arrival, LogEntry, LogKind, LogReader, LogSample, RecordRead};
-use super::wbl;
+use super::wbl::foreign_wbl_records;
 use crate::fs::{Fs, names};
 use crate::model::{Digest, Tally, TimeRange, TimestampMs};
 use crate::wal::{RecordPosition, ReplayProgress, ReplaySink, Seal, WalError};
@@ -210,7 +210,7 @@ impl<'r> Counter<'r> {
         }
         // All deletions of `wal/` concern these: Prometheus keeps no order between the two logs.
         self.records = 0;
-        wbl::foreign_records(fs, &data_dir.join(names::WBL_DIR), &mut |place, record| match record {
+        foreign_wbl_records(fs, &data_dir.join(names::WBL_DIR), &mut |place, record| match record {
             Ok(record) => self.take(LogKind::Wbl, 0, &record, || place.to_string()),
             Err(damage) => self.damage(|| format!("{damage} at {place}")),
         })?;

@@ -12,22 +12,22 @@ use crate::wal::{LogFiles, RecordType, SegmentEvent, SegmentReader, WalError};
 
 /// Where a record stands.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub struct WblPlace {
     segment: u32,
     offset: u64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for WblPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "byte {} of wbl segment {:08}", self.offset, self.segment)
     }
 }
 
 /// Gives the records of the segments that Prometheus wrote, and what was found where one could not be read.
-pub(super) fn foreign_records(
+pub fn foreign_wbl_records(
     fs: &dyn Fs,
     dir: &Path,
-    on: &mut dyn FnMut(Place, Result<Vec<u8>, String>),
+    on: &mut dyn FnMut(WblPlace, Result<Vec<u8>, String>),
 ) -> Result<(), WalError> {
     for file in LogFiles::list(fs, dir)?.files {
         let mut reader = match SegmentReader::open(fs, &file.path) {
@@ -37,7 +37,7 @@ pub(super) fn foreign_records(
         };
         let mut is_first = true;
         loop {
-            let place = |offset| Place { segment: file.number, offset };
+            let place = |offset| WblPlace { segment: file.number, offset };
             match reader.next_event() {
                 SegmentEvent::Record { bytes, .. } if is_first && split(&bytes).0 == Some(RecordType::Seal) => break,
                 SegmentEvent::Record { offset, bytes, .. } => on(place(offset), Ok(bytes)),

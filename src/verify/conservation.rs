@@ -18,7 +18,7 @@ use super::blocks::Blocks;
 use super::replay::Replay;
 use super::report::Stage;
 use crate::fs::{Fs, names};
-use crate::ledger::{self, Contents, Event, LedgerState};
+use crate::ledger::{self, Contents, Event, LedgerState, ReceiptsPart};
 use crate::model::{Tally, TimeRange};
 use crate::proof::{LogPart, TallyRequest, log_tally};
 use crate::wal::{LogScan, ReplayProgress};
@@ -26,6 +26,12 @@ use crate::wal::{LogScan, ReplayProgress};
 /// Whether two ledgers speak of the same log.
 fn same_log(a: &Contents, b: &Contents) -> bool {
     a.state.left_log == b.state.left_log
+}
+
+/// Whether a segment that a checkpoint stands for is still there.
+fn has_segment(fs: &dyn Fs, data_dir: &Path, up_to: u32) -> bool {
+    let files = fs.list(&data_dir.join(names::WAL_DIR)).unwrap_or_default();
+    files.iter().any(|file| names::parse_wal_segment(&file.name).is_some_and(|number| number <= up_to))
 }
 
 /// The stage's result. `before` was read before the log and the blocks were.
@@ -42,6 +48,11 @@ pub(super) fn stage(
     let ledger = ledger::read(fs, &data_dir.join(names::LEDGER_DIR))?;
     if ledger.entries.is_empty() && ledger.damages.is_empty() {
         stage.summary = "no ledger: nothing is written down about what left the log".to_owned();
+        if let Some(end) = log.checkpoint {
+            let number = end.edge.up_to_segment;
+            stage
+                .find(|| format!("the log was truncated up to segment {number:08}, and the ledger of that is missing"));
+        }
         return Ok(stage);
     }
     for damage in &ledger.damages {
@@ -56,14 +67,37 @@ pub(super) fn stage(
         stage.find(|| format!("{samples} samples (digest {}) that came into blocks are nowhere", imbalance.digest));
     }
     directories(&ledger, blocks, &mut stage);
+    receipts(fs, data_dir, &ledger, &mut stage)?;
     let checkpoint = log.checkpoint.map(|end| end.edge.up_to_segment);
     if !same_log(before, &ledger) {
         stage.note("the log was truncated while it was read: what it holds is not compared with the ledger".to_owned());
     } else if checkpoint > ledger.state.left_log.up_to_segment {
-        // Between the two steps of a truncation, or a crash there.
-        stage.note("the newest checkpoint is not yet in the ledger: the log is not compared with it".to_owned());
+        // Between the two steps of a truncation, or a crash there: then the segments are there still.
+        match checkpoint.filter(|number| !has_segment(fs, data_dir, *number)) {
+            Some(number)
+                if ledger::read(fs, &data_dir.join(names::LEDGER_DIR))?.state.left_log == ledger.state.left_log =>
+            {
+                stage.find(|| {
+                    format!("the log was truncated up to segment {number:08}, and the ledger does not say so")
+                });
+            }
+            _ => {
+                stage
+                    .note("the newest checkpoint is not yet in the ledger: the log is not compared with it".to_owned());
+            }
+        }
     } else {
-        acknowledged(&ledger.state, replay, log, &mut stage);
+        let left = ledger.state.left_log.last_group;
+        if let Some((first, _)) = log.groups.filter(|(first, _)| left > 0 && *first > left + 1) {
+            stage.find(|| {
+                format!(
+                    "groups {} to {} are missing: they did not leave the log, nor are they in it",
+                    left + 1,
+                    first - 1
+                )
+            });
+        }
+        acknowledged(&ledger.state, replay, &mut stage);
         flushed(fs, data_dir, &ledger, &mut stage)?;
     }
     let LedgerState { blocks: live, totals, left_log, .. } = &ledger.state;
@@ -169,8 +203,25 @@ fn directories(ledger: &Contents, blocks: &Blocks, stage: &mut Stage) {
     }
 }
 
+/// The files with the requests that left the log have to be there.
+fn receipts(fs: &dyn Fs, data_dir: &Path, ledger: &Contents, stage: &mut Stage) -> Result<(), VerifyError> {
+    let dir = data_dir.join(names::LEDGER_DIR);
+    let is_missing = |part: &&ReceiptsPart| !fs.exists(&dir.join(&part.file));
+    let missing: Vec<&ReceiptsPart> = ledger.state.receipts.iter().map(|(_, part)| part).filter(is_missing).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    // Forgotten meanwhile: the ledger says so before the file goes.
+    let now = ledger::read(fs, &dir)?;
+    for part in missing.into_iter().filter(|part| now.state.receipts.iter().any(|(_, known)| known.file == part.file)) {
+        let ReceiptsPart { file, first_commit, last_commit, .. } = part;
+        stage.find(|| format!("receipts of the requests {first_commit} to {last_commit} are missing: {file}"));
+    }
+    Ok(())
+}
+
 /// Acknowledged = in the log + left the log.
-fn acknowledged(state: &LedgerState, replay: &Replay, log: &LogScan, stage: &mut Stage) {
+fn acknowledged(state: &LedgerState, replay: &Replay, stage: &mut Stage) {
     let left = state.left_log.samples;
     let acknowledged = state.left_log.acknowledged + replay.sealed();
     let held = left.in_order + left.out_of_order + replay.total() + state.totals.unlogged;
@@ -180,7 +231,7 @@ fn acknowledged(state: &LedgerState, replay: &Replay, log: &LogScan, stage: &mut
         return;
     }
     let surplus = held.samples.wrapping_sub(acknowledged.samples) as i64;
-    if surplus > 0 && log.unsealed_records + log.checkpoint_records > 0 {
+    if surplus > 0 && left.unsealed + replay.unsealed() > 0 {
         // What another program had written was never acknowledged by this one.
         stage.note(format!("the log held {surplus} samples that no request of ours brought"));
         return;

@@ -28,7 +28,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::fs::{Fs, names};
 use crate::ledger::{self, LedgerError, RequestReader};
-use crate::proof::{SeriesNames, scan_beside};
+use crate::proof::{SeriesNames, foreign_wbl_records, scan_beside};
 use crate::wal::{LogScan, ReplayProgress, UnsealedTail, WalError, read_notes};
 use blocks::Blocks;
 use live::LiveHead;
@@ -175,7 +175,11 @@ fn replay_log(
     let mut replay = Replay::new(live_group, receipts);
     let log = scan_beside(fs, wal_dir, &mut replay::WithProgress::new(&mut replay, &progress, &bar), &progress);
     bar.finish_and_clear();
-    Ok((log?, replay))
+    let log = log?;
+    if let Some(data_dir) = wal_dir.parent() {
+        foreign_wbl_records(fs, &data_dir.join(names::WBL_DIR), &mut |place, record| replay.late(place, record))?;
+    }
+    Ok((log, replay))
 }
 
 /// What the reader of the log says.

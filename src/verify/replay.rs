@@ -10,7 +10,7 @@ use super::receipts::Receipts;
 use super::report::Stage;
 use crate::encoding::Corruption;
 use crate::model::{Digest, Tally};
-use crate::proof::{Arrival, LogEntry, LogKind, LogReader, RecordRead};
+use crate::proof::{Arrival, LogEntry, LogKind, LogReader, RecordRead, WblPlace};
 use crate::wal::{RecordPosition, ReplayProgress, ReplaySink, Seal, WalError};
 
 /// How many findings are kept; the rest are counted.
@@ -41,6 +41,10 @@ pub struct Replay {
     total: Tally,
     /// What the seals say.
     sealed: Tally,
+    /// Samples that no seal ever covered.
+    unsealed: u64,
+    /// Series and times of the samples in Prometheus' `wbl/`, where one may stand twice.
+    late: HashSet<(u32, i64)>,
     other_records: u64,
     /// The samples of the group whose seal has not been read yet.
     group: Tally,
@@ -91,6 +95,11 @@ impl Replay {
         self.total
     }
 
+    /// Samples that no seal ever covered: another program wrote them.
+    pub(super) fn unsealed(&self) -> u64 {
+        self.unsealed
+    }
+
     /// What the seals say that was acknowledged.
     pub(super) fn sealed(&self) -> Tally {
         self.sealed
@@ -115,7 +124,7 @@ impl Replay {
 
     /// Counts the samples of a record, and says how many are of series that the log does not name.
     fn read(&mut self, position: RecordPosition, record: &[u8]) -> Result<u64, Corruption> {
-        let Replay { live_group, reader, rows, total, group, live_samples, .. } = self;
+        let Replay { live_group, reader, rows, total, group, live_samples, unsealed, .. } = self;
         // In a checkpoint a record keeps its group, whose seal is gone.
         let is_sealed = position.group.is_some() && !position.checkpoint;
         let counts_live = match (position.group, *live_group) {
@@ -126,7 +135,12 @@ impl Replay {
         let read = reader.read(LogKind::Wal, record, &mut |entry| {
             let LogEntry::Sample(sample) = entry else { return };
             let digest = sample.digest();
+            if position.group.is_none() && sample.arrival == Arrival::NotNewer {
+                // It stands in `wbl/` too, or in a group of ours, if it was taken over.
+                return;
+            }
             total.add_sample(digest);
+            *unsealed += u64::from(position.group.is_none());
             if is_sealed {
                 group.add_sample(digest);
             }
@@ -134,9 +148,7 @@ impl Replay {
             if index >= rows.len() {
                 rows.resize(index + 1, Tally::ZERO);
             }
-            // What Prometheus wrote out of order is in no head.
-            let in_head = is_sealed || sample.arrival != Arrival::NotNewer;
-            if let Some(row) = rows.get_mut(index).filter(|_| counts_live && in_head) {
+            if let Some(row) = rows.get_mut(index).filter(|_| counts_live) {
                 row.add_sample(digest);
             }
             if is_live_group {
@@ -150,6 +162,29 @@ impl Replay {
                 0
             }
         })
+    }
+
+    /// Counts the samples of a record of a `wbl/` that Prometheus wrote. They are in no head yet: a start takes them over.
+    pub(super) fn late(&mut self, place: WblPlace, record: Result<Vec<u8>, String>) {
+        let Replay { reader, total, late, unsealed, .. } = self;
+        let read = record.and_then(|record| {
+            let read = reader.read(LogKind::Wbl, &record, &mut |entry| {
+                if let LogEntry::Sample(sample) = entry
+                    && late.insert((sample.row, sample.timestamp_ms))
+                {
+                    total.add_sample(sample.digest());
+                    *unsealed += 1;
+                }
+            });
+            read.map_err(|corruption| corruption.to_string())
+        });
+        match read {
+            Ok(RecordRead::Known { unknown: 1.. }) => {
+                self.find(format!("samples at {place} are of series that the log lacks"));
+            }
+            Ok(_) => {}
+            Err(damage) => self.find(format!("{damage} at {place}")),
+        }
     }
 
     /// The stage's result.

@@ -433,3 +433,51 @@ fn labels_are_told_by_name_whatever_their_order_in_the_log() {
     crate::wal::ReplaySink::record(&mut names, position, record).unwrap();
     assert_eq!(names.describe(Digest::of_labels(&sorted)), r#"{a="1", b="2"}"#);
 }
+
+/// A segment as Prometheus writes it: without marks and seals.
+fn write_foreign(dir: &Path, records: &[Vec<u8>]) {
+    SystemFs.create_dir_all(dir).unwrap();
+    let path = names::wal_segment(dir, 0);
+    if SystemFs.exists(&path) {
+        SystemFs.remove_file(&path).unwrap();
+    }
+    let mut file = SystemFs.create(&path).unwrap();
+    for record in records {
+        file.write_all(&[1]).unwrap();
+        file.write_all(&(record.len() as u16).to_be_bytes()).unwrap();
+        file.write_all(&crc32c(record).to_be_bytes()).unwrap();
+        file.write_all(record).unwrap();
+    }
+}
+
+#[test]
+fn samples_that_prometheus_wrote_late_to_both_of_its_logs_count_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let samples = |samples: &[(i64, f64)]| {
+        let (mut record, mut encoder) = (Vec::new(), SamplesEncoder::new());
+        samples.iter().for_each(|(at, value)| encoder.push(&mut record, 1, *at, *value));
+        record
+    };
+    let mut series = Vec::new();
+    SeriesEncoder::push(&mut series, 1, labels(1).iter());
+    write_foreign(
+        &dir.path().join(names::WAL_DIR),
+        &[series, samples(&[(100, 1.0), (50, 2.0), (60, 3.0), (110, 4.0)])],
+    );
+    let fs: Arc<dyn Fs> = Arc::new(SystemFs);
+    let options = VerifyOptions { data_dir: dir.path().to_owned(), ..VerifyOptions::default() };
+    write_foreign(&dir.path().join(names::WBL_DIR), &[samples(&[(50, 2.0), (60, 3.0), (50, 2.0)])]);
+    let report = verify(&fs, &options);
+    assert_eq!(report.exit_code(), 0, "{}", report.to_table());
+    assert_eq!(stage(&report, "replay").numbers["samples"], 4);
+    let expected: Digest = [(100, 1.0), (50, 2.0), (60, 3.0), (110, 4.0)]
+        .into_iter()
+        .map(|(at, value)| Digest::of_labels(&labels(1)).of_sample(at, value))
+        .sum();
+    assert_eq!(stage(&report, "replay").numbers["digest"], expected.to_string());
+    // Of a series that `wal/` does not name.
+    let (mut unknown, mut encoder) = (Vec::new(), SamplesEncoder::new());
+    encoder.push(&mut unknown, 9, 50, 1.0);
+    write_foreign(&dir.path().join(names::WBL_DIR), &[unknown]);
+    assert_wrong(&verify(&fs, &options), "replay", "wbl segment 00000000 are of series that the log lacks");
+}

@@ -221,7 +221,7 @@ impl Committer {
         };
         let handle = std::thread::Builder::new()
             .name("wal-writer".into())
-            .spawn(body)
+            .spawn(crate::planted::carry(body))
             .map_err(WalError::io("start the writer thread for", &dir))?;
         Ok(Arc::new(Committer { shared, source, fs, dir, durability, wbl, thread: Mutex::new(Some(handle)) }))
     }
@@ -518,6 +518,10 @@ impl WriterThread {
         self.report();
         for group in durable {
             self.acknowledge(group);
+        }
+        if planted!(AcknowledgedBeforeSync) {
+            // Who was told finds out that it was too early when this fails.
+            drop(self.writer.sync_written());
         }
         if let Err(error) = result {
             self.fail(&error);

@@ -8,6 +8,8 @@
 //! else, so a start reads it ([`read_foreign`]), hands it to the log, and removes it ([`remove_foreign`]).
 //!
 //! Source: Prometheus `tsdb/head_append.go` (`collectOOORecords`), `tsdb/head_wal.go` (`loadWBL`).
+//!
+#![doc = include_str!("../../docs/format/wbl.md")]
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};

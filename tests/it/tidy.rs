@@ -34,6 +34,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("telemetry", 1),
     ("encoding", 0),
     ("model", 0),
+    ("planted", 0),
 ];
 
 /// Imports between neighbours that are meant: a label set's canonical bytes belong to the model.

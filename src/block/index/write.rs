@@ -184,7 +184,8 @@ impl IndexBuilder {
                 for &pair in pairs {
                     let place = &mut places[pair as usize];
                     if *place != NOT_NOW {
-                        gathered[*place] = refs[number];
+                        let is_lost = *place > 0 && planted!(PostingMissing);
+                        gathered[*place] = if is_lost { gathered[*place - 1] } else { refs[number] };
                         *place += 1;
                     }
                 }

@@ -5,10 +5,14 @@ mod crash;
 mod damage;
 mod empty_log;
 mod explore;
+mod late;
 mod life;
 mod offline;
+mod planted;
+mod proven;
 mod restart;
 mod states;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::path::Path;

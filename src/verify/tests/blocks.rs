@@ -214,7 +214,7 @@ fn receipt_whose_samples_left_the_log_is_proven_by_the_ledger() {
     let gone = tally(&samples(12));
     let mut ledger = log.ledger();
     let receipts = ledger.write_receipts(&[(900, gone)]).unwrap();
-    let left = LeftSamples { in_order: gone, out_of_order: Tally::ZERO };
+    let left = LeftSamples { in_order: gone, ..LeftSamples::default() };
     let truncated = Event::Truncated { up_to_segment: 0, left, last_group: 0, next_commit: 901, chain: 0, receipts };
     // They were flushed before they left.
     let old = Event::Flushed { ulid: None, up_to: FlushedUpTo::TimeMs(1), tally: Tally::ZERO, deleted: gone };

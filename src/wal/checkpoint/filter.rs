@@ -112,7 +112,8 @@ impl<'a> Filter<'a> {
     }
 
     fn keeps_series(&self, series_ref: u64) -> bool {
-        self.survey.needed.contains(series_ref) || (self.plan.keep_series)(series_ref)
+        let is_needed = self.survey.needed.contains(series_ref) || (self.plan.keep_series)(series_ref);
+        is_needed && !planted!(CheckpointDropsSeries)
     }
 
     /// What of a record is kept. What stands before a damaged place counts, as in a replay.
@@ -125,7 +126,7 @@ impl<'a> Filter<'a> {
             Some(RecordType::OutOfOrderSamples) => self.samples(position, body, false, &mut out),
             Some(RecordType::Tombstones) => {
                 record::tombstones(body).flatten().for_each(|tombstone| {
-                    let is_late = tombstone.end_ms >= self.tombstones_from_ms;
+                    let is_late = tombstone.end_ms >= self.tombstones_from_ms && !planted!(CheckpointDropsTombstones);
                     if self.keeps_series(tombstone.series_ref) && (is_late || (self.plan.keep_tombstone)(tombstone)) {
                         record::push_tombstone(&mut out, tombstone);
                     }

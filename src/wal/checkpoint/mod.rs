@@ -62,11 +62,11 @@ impl std::fmt::Debug for CheckpointPlan<'_> {
 
 impl CheckpointPlan<'_> {
     fn keeps_in_order(&self, timestamp_ms: TimestampMs) -> bool {
-        timestamp_ms >= self.min_time_ms
+        timestamp_ms >= self.min_time_ms && !planted!(CheckpointDropsSamples)
     }
 
     fn keeps_out_of_order(&self, group: Option<u64>) -> bool {
-        group.is_none_or(|group| group > self.out_of_order_up_to_group)
+        group.is_none_or(|group| group > self.out_of_order_up_to_group) && !planted!(CheckpointDropsOutOfOrder)
     }
 }
 
@@ -87,6 +87,8 @@ pub struct CheckpointReport {
     pub requests: Vec<SealedRequest>,
     /// Samples among all these whose series the log does not name: counted, without a digest.
     pub unknown_samples: u64,
+    /// Samples that no seal ever covered, kept or not: another program wrote them.
+    pub unsealed_samples: u64,
     /// Records that left because nobody knows their type.
     pub unknown_records: u64,
     /// Damage in what the checkpoint stands for. What could not be read is in quarantine.
@@ -133,7 +135,9 @@ pub fn checkpoint(fs: &dyn Fs, wal_dir: &Path, plan: &CheckpointPlan<'_>) -> Res
     fs.sync_dir(&tmp).map_err(WalError::io("fsync", &tmp))?;
     let dir = names::checkpoint_dir(wal_dir, number);
     fs.rename(&tmp, &dir).map_err(WalError::io("rename", &tmp))?;
-    fs.sync_dir(wal_dir).map_err(WalError::io("fsync", wal_dir))?;
+    if !planted!(CheckpointNameNotSynced) {
+        fs.sync_dir(wal_dir).map_err(WalError::io("fsync", wal_dir))?;
+    }
     Ok(survey.report(edge, damages, bytes))
 }
 

@@ -42,6 +42,7 @@ pub(super) struct Survey<'a> {
     pub(super) kept: Tallies,
     requests: Vec<SealedRequest>,
     unknown_samples: u64,
+    unsealed_samples: u64,
     unknown_records: u64,
     last_seal: Option<(u64, u64, u128)>,
     canonical: Vec<u8>,
@@ -61,6 +62,7 @@ impl<'a> Survey<'a> {
             kept: Tallies::default(),
             requests: Vec::new(),
             unknown_samples: 0,
+            unsealed_samples: 0,
             unknown_records: 0,
             last_seal: None,
             canonical: Vec::new(),
@@ -85,6 +87,7 @@ impl<'a> Survey<'a> {
             kept_out_of_order: self.kept.out_of_order,
             requests: self.requests,
             unknown_samples: self.unknown_samples,
+            unsealed_samples: self.unsealed_samples,
             unknown_records: self.unknown_records,
             damages,
             bytes,
@@ -134,6 +137,7 @@ impl<'a> Survey<'a> {
             if !goes {
                 continue;
             }
+            self.unsealed_samples += u64::from(position.group.is_none());
             if is_kept && !in_order {
                 let oldest_ms = self.oldest_out_of_order_ms.get_or_insert(sample.timestamp_ms);
                 *oldest_ms = (*oldest_ms).min(sample.timestamp_ms);

@@ -161,7 +161,11 @@ fn needed_now(fs: &SimFs) -> Needed {
 fn event(report: &CheckpointReport, receipts: Option<crate::ledger::ReceiptsPart>) -> Event {
     Event::Truncated {
         up_to_segment: report.edge.up_to_segment,
-        left: LeftSamples { in_order: report.left_in_order, out_of_order: report.left_out_of_order },
+        left: LeftSamples {
+            in_order: report.left_in_order,
+            out_of_order: report.left_out_of_order,
+            unsealed: report.unsealed_samples,
+        },
         last_group: report.edge.last_group,
         next_commit: report.edge.next_commit,
         chain: report.edge.chain,

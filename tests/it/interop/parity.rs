@@ -73,7 +73,7 @@ fn interop_http_admin_deletes_cleans_and_copies_as_prometheus_does() {
 }
 
 /// Sends each request to both, in their order, and compares the answers.
-fn compare(requests: &str, prometheus: SocketAddr, server: SocketAddr, end: u64) {
+fn compare(requests: &'static str, prometheus: SocketAddr, server: SocketAddr, end: u64) {
     let began = Instant::now();
     let requests = parse(requests);
     let mut faults = Vec::new();

@@ -1,0 +1,174 @@
+//! Samples that come late: through crashes, flushed once and not twice, deleted, repeated and contradicted.
+
+use super::witness::{Found, Witness, ask, minute};
+use super::*;
+use crate::encoding::crc32c;
+use crate::fs::{Fs, names};
+use crate::model::{SampleValue, Tally};
+use crate::wal::record::{HistogramsEncoder, SamplesEncoder, SeriesEncoder};
+
+/// The witness says what it found.
+fn ok(found: Found) {
+    if let Err(caught) = found {
+        panic!("{caught}");
+    }
+}
+
+/// Two and a half hours in order, and five late samples; a sixth begins in order where its series ends.
+fn with_late() -> Witness {
+    let mut witness = Witness::new(options());
+    ok(witness.fill(0..150, &["a"]));
+    for at in [20, 70, 130] {
+        ok(witness.give(minute(at) + 30_000, &[("a", 0.5), ("late", 0.25)]));
+    }
+    witness
+}
+
+#[test]
+fn late_samples_that_were_acknowledged_survive_any_crash_and_are_flushed_once() {
+    for seed in 0..12 {
+        let mut witness = with_late();
+        ok(witness.crash(seed, options()));
+        ok(witness.look("after a crash"));
+        assert_eq!(witness.db().head().out_of_order_samples(), 5);
+        let flushed = witness.db().flush_out_of_order_samples().unwrap().unwrap();
+        assert_eq!((flushed.stored.samples, flushed.blocks.len()), (5, 2));
+        ok(witness.crash(seed + 100, options()));
+        ok(witness.look("flushed, after another crash"));
+        assert_eq!(witness.db().head().out_of_order_samples(), 0, "the log has them, and they are passed over");
+        assert_eq!(witness.db().flush_out_of_order_samples().unwrap(), None);
+        assert_eq!(witness.db().ledger_state().totals.flushed.samples, 5);
+    }
+}
+
+#[test]
+fn crash_at_any_operation_of_a_flush_of_late_samples_neither_loses_nor_doubles_one() {
+    let flush = |witness: &Witness| witness.db().flush_out_of_order_samples();
+    let whole = with_late();
+    let first = whole.store.fs.operations();
+    flush(&whole).unwrap();
+    for operation in first..whole.store.fs.operations() {
+        let mut witness = with_late();
+        witness.store.fs.lose_power_at(operation);
+        let result = flush(&witness);
+        ok(witness.crash(operation, options()));
+        let when = format!("operation {operation}, {result:?}");
+        ok(witness.look(&when));
+        witness.db().flush().unwrap();
+        ok(witness.look(&format!("{when}, flushed")));
+        assert_eq!(witness.db().ledger_state().totals.flushed.samples, 156, "{when}");
+        witness.db().compact().unwrap();
+        ok(witness.look(&format!("{when}, compacted")));
+        let stored: u64 = witness.db().blocks().iter().map(|block| block.meta.stats.samples).sum();
+        assert_eq!(stored, 156, "{when}");
+    }
+}
+
+#[test]
+fn late_samples_that_were_deleted_land_in_no_block() {
+    let mut witness = with_late();
+    ok(witness.delete("late", minute(60), minute(140)));
+    ok(witness.delete("a", minute(70), minute(71) - 1));
+    ok(witness.restart(options()));
+    let flushed = witness.db().flush_out_of_order_samples().unwrap().unwrap();
+    assert_eq!((flushed.stored.samples, flushed.deleted.samples), (3, 2));
+    for block in witness.db().blocks() {
+        let check = witness.db().verify_block(block.meta.ulid).unwrap();
+        assert_eq!(check.stored, check.visible, "left out, not hidden");
+    }
+    ok(witness.look("late samples deleted and flushed"));
+}
+
+#[test]
+fn repetition_adds_nothing_and_contradiction_is_refused_in_the_words_of_prometheus() {
+    let mut witness = with_late();
+    let newest = 149.0 * 0.1 + 1.0;
+    for (what, at_ms, known) in [
+        ("the newest sample", minute(149), newest),
+        ("a sample in order", minute(100), 100.0 * 0.1 + 1.0),
+        ("a late sample", minute(70) + 30_000, 0.5),
+    ] {
+        let repeated = witness.send(at_ms, &[("a", known)]).unwrap();
+        assert_eq!((repeated.added, repeated.duplicates, repeated.rejected_total()), (0, 1, 0), "{what}");
+        let refused = witness.send(at_ms, &[("a", 7.5)]).unwrap();
+        assert_eq!((refused.added, refused.duplicates, refused.rejected_total()), (0, 0, 1), "{what}");
+        let words =
+            format!("duplicate sample for timestamp {at_ms}; overrides not allowed: existing {known}, new value 7.5");
+        let reject = &refused.rejects[0];
+        assert_eq!(reject.reason.as_str(), "duplicate_timestamp");
+        assert!(reject.detail.starts_with(&words), "{what}: {}", reject.detail);
+    }
+    // In a chunk of late samples, and after a restart.
+    witness.db().head().cut_out_of_order();
+    ok(witness.contradict(minute(70) + 30_000, "a", 7.5));
+    ok(witness.restart(options()));
+    ok(witness.contradict(minute(70) + 30_000, "a", 7.5));
+    ok(witness.contradict(minute(100), "a", 7.5));
+    ok(witness.look("contradicted"));
+}
+
+#[test]
+fn contradiction_of_a_block_is_believed_neither_by_queries_nor_by_the_compaction_that_counts_it() {
+    for (value, conflicts) in [(100.0 * 0.1 + 1.0, 0), (7.5, 1)] {
+        let mut witness = Witness::new(options());
+        ok(witness.fill(0..150, &["a"]));
+        witness.db().flush().unwrap();
+        let known = ask(witness.db(), &[]).unwrap();
+        let accepted = witness.send(minute(100), &[("a", value)]).unwrap();
+        assert_eq!(accepted.added, 1, "the head does not know what blocks have");
+        witness.store.model = known;
+        ok(witness.look("in the head"));
+        ok(witness.restart(options()));
+        ok(witness.look("replayed"));
+        witness.db().flush().unwrap();
+        ok(witness.look("flushed"));
+        let report = witness.db().compact().unwrap();
+        let [compaction] = report.compactions.as_slice() else { panic!("{report:?}") };
+        assert_eq!((compaction.deduplicated.samples, compaction.conflicts), (1, conflicts));
+        assert_eq!(witness.db().ledger_state().imbalance(), Tally::ZERO);
+        ok(witness.look("compacted"));
+    }
+}
+
+#[test]
+fn late_histograms_of_prometheus_go_to_quarantine_and_are_named_and_its_floats_are_taken_over() {
+    let fs = SimFs::new(1);
+    let write = |dir: &str, records: &[Vec<u8>]| {
+        let dir = Path::new(DATA).join(dir);
+        fs.create_dir_all(&dir).unwrap();
+        let mut bytes = Vec::new();
+        for record in records {
+            bytes.push(1);
+            bytes.extend((record.len() as u16).to_be_bytes());
+            bytes.extend(crc32c(record).to_be_bytes());
+            bytes.extend(record);
+        }
+        fs.set_content(&names::wal_segment(&dir, 0), bytes);
+    };
+    let samples = |samples: &[(i64, f64)]| {
+        let (mut record, mut encoder) = (Vec::new(), SamplesEncoder::new());
+        samples.iter().for_each(|(at, value)| encoder.push(&mut record, 1, *at, *value));
+        record
+    };
+    let labels = LabelSet::from_pairs([("__name__", "up"), ("job", "a")]);
+    let mut series = Vec::new();
+    SeriesEncoder::push(&mut series, 1, labels.iter());
+    let mut histograms = Vec::new();
+    let mut encoder = HistogramsEncoder::new();
+    for at in [10, 20] {
+        encoder.push(&mut histograms, 1, minute(at), &SampleValue::Histogram(Box::default()));
+    }
+    write(names::WAL_DIR, &[series, samples(&[(minute(100), 1.0), (minute(50), 2.0)])]);
+    write(names::WBL_DIR, &[samples(&[(minute(50), 2.0)]), histograms]);
+    let clock = Arc::new(ManualClock::at(minute(100)));
+    let db = open(&fs, &clock, options()).unwrap();
+    let adopted = &db.wbl().adopted;
+    assert_eq!((adopted.outcome.added, adopted.histograms, adopted.records_left), (1, 2, 0));
+    assert_eq!(adopted.left().unwrap(), "2 out-of-order histograms, of which the head takes none");
+    let samples = BTreeMap::from([(minute(50), 2.0f64.to_bits()), (minute(100), 1.0f64.to_bits())]);
+    assert_same(&contents(&db, TimeRange::ALL), &Model::from([(labels, samples)]), "taken over");
+    let quarantine = Path::new(DATA).join(names::QUARANTINE_DIR);
+    assert!(fs.exists(&quarantine.join("wbl-00000000-0.bin")), "{:?}", listing(&fs));
+    assert!(!fs.exists(&names::wal_segment(&Path::new(DATA).join(names::WBL_DIR), 0)));
+    db.close();
+}

@@ -100,6 +100,10 @@ impl Head {
             );
             last_file = contents.keys().max().copied().unwrap_or(last_file);
         }
+        if let Err(error) = make_durable(&*fs, chunks_dir) {
+            tracing::warn!(%error, "head chunk files not synced; the head is better made from the log alone");
+            report.lacks_chunks = true;
+        }
         let newest_ref = loaded.keys().max().copied().unwrap_or(0);
         let mut head = Self::with_files(options, fs, chunks_dir, last_file, contents)?;
         head.shared.skip_refs_to(newest_ref);
@@ -166,6 +170,19 @@ fn load(loaded: &mut Loaded, report: &mut LoadReport, place: ChunkRef, entry: &H
     chunks.samples += samples;
     report.chunks += 1;
     report.samples += samples;
+}
+
+/// Makes the files that were found durable. The process before this one may not have done so, and a later file that
+/// outlives a power loss, while the end of an earlier one does not, would have replay pass over what is missing.
+fn make_durable(fs: &dyn Fs, chunks_dir: &Path) -> io::Result<()> {
+    let mut any = false;
+    for entry in fs.list(chunks_dir)? {
+        if parse_head_chunk_file(&entry.name).is_some() {
+            fs.append(&chunks_dir.join(&entry.name))?.sync_data()?;
+            any = true;
+        }
+    }
+    if any { fs.sync_dir(chunks_dir) } else { Ok(()) }
 }
 
 /// Moves what the scan did not accept out of the way.

@@ -1,6 +1,6 @@
 //! Crash states, enumerated: see [`explore`](super::explore).
 
-use super::explore::{Place, Stats, explore, fault_at_every_call, random_lives, replay};
+use super::explore::{Place, Stats, Step, explore, explore_only, fault_at_every_call, random_lives, replay};
 use crate::fs::sim::Fault;
 
 /// States that every run opens.
@@ -59,6 +59,22 @@ fn states_after_crashes_hold_what_was_acknowledged() {
         assert!(times >= 10, "{what}: {times}");
     }
     assert_eq!(stats.by_step.len(), 9, "{:?}", stats.by_step);
+}
+
+#[test]
+fn sequences_that_once_lost_something_lose_nothing() {
+    let sequences = [
+        // The first block had its name, and the ledger no entry: the directory looked like one of Prometheus.
+        vec![Step::Sync, Step::Append, Step::Flush],
+        // The ledger said that a block had expired, and a crash kept its files.
+        vec![Step::Append, Step::Flush, Step::Retain],
+        // The end of one head chunk file was lost, and the next one, of a later start, was not.
+        vec![Step::Append, Step::Flush, Step::Close, Step::Retain],
+    ];
+    for steps in sequences {
+        let stats = explore_only(1, &steps, 100).unwrap_or_else(|found| panic!("{found}"));
+        assert!(stats.states >= 30, "{steps:?}: {stats:?}");
+    }
 }
 
 #[test]

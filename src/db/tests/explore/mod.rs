@@ -174,6 +174,13 @@ pub(in crate::db) fn explore(seed: u64, count: u64) -> Result<Stats, Box<Counter
     Ok(stats)
 }
 
+/// Opens up to `count` different states of one sequence.
+pub(in crate::db) fn explore_only(seed: u64, steps: &[Step], count: u64) -> Result<Stats, Box<Counterexample>> {
+    let mut stats = Stats::default();
+    explore_sequence(seed, steps, count, &mut SimRandom::new(seed), &mut HashSet::new(), &mut stats)?;
+    Ok(stats)
+}
+
 fn explore_sequence(
     seed: u64,
     steps: &[Step],

@@ -2,6 +2,7 @@
 
 mod change;
 mod crash;
+mod damage;
 mod empty_log;
 mod explore;
 mod late;

@@ -189,20 +189,6 @@ fn random_life(seed: u64, done: &mut Vec<String>, stats: &mut LifeStats) -> Resu
         };
         let name = besides.map_or_else(|| format!("{step:?}"), |what| format!("{what:?}"));
         done.push(format!("{name} {fault:?} {result:?}, {} calls", life.fs.operations()));
-        if std::env::var_os("CHRONOLITH_TRACE").is_some() {
-            let disk = crate::ledger::read(&life.fs, &Path::new(DATA).join("ledger")).unwrap();
-            let memory = life.db.ledger_state();
-            eprintln!(
-                "{} | expected {} memory {} disk {} settled {} entries {} {:?}",
-                done.last().unwrap(),
-                life.expected.expired,
-                memory.totals.expired,
-                disk.state.totals.expired,
-                life.db.store.ledger().is_settled(),
-                disk.entries.len(),
-                disk.damages
-            );
-        }
         stats.steps += 1;
         stats.faults += u64::from(fault.is_some());
         stats.failed += u64::from(result.is_err());

@@ -13,8 +13,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(in crate::db) use check::{Depth, check};
-pub(in crate::db) use faults::{fault_at_every_call, random_lives};
-pub(in crate::db) use steps::{Counts, Life, Step};
+pub(in crate::db) use faults::{Besides, fault_at_every_call, random_lives};
+pub(in crate::db) use steps::{Counts, Expected, Life, Samples, Step, read, small};
 
 use super::*;
 use crate::fs::sim::{Moment, SimRandom};

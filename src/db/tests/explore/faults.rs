@@ -193,10 +193,8 @@ fn random_life(seed: u64, done: &mut Vec<String>, stats: &mut LifeStats) -> Resu
         stats.faults += u64::from(fault.is_some());
         stats.failed += u64::from(result.is_err());
         life.fs.heal();
-        if let Err(error) = result {
-            if fault.is_none() {
-                return Err(error);
-            }
+        if fault.is_none() {
+            result?;
         }
         let moments = life.fs.take_moments();
         if is_recorded && !moments.is_empty() {

@@ -150,7 +150,7 @@ const TABLE: &[Row] = &[
         "block renamed before its files are synced",
         Scene::PowerLoss,
         Check::PowerLoss,
-        "samples of a series are missing",
+        "are missing",
     ),
     (
         Bug::BlockNameNotSynced,

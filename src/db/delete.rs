@@ -25,6 +25,8 @@ impl Db {
     pub fn delete_series(&self, matchers: &[Matcher], range: TimeRange) -> Result<Deleted, TaskError> {
         let _head_work = lock(&self.head_work);
         let _block_work = lock(&self.block_work);
+        // On a full disk, too, something can be deleted.
+        self.store.make_room();
         // What failed before may have left blocks that the ledger names on the disk and nobody sees. They would come back
         // after a crash, with what is deleted now.
         let settled = self.store.ledger().settle();

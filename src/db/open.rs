@@ -25,7 +25,8 @@ use crate::ledger::LedgerState;
 use crate::model::{TimeRange, TimestampMs};
 use crate::storage::{Queryable, StorageError};
 use crate::wal::{
-    Committer, RecordPosition, RecordType, Recovery, ReplayProgress, ReplaySink, WalError, record, recover_from, scan,
+    Committer, RecordPosition, RecordType, Recovery, ReplayProgress, ReplaySink, Resume, WalError, record,
+    recover_from, scan,
 };
 
 impl Db {
@@ -121,7 +122,8 @@ impl Db {
             drop(opened);
             opened = open_head(false)?;
         }
-        let OpenHead { head, loaded, recovery, replayed } = opened;
+        let OpenHead { head, loaded, mut recovery, replayed } = opened;
+        continue_numbers(&mut recovery.resume, store.ledger().state());
         let head = Arc::new(head);
         let replay_time = clock.monotonic().saturating_sub(began);
         let committer =
@@ -153,6 +155,17 @@ impl Db {
             _lock: lock,
         })
     }
+}
+
+/// Lets groups and requests have later numbers than those that left the log. Another program that wrote the log may have
+/// removed all seals; and an out-of-order sample of a group whose number was flushed before counts as flushed.
+fn continue_numbers(resume: &mut Resume, ledger: &LedgerState) {
+    let left = &ledger.left_log;
+    let last_group = left.last_group.max(ledger.flushed_out_of_order_group.unwrap_or(0));
+    if last_group >= resume.next_group {
+        (resume.next_group, resume.chain) = (last_group.saturating_add(1), left.chain);
+    }
+    resume.next_commit = resume.next_commit.max(left.next_commit);
 }
 
 impl BlockStore {
@@ -243,5 +256,27 @@ fn take_lock(dir: &Path) -> Result<DirLock, OpenError> {
     match DirLock::acquire(&path).map_err(io_error("lock", &path))? {
         Some(lock) => Ok(lock),
         None => Err(OpenError::InUse { dir: dir.to_owned(), lock: path }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_groups_and_requests_go_on_where_another_program_has_removed_all_seals() {
+        let mut ledger = LedgerState::default();
+        (ledger.left_log.last_group, ledger.left_log.next_commit, ledger.left_log.chain) = (40, 90, 7);
+        let mut resume = Resume { next_segment: 5, ..Resume::default() };
+        continue_numbers(&mut resume, &ledger);
+        assert_eq!(resume, Resume { next_group: 41, chain: 7, next_commit: 90, next_segment: 5 });
+        // Late samples of later groups were flushed, whose seals are gone as well.
+        ledger.flushed_out_of_order_group = Some(60);
+        continue_numbers(&mut resume, &ledger);
+        assert_eq!((resume.next_group, resume.next_commit), (61, 90));
+        let later = Resume { next_group: 100, chain: 9, next_commit: 200, next_segment: 5 };
+        resume = later;
+        continue_numbers(&mut resume, &ledger);
+        assert_eq!(resume, later);
     }
 }

@@ -41,6 +41,15 @@ pub(super) struct TimeBounds {
     pub(super) max_ms: i64,
 }
 
+impl TimeBounds {
+    /// Whether a sample is too old for the in-order samples of a series, although it is newer than all of them.
+    #[inline]
+    pub(super) fn is_early(&self, series: &Series, timestamp_ms: i64) -> bool {
+        // One comparison for nearly all samples: the floor is never above the other bound.
+        timestamp_ms < self.new_series_min_ms && (series.samples == 0 || timestamp_ms < self.floor_ms)
+    }
+}
+
 /// A series that is to be created.
 struct NewSeries {
     entry: usize,
@@ -169,11 +178,7 @@ impl Head {
                 let (timestamp_ms, bits) = (sample.timestamp_ms, sample.value.to_bits());
                 let series = shard.row(row);
                 let reason = match series.judge(timestamp_ms, bits) {
-                    // One comparison for nearly all samples: the floor is never above the other bound.
-                    Verdict::Newer
-                        if timestamp_ms < bounds.new_series_min_ms
-                            && (series.samples == 0 || timestamp_ms < bounds.floor_ms) =>
-                    {
+                    Verdict::Newer if bounds.is_early(series, timestamp_ms) => {
                         older.push(OlderSample { row, entry, sample: *sample, is_early: true });
                         continue;
                     }

@@ -60,3 +60,31 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Request, contents, raw};
+    use super::*;
+    use crate::head::HeadOptions;
+
+    #[test]
+    fn series_all_of_whose_samples_are_deleted_is_not_found_until_it_has_others() {
+        let head = Head::in_memory(HeadOptions::default());
+        let append = |at_ms| {
+            let entry = |name| (raw(&[("__name__", name)]), vec![(at_ms, 1f64.to_bits())]);
+            assert_eq!(Request(vec![entry("gone"), entry("stays")]).append_to(&head).added, 2);
+        };
+        let names = || -> Vec<String> {
+            contents(&head).into_keys().map(|labels| labels.get("__name__").unwrap_or_default().to_owned()).collect()
+        };
+        append(1_000);
+        append(2_000);
+        let gone = [Matcher::equal("__name__", "gone")];
+        assert_eq!(head.delete(&gone, TimeRange::new(0, 1_500)), 1);
+        assert_eq!(names(), ["gone", "stays"]);
+        assert_eq!(head.delete(&gone, TimeRange::ALL), 1);
+        assert_eq!(names(), ["stays"]);
+        append(3_000);
+        assert_eq!(names(), ["gone", "stays"]);
+    }
+}

@@ -45,20 +45,20 @@ impl PendingChunk {
 /// What a file holds that may still be needed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FileContent {
-    /// The newest time of its in-order chunks.
-    pub(super) newest_ms: TimestampMs,
+    /// The newest time of its in-order chunks; `None` where it has none.
+    pub(super) newest_ms: Option<TimestampMs>,
     /// One more than the greatest number of its out-of-order chunks.
     pub(super) out_of_order_before: u64,
 }
 
 impl FileContent {
     /// A file in which nothing is needed.
-    pub(super) const NOTHING: FileContent = FileContent { newest_ms: TimestampMs::MIN, out_of_order_before: 0 };
+    pub(super) const NOTHING: FileContent = FileContent { newest_ms: None, out_of_order_before: 0 };
 
     fn add(&mut self, chunk: &PendingChunk) {
         match chunk.out_of_order {
             Some(number) => self.out_of_order_before = self.out_of_order_before.max(number + 1),
-            None => self.newest_ms = self.newest_ms.max(chunk.range.end_ms),
+            None => self.newest_ms = self.newest_ms.max(Some(chunk.range.end_ms)),
         }
     }
 }
@@ -203,7 +203,7 @@ impl FlushState {
         let dropped = self.shared.counters.out_of_order_dropped.load(Ordering::Acquire);
         while let Some(oldest) = self.contents.first_entry() {
             let content = oldest.get();
-            if content.newest_ms >= self.below_ms || content.out_of_order_before > dropped {
+            if content.newest_ms >= Some(self.below_ms) || content.out_of_order_before > dropped {
                 break;
             }
             let file = *oldest.key();

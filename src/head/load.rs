@@ -75,7 +75,7 @@ impl Head {
         let scan = head_file::scan(&*fs, chunks_dir, |chunk, entry| {
             let content = contents.entry(chunk.file()).or_insert(FileContent::NOTHING);
             if entry.encoding & OUT_OF_ORDER == 0 {
-                content.newest_ms = content.newest_ms.max(entry.max_time_ms);
+                content.newest_ms = content.newest_ms.max(Some(entry.max_time_ms));
             }
             load(&mut loaded, &mut report, chunk, entry);
         })?;
@@ -96,7 +96,7 @@ impl Head {
             // Damaged files are for the next start to move, so they stay, and those behind them.
             let damaged = files.filter(|file| scan.stop.as_ref().is_some_and(|stop| *file >= stop.file));
             contents.extend(
-                damaged.map(|file| (file, FileContent { newest_ms: TimestampMs::MAX, ..FileContent::NOTHING })),
+                damaged.map(|file| (file, FileContent { newest_ms: Some(TimestampMs::MAX), ..FileContent::NOTHING })),
             );
             last_file = contents.keys().max().copied().unwrap_or(last_file);
         }

@@ -119,6 +119,9 @@ impl Head {
             let held = known.samples.get(&timestamp_ms).copied();
             let (series_ref, digest) = (series.series_ref, series.digest);
             let in_order = series.judge_in_order(timestamp_ms, bits);
+            // One that is older than an out-of-order sample, or than a deleted range, was not judged by the floor yet. Below
+            // it a block has been made, so nobody would write the sample to another.
+            let is_early = is_early || in_order == Verdict::Newer && bounds.is_early(series, timestamp_ms);
             let buffered = series.out_of_order().and_then(|held| held.find_buffered(sample).ok());
             let verdict = match (held, buffered, in_order) {
                 (Some(held), _, _) if held == Some(bits) || planted!(ConflictAccepted) => Ok(None),

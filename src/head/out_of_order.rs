@@ -253,6 +253,9 @@ impl Head {
             shared.counters.out_of_order_samples.fetch_sub(dropped, Ordering::Relaxed);
             shared.out_of_order_ranges[number].set(range);
         }
+        // A Prometheus that opens the directory reads every chunk of the files, deleted samples too. A file that cannot be
+        // removed yet is tried again by the next truncation, which says why.
+        self.remove_files(TimestampMs::MIN);
     }
 }
 

@@ -184,6 +184,7 @@ impl World {
             let deleted = self.deleted.get(set).map_or(&[][..], Vec::as_slice);
             samples.retain(|(ms, _)| !deleted.iter().any(|range| range.contains(*ms)));
         }
+        all.retain(|_, samples| !samples.is_empty());
         all
     }
 
@@ -198,7 +199,10 @@ impl World {
     }
 
     fn check(&self) {
-        assert_eq!(contents(&self.head), self.visible());
+        // A series is named until one deletion covers all that it has.
+        let mut found = contents(&self.head);
+        found.retain(|_, samples| !samples.is_empty());
+        assert_eq!(found, self.visible());
         let held = || self.out_of_order.values().flatten();
         assert_eq!(self.head.out_of_order_samples(), held().count() as u64);
         let times: BTreeSet<i64> = held().map(|(&ms, _)| ms).collect();
@@ -333,4 +337,40 @@ fn chunk_dropped_before_it_was_written_never_reaches_a_file() {
     assert_eq!(world.head.flush_chunks(), 0);
     assert_eq!(world.fs.list(Path::new("/data/chunks_head")).unwrap().len(), 0);
     assert_eq!(world.head.out_of_order_range(), None);
+}
+
+#[test]
+fn file_whose_chunks_were_all_dropped_is_removed_at_once() {
+    let mut world = World::new(WINDOW_MS);
+    world.append(0, &[(0, 1)]);
+    world.append(0, &[(-500, 7)]);
+    let cut = world.head.cut_out_of_order();
+    world.commit();
+    assert_eq!(world.head.flush_chunks(), 0);
+    let files = || world.fs.list(Path::new("/data/chunks_head")).unwrap().len();
+    assert_eq!(files(), 1);
+    world.head.drop_out_of_order(&cut);
+    assert_eq!(files(), 0);
+}
+
+#[test]
+fn sample_below_the_floor_is_never_in_order_whatever_its_series_has() {
+    let mut world = World::new(WINDOW_MS);
+    world.append(0, &[(0, 1)]);
+    world.commit();
+    // A block has been made of all before this; the other series has nothing in order yet.
+    world.head.raise_floor(NOW_MS + 1);
+    for (number, at_ms) in [(1, -500), (1, -600), (0, -700), (0, -800)] {
+        let request = Request(vec![(raw(&series(number)), vec![(NOW_MS + at_ms, 7)])]);
+        assert_eq!(request.append_to(&world.head).added, 1, "series {number} at {at_ms}");
+    }
+    let group = world.head.take_records();
+    let kinds: BTreeSet<_> = group.records.iter().map(|record| record::split(record).0).collect();
+    assert!(!kinds.contains(&Some(RecordType::Samples)), "{kinds:?}");
+    // A new range that was deleted makes older samples of the series none of these either.
+    world.head.delete(&[Matcher::equal("__name__", series(1)[0].1)], TimeRange::new(NOW_MS - 500, NOW_MS - 500));
+    let request = Request(vec![(raw(&series(1)), vec![(NOW_MS - 900, 7)])]);
+    assert_eq!(request.append_to(&world.head).added, 1);
+    let group = world.head.take_records();
+    assert!(group.records.iter().all(|record| record::split(record).0 != Some(RecordType::Samples)));
 }

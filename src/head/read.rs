@@ -69,9 +69,15 @@ impl HeadQuerier {
         lies_outside(shared.in_order_range(), &self.in_order) && lies_outside(shared.out_of_order_range(), &self.range)
     }
 
+    /// Whether a series has samples here that are not all deleted.
     fn has_samples_of(&self, series: &Series) -> bool {
-        series.time_range().is_some_and(|held| held.overlaps(&self.in_order))
-            || series.out_of_order().and_then(OutOfOrder::range).is_some_and(|held| held.overlaps(&self.range))
+        let is_seen = |held: TimeRange, range: &TimeRange| {
+            let common =
+                TimeRange { start_ms: held.start_ms.max(range.start_ms), end_ms: held.end_ms.min(range.end_ms) };
+            held.overlaps(range) && !series.deleted().covers(&common)
+        };
+        series.time_range().is_some_and(|held| is_seen(held, &self.in_order))
+            || series.out_of_order().and_then(OutOfOrder::range).is_some_and(|held| is_seen(held, &self.range))
     }
 }
 

@@ -93,7 +93,7 @@ impl Head {
     }
 
     /// Lets the flusher remove files. Where it is gone, the head is about to be.
-    fn remove_files(&self, below_ms: TimestampMs) -> Option<RemovedFiles> {
+    pub(super) fn remove_files(&self, below_ms: TimestampMs) -> Option<RemovedFiles> {
         let (answer, answered) = sync_channel(1);
         self.flusher.as_ref()?.sender.send(FlushMessage::Truncate { below_ms, answer }).ok()?;
         answered.recv().ok()

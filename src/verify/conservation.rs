@@ -18,7 +18,7 @@ use super::blocks::Blocks;
 use super::replay::Replay;
 use super::report::Stage;
 use crate::fs::{Fs, names};
-use crate::ledger::{self, Contents, Event, LedgerState, ReceiptsPart};
+use crate::ledger::{self, Contents, Event, FlushedUpTo, LedgerState, ReceiptsPart};
 use crate::model::{Tally, TimeRange};
 use crate::proof::{LogPart, TallyRequest, log_tally};
 use crate::wal::{LogScan, ReplayProgress};
@@ -98,7 +98,7 @@ pub(super) fn stage(
             });
         }
         acknowledged(&ledger.state, replay, &mut stage);
-        flushed(fs, data_dir, &ledger, &mut stage)?;
+        flushed(fs, data_dir, &ledger, replay, &mut stage)?;
     }
     let LedgerState { blocks: live, totals, left_log, .. } = &ledger.state;
     stage.summary = format!(
@@ -240,7 +240,13 @@ fn acknowledged(state: &LedgerState, replay: &Replay, stage: &mut Stage) {
 }
 
 /// Flushed = left the log + still in the log although flushed.
-fn flushed(fs: &dyn Fs, data_dir: &Path, ledger: &Contents, stage: &mut Stage) -> Result<(), VerifyError> {
+fn flushed(
+    fs: &dyn Fs,
+    data_dir: &Path,
+    ledger: &Contents,
+    replay: &Replay,
+    stage: &mut Stage,
+) -> Result<(), VerifyError> {
     let state = &ledger.state;
     let mut parts = Vec::new();
     if let Some(end_ms) = state.flushed_up_to_ms {
@@ -261,6 +267,16 @@ fn flushed(fs: &dyn Fs, data_dir: &Path, ledger: &Contents, stage: &mut Stage) -
     }
     let left = state.left_log.samples;
     let in_log: Tally = log.parts.iter().map(|part| part.written).sum();
+    // Another program may have made blocks of what it wrote to the log, or of what stood there.
+    let is_ours_alone = left.unsealed + replay.unsealed() == 0 && state.totals.adopted == Tally::ZERO;
+    if is_ours_alone && state.totals.unlogged == Tally::ZERO && state.flushed_up_to_ms.is_some() {
+        // In-order samples are in the log once, and below the floor none is accepted.
+        let in_order = in_order_flushed(ledger);
+        let taken = left.in_order + log.parts.first().map_or(Tally::ZERO, |part| part.written);
+        if taken != in_order {
+            stage.find(|| format!("in-order samples: flushed {in_order}; the log had {taken} of their time"));
+        }
+    }
     let taken = left.in_order + left.out_of_order + in_log + state.totals.unlogged;
     let flushed = state.totals.flushed;
     stage.number("flushed_and_in_the_log", in_log.samples);
@@ -276,4 +292,13 @@ fn flushed(fs: &dyn Fs, data_dir: &Path, ledger: &Contents, stage: &mut Stage) -
         stage.find(|| format!("flushed {flushed}; the log had {taken} of that"));
     }
     Ok(())
+}
+
+/// In-order samples that were flushed, deleted ones included.
+fn in_order_flushed(ledger: &Contents) -> Tally {
+    let of_event = |event: &Event| match event {
+        Event::Flushed { up_to: FlushedUpTo::TimeMs(_), tally, deleted, .. } => *tally + *deleted,
+        _ => Tally::ZERO,
+    };
+    ledger.entries.iter().map(|entry| of_event(&entry.event)).sum()
 }

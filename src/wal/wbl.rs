@@ -252,8 +252,9 @@ impl WblWriter {
             self.segments.pop_front();
             removed += 1;
         }
-        if removed > 0 {
+        if removed > 0 && self.fs.exists(&self.dir) {
             self.fs.sync_dir(&self.dir).map_err(WalError::io("fsync", &self.dir))?;
+            remove_if_empty(&*self.fs, &self.dir)?;
         }
         Ok(removed)
     }
@@ -351,7 +352,21 @@ pub fn remove_foreign(
             fs.remove_file(&path).map_err(WalError::io("remove", &path))?;
         }
     }
-    if segments.is_empty() { Ok(()) } else { fs.sync_dir(dir).map_err(WalError::io("fsync", dir)) }
+    if segments.is_empty() {
+        return Ok(());
+    }
+    fs.sync_dir(dir).map_err(WalError::io("fsync", dir))?;
+    remove_if_empty(fs, dir)
+}
+
+/// Removes the directory where nothing is left in it: promtool does not open a data directory with an empty one.
+fn remove_if_empty(fs: &dyn Fs, dir: &Path) -> Result<(), WalError> {
+    if !fs.list(dir).map_err(WalError::io("list", dir))?.is_empty() {
+        return Ok(());
+    }
+    fs.remove_dir(dir).map_err(WalError::io("remove", dir))?;
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs.sync_dir(parent).map_err(WalError::io("fsync", parent))
 }
 
 /// Copies a segment from `offset` on to quarantine, durably.

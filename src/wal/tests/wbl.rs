@@ -155,7 +155,7 @@ fn truncation_removes_what_blocks_have_and_keeps_later_groups() {
     let kept = times(&fs);
     assert!((7..=12).all(|group| kept.contains(&group)) && !kept.contains(&1), "{kept:?}");
     wbl.truncate(12).unwrap();
-    assert_eq!(segments(&fs), Vec::<u32>::new());
+    assert!(!fs.exists(&dir()), "promtool takes an empty directory for a fault");
     wbl.add_group(13, &[record(13)]);
     wbl.write();
     assert_eq!(times(&fs)[0], 13);

@@ -8,6 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 use super::http;
 
 /// Between two looks at something that another process does.
@@ -136,6 +138,17 @@ pub fn run_well(program: impl AsRef<OsStr>, arguments: &[&str]) -> String {
 /// An address of this machine that nothing listens on.
 pub fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A directory that goes with its handle, unless `CHRONOLITH_KEEP` is set: then it stays, and is named, for a person to
+/// look at.
+pub fn temp_dir() -> TempDir {
+    let mut dir = tempfile::tempdir().unwrap();
+    if std::env::var_os("CHRONOLITH_KEEP").is_some() {
+        dir.disable_cleanup(true);
+        eprintln!("kept: {}", dir.path().display());
+    }
+    dir
 }
 
 /// Copies a directory with all that is in it.

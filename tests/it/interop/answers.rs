@@ -27,8 +27,36 @@ pub struct Answer {
     body: Value,
 }
 
-/// Asks a server everything.
+/// A list of questions.
+#[derive(Debug, Clone, Copy)]
+pub struct Questions {
+    /// Expressions, asked for the end and, where the answer may be compared, for the range.
+    pub queries: &'static [(Compare, &'static str)],
+    /// Paths about labels and series, and the selector that is asked with.
+    pub searches: &'static [(&'static str, Option<&'static str>)],
+}
+
+/// Questions about what node_exporter and Prometheus export.
+const EXPORTED: Questions = Questions {
+    queries: QUERIES,
+    searches: &[
+        ("/api/v1/labels", None),
+        ("/api/v1/labels", Some("node_cpu_seconds_total")),
+        ("/api/v1/label/__name__/values", None),
+        ("/api/v1/label/job/values", None),
+        ("/api/v1/label/mode/values", Some("{cpu=\"0\"}")),
+        ("/api/v1/series", Some("node_cpu_seconds_total{mode=~\"i.*\"}")),
+        ("/api/v1/series", Some("{job=\"prometheus\"}")),
+    ],
+};
+
+/// Asks a server everything about what node_exporter and Prometheus export.
 pub fn ask(address: SocketAddr, window: Window) -> Vec<Answer> {
+    ask_all(address, window, &EXPORTED)
+}
+
+/// Asks a server a list of questions, and some that are none.
+pub fn ask_all(address: SocketAddr, window: Window, questions: &Questions) -> Vec<Answer> {
     let (start, end, step) =
         (format!("{:.3}", window.start), format!("{:.3}", window.end), format!("{:.3}", window.step));
     let mut answers = Vec::new();
@@ -38,26 +66,28 @@ pub fn ask(address: SocketAddr, window: Window) -> Vec<Answer> {
         let question = format!("{path} {}", parameters.iter().map(|(_, value)| *value).collect::<Vec<_>>().join(" "));
         answers.push(Answer { question, compare, status: response.status, body: response.json() });
     };
-    for &(compare, query) in QUERIES {
+    for &(compare, query) in questions.queries {
         ask(compare, "/api/v1/query", &[("query", query), ("time", &end)]);
         if !matches!(compare, Compare::Instant | Compare::Ordered | Compare::Sorted) {
             ask(compare, "/api/v1/query_range", &[("query", query), ("start", &start), ("end", &end), ("step", &step)]);
         }
     }
-    let range = [("start", &*start), ("end", &*end)];
-    let with = |matcher| [range[0], range[1], ("match[]", matcher)];
-    ask(Compare::Exact, "/api/v1/labels", &range);
-    ask(Compare::Exact, "/api/v1/labels", &with("node_cpu_seconds_total"));
-    ask(Compare::Exact, "/api/v1/label/__name__/values", &range);
-    ask(Compare::Exact, "/api/v1/label/job/values", &range);
-    ask(Compare::Exact, "/api/v1/label/mode/values", &with("{cpu=\"0\"}"));
-    ask(Compare::Exact, "/api/v1/series", &with("node_cpu_seconds_total{mode=~\"i.*\"}"));
-    ask(Compare::Exact, "/api/v1/series", &with("{job=\"prometheus\"}"));
+    for &(path, matcher) in questions.searches {
+        let mut parameters = vec![("start", &*start), ("end", &*end)];
+        parameters.extend(matcher.map(|matcher| ("match[]", matcher)));
+        ask(Compare::Exact, path, &parameters);
+    }
     // What is no query is refused in the same way.
     for wrong in ["sum(", "rate(up)", "up{", "no_such_function(up)", "up + on (job) group_left () up[5m]"] {
         ask(Compare::Exact, "/api/v1/query", &[("query", wrong), ("time", &end)]);
     }
     answers
+}
+
+/// The error of the first question that a server could not evaluate, though it is a good one.
+pub fn failure(answers: &[Answer]) -> Option<String> {
+    let failed = answers.iter().find(|answer| answer.status == 422 || answer.status >= 500)?;
+    Some(format!("{}: {} {:.300}", failed.question, failed.status, failed.body.to_string()))
 }
 
 /// How many answers of a peer hold data: a comparison of nothing with nothing proves little.
@@ -93,7 +123,8 @@ pub fn assert_equal(what: &str, expected: &[Answer], actual: &[Answer]) {
 
 fn difference(expected: &Answer, actual: &Answer) -> Option<String> {
     if expected.status != actual.status {
-        return Some(format!("status {}, not {}: {:.300}", actual.status, expected.status, actual.body.to_string()));
+        let bodies = format!("{:.300}\n    not {:.300}", actual.body.to_string(), expected.body.to_string());
+        return Some(format!("status {}, not {}: {bodies}", actual.status, expected.status));
     }
     if expected.status != 200 {
         let kind = |answer: &Answer| answer.body["errorType"].clone();

@@ -7,3 +7,4 @@ mod metrics;
 mod parity;
 mod queries;
 mod transfer;
+mod world;

@@ -1,0 +1,73 @@
+//! Sixty questions about the world: every kind of selector, window and aggregation over series that come and go.
+
+use crate::interop::queries::Compare::{self, Close, Exact, Instant, Ordered, Sorted};
+
+/// The questions.
+pub const QUERIES: &[(Compare, &str)] = &[
+    // Selectors, staleness, offsets and fixed times.
+    (Exact, "world_up"),
+    (Exact, "world_up{job=\"batch\"}"),
+    (Exact, "{__name__=~\"world_(up|queue_depth)\",job!=\"db\"}"),
+    (Exact, "{__name__=~\"world_.*\",instance=\"10.0.0.3:9100\",code!~\"2..|4..\"}"),
+    (Exact, "world_requests_total{method=~\"g.+\",code=\"404\"}"),
+    (Exact, "world_requests_total{code=\"\"}"),
+    (Exact, "world_latency_seconds_sum{le=\"\",job=~\"api|\"}"),
+    (Exact, "world_build_info offset 90m"),
+    (Exact, "world_queue_depth offset -20m"),
+    (Exact, "world_queue_depth @ end() - world_queue_depth"),
+    (Exact, "world_memory_bytes @ start()"),
+    (Exact, "timestamp(world_up)"),
+    (Exact, "world_odd"),
+    (Exact, "world_temperature_celsius{sensor=~\".*\\\"0\\\"\"}"),
+    (Instant, "world_up{job=\"batch\"}[2h]"),
+    (Instant, "world_temperature_celsius{job=\"web\"}[25m]"),
+    (Instant, "world_requests_total{job=\"api\",code=\"500\"}[40m:7m]"),
+    // The rate family.
+    (Exact, "rate(world_requests_total{code=\"200\"}[5m])"),
+    (Exact, "rate(world_requests_total{job=\"batch\",method=\"get\"}[45m])"),
+    (Exact, "irate(world_requests_total{job=\"api\"}[2m])"),
+    (Exact, "increase(world_latency_seconds_count[1h])"),
+    (Exact, "delta(world_temperature_celsius[30m])"),
+    (Exact, "idelta(world_memory_bytes{job=\"db\"}[5m])"),
+    (Exact, "deriv(world_memory_bytes{job=\"db\"}[20m])"),
+    (Exact, "predict_linear(world_queue_depth{job=\"web\"}[1h], 7200)"),
+    (Exact, "resets(world_requests_total{code=\"404\"}[6h])"),
+    (Exact, "changes(world_up[3h])"),
+    // Over time.
+    (Exact, "avg_over_time(world_temperature_celsius[10m])"),
+    (Exact, "min_over_time(world_queue_depth[2h])"),
+    (Exact, "max_over_time(world_memory_bytes[2h])"),
+    (Exact, "sum_over_time(world_queue_depth{job=\"batch\"}[1h])"),
+    (Exact, "count_over_time(world_up[1h])"),
+    (Exact, "count_over_time(world_queue_depth{job=\"batch\"}[4h])"),
+    (Exact, "last_over_time(world_build_info[6h])"),
+    (Exact, "present_over_time(world_build_info[1h])"),
+    (Exact, "stddev_over_time(world_queue_depth[30m])"),
+    (Exact, "quantile_over_time(0.95, world_temperature_celsius{job!=\"api\"}[30m])"),
+    (Exact, "absent_over_time(world_up{job=\"api\"}[20m])"),
+    (Exact, "absent_over_time(world_nothing{job=\"api\"}[20m])"),
+    // Aggregations.
+    (Close, "sum by (job, code) (rate(world_requests_total[10m]))"),
+    (Close, "sum without (pod, instance) (world_memory_bytes)"),
+    (Close, "avg by (job) (world_temperature_celsius)"),
+    (Exact, "count by (job) ({__name__=~\"world_.+\"})"),
+    (Exact, "count by (version) (world_build_info)"),
+    (Exact, "min by (job) (world_queue_depth)"),
+    (Exact, "max by (instance) (world_latency_seconds_count)"),
+    (Exact, "count_values(\"up\", world_up)"),
+    (Exact, "quantile by (job) (0.5, world_memory_bytes)"),
+    (Exact, "topk by (job) (1, world_temperature_celsius)"),
+    (Ordered, "topk(3, world_temperature_celsius)"),
+    (Sorted, "sort_desc(world_requests_total{code=\"500\"})"),
+    // Histograms, subqueries, matching and absence.
+    (Close, "histogram_quantile(0.9, sum by (le, job) (rate(world_latency_seconds_bucket[10m])))"),
+    (Exact, "histogram_quantile(0.5, rate(world_latency_seconds_bucket{job=\"db\"}[30m]))"),
+    (Close, "max_over_time(sum by (job) (rate(world_requests_total{code=\"500\"}[5m]))[1h:5m])"),
+    // Over a series that nothing is deleted of: Prometheus 3.5 panics in such a subquery where something is.
+    (Exact, "min_over_time(world_up{job=\"web\"}[30m:1m] offset 1h)"),
+    (Exact, "world_requests_total * on (instance, pod) group_left (version) world_build_info"),
+    (Exact, "world_up unless on (instance) (world_queue_depth > 20)"),
+    (Exact, "world_latency_seconds_sum / world_latency_seconds_count > 0.5"),
+    (Exact, "absent(world_up{job=\"batch\",pod=\"gone\"})"),
+    (Exact, "label_replace(world_up == 0, \"host\", \"$1\", \"instance\", \"(.*):.*\")"),
+];

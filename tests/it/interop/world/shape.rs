@@ -1,0 +1,238 @@
+//! The series and samples of a small world, as a function of a seed: what a few services export, with pods that come and
+//! go, and with batches that arrive late.
+//!
+//! Nothing is drawn in turn: each sample, each life of a pod and each delay is a hash of where it stands. So two stores can
+//! be given the same, in parts, and a third one the rest.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use crate::harness::random::mix;
+use crate::harness::remote_write::{compress, put_bytes, put_varint};
+
+/// Time between two scrapes.
+pub const INTERVAL_MS: i64 = 15_000;
+/// Scrapes of one step; a request holds those of one step.
+const STEP_SCRAPES: i64 = 8;
+/// Time of one step.
+pub const STEP_MS: i64 = STEP_SCRAPES * INTERVAL_MS;
+/// Series that one instance exports.
+const PER_INSTANCE: usize = 20;
+/// Instances in one request.
+const PER_REQUEST: usize = 25;
+/// A late batch comes this many steps late at least, and fewer than this more: 10 to 40 minutes.
+const DELAY: (i64, i64) = (5, 15);
+/// What Prometheus writes where a series ends.
+const STALE: u64 = 0x7ff0_0000_0000_0002;
+
+/// Jobs, by the number of the instance. The last one's batches may be late, and are sometimes sent twice.
+const JOBS: [&str; 4] = ["api", "db", "web", LATE_JOB];
+/// The job whose batches may be late.
+pub const LATE_JOB: &str = "batch";
+
+/// The world.
+#[derive(Debug)]
+pub struct World {
+    seed: u64,
+    instances: u64,
+    start_ms: i64,
+    labels: HashMap<(u64, i64), Vec<Vec<u8>>>,
+}
+
+/// A request: how many samples it holds, and its body.
+#[derive(Debug)]
+pub struct Request {
+    /// Samples, those that were sent before included.
+    pub samples: usize,
+    /// The compressed message.
+    pub body: Vec<u8>,
+}
+
+/// The life of a pod: its number, and the scrapes that it answers.
+#[derive(Debug, Clone)]
+struct Life {
+    generation: i64,
+    scrapes: Range<i64>,
+}
+
+impl World {
+    /// A world of so many series at a time.
+    pub fn new(seed: u64, series: usize, start_ms: i64) -> Self {
+        assert!(series >= PER_INSTANCE * JOBS.len(), "{series} series are no world");
+        World { seed, instances: (series / PER_INSTANCE) as u64, start_ms, labels: HashMap::new() }
+    }
+
+    /// When a step begins, in milliseconds.
+    pub fn time_of(&self, step: i64) -> i64 {
+        self.start_ms + step * STEP_MS
+    }
+
+    /// The requests of a step, in their order. Of the steps in `late`, some batches come later, but within these steps.
+    pub fn step(&mut self, step: i64, late: &Range<i64>) -> Vec<Request> {
+        let mut requests = Vec::new();
+        for first in (0..self.instances).step_by(PER_REQUEST) {
+            let instances = first..self.instances.min(first + PER_REQUEST as u64);
+            let mut on_time = Message::default();
+            let mut delayed = Message::default();
+            for instance in instances {
+                if self.delay(instance, step, late).is_none() {
+                    self.put_scrapes(instance, step, &mut on_time);
+                }
+                for delay in DELAY.0..DELAY.0 + DELAY.1 {
+                    if self.delay(instance, step - delay, late) == Some(delay) {
+                        self.put_scrapes(instance, step - delay, &mut delayed);
+                    }
+                }
+            }
+            let is_repeated = delayed.samples > 0 && self.hash(first, step, 1) % 8 == 0;
+            let repeated = is_repeated.then(|| Message { samples: delayed.samples, bytes: delayed.bytes.clone() });
+            let messages = [Some(on_time), Some(delayed), repeated];
+            let some = messages.into_iter().flatten().filter(|message| message.samples > 0);
+            requests.extend(some.map(|message| Request { samples: message.samples, body: compress(&message.bytes) }));
+        }
+        requests
+    }
+
+    fn hash(&self, a: u64, b: i64, what: u64) -> u64 {
+        mix(mix(self.seed ^ mix(a ^ what << 56)) ^ b as u64)
+    }
+
+    /// How many steps late the samples of an instance in a step are sent, if they are.
+    fn delay(&self, instance: u64, step: i64, late: &Range<i64>) -> Option<i64> {
+        let hash = self.hash(instance, step, 2);
+        let delay = DELAY.0 + (hash >> 8) as i64 % DELAY.1;
+        let is_late = JOBS[instance as usize % JOBS.len()] == LATE_JOB && hash % 10 == 0;
+        (is_late && late.contains(&step) && late.contains(&(step + delay))).then_some(delay)
+    }
+
+    /// The life of an instance's pod at a scrape; `None` between two lives. Half of the instances live for ever.
+    fn life(&self, instance: u64, scrape: i64) -> Option<Life> {
+        if (instance ^ instance >> 2) & 1 == 1 {
+            return Some(Life { generation: 0, scrapes: i64::MIN..i64::MAX });
+        }
+        // Lives of 3 to 11 hours, the last minutes of which are the gap until the next.
+        let length = 720 + (self.hash(instance, 0, 3) % 1920) as i64;
+        let generation = scrape.div_euclid(length);
+        let gap = (self.hash(instance, generation, 4) % 40) as i64;
+        let scrapes = generation * length..(generation + 1) * length - gap;
+        // The scrape behind the last one says that the series have ended.
+        (scrape <= scrapes.end && scrape >= scrapes.start).then_some(Life { generation, scrapes })
+    }
+
+    fn put_scrapes(&mut self, instance: u64, step: i64, message: &mut Message) {
+        let scrapes = step * STEP_SCRAPES..(step + 1) * STEP_SCRAPES;
+        let mut of_lives: Vec<(Life, Vec<i64>)> = Vec::new();
+        for scrape in scrapes {
+            let Some(life) = self.life(instance, scrape) else { continue };
+            match of_lives.last_mut().filter(|(last, _)| last.generation == life.generation) {
+                Some((_, scrapes)) => scrapes.push(scrape),
+                None => of_lives.push((life, vec![scrape])),
+            }
+        }
+        let offset_ms = (self.hash(instance, 0, 5) % INTERVAL_MS as u64) as i64;
+        for (life, scrapes) in of_lives {
+            for kind in 0..PER_INSTANCE {
+                let samples = scrapes.iter().map(|&scrape| {
+                    let value = match scrape < life.scrapes.end {
+                        true => self.value(instance, kind, scrape, &life),
+                        false => f64::from_bits(STALE),
+                    };
+                    (self.start_ms + offset_ms + scrape * INTERVAL_MS, value)
+                });
+                let samples: Vec<(i64, f64)> = samples.collect();
+                let labels = self.labels.entry((instance, life.generation)).or_insert_with(|| labels(instance, &life));
+                message.put(&labels[kind], &samples);
+            }
+        }
+    }
+
+    fn value(&self, instance: u64, kind: usize, scrape: i64, life: &Life) -> f64 {
+        let age = scrape - life.scrapes.start.max(-100_000);
+        let noise = self.hash(instance * 100 + kind as u64, scrape, 6);
+        // A counter whose growth is never the same twice, and never negative.
+        let grown = |factor: u64| (age as u64 * factor + noise % factor) as f64;
+        match kind {
+            0 => f64::from(u8::from(noise % 50 != 0)),
+            1 => 1.0,
+            // A handler that is not called for long has a counter that does not move.
+            2 => (age / 100) as f64,
+            3..=7 => grown(kind as u64 * 7),
+            // Each bucket holds what those before it hold, at every moment and in every growth.
+            8..=13 => (age as u64 * 10 + self.hash(instance, scrape, 7) % 10) as f64 * (kind - 7) as f64,
+            14 => grown(977) / 1000.0,
+            15 => grown(60),
+            16 => (noise % 40) as f64,
+            17 => 20.0 + (noise >> 11) as f64 / (1u64 << 53) as f64,
+            18 => [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.0, 1e-310, 1e300, 0.1][noise as usize % 8],
+            _ => (1u64 << 30) as f64 + (noise % (1 << 28)) as f64 * 4096.0,
+        }
+    }
+}
+
+/// The encoded labels of what an instance exports in one life, in the order of names.
+fn labels(instance: u64, life: &Life) -> Vec<Vec<u8>> {
+    let job = JOBS[instance as usize % JOBS.len()];
+    let (host, pod) = (format!("10.0.{}.{}:9100", instance / 250, instance % 250), life.generation);
+    let version = format!("1.{}.{}", life.generation, instance % 3);
+    let encode = |name: &str, extra: &[(&str, &str)]| {
+        let pod = format!("{job}-{instance}-{pod}");
+        let own = [("__name__", name), ("instance", &host), ("job", job), ("pod", &pod)];
+        let mut all: Vec<(&str, &str)> = own.into_iter().chain(extra.iter().copied()).collect();
+        all.sort_unstable();
+        let mut out = Vec::new();
+        for (name, value) in all {
+            let mut label = Vec::new();
+            put_bytes(&mut label, 1, name.as_bytes());
+            put_bytes(&mut label, 2, value.as_bytes());
+            put_bytes(&mut out, 1, &label);
+        }
+        out
+    };
+    let requests = |method, code| encode("world_requests_total", &[("method", method), ("code", code)]);
+    let bucket = |bound| encode("world_latency_seconds_bucket", &[("le", bound)]);
+    vec![
+        encode("world_up", &[]),
+        encode("world_build_info", &[("version", &version)]),
+        requests("delete", "200"),
+        requests("get", "200"),
+        requests("get", "404"),
+        requests("get", "500"),
+        requests("post", "200"),
+        requests("post", "500"),
+        bucket("0.1"),
+        bucket("0.5"),
+        bucket("1"),
+        bucket("5"),
+        bucket("10"),
+        bucket("+Inf"),
+        encode("world_latency_seconds_sum", &[]),
+        encode("world_latency_seconds_count", &[]),
+        encode("world_queue_depth", &[]),
+        encode("world_temperature_celsius", &[("sensor", "\u{df}eta \"0\"")]),
+        encode("world_odd", &[]),
+        encode("world_memory_bytes", &[]),
+    ]
+}
+
+/// A message that grows.
+#[derive(Debug, Default)]
+struct Message {
+    samples: usize,
+    bytes: Vec<u8>,
+}
+
+impl Message {
+    fn put(&mut self, labels: &[u8], samples: &[(i64, f64)]) {
+        let mut series = Vec::with_capacity(labels.len() + samples.len() * 18);
+        series.extend_from_slice(labels);
+        for (timestamp_ms, value) in samples {
+            let mut sample = [0x09, 0, 0, 0, 0, 0, 0, 0, 0].to_vec();
+            sample[1..].copy_from_slice(&value.to_bits().to_le_bytes());
+            sample.push(0x10);
+            put_varint(&mut sample, *timestamp_ms as u64);
+            put_bytes(&mut series, 2, &sample);
+        }
+        put_bytes(&mut self.bytes, 1, &series);
+        self.samples += samples.len();
+    }
+}

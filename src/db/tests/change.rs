@@ -43,10 +43,10 @@ fn samples_out_of_order_are_flushed_to_blocks_of_their_time_and_merged_with_them
     assert!(verified.is_good() && verified.log.samples == 610, "{verified:?}");
     store.restart(options());
     store.assert_equals_model("replayed");
-    let copied = || store.fs.list(&Path::new(DATA).join(crate::fs::names::WBL_DIR)).unwrap();
-    assert!(!copied().is_empty());
+    let copied = || store.fs.exists(&Path::new(DATA).join(crate::fs::names::WBL_DIR));
+    assert!(copied());
     let report = store.db.flush().unwrap();
-    assert_eq!(copied(), [], "Prometheus finds them in blocks now");
+    assert!(!copied(), "Prometheus finds them in blocks now");
     assert!(report.flushed.iter().any(|flushed| flushed.kind == FlushKind::OutOfOrder && flushed.blocks.len() == 2));
     assert_eq!(store.db.head().out_of_order_range(), None);
     store.assert_equals_model("flushed");

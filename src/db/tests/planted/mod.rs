@@ -188,13 +188,19 @@ const TABLE: &[Row] = &[
         "was acknowledged and is lost",
     ),
     (Bug::TruncatedTooFar, "head truncated one chunk too far", Scene::Day, Check::LogProof, "; the log gives"),
-    (Bug::FloorNotRaised, "floor not raised before the head is flushed", Scene::Day, Check::Answers, "1 samples lost"),
+    (
+        Bug::FloorNotRaised,
+        "floor not raised before the head is flushed",
+        Scene::Day,
+        Check::Stage("conservation"),
+        "in-order samples: flushed",
+    ),
     (
         Bug::GroupFlushedTooEarly,
         "groups counted as flushed whose late samples are not",
         Scene::Day,
-        Check::Answers,
-        "1 samples lost",
+        Check::LogProof,
+        "groups are missing",
     ),
     (
         Bug::ReplayedTooLittle,

@@ -76,7 +76,7 @@ fn interop_world_of_two_days_is_the_same_in_prometheus_and_travels_between_both(
     with_peers(|peers| {
         let dir = temp_dir();
         let (ours, theirs) = (dir.path().join("chronolith"), dir.path().join("prometheus"));
-        let series = from_env("CHRONOLITH_WORLD_SERIES", 160) as usize;
+        let series = from_env("CHRONOLITH_WORLD_SERIES", 80) as usize;
         let steps = from_env("CHRONOLITH_WORLD_HOURS", 48) as i64 * HOUR;
         let now_ms = UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
         let start_ms = (now_ms - (steps + 2 * ROUNDS * TURN + HOUR) * STEP_MS) / STEP_MS * STEP_MS;
@@ -268,7 +268,7 @@ impl Writing<'_> {
         assert_answers("the same at the end of the turn", &expected, &ask_both(server.address, windows));
         stop(&mut server);
         prometheus.process.terminate(LIMIT);
-        chronolith::verify(travelling, None);
+        // Not proven by `verify`: what Prometheus took out of the log and of the blocks is in no ledger.
     }
 }
 

@@ -84,7 +84,7 @@ impl World {
                     }
                 }
             }
-            let is_repeated = delayed.samples > 0 && self.hash(first, step, 1) % 8 == 0;
+            let is_repeated = delayed.samples > 0 && self.hash(first, step, 1).is_multiple_of(8);
             let repeated = is_repeated.then(|| Message { samples: delayed.samples, bytes: delayed.bytes.clone() });
             let messages = [Some(on_time), Some(delayed), repeated];
             let some = messages.into_iter().flatten().filter(|message| message.samples > 0);
@@ -101,7 +101,7 @@ impl World {
     fn delay(&self, instance: u64, step: i64, late: &Range<i64>) -> Option<i64> {
         let hash = self.hash(instance, step, 2);
         let delay = DELAY.0 + (hash >> 8) as i64 % DELAY.1;
-        let is_late = JOBS[instance as usize % JOBS.len()] == LATE_JOB && hash % 10 == 0;
+        let is_late = JOBS[instance as usize % JOBS.len()] == LATE_JOB && hash.is_multiple_of(10);
         (is_late && late.contains(&step) && late.contains(&(step + delay))).then_some(delay)
     }
 
@@ -152,7 +152,7 @@ impl World {
         // A counter whose growth is never the same twice, and never negative.
         let grown = |factor: u64| (age as u64 * factor + noise % factor) as f64;
         match kind {
-            0 => f64::from(u8::from(noise % 50 != 0)),
+            0 => f64::from(u8::from(!noise.is_multiple_of(50))),
             1 => 1.0,
             // A handler that is not called for long has a counter that does not move.
             2 => (age / 100) as f64,

@@ -175,6 +175,9 @@ fn load(loaded: &mut Loaded, report: &mut LoadReport, place: ChunkRef, entry: &H
 /// Makes the files that were found durable. The process before this one may not have done so, and a later file that
 /// outlives a power loss, while the end of an earlier one does not, would have replay pass over what is missing.
 fn make_durable(fs: &dyn Fs, chunks_dir: &Path) -> io::Result<()> {
+    if !fs.exists(chunks_dir) {
+        return Ok(());
+    }
     let mut any = false;
     for entry in fs.list(chunks_dir)? {
         if parse_head_chunk_file(&entry.name).is_some() {

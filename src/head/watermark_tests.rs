@@ -217,3 +217,12 @@ fn summary_of_another_segment_and_watermark_of_other_files_are_refused() {
         compare(&disk, "chunk file that is damaged");
     }
 }
+
+#[test]
+fn head_that_never_had_chunk_files_lacks_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (chunks_dir, quarantine_dir) = (dir.path().join("chunks_head"), dir.path().join("quarantine"));
+    let fs: Arc<dyn Fs> = Arc::new(crate::fs::SystemFs);
+    let (_head, report) = Head::open(HeadOptions::default(), fs, &chunks_dir, &quarantine_dir).unwrap();
+    assert!(!report.lacks_chunks && report.damage.is_none(), "{report:?}");
+}

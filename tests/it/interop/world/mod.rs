@@ -19,7 +19,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use super::answers::{Answer, Questions, Window, ask_all, assert_equal, failure, non_empty};
+use super::answers::{Answer, Questions, Window, ask_all, assert_equal, failure, non_empty, panics};
 use crate::harness::load::receipt_of;
 use crate::harness::peers::{Peers, Prometheus, with_peers};
 use crate::harness::process::{copy_dir, run_well, temp_dir};
@@ -37,6 +37,8 @@ const ROUNDS: i64 = 3;
 const TURN: i64 = 6 * HOUR;
 /// Far more than a store takes to catch up with its maintenance, or to end.
 const LIMIT: Duration = Duration::from_secs(120);
+/// Questions, of more than a hundred, that Prometheus may have no answer to.
+const PANICS_MAX: usize = 3;
 
 /// Prometheus takes samples that are late by as much as Chronolith does by default.
 const CONFIG: &str = "storage: {tsdb: {out_of_order_time_window: 1h}}\n";
@@ -333,11 +335,21 @@ fn ask_both(address: SocketAddr, windows: [Window; 2]) -> [Vec<Answer>; 2] {
     [0, 1].map(|which| ask_all(address, windows[which], &QUESTIONS[which]))
 }
 
-/// The same of a Prometheus, which may fail to answer while it compacts its head.
+/// The same of a Prometheus, which may fail to answer while it compacts its head, and panics on a few questions for good.
 fn ask_prometheus(address: SocketAddr, windows: [Window; 2]) -> [Vec<Answer>; 2] {
+    let mut attempts_left = 5;
     wait_for("answers to every question", LIMIT, || {
         let answers = ask_both(address, windows);
-        answers.iter().find_map(|answers| failure(answers)).map_or(Ok(answers), Err)
+        if let Some(failure) = answers.iter().find_map(|answers| failure(answers)) {
+            return Err(failure);
+        }
+        let panics: usize = answers.iter().map(|answers| panics(answers)).sum();
+        if panics > 0 && attempts_left > 0 {
+            attempts_left -= 1;
+            return Err(format!("Prometheus panics on {panics} questions"));
+        }
+        assert!(panics <= PANICS_MAX, "Prometheus panics on {panics} questions");
+        Ok(answers)
     })
 }
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use hyper::{Response, StatusCode};
 
-use super::blocks::{write_compaction, write_tally};
+use super::blocks::write_compaction;
 use super::error::{ApiError, ErrorType};
 use super::json::JsonWriter;
 use super::params::Params;
 use super::response::{self, ApiBody};
-use super::storage::write_moment;
+use super::values::{write_moment, write_tally};
 use super::{Api, ApiRequest};
 use crate::db::maintenance::TaskError;
 use crate::db::{CheckpointSummary, Db, FlushKind, Flushed};

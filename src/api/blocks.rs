@@ -9,10 +9,9 @@ use super::error::{ApiError, ErrorType};
 use super::json::JsonWriter;
 use super::params::quoted;
 use super::response::{self, ApiBody};
-use super::storage::write_moment;
+use super::values::{write_moment, write_tally};
 use super::{Api, off_the_way};
 use crate::db::{BlockStatus, BlockVerification, CompactionRecord, Db, LostBlock};
-use crate::model::Tally;
 
 /// The name of a block in a path.
 fn parse_ulid(text: &str) -> Result<Ulid, ApiError> {
@@ -75,11 +74,6 @@ pub(super) fn compactions(db: &Db) -> Response<ApiBody> {
         }
         json.end_list().end_object();
     })
-}
-
-pub(super) fn write_tally(json: &mut JsonWriter<'_>, tally: Tally) {
-    json.begin_object().key("samples").uint(tally.samples);
-    json.key("digest").string(&tally.digest.to_string()).end_object();
 }
 
 fn write_ulids(json: &mut JsonWriter<'_>, ulids: &[Ulid]) {

@@ -1,7 +1,7 @@
 //! Maintenance as JSON: every task with its last run, its next run and what went wrong.
 
 use super::json::JsonWriter;
-use super::storage::write_moment;
+use super::values::write_moment;
 use crate::db::maintenance::{MaintenanceStatus, TaskStatus};
 
 /// What a person should look at: what it is about, and why.

@@ -36,6 +36,7 @@ pub mod series;
 pub mod status;
 pub mod storage;
 pub mod stubs;
+mod values;
 mod verify;
 
 pub use render::value_json;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use hyper::Response;
 
-use super::blocks::{write_lost, write_tally};
+use super::blocks::write_lost;
 use super::error::{ApiError, ErrorType};
 use super::json::JsonWriter;
 use super::maintenance::{write_alarms, write_tasks};
 use super::response::{self, ApiBody};
+use super::values::{write_moment, write_tally};
 use super::verify::write_verified;
-use super::{Api, ApiRequest, off_the_way, rfc3339};
+use super::{Api, ApiRequest, off_the_way};
 use crate::db::{Db, ReserveState, StorageStatus};
 use crate::ledger::LedgerState;
 use crate::wal::LogStatus;
@@ -174,13 +175,6 @@ pub(super) async fn head_digests(request: ApiRequest, db: Arc<Db>) -> Result<Res
 pub(super) fn wal(db: &Db) -> Response<ApiBody> {
     let log = db.log_status();
     response::success(|json| write_log(json, &log))
-}
-
-pub(super) fn write_moment(json: &mut JsonWriter<'_>, timestamp_ms: Option<i64>) {
-    match timestamp_ms {
-        Some(timestamp_ms) => json.string(&rfc3339(timestamp_ms)),
-        None => json.null(),
-    };
 }
 
 pub(super) fn write_log(json: &mut JsonWriter<'_>, log: &LogStatus) {

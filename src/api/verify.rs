@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use hyper::Response;
 
-use super::blocks::{write_check, write_tally};
+use super::blocks::write_check;
 use super::error::ApiError;
 use super::json::JsonWriter;
 use super::params::quoted;
 use super::response::{self, ApiBody};
-use super::storage::write_moment;
+use super::values::{write_moment, write_tally};
 use super::{Api, ApiRequest, off_the_way};
 use crate::db::{BlockVerification, Db, Verified};
 

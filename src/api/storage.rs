@@ -101,6 +101,8 @@ pub(super) fn replay_estimate(db: &Db) -> Response<ApiBody> {
     response::success(|json| {
         json.begin_object().key("seconds").float(estimate.duration.as_secs_f64());
         json.key("wal_bytes").uint(estimate.log_bytes);
+        // Their samples are in blocks or head chunk files.
+        json.key("skipped_bytes").uint(estimate.skipped_bytes);
         json.key("bytes_per_second").float(estimate.bytes_per_second);
         // What a slow machine manages stands in for a rate where the last start read too little to tell.
         json.key("measured").bool(estimate.is_measured);

@@ -29,7 +29,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::fs::{Fs, names};
 use crate::ledger::{self, LedgerError, RequestReader};
 use crate::proof::{SeriesNames, foreign_wbl_records, scan_beside};
-use crate::wal::{LogScan, ReplayProgress, UnsealedTail, WalError, read_notes};
+use crate::wal::{self, LogScan, ReplayProgress, UnsealedTail, WalError, read_notes};
 use blocks::Blocks;
 use live::LiveHead;
 use receipts::Receipts;
@@ -116,7 +116,10 @@ fn verify_into(shared_fs: &Arc<dyn Fs>, options: &VerifyOptions, report: &mut Ve
         None => (None, None),
     };
     let ledger = ledger::read(fs, &options.data_dir.join(names::LEDGER_DIR))?;
-    let (log, replay) = replay_log(fs, &wal_dir, live.as_ref().map(|live| live.group), receipts, options.progress)?;
+    let (log, mut replay) = replay_log(fs, &wal_dir, live.as_ref().map(|live| live.group), receipts, options.progress)?;
+    if let Some(receipts) = &mut replay.receipts {
+        leaving_requests(fs, &options.data_dir, &log, &ledger, receipts)?;
+    }
     report.stages.push(log_stage(&log));
     for note in read_notes(fs, &options.data_dir.join(names::QUARANTINE_DIR)) {
         let groups = note.groups.map_or(String::new(), |(first, last)| format!(", groups {first} to {last}"));
@@ -180,6 +183,32 @@ fn replay_log(
         foreign_wbl_records(fs, &data_dir.join(names::WBL_DIR), &mut |place, record| replay.late(place, record))?;
     }
     Ok((log, replay))
+}
+
+/// Looks up the requests of segments that a checkpoint stands for and the ledger does not know to have left: between two
+/// steps of a truncation, or after a crash there. The next start, or the server that runs, ends it.
+fn leaving_requests(
+    fs: &dyn Fs,
+    data_dir: &Path,
+    log: &LogScan,
+    ledger: &ledger::Contents,
+    receipts: &mut Receipts,
+) -> Result<(), VerifyError> {
+    let recorded = ledger.state.left_log.up_to_segment;
+    if log.checkpoint.is_none_or(|end| Some(end.edge.up_to_segment) <= recorded) {
+        return Ok(());
+    }
+    match wal::superseded(fs, &data_dir.join(names::WAL_DIR)) {
+        Ok(report) => report.iter().flat_map(|report| &report.requests).for_each(|request| receipts.leaving(request)),
+        // A server ended the truncation meanwhile: then the ledger has the requests.
+        Err(error) => {
+            let now = ledger::read(fs, &data_dir.join(names::LEDGER_DIR))?.state.left_log.up_to_segment;
+            if now == recorded {
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What the reader of the log says.

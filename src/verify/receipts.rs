@@ -8,7 +8,7 @@ use super::replay::Replay;
 use super::report::Stage;
 use crate::fs::Fs;
 use crate::ledger::RequestReader;
-use crate::model::{Digest, ReceiptLine};
+use crate::model::{Digest, ReceiptLine, Tally};
 use crate::wal::SealedRequest;
 
 /// The lines of a receipts file, and what the seals say to them.
@@ -20,6 +20,8 @@ pub struct Receipts {
     /// Whether the file ends within a line: its writer was killed.
     is_cut: bool,
     sealed: HashMap<u64, Option<Sealed>>,
+    /// Requests of segments that are about to be removed.
+    leaving: HashMap<u64, Tally>,
 }
 
 /// A request as a seal has it.
@@ -70,10 +72,18 @@ impl Receipts {
         }
     }
 
+    /// Takes a sealed request of a segment that a checkpoint stands for.
+    pub(super) fn leaving(&mut self, request: &SealedRequest) {
+        if self.sealed.contains_key(&request.commit) {
+            let tally = Tally { samples: request.samples, digest: request.digest };
+            self.leaving.insert(request.commit, tally);
+        }
+    }
+
     /// The stage's result, once all seals were read. What left the log is looked up in the ledger.
     pub(super) fn stage(&self, replay: &Replay, left: &mut RequestReader<'_>) -> Stage {
         let mut stage = Stage::new("receipts");
-        let (mut proven, mut from_ledger, mut samples) = (0u64, 0u64, 0u64);
+        let (mut proven, mut from_ledger, mut leaving, mut samples) = (0u64, 0u64, 0u64, 0u64);
         for (number, error) in &self.unreadable {
             stage.find(|| format!("line {number} is not a receipt: {error}"));
         }
@@ -81,6 +91,13 @@ impl Receipts {
             let commit = receipt.commit;
             let named = || format!("line {number}: commit {commit}");
             match self.sealed.get(&commit).copied().flatten() {
+                None if self.leaving.get(&commit)
+                    == Some(&Tally { samples: receipt.samples, digest: receipt.digest }) =>
+                {
+                    proven += 1;
+                    leaving += 1;
+                    samples += receipt.samples;
+                }
                 None => match left.request(commit) {
                     Ok(Some(tally)) if (tally.samples, tally.digest) == (receipt.samples, receipt.digest) => {
                         proven += 1;
@@ -130,6 +147,9 @@ impl Receipts {
         stage.summary = format!("{proven} of {total} receipts, {samples} samples");
         if from_ledger > 0 {
             stage.note(format!("{from_ledger} of them are proven by the ledger: their samples left the log"));
+        }
+        if leaving > 0 {
+            stage.note(format!("{leaving} of them are in segments that a truncation was about to remove"));
         }
         if self.is_cut {
             stage.note("the last line of the file is cut".to_owned());

@@ -7,6 +7,7 @@ use crate::block::{Block, BlockOrigin, BlockWriter, WriterOptions};
 use crate::chunk::ChunkBuilder;
 use crate::ledger::{Event, FlushedUpTo, Ledger, LeftSamples};
 use crate::model::{SampleValue, Tally};
+use crate::wal::{self, CheckpointPlan, Compression};
 
 /// Samples before this time went to the block: those of the first three groups.
 const FLUSHED_MS: i64 = 35;
@@ -235,4 +236,32 @@ fn receipt_whose_samples_left_the_log_is_proven_by_the_ledger() {
     lines[8].samples += 1;
     log.write_receipts(&lines);
     assert_wrong(&log.verify(), "receipts", "the ledger says");
+}
+
+#[test]
+fn receipt_of_a_segment_that_a_truncation_was_about_to_remove_is_proven() {
+    let log = flushed_log();
+    let wal_dir = log.dir.path().join(names::WAL_DIR);
+    log.replace(&wal_dir.join("00000001"), b"");
+    let plan = CheckpointPlan {
+        up_to_segment: 0,
+        keep_series: &|_| true,
+        min_time_ms: FLUSHED_MS,
+        out_of_order_up_to_group: 0,
+        keep_tombstone: &|_| false,
+        compression: Compression::Snappy,
+        segment_bytes: 1 << 20,
+        quarantine_dir: &log.dir.path().join(names::QUARANTINE_DIR),
+    };
+    wal::checkpoint(&SystemFs, &wal_dir, &plan).unwrap();
+    let report = log.verify();
+    assert_eq!(report.exit_code(), 0, "{}", report.to_table());
+    let receipts = stage(&report, "receipts");
+    assert_eq!(receipts.numbers["receipts_proven"], receipts.numbers["receipts"]);
+    assert!(receipts.notes[0].contains("about to remove"), "{receipts:?}");
+    // A receipt that the segment does not have is not proven by it.
+    let mut lines = log.receipts();
+    lines[0].samples += 1;
+    log.write_receipts(&lines);
+    assert_wrong(&log.verify(), "receipts", "commit 1 ");
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ulid::Ulid;
 
-use super::quarantine::{self, LostBlock};
+use super::quarantine::{self, LogLosses, LostBlock};
 use super::view::{View, ViewBlock, ViewCell};
 use crate::block::{Block, BlockError, BlockMeta};
 use crate::clock::Clock;
@@ -25,6 +25,8 @@ struct State {
     blocks: BTreeMap<Ulid, Arc<Block>>,
     /// In quarantine, or left where they were and not served.
     lost: Vec<LostBlock>,
+    /// What damage of the log cost.
+    log_losses: LogLosses,
     /// Taken out for good, with files that could not be removed yet.
     hidden: BTreeSet<Ulid>,
     /// Getting their names, and not yet in the ledger.
@@ -62,7 +64,8 @@ pub(super) struct Reloaded {
 impl Blocks {
     /// No block yet.
     pub(super) fn new(fs: Arc<dyn Fs>, clock: Arc<dyn Clock>, data_dir: &Path) -> Self {
-        let state = State { lost: quarantine::lost_blocks(&*fs, data_dir), ..State::default() };
+        let lost = quarantine::lost_blocks(&*fs, data_dir);
+        let state = State { lost, log_losses: LogLosses::read(&*fs, data_dir), ..State::default() };
         let blocks =
             Blocks { fs, clock, data_dir: data_dir.to_owned(), state: Mutex::new(state), view: Arc::default() };
         blocks.publish(&blocks.state());
@@ -82,7 +85,8 @@ impl Blocks {
                 queryable: block.clone(),
             })
         };
-        self.view.store(View::new(state.blocks.values().filter_map(entry).collect(), state.lost.clone()));
+        let view = View::new(state.blocks.values().filter_map(entry).collect(), state.lost.clone());
+        self.view.store(view.with_log_losses(state.log_losses.clone()));
     }
 
     /// Where the current view is.
@@ -103,6 +107,15 @@ impl Blocks {
     /// The blocks whose samples are not served.
     pub(super) fn lost(&self) -> Vec<LostBlock> {
         self.state().lost.clone()
+    }
+
+    /// Says what damage of the log cost.
+    pub(super) fn set_log_losses(&self, losses: LogLosses) {
+        let mut state = self.state();
+        if state.log_losses != losses {
+            state.log_losses = losses;
+            self.publish(&state);
+        }
     }
 
     /// Puts blocks in and takes others out, in one step as far as queries see it.

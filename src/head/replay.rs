@@ -66,6 +66,8 @@ pub struct ReplayReport {
     pub samples_repeated: u64,
     /// Samples of series that the log does not name: their series records are lost.
     pub samples_unknown: u64,
+    /// From the oldest to the newest of these.
+    pub unknown_range: Option<TimeRange>,
     /// Chunks in files whose series the log does not name.
     pub chunks_unknown: u64,
     /// Chunks in files that do not fit their series, and whose samples are taken from the log: so it must be read whole
@@ -272,6 +274,10 @@ impl HeadReplay {
         let is_below = !is_out_of_order && (timestamp_ms < self.floor_ms || planted!(ReplayedTooLittle));
         if is_below || slot.is_none() {
             self.newest_ref = self.newest_ref.max(series_ref);
+            if !is_below {
+                let range = self.report.unknown_range.get_or_insert(TimeRange::new(timestamp_ms, timestamp_ms));
+                (range.start_ms, range.end_ms) = (range.start_ms.min(timestamp_ms), range.end_ms.max(timestamp_ms));
+            }
             *(if is_below { &mut self.report.samples_below_floor } else { &mut self.report.samples_unknown }) += 1;
             return None;
         }

@@ -123,6 +123,7 @@ impl Db {
             opened = open_head(false)?;
         }
         let OpenHead { head, loaded, mut recovery, replayed } = opened;
+        store.look_at_log_losses(&recovery, &replayed);
         continue_numbers(&mut recovery.resume, store.ledger().state());
         let head = Arc::new(head);
         let replay_time = clock.monotonic().saturating_sub(began);

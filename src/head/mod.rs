@@ -18,7 +18,7 @@
 //! | what blocks have leaves the head | `truncate.rs` |
 //! | which series the log must keep | `live_refs.rs` |
 //! | full chunks to files | `flush.rs` |
-//! | from the log and the files back to a head | `load.rs`, `replay.rs`, `recall.rs`, `ref_map.rs` |
+//! | from the log and the files back to a head | `load.rs`, `replay.rs`, `replay/worker.rs`, `recall.rs`, `ref_map.rs` |
 //! | counts and digests for verification | `snapshot.rs` |
 //! | up to where the chunk files stand for the log | `watermark.rs` |
 //! | sizes for status pages | `stats.rs` |

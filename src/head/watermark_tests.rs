@@ -226,3 +226,24 @@ fn head_that_never_had_chunk_files_lacks_none() {
     let (_head, report) = Head::open(HeadOptions::default(), fs, &chunks_dir, &quarantine_dir).unwrap();
     assert!(!report.lacks_chunks && report.damage.is_none(), "{report:?}");
 }
+
+#[test]
+fn zeros_of_a_killed_prometheus_are_cut_and_cost_neither_chunks_nor_the_watermark() {
+    let Store { fs, head, .. } = store();
+    drop(head);
+    let expected = contents(&restart(&fs.crash(0), true).0);
+    let [chunks, next] = [1, 2].map(|number| names::head_chunk_file(&path("chunks_head"), number));
+    let first = fs.read(&chunks).unwrap();
+    let mut zeros = first.clone();
+    zeros.resize(128 << 10, 0);
+    replace(&fs, &chunks, &zeros);
+    // The file that a Prometheus begins when it is started again.
+    let mut file = fs.create(&next).unwrap();
+    file.write_all(&first[..crate::chunk::head_file::FILE_HEADER_BYTES]).unwrap();
+    for start in 0..2 {
+        let (head, loaded, ..) = restart(&fs, true);
+        assert!(contents(&head) == expected, "start {start}");
+        assert!(loaded.damage.is_none() && loaded.watermark.is_some() && loaded.quarantined.is_empty(), "{loaded:?}");
+        assert_eq!(fs.read(&chunks).unwrap(), first, "start {start}");
+    }
+}

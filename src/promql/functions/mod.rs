@@ -7,7 +7,6 @@
 mod buckets;
 mod columns;
 mod histogram;
-pub mod kahan;
 mod label;
 mod math;
 mod over_time;
@@ -16,6 +15,7 @@ mod time;
 mod vector;
 mod window;
 
+pub use crate::model::kahan;
 pub use buckets::nearly_equal;
 pub use columns::{absent_labels, merge_same_labels};
 pub use math::{max_of_two, min_of_two};

@@ -72,6 +72,8 @@ pub struct Window<'a> {
     pub histograms: &'a [(usize, FloatHistogram)],
     /// Index that the first sample of the window has in `histograms`' numbering.
     pub first_index: usize,
+    /// Start timestamps of the samples, up to the last that has one; 0 for one that has none.
+    pub starts_ms: &'a [i64],
     /// The range, open at its start: samples lie in `(range_start_ms, range_end_ms]`.
     pub range_start_ms: i64,
     /// End of the range: the step's time less the offset.

@@ -3,6 +3,7 @@
 pub mod chunk_encoding;
 pub mod digest;
 pub mod duration;
+mod go_regexp;
 pub mod histogram;
 mod histogram_bounds;
 mod histogram_text;
@@ -22,7 +23,7 @@ pub use histogram::{CounterResetHint, FloatHistogram, Histogram, SampleValue};
 pub use label_set::{Label, LabelSet, LabelSetBuilder, LabelSetScratch, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use metric_type::MetricType;
-pub use pattern::Pattern;
+pub use pattern::{Pattern, ReplacePattern};
 pub use raw_labels::{LabelError, RawLabels};
 pub use receipt::ReceiptLine;
 pub use sample::{STALE_NAN_BITS, Sample, TimeRange, TimestampMs, is_stale_nan, stale_nan};

@@ -6,5 +6,6 @@ mod histograms;
 mod metrics;
 mod parity;
 mod queries;
+mod regex;
 mod transfer;
 mod world;

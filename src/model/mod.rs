@@ -3,6 +3,7 @@
 pub mod chunk_encoding;
 pub mod digest;
 pub mod duration;
+mod go_regexp;
 pub mod histogram;
 pub mod histogram_arithmetic;
 mod histogram_bounds;
@@ -33,7 +34,7 @@ pub use histogram_trim::Keep;
 pub use label_set::{Label, LabelSet, LabelSetBuilder, LabelSetScratch, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use metric_type::MetricType;
-pub use pattern::Pattern;
+pub use pattern::{Pattern, ReplacePattern};
 pub use raw_labels::{LabelError, RawLabels};
 pub use receipt::ReceiptLine;
 pub use sample::{STALE_NAN_BITS, Sample, TimeRange, TimestampMs, is_stale_nan, stale_nan};

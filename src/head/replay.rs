@@ -21,16 +21,15 @@ use super::load::{Loaded, LoadedChunks};
 use super::metadata::MetadataEntry;
 use super::out_of_order::Inserted;
 use super::ref_map::RefMap;
-use super::series::{Series, Verdict, histogram_bits};
+use super::series::{Series, Verdict};
 use super::shard::{SHARDS, Shard, shard_of, split_slot};
+use super::value::{ValueRef, histogram_bits};
 use super::{Head, Shared};
 use crate::chunk::HistogramRef;
 use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
-use crate::model::{
-    Digest, Label, LabelSet, LabelSetScratch, METRIC_NAME, Sample, SampleValue, TimeRange, TimestampMs,
-};
+use crate::model::{Digest, Label, LabelSet, LabelSetScratch, METRIC_NAME, SampleValue, TimeRange, TimestampMs};
 use crate::wal::record::{self, RecordType, Tombstone, ValuesIter};
 use crate::wal::{RecordPosition, ReplaySink, WalError};
 
@@ -182,17 +181,21 @@ impl ReplaySink for HeadReplay {
             Some(RecordType::Series) => self.series_record(body).err(),
             Some(RecordType::Samples) => self.samples_record(body, false)?,
             // What no seal covers has no group: it is in no block either.
-            Some(RecordType::OutOfOrderSamples)
-                if position.group.is_some_and(|group| group <= self.out_of_order_floor)
+            Some(kind)
+                if kind.is_out_of_order()
+                    && position.group.is_some_and(|group| group <= self.out_of_order_floor)
                     && !planted!(ReplayedTooMuch) =>
             {
-                self.report.samples_below_floor += record::samples(body).count() as u64;
+                let samples = record::values(kind, body).into_iter().flatten();
+                self.report.samples_below_floor += samples.count() as u64;
                 None
             }
             Some(RecordType::OutOfOrderSamples) => self.samples_record(body, true)?,
             Some(RecordType::Tombstones) => self.tombstones_record(body).err(),
             Some(RecordType::Metadata) => self.metadata_record(body).err(),
-            Some(kind) if let Some(values) = record::values(kind, body) => self.values_record(values)?,
+            Some(kind) if let Some(values) = record::values(kind, body) => {
+                self.values_record(values, kind.is_out_of_order())?
+            }
             _ => {
                 self.report.records_skipped += 1;
                 None
@@ -352,7 +355,7 @@ impl HeadReplay {
     }
 
     /// Spreads the samples of a record of any kind, those that can be read.
-    fn values_record(&mut self, values: ValuesIter<'_>) -> Result<Option<Corruption>, WalError> {
+    fn values_record(&mut self, values: ValuesIter<'_>, is_out_of_order: bool) -> Result<Option<Corruption>, WalError> {
         let mut damage = None;
         for sample in values {
             let sample = match sample {
@@ -362,7 +365,9 @@ impl HeadReplay {
                     continue;
                 }
             };
-            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms, false) else { continue };
+            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms, is_out_of_order) else {
+                continue;
+            };
             let pending = &mut self.pending[shard];
             let (is_histogram, bits) = match sample.value {
                 SampleValue::Float(value) => (false, value.to_bits()),
@@ -374,7 +379,7 @@ impl HeadReplay {
             pending.samples.push(RowSample {
                 row,
                 is_histogram,
-                is_out_of_order: false,
+                is_out_of_order,
                 timestamp_ms: sample.timestamp_ms,
                 bits,
             });
@@ -515,14 +520,14 @@ impl Worker {
             self.shared.widen(range);
         }
         if !out_of_order.is_empty() {
-            self.add_out_of_order(batch.shard, out_of_order);
+            self.add_out_of_order(batch.shard, out_of_order, &histograms);
         }
         let pending = std::mem::take(&mut self.shared.shard(batch.shard).pending);
         self.flush(pending);
     }
 
     /// Adds the out-of-order samples of a shard that no chunk in a file holds, and none came before them.
-    fn add_out_of_order(&mut self, number: usize, mut samples: Vec<RowSample>) {
+    fn add_out_of_order(&mut self, number: usize, mut samples: Vec<RowSample>, histograms: &[SampleValue]) {
         samples.sort_by_key(|sample| sample.row);
         for samples in samples.chunk_by(|a, b| a.row == b.row) {
             let times = || samples.iter().map(|sample| sample.timestamp_ms);
@@ -535,7 +540,7 @@ impl Worker {
             let mut shard = self.shared.shard(number);
             let digest = shard.row(row).digest;
             let mut seen = HashSet::new();
-            for &RowSample { timestamp_ms, bits, .. } in samples {
+            for &RowSample { timestamp_ms, is_histogram, bits, .. } in samples {
                 if held.timestamps_ms.binary_search(&timestamp_ms).is_ok() {
                     self.report.samples_in_files += 1;
                     continue;
@@ -545,11 +550,12 @@ impl Worker {
                     self.report.samples_repeated += 1;
                     continue;
                 }
-                let sample = Sample { timestamp_ms, value: f64::from_bits(bits) };
-                match shard.insert_out_of_order(row, sample, &self.shared) {
+                let histogram = histograms.get(bits as usize).filter(|_| is_histogram).map(ValueRef::of);
+                let value = histogram.unwrap_or(ValueRef::Float(f64::from_bits(bits)));
+                match shard.insert_out_of_order(row, timestamp_ms, value, &self.shared) {
                     Inserted::Added => {
                         self.report.samples += 1;
-                        self.report.digest += digest.of_sample(timestamp_ms, sample.value);
+                        self.report.digest += value.digest(digest, timestamp_ms);
                     }
                     Inserted::Duplicate | Inserted::Conflict => self.report.samples_repeated += 1,
                 }

@@ -5,6 +5,7 @@ pub mod digest;
 pub mod duration;
 pub mod histogram;
 mod histogram_bounds;
+mod histogram_resolution;
 mod histogram_text;
 pub mod histogram_validation;
 pub mod label_set;

@@ -9,6 +9,7 @@ pub mod histogram_arithmetic;
 mod histogram_bounds;
 pub mod histogram_buckets;
 mod histogram_reset;
+mod histogram_resolution;
 pub mod histogram_sum;
 mod histogram_text;
 pub mod histogram_trim;

@@ -50,6 +50,15 @@ pub struct SeriesSteps {
     pub histograms: Vec<(u32, FloatHistogram)>,
 }
 
+/// The value of one series at one step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A float.
+    Float(f64),
+    /// A native histogram.
+    Histogram(FloatHistogram),
+}
+
 /// The value of an expression over all steps.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepsValue {

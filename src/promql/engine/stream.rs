@@ -223,7 +223,8 @@ impl Stream<'_> {
         match result {
             None => Ok(None),
             Some((out, present)) => {
-                self.limits.hold(Cost::of_column(present, out.values.capacity()))?;
+                let histograms = Cost::of_histograms(out.histograms.iter().map(|(_, histogram)| histogram));
+                self.limits.hold(Cost::of_column(present, out.values.capacity()).plus(histograms))?;
                 Ok(Some(out))
             }
         }

@@ -29,6 +29,8 @@ struct State {
     log_losses: LogLosses,
     /// Taken out for good, with files that could not be removed yet.
     hidden: BTreeSet<Ulid>,
+    /// Those of the hidden ones that the ledger does not know: a start would take them in.
+    taken_back: BTreeSet<Ulid>,
     /// Getting their names, and not yet in the ledger.
     arriving: BTreeSet<Ulid>,
 }
@@ -250,6 +252,17 @@ impl Blocks {
         state.hidden.insert(ulid);
     }
 
+    /// Takes no block of this name in any more, which nothing else has the place of.
+    pub(super) fn take_back(&self, ulid: Ulid) {
+        self.hide(ulid);
+        self.state().taken_back.insert(ulid);
+    }
+
+    /// A block that was taken back and is still there.
+    pub(super) fn taken_back(&self) -> Option<Ulid> {
+        self.state().taken_back.first().copied()
+    }
+
     /// Blocks that were taken out for good, with files that could not be removed yet.
     pub(super) fn hidden(&self) -> BTreeSet<Ulid> {
         self.state().hidden.clone()
@@ -259,7 +272,9 @@ impl Blocks {
     pub(super) fn remove_files(&self, ulid: Ulid) -> io::Result<()> {
         self.hide(ulid);
         self.try_remove_files(ulid)?;
-        self.state().hidden.remove(&ulid);
+        let mut state = self.state();
+        state.hidden.remove(&ulid);
+        state.taken_back.remove(&ulid);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::tests::{Request, contents, raw};
 use super::*;
 use crate::clock::ManualClock;
-use crate::fs::sim::SimFs;
+use crate::fs::sim::{Fault, SimFs};
 use crate::fs::{Fs, names};
 use crate::wal::{
     GroupWriter, Recovery, RecoveryMode, ReplayProgress, Resume, WalOptions, recover_from, replay_estimate, summarize,
@@ -164,6 +164,56 @@ fn replace(fs: &SimFs, path: &Path, bytes: &[u8]) {
     file.write_all(bytes).unwrap();
     file.sync_data().unwrap();
     fs.sync_dir(path.parent().unwrap()).unwrap();
+}
+
+#[test]
+fn samples_of_groups_behind_the_watermark_are_read_however_old_they_are() {
+    let mut store = store();
+    let before = store.writer.durable().0;
+    // Whole segments of them.
+    (10..600).for_each(|at_ms| store.group(&[(LATE, at_ms)]));
+    summarize(&store.fs, &path("wal"), false).unwrap();
+    assert!(store.writer.durable().0 - before > 500);
+    let expected = contents(&store.head);
+    let Store { fs, head, .. } = store;
+    drop(head);
+    let fs = fs.crash(1);
+    assert!(compare(&fs, "old samples of late groups") > 0);
+    assert!(contents(&restart(&fs, true).0) == expected);
+}
+
+#[test]
+fn watermark_stays_before_full_chunks_that_could_not_be_written_yet() {
+    let mut store = Store::new();
+    store.scrapes(0..300);
+    store.head.flush_chunks();
+    summarize(&store.fs, &path("wal"), false).unwrap();
+    store.head.cut_open_chunks(i64::MAX);
+    store.writer.form_group(&[], store.head.take_records(), false);
+    let groups = store.writer.write_pending().0;
+    store.fs.fail(store.fs.operations()..u64::MAX, Fault::NoSpace);
+    groups.into_iter().filter_map(|group| group.records.on_durable).for_each(|on_durable| on_durable());
+    store.head.flush_chunks();
+    store.fs.heal();
+    let group = store.writer.durable().0;
+    let noted = store.head.write_watermark(&store.fs, &path("chunks_head"), group).unwrap().unwrap();
+    assert!(noted.below_ms < 300 * SCRAPE_MS, "{noted:?}");
+    let expected = contents(&store.head);
+    let disk = store.fs.crash(1);
+    compare(&disk, "chunks in memory");
+    assert!(contents(&restart(&disk, true).0) == expected);
+}
+
+#[test]
+fn segment_behind_one_that_is_missing_is_read_so_that_what_is_missing_is_named() {
+    let Store { fs, head, .. } = store();
+    drop(head);
+    let whole = compare(&fs, "whole");
+    fs.remove_file(&names::wal_segment(&path("wal"), 2)).unwrap();
+    fs.sync_dir(&path("wal")).unwrap();
+    assert!(compare(&fs, "segment that is missing") < whole);
+    let named = restart(&fs, true).2.damages;
+    assert!(named.iter().any(|damage| damage.groups.is_some()), "{named:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::fs::Fs;
 use crate::model::{TimeRange, TimestampMs};
 
 /// Samples of about this many bytes of the log are looked at together.
-const STRETCH_BYTES: u64 = 16 * 1024;
+const STRETCH_BYTES: u64 = 4 * 1024;
 
 /// For each damage the times of the samples that it may have cost; `None` where it cost nothing that was acknowledged.
 /// A bound that nothing tells is the end of time.

@@ -244,8 +244,9 @@ fn query_of_a_time_that_the_log_lost_is_warned_until_somebody_closes_the_matter(
     let mut segments = store.fs.files();
     segments.retain(|(path, _)| kind(path) == Some("log segment"));
     assert!(segments.len() > 6, "{}", segments.len());
-    let (path, mut bytes) = segments[segments.len() / 2].clone();
-    let middle = bytes.len() / 2;
+    // Those of the first half are in head chunk files.
+    let (path, mut bytes) = segments[segments.len() * 3 / 4].clone();
+    let middle = bytes.iter().rposition(|byte| *byte != 0).unwrap() / 2;
     bytes[middle..middle + 300].fill(0xff);
     let disk = store.fs.copy();
     disk.set_content(&path, bytes);
@@ -287,18 +288,18 @@ fn query_of_a_time_that_the_log_lost_is_warned_until_somebody_closes_the_matter(
 fn query_is_warned_of_the_samples_of_a_series_whose_name_the_log_lost() {
     let mut store = Store::new(options());
     store.append(START, &[("a".to_owned(), 1.0)]);
-    for number in 1..40 {
+    for number in 1..110 {
         store.advance_to(START + number * MINUTE);
         store.append(START + number * MINUTE, &[("a".to_owned(), 1.0), ("b".to_owned(), 1.0)]);
     }
     let disk = store.fs.copy();
     let (path, mut bytes) = disk.files().into_iter().find(|(path, _)| kind(path) == Some("log segment")).unwrap();
     // The labels of `b` stand in the second group.
-    let at = bytes.windows(2).rposition(|two| two == b"\x01b").unwrap();
+    let at = bytes.windows(2).position(|two| two == b"\x01b").unwrap();
     bytes[at + 1] ^= 0x20;
     disk.set_content(&path, bytes);
     let db = open(&disk, &store.clock, options()).unwrap();
     assert!(db.replayed().samples_unknown > 30, "{:?}", db.replayed());
-    let last = warnings_at(&db, START + 39 * MINUTE);
+    let last = warnings_at(&db, START + 109 * MINUTE);
     assert!(last.iter().any(|warning| warning.contains("the log was damaged")), "{last:?}");
 }

@@ -44,6 +44,8 @@ pub(super) enum Work<'s> {
     Latest,
     /// The time of that sample, in seconds.
     Timestamp,
+    /// Since when that sample counts, in seconds; 0 where that is not known.
+    StartTimestamp,
     /// A function over a range vector. `args` are the columns of its scalar arguments.
     Kernel {
         call: &'s Call,
@@ -64,6 +66,8 @@ pub(super) struct Stream<'s> {
     pub(super) steps: Steps,
     pub(super) lookback_ms: i64,
     pub(super) delayed_names: bool,
+    /// Functions see start timestamps.
+    pub(super) start_times: bool,
     pub(super) limits: &'s Limits,
     pub(super) workers: usize,
 }
@@ -91,7 +95,7 @@ impl Stream<'_> {
     fn drops_name(&self) -> bool {
         match &self.work {
             Work::Latest => false,
-            Work::Timestamp | Work::Presence { .. } => true,
+            Work::Timestamp | Work::StartTimestamp | Work::Presence { .. } => true,
             Work::Kernel { keeps_name, .. } => !keeps_name,
         }
     }
@@ -179,9 +183,12 @@ impl Stream<'_> {
                 // A marker ends a series for an instant selector; nothing else sees it.
                 let sees_stale = match self.work {
                     Work::Latest => selector.mode != Some(SelectorMode::Smoothed),
-                    Work::Timestamp => true,
+                    Work::Timestamp | Work::StartTimestamp => true,
                     Work::Kernel { .. } | Work::Presence { .. } => false,
                 };
+                if !self.start_times {
+                    read.starts_ms.clear();
+                }
                 if !sees_stale {
                     remove_stale(&mut read);
                 }
@@ -279,7 +286,14 @@ impl Stream<'_> {
                     effort.add(1)
                 })?;
             }
-            (Work::Latest | Work::Timestamp, Source::Columns(_)) => {
+            (Work::StartTimestamp, Source::Selected(selector)) => {
+                latest(column, steps, selector, self.lookback_ms, |step, index| {
+                    out.values[step] = column.start_ms(index) as f64 / 1000.0;
+                    present += 1;
+                    effort.add(1)
+                })?;
+            }
+            (Work::Latest | Work::Timestamp | Work::StartTimestamp, Source::Columns(_)) => {
                 return Err(QueryError::Execution("unexpected error: an instant selector over columns".to_owned()));
             }
             (Work::Presence { reach }, _) => windows(column, steps, reach, |step, window| {

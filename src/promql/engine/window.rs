@@ -80,7 +80,7 @@ pub(super) fn windows(
     reach: &Reach,
     mut visit: impl FnMut(usize, &Window<'_>) -> Result<(), QueryError>,
 ) -> Result<(), QueryError> {
-    let times = &column.timestamps_ms[..];
+    let (times, starts) = (&column.timestamps_ms[..], &column.starts_ms[..]);
     let (mut from, mut upto) = (0, 0);
     let (mut histograms_from, mut histograms_upto) = (0, 0);
     for step in 0..steps.count {
@@ -103,6 +103,7 @@ pub(super) fn windows(
             values: &column.values[from..upto],
             histograms: &column.histograms[histograms_from..histograms_upto],
             first_index: from,
+            starts_ms: &starts[from.min(starts.len())..upto.min(starts.len())],
             range_start_ms,
             range_end_ms,
             step_ms,
@@ -128,5 +129,6 @@ pub(super) fn remove_stale(column: &mut Column) {
             column.histograms.push((column.values.len(), histogram));
         }
         column.push(timestamp_ms, value);
+        column.set_start(all.starts_ms.get(index).copied().unwrap_or_default());
     }
 }

@@ -80,7 +80,8 @@ impl HistogramRule {
                     return None;
                 }
                 notes.add_for_metric(0, Annotation::histogram_ignored_in_mixed_range);
-                let floats = Window { timestamps_ms: &times, values: &values, histograms: &[], ..*window };
+                let (timestamps_ms, values) = (&times[..], &values[..]);
+                let floats = Window { timestamps_ms, values, histograms: &[], starts_ms: &[], ..*window };
                 kernel(&floats, args, notes).map(Value::Float)
             }
         }

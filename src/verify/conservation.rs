@@ -113,15 +113,7 @@ pub(super) fn stage(
     );
     stage.number("events", events);
     stage.number("blocks", live.len());
-    for (name, tally) in [
-        ("flushed", totals.flushed),
-        ("adopted", totals.adopted),
-        ("stored", ledger.state.stored()),
-        ("deleted", totals.deleted),
-        ("expired", totals.expired),
-        ("deduplicated", totals.deduplicated),
-        ("quarantined", totals.quarantined),
-    ] {
+    for (name, tally) in ledger.state.named() {
         stage.number(name, tally.samples);
     }
     Ok(stage)

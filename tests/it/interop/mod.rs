@@ -6,5 +6,6 @@ mod histograms;
 mod metrics;
 mod parity;
 mod queries;
+mod taken_over;
 mod transfer;
 mod world;

@@ -8,5 +8,6 @@ mod metrics;
 mod parity;
 mod queries;
 mod regex;
+mod taken_over;
 mod transfer;
 mod world;

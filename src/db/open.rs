@@ -215,7 +215,8 @@ impl ReplaySink for NewestSample {
         // What cannot be read is told by the replay.
         let newest = match kind {
             Some(RecordType::Samples) => record::samples(body).flatten().map(|sample| sample.timestamp_ms).max(),
-            Some(RecordType::OutOfOrderSamples) | None => None,
+            None => None,
+            Some(kind) if kind.is_out_of_order() => None,
             Some(kind) => {
                 record::values(kind, body).and_then(|values| values.flatten().map(|sample| sample.timestamp_ms).max())
             }

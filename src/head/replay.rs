@@ -137,17 +137,21 @@ impl ReplaySink for HeadReplay {
             Some(RecordType::Series) => self.series_record(body).err(),
             Some(RecordType::Samples) => self.samples_record(body, false)?,
             // What no seal covers has no group: it is in no block either.
-            Some(RecordType::OutOfOrderSamples)
-                if position.group.is_some_and(|group| group <= self.out_of_order_floor)
+            Some(kind)
+                if kind.is_out_of_order()
+                    && position.group.is_some_and(|group| group <= self.out_of_order_floor)
                     && !planted!(ReplayedTooMuch) =>
             {
-                self.report.samples_below_floor += record::samples(body).count() as u64;
+                let samples = record::values(kind, body).into_iter().flatten();
+                self.report.samples_below_floor += samples.count() as u64;
                 None
             }
             Some(RecordType::OutOfOrderSamples) => self.samples_record(body, true)?,
             Some(RecordType::Tombstones) => self.tombstones_record(body).err(),
             Some(RecordType::Metadata) => self.metadata_record(body).err(),
-            Some(kind) if let Some(values) = record::values(kind, body) => self.values_record(values)?,
+            Some(kind) if let Some(values) = record::values(kind, body) => {
+                self.values_record(values, kind.is_out_of_order())?
+            }
             _ => {
                 self.report.records_skipped += 1;
                 None
@@ -311,7 +315,7 @@ impl HeadReplay {
     }
 
     /// Spreads the samples of a record of any kind, those that can be read.
-    fn values_record(&mut self, values: ValuesIter<'_>) -> Result<Option<Corruption>, WalError> {
+    fn values_record(&mut self, values: ValuesIter<'_>, is_out_of_order: bool) -> Result<Option<Corruption>, WalError> {
         let mut damage = None;
         for sample in values {
             let sample = match sample {
@@ -321,7 +325,9 @@ impl HeadReplay {
                     continue;
                 }
             };
-            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms, false) else { continue };
+            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms, is_out_of_order) else {
+                continue;
+            };
             let pending = &mut self.pending[shard];
             let (is_histogram, bits) = match sample.value {
                 SampleValue::Float(value) => (false, value.to_bits()),
@@ -333,7 +339,7 @@ impl HeadReplay {
             pending.samples.push(RowSample {
                 row,
                 is_histogram,
-                is_out_of_order: false,
+                is_out_of_order,
                 timestamp_ms: sample.timestamp_ms,
                 bits,
             });

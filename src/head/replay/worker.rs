@@ -11,9 +11,10 @@ use crate::head::Shared;
 use crate::head::flush::{FlushMessage, PendingChunk};
 use crate::head::load::LoadedChunks;
 use crate::head::out_of_order::Inserted;
-use crate::head::series::{Verdict, histogram_bits};
+use crate::head::series::Verdict;
 use crate::head::shard::Shard;
-use crate::model::{Sample, SampleValue, TimeRange};
+use crate::head::value::{ValueRef, histogram_bits};
+use crate::model::{SampleValue, TimeRange};
 
 /// Full chunks that may wait for the flusher, for each worker.
 const CHUNKS_WAITING_MAX: usize = 16_384;
@@ -125,14 +126,14 @@ impl Worker {
             self.shared.widen(range);
         }
         if !out_of_order.is_empty() {
-            self.add_out_of_order(batch.shard, out_of_order);
+            self.add_out_of_order(batch.shard, out_of_order, &histograms);
         }
         let pending = std::mem::take(&mut self.shared.shard(batch.shard).pending);
         self.flush(pending);
     }
 
     /// Adds the out-of-order samples of a shard that no chunk in a file holds, and none came before them.
-    fn add_out_of_order(&mut self, number: usize, mut samples: Vec<RowSample>) {
+    fn add_out_of_order(&mut self, number: usize, mut samples: Vec<RowSample>, histograms: &[SampleValue]) {
         samples.sort_by_key(|sample| sample.row);
         for samples in samples.chunk_by(|a, b| a.row == b.row) {
             let times = || samples.iter().map(|sample| sample.timestamp_ms);
@@ -145,7 +146,7 @@ impl Worker {
             let mut shard = self.shared.shard(number);
             let digest = shard.row(row).digest;
             let mut seen = HashSet::new();
-            for &RowSample { timestamp_ms, bits, .. } in samples {
+            for &RowSample { timestamp_ms, is_histogram, bits, .. } in samples {
                 if held.timestamps_ms.binary_search(&timestamp_ms).is_ok() {
                     self.report.samples_in_files += 1;
                     continue;
@@ -155,11 +156,12 @@ impl Worker {
                     self.report.samples_repeated += 1;
                     continue;
                 }
-                let sample = Sample { timestamp_ms, value: f64::from_bits(bits) };
-                match shard.insert_out_of_order(row, sample, &self.shared) {
+                let histogram = histograms.get(bits as usize).filter(|_| is_histogram).map(ValueRef::of);
+                let value = histogram.unwrap_or(ValueRef::Float(f64::from_bits(bits)));
+                match shard.insert_out_of_order(row, timestamp_ms, value, &self.shared) {
                     Inserted::Added => {
                         self.report.samples += 1;
-                        self.report.digest += digest.of_sample(timestamp_ms, sample.value);
+                        self.report.digest += value.digest(digest, timestamp_ms);
                     }
                     Inserted::Duplicate | Inserted::Conflict => self.report.samples_repeated += 1,
                 }

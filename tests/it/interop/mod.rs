@@ -7,5 +7,6 @@ mod killed;
 mod metrics;
 mod parity;
 mod queries;
+mod regex;
 mod transfer;
 mod world;

@@ -124,11 +124,7 @@ fn write_work(out: &mut Exposition, db: &Db, maintenance: &MaintenanceStatus) {
             "Times that blocks were to be made, whether or not there was anything to do.",
             of(&compacting, runs),
         ),
-        (
-            "prometheus_tsdb_compactions_failed_total",
-            "Times that making a block failed.",
-            of(&compacting, failures),
-        ),
+        ("prometheus_tsdb_compactions_failed_total", "Times that making a block failed.", of(&compacting, failures)),
         (
             "prometheus_tsdb_vertical_compactions_total",
             "Blocks made from blocks that overlap in time.",

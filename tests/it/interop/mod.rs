@@ -2,6 +2,7 @@
 
 mod answers;
 mod flow;
+mod histogram_writes;
 mod histograms;
 mod killed;
 mod metrics;

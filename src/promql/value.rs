@@ -50,6 +50,15 @@ pub struct SeriesSteps {
     pub histograms: Vec<(u32, FloatHistogram)>,
 }
 
+/// The value of one series at one step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A float.
+    Float(f64),
+    /// A native histogram.
+    Histogram(FloatHistogram),
+}
+
 /// What a series has at one step.
 #[derive(Debug, Clone, Copy)]
 pub enum Sample<'a> {

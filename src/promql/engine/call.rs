@@ -61,14 +61,14 @@ impl Evaluator<'_> {
                 (CallKind::StartTimestamp, Some(Node::Instant(selector))) if self.is_start_of_selector(call) => {
                     Ok(Some(self.make_stream(Source::Selected(selector), Work::StartTimestamp, steps)))
                 }
-                (CallKind::Function(Implementation::OverRange { kernel, keeps_name }), _) => {
+                (CallKind::Function(Implementation::OverRange { kernel, histograms, keeps_name }), _) => {
                     let (source, reach) = self.range_argument(call, steps)?;
                     let mut args = Vec::new();
                     for arg in call.args.iter().filter(|arg| !matches!(arg, Node::Range(_) | Node::Subquery(_))) {
                         args.push(self.scalar(arg, steps)?);
                     }
-                    let (kernel, keeps_name) = (*kernel, *keeps_name);
-                    let work = Work::Kernel { call: call.call, kernel, keeps_name, args, reach };
+                    let (kernel, histograms, keeps_name) = (*kernel, *histograms, *keeps_name);
+                    let work = Work::Kernel { call: call.call, kernel, histograms, keeps_name, args, reach };
                     Ok(Some(self.make_stream(source, work, steps)))
                 }
                 _ => Ok(None),
@@ -104,7 +104,7 @@ impl Evaluator<'_> {
                     return Ok((Source::Selected(selector), Reach::of_selector(selector, self.lookback_ms)));
                 }
                 Node::Subquery(subquery) => {
-                    return Ok((Source::Columns(self.subquery(subquery, steps)?), subquery.reach()));
+                    return Ok((Source::Columns(self.subquery_argument(subquery, steps)?), subquery.reach()));
                 }
                 _ => {}
             }

@@ -26,6 +26,7 @@ mod power;
 mod resolve;
 mod result;
 mod select_k;
+mod smooth;
 mod stream;
 mod subquery;
 #[cfg(test)]

@@ -38,6 +38,7 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
             ..EngineOptions::default()
         },
         queries_max: config.query.max_concurrency,
+        slow_query: config.query.log_slower_than,
         write_limits: WriteLimits {
             body_bytes: config.limits.max_body_size.0,
             decoded_bytes: config.limits.max_decompressed_size.0,

@@ -3,16 +3,18 @@
 //! A stream reads a series into a column, slides over it, and gives the values at all steps. Whoever consumes the
 //! stream decides what to keep: everything, or only what it folds them into.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::limits::{CHECK_EVERY, Cost, Limits};
 use super::names;
 use super::plan::Selector;
 use super::window::{Reach, latest, remove_stale, smoothed, windows};
 use super::{QueryError, parallel};
-use crate::model::{LabelSet, METRIC_NAME, MatchOp};
+use crate::model::{FloatHistogram, LabelSet, METRIC_NAME, MatchOp};
 use crate::promql::annotations::Annotations;
 use crate::promql::functions::{Notes, RangeKernel};
 use crate::promql::parser::ast::{Call, SelectorMode};
-use crate::promql::value::{ABSENT, SeriesSteps, Steps};
+use crate::promql::value::{ABSENT, SeriesSteps, Steps, Window};
 use crate::storage::Column;
 
 /// Fewer series than this are evaluated on the calling thread.
@@ -167,6 +169,8 @@ impl Stream<'_> {
                 let series = &selector.series[index];
                 read.clear();
                 series.samples.read(selector.read, &mut read)?;
+                self.limits.add_read(read.len());
+                selector.samples_read.fetch_add(read.len() as u64, Ordering::Relaxed);
                 // A marker ends a series for an instant selector; nothing else sees it.
                 let sees_stale = match self.work {
                     Work::Latest => selector.mode != Some(SelectorMode::Smoothed),
@@ -223,36 +227,39 @@ impl Stream<'_> {
     ) -> Result<usize, QueryError> {
         let steps = &self.steps;
         let mut present = 0;
-        let mut effort = Effort { limits: self.limits, since_check: 0, samples: 0, window_max: 0 };
+        let mut effort = Effort::new(self.limits);
         match (&self.work, &self.source) {
             (Work::Latest, Source::Selected(selector)) if selector.mode == Some(SelectorMode::Smoothed) => {
                 smoothed(column, steps, selector, self.lookback_ms, |step, value| {
                     out.values[step] = value;
                     present += 1;
-                    effort.add(1)
+                    effort.add(step, 1)
                 })?;
             }
             (Work::Latest, Source::Selected(selector)) => {
                 let mut histograms = column.histograms.iter().peekable();
                 latest(column, steps, selector, self.lookback_ms, |step, index| {
                     while histograms.next_if(|(at, _)| *at < index).is_some() {}
+                    present += 1;
                     match histograms.peek() {
                         // The next step may see the same sample, so the histogram stays where it is.
                         Some((at, histogram)) if *at == index => {
                             out.values[step] = 0.0;
                             out.histograms.push((step as u32, histogram.clone()));
+                            effort.add(step, samples_of_histogram(histogram))
                         }
-                        _ => out.values[step] = column.values[index],
+                        _ => {
+                            out.values[step] = column.values[index];
+                            effort.add(step, 1)
+                        }
                     }
-                    present += 1;
-                    effort.add(1)
                 })?;
             }
             (Work::Timestamp, Source::Selected(selector)) => {
                 latest(column, steps, selector, self.lookback_ms, |step, index| {
                     out.values[step] = column.timestamps_ms[index] as f64 / 1000.0;
                     present += 1;
-                    effort.add(1)
+                    effort.add(step, 1)
                 })?;
             }
             (Work::Latest | Work::Timestamp, Source::Columns(_)) => {
@@ -261,7 +268,7 @@ impl Stream<'_> {
             (Work::Presence { reach }, _) => windows(column, steps, reach, |step, window| {
                 out.values[step] = 1.0;
                 present += 1;
-                effort.add(window.values.len())
+                effort.add(step, samples_of_window(window))
             })?,
             (Work::Kernel { kernel, args, reach, .. }, _) => {
                 let Some(notes) = notes else {
@@ -275,7 +282,7 @@ impl Stream<'_> {
                         out.values[step] = value;
                         present += 1;
                     }
-                    effort.add(window.values.len())
+                    effort.add(step, samples_of_window(window))
                 })?;
             }
         }
@@ -284,18 +291,43 @@ impl Stream<'_> {
     }
 }
 
+/// How many samples a histogram counts as: those that take as much room.
+///
+/// Source: Prometheus `promql/value.go`, `HPoint.size`.
+pub(super) fn samples_of_histogram(histogram: &FloatHistogram) -> usize {
+    const FIXED_BYTES: usize = 168;
+    let spans = histogram.positive_spans.len() + histogram.negative_spans.len();
+    let numbers = histogram.positive_buckets.len() + histogram.negative_buckets.len() + histogram.custom_values.len();
+    (FIXED_BYTES + 8 * (spans + numbers) + 8) / 16
+}
+
+/// How many samples a window counts as.
+fn samples_of_window(window: &Window<'_>) -> usize {
+    let histograms = window.histograms.iter().map(|(_, histogram)| samples_of_histogram(histogram)).sum::<usize>();
+    window.values.len() - window.histograms.len() + histograms
+}
+
 /// Counts the samples that one series makes the query look at.
 struct Effort<'l> {
     limits: &'l Limits,
+    /// The counts of the query's steps, where they are wanted.
+    steps: Option<&'l [AtomicU64]>,
     since_check: usize,
-    samples: usize,
+    samples: u64,
     window_max: usize,
 }
 
-impl Effort<'_> {
+impl<'l> Effort<'l> {
+    fn new(limits: &'l Limits) -> Self {
+        Effort { limits, steps: limits.steps(), since_check: 0, samples: 0, window_max: 0 }
+    }
+
     #[inline]
-    fn add(&mut self, window: usize) -> Result<(), QueryError> {
-        self.samples += window;
+    fn add(&mut self, step: usize, window: usize) -> Result<(), QueryError> {
+        self.samples += window as u64;
+        if let Some(count) = self.steps.and_then(|steps| steps.get(step)) {
+            count.fetch_add(window as u64, Ordering::Relaxed);
+        }
         self.window_max = self.window_max.max(window);
         self.since_check += window + 1;
         if self.since_check >= CHECK_EVERY {

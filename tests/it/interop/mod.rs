@@ -7,5 +7,6 @@ mod metrics;
 mod parity;
 mod queries;
 mod regex;
+mod stats;
 mod transfer;
 mod world;

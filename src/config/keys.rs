@@ -325,6 +325,17 @@ pub static KEYS: &[Key] = &[
         get: |config| config.features.to_string(),
     },
     Key {
+        name: "query.log_slower_than",
+        default: "10s",
+        allowed: "a duration from 1ms to 1d, or none",
+        help: "A query that takes longer leaves a line in the log, waiting for its turn included.",
+        set: |config, text| {
+            let bound = optional(text, |text| duration(text, Duration::from_millis(1), DAY))?;
+            put(&mut config.query.log_slower_than, bound)
+        },
+        get: |config| config.query.log_slower_than.map_or_else(|| "none".to_owned(), format_duration),
+    },
+    Key {
         name: "limits.max_body_size",
         default: "32MiB",
         allowed: "a size from 1KiB to 1GiB",

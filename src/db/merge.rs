@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::{Matcher, TimeRange};
-use crate::storage::{Column, Querier, SampleSource, SelectHints, SelectedSeries, StorageError};
+use crate::storage::{Column, Extent, Querier, SampleSource, SelectHints, SelectedSeries, StorageError};
 
 /// One part of a merged view.
 pub(super) struct Part {
@@ -167,6 +167,12 @@ impl SampleSource for JoinedSamples {
             }
         }
         Ok(())
+    }
+
+    fn extent(&self, range: TimeRange) -> Extent {
+        let mut extent = Extent::default();
+        self.0.iter().for_each(|source| extent.add(source.extent(range)));
+        extent
     }
 }
 

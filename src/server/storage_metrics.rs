@@ -365,6 +365,7 @@ mod tests {
         let options = ApiOptions {
             engine: EngineOptions::default(),
             queries_max: 1,
+            slow_query: None,
             config: Vec::new(),
             started_ms: 0,
             admin: false,

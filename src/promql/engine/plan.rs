@@ -4,6 +4,7 @@
 //! Source: Prometheus `promql/engine.go`, `preprocessExprHelper`, `getTimeRangesForSelector`, `subqueryTimes`.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use super::{EngineOptions, QueryError};
 use crate::model::{Matcher, TimeRange};
@@ -69,6 +70,8 @@ pub(super) struct Selector<'a> {
     /// Every sample that any step may need lies in here.
     pub(super) read: TimeRange,
     pub(super) series: Arc<[SelectedSeries]>,
+    /// Samples of these series that were decoded so far.
+    pub(super) samples_read: AtomicU64,
 }
 
 impl Selector<'_> {
@@ -288,6 +291,7 @@ impl Planner<'_> {
             range_ms,
             read,
             series,
+            samples_read: AtomicU64::new(0),
         })
     }
 
@@ -305,7 +309,17 @@ impl Planner<'_> {
         let end = at_ms.unwrap_or(scope.end_ms).saturating_sub(offset_ms);
         let read = TimeRange::new(start, end);
         self.will_read(read);
-        Selector { expr: None, matchers: &[], offset_ms, at_ms, mode: None, range_ms: 0, read, series: Arc::from([]) }
+        Selector {
+            expr: None,
+            matchers: &[],
+            offset_ms,
+            at_ms,
+            mode: None,
+            range_ms: 0,
+            read,
+            series: Arc::from([]),
+            samples_read: AtomicU64::new(0),
+        }
     }
 
     fn select(&mut self, querier: &dyn Querier, matchers: &[Matcher]) -> Result<Arc<[SelectedSeries]>, QueryError> {

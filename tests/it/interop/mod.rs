@@ -10,5 +10,6 @@ mod parity;
 mod queries;
 mod regex;
 mod taken_over;
+mod stats;
 mod transfer;
 mod world;

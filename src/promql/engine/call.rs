@@ -23,7 +23,12 @@ impl Evaluator<'_> {
     /// The value of a function call. `node` is the node that holds `call`.
     pub(super) fn call(&self, node: &Node<'_>, call: &CallNode<'_>, steps: &Steps) -> Result<StepsValue, QueryError> {
         match call.function {
-            CallKind::Timestamp | CallKind::Function(Implementation::OverRange { .. }) => {
+            CallKind::StartTimestamp if !self.is_start_of_selector(call) => {
+                // Evaluated for its errors and annotations: what was computed has no start.
+                call.args.iter().try_for_each(|arg| self.eval(arg, steps).map(drop))?;
+                Ok(StepsValue::Vector(Vec::new()))
+            }
+            CallKind::Timestamp | CallKind::StartTimestamp | CallKind::Function(Implementation::OverRange { .. }) => {
                 Ok(StepsValue::Vector(self.collect(node, steps)?))
             }
             CallKind::AbsentOverTime => Ok(StepsValue::Vector(self.absent_over_time(call, steps)?)),
@@ -53,20 +58,28 @@ impl Evaluator<'_> {
                 (CallKind::Timestamp, Some(Node::Instant(selector))) => {
                     Ok(Some(self.make_stream(Source::Selected(selector), Work::Timestamp, steps)))
                 }
-                (CallKind::Function(Implementation::OverRange { kernel, keeps_name }), _) => {
+                (CallKind::StartTimestamp, Some(Node::Instant(selector))) if self.is_start_of_selector(call) => {
+                    Ok(Some(self.make_stream(Source::Selected(selector), Work::StartTimestamp, steps)))
+                }
+                (CallKind::Function(Implementation::OverRange { kernel, histograms, keeps_name }), _) => {
                     let (source, reach) = self.range_argument(call, steps)?;
                     let mut args = Vec::new();
                     for arg in call.args.iter().filter(|arg| !matches!(arg, Node::Range(_) | Node::Subquery(_))) {
                         args.push(self.scalar(arg, steps)?);
                     }
-                    let (kernel, keeps_name) = (*kernel, *keeps_name);
-                    let work = Work::Kernel { call: call.call, kernel, keeps_name, args, reach };
+                    let (kernel, histograms, keeps_name) = (*kernel, *histograms, *keeps_name);
+                    let work = Work::Kernel { call: call.call, kernel, histograms, keeps_name, args, reach };
                     Ok(Some(self.make_stream(source, work, steps)))
                 }
                 _ => Ok(None),
             },
             _ => Ok(None),
         }
+    }
+
+    /// Whether a call of `start_timestamp` has a result: only stored samples have a start, and only where it is used.
+    fn is_start_of_selector(&self, call: &CallNode<'_>) -> bool {
+        self.options.start_timestamps && matches!(call.args.first(), Some(Node::Instant(_)))
     }
 
     fn make_stream<'s>(&'s self, source: Source<'s>, work: Work<'s>, steps: &Steps) -> Stream<'s> {
@@ -76,6 +89,7 @@ impl Evaluator<'_> {
             steps: *steps,
             lookback_ms: self.lookback_ms,
             delayed_names: self.options.delayed_name_removal,
+            start_times: self.options.start_timestamps,
             limits: self.limits,
             workers: self.options.parallelism,
         }
@@ -90,7 +104,7 @@ impl Evaluator<'_> {
                     return Ok((Source::Selected(selector), Reach::of_selector(selector, self.lookback_ms)));
                 }
                 Node::Subquery(subquery) => {
-                    return Ok((Source::Columns(self.subquery(subquery, steps)?), subquery.reach()));
+                    return Ok((Source::Columns(self.subquery_argument(subquery, steps)?), subquery.reach()));
                 }
                 _ => {}
             }

@@ -15,13 +15,12 @@ impl Evaluator<'_> {
         let Some(Node::String(value_label)) = &node.param else {
             return Err(QueryError::Execution("expected a string as the parameter of count_values".to_owned()));
         };
-        // The parser puts U+FFFD where the text is not UTF-8, which no label name may hold.
-        if value_label.is_empty() || value_label.contains(char::REPLACEMENT_CHARACTER) {
-            return Err(QueryError::Execution(format!("invalid label name {value_label:?}")));
+        if value_label.is_empty() || !value_label.is_utf8() {
+            return Err(QueryError::Execution(format!("invalid label name {}", value_label.quoted())));
         }
         let named = |name: &str| node.expr.grouping.iter().any(|one| one == name);
         let drops = |name: &str| {
-            if node.expr.without { named(name) || name == METRIC_NAME } else { !named(name) && name != *value_label }
+            if node.expr.without { named(name) || name == METRIC_NAME } else { !named(name) && *name != ***value_label }
         };
         let mut result: Vec<SeriesSteps> = Vec::new();
         let mut place_of: HashMap<LabelSet, usize> = HashMap::new();
@@ -29,20 +28,16 @@ impl Evaluator<'_> {
             self.limits.check()?;
             // Neighbouring steps often have the same value.
             let mut last: Option<(u64, usize)> = None;
-            let mut histograms = one.histograms.iter().peekable();
             for (step, value) in one.values.iter().enumerate() {
                 if is_absent(*value) {
                     continue;
                 }
-                if histograms.next_if(|(at, _)| *at as usize == step).is_some() {
-                    // Histograms have no text yet.
-                    continue;
-                }
+                let histogram = one.histogram_at(step);
                 let place = match last {
-                    Some((bits, place)) if bits == value.to_bits() => place,
+                    Some((bits, place)) if bits == value.to_bits() && histogram.is_none() => place,
                     _ => {
                         let mut labels = one.labels.to_builder();
-                        labels.set(value_label, &value_text(*value));
+                        labels.set(value_label, &histogram.map_or_else(|| value_text(*value), ToString::to_string));
                         let labels = labels.build().without(drops);
                         match place_of.get(&labels) {
                             Some(place) => *place,
@@ -56,7 +51,7 @@ impl Evaluator<'_> {
                         }
                     }
                 };
-                last = Some((value.to_bits(), place));
+                last = histogram.is_none().then_some((value.to_bits(), place));
                 let count = &mut result[place].values[step];
                 *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
             }

@@ -50,7 +50,7 @@ impl<'q> Evaluator<'q> {
                 self.limits.room_for(steps.count)?;
                 StepsValue::Scalar(vec![*value; steps.count])
             }
-            Node::String(text) => StepsValue::String((*text).to_owned()),
+            Node::String(text) => StepsValue::String(text.to_string()),
             Node::Negate(inner) => self.negate(inner, steps)?,
             Node::Binary(binary) => self.binary(binary, steps)?,
             Node::Aggregate(aggregate) => StepsValue::Vector(self.aggregate(aggregate, steps)?),
@@ -129,10 +129,13 @@ impl<'q> Evaluator<'q> {
             StepsValue::Vector(series) => series,
         };
         for one in &mut series {
-            remove_histograms(one);
             one.drop_name = true;
             for value in one.values.iter_mut().filter(|value| value.to_bits() != ABSENT.to_bits()) {
                 *value = -*value;
+            }
+            for (step, histogram) in &mut one.histograms {
+                one.values[*step as usize] = 0.0;
+                histogram.multiply(-1.0);
             }
         }
         if !self.options.delayed_name_removal && names::drop_names_of_distinct(&mut series) {

@@ -70,7 +70,7 @@ impl Explanation {
     fn visit(&mut self, node: &Node<'_>, depth: usize, selected: bool) {
         let text = match node {
             Node::Number(value) => format!("number {value}"),
-            Node::String(text) => format!("string {text:?}"),
+            Node::String(text) => format!("string {}", text.quoted()),
             Node::Instant(selector) => self.selector("instant selector", selector, selected),
             Node::Range(selector) => self.selector("range selector", selector, selected),
             Node::Subquery(subquery) => {
@@ -127,7 +127,10 @@ fn folds(op: AggregateOp) -> bool {
 /// Whether a node's series are evaluated one at a time.
 fn is_streamed(node: &Node<'_>) -> bool {
     let streams = |call: &CallNode<'_>| {
-        matches!(call.function, CallKind::Timestamp | CallKind::Function(Implementation::OverRange { .. }))
+        matches!(
+            call.function,
+            CallKind::Timestamp | CallKind::StartTimestamp | CallKind::Function(Implementation::OverRange { .. })
+        )
     };
     match node {
         Node::Instant(_) => true,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::QueryError;
 use crate::clock::Clock;
+use crate::model::FloatHistogram;
 use crate::promql::value::{SeriesSteps, StepsValue};
 use crate::storage::Column;
 
@@ -51,7 +52,9 @@ impl Cost {
 
     /// The bytes of decoded samples. Their number counts only as far as windows look at them.
     pub(super) fn of_decoded(column: &Column) -> Self {
-        Cost { samples: 0, bytes: (column.len() * (size_of::<i64>() + size_of::<f64>())) as u64 }
+        let floats = (column.len() * (size_of::<i64>() + size_of::<f64>())) as u64;
+        let histograms = Cost::of_histograms(column.histograms.iter().map(|(_, histogram)| histogram));
+        Cost { samples: 0, bytes: floats.saturating_add(histograms.bytes) }
     }
 
     /// The cost of a value.
@@ -66,7 +69,17 @@ impl Cost {
     /// The cost of several series.
     pub(super) fn of_series(series: &[SeriesSteps]) -> Self {
         series.iter().fold(Cost::default(), |cost, one| {
-            cost.plus(Cost::of_column(super::names::present_count(one), one.values.capacity()))
+            let column = Cost::of_column(super::names::present_count(one), one.values.capacity());
+            cost.plus(column).plus(Cost::of_histograms(one.histograms.iter().map(|(_, histogram)| histogram)))
+        })
+    }
+
+    /// What histograms cost beside their places in a column. As in Prometheus, one is as many samples as floats with
+    /// their times would fit into its memory.
+    pub(super) fn of_histograms<'h>(histograms: impl Iterator<Item = &'h FloatHistogram>) -> Self {
+        histograms.fold(Cost::default(), |cost, histogram| {
+            let bytes = histogram.size_bytes() as u64;
+            cost.plus(Cost { samples: ((bytes + 8) / 16).saturating_sub(1), bytes })
         })
     }
 

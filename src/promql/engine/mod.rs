@@ -14,16 +14,19 @@ mod depth;
 mod error;
 mod evaluate;
 mod explain;
+mod histogram_fold;
 mod info;
 mod limits;
 mod matching;
 mod names;
+mod operator;
 mod parallel;
 mod plan;
 mod power;
 mod resolve;
 mod result;
 mod select_k;
+mod smooth;
 mod stream;
 mod subquery;
 #[cfg(test)]
@@ -40,6 +43,7 @@ pub use result::{MatrixSeries, QueryResult, QueryStats, QueryValue, VectorSample
 
 use crate::clock::Clock;
 use crate::model::{LabelSet, TimeRange, TimestampMs};
+use crate::promql::parser::LanguageOptions;
 use crate::promql::parser::ast::{Expr, ExprKind, ValueType};
 use crate::promql::value::{SeriesSteps, Steps, StepsValue, is_absent};
 use crate::storage::{Column, Querier, Queryable};
@@ -71,9 +75,12 @@ pub struct EngineOptions {
     pub memory_max: Option<u64>,
     /// Whether the metric name of a result goes only when the whole query is evaluated.
     pub delayed_name_removal: bool,
-    /// Whether the parts of the language are understood that Prometheus has behind feature flags: experimental functions
-    /// and aggregations, `fill`, `anchored` and `smoothed`.
-    pub experimental: bool,
+    /// Whether functions use the start timestamps of samples: when a counter was last at zero.
+    pub start_timestamps: bool,
+    /// Whether the `__type__` label says if a metric is a counter, and not the end of its name.
+    pub type_and_unit_labels: bool,
+    /// What of the language is understood. The engine evaluates all of it; this is for whoever parses.
+    pub language: LanguageOptions,
 }
 
 impl Default for EngineOptions {
@@ -87,7 +94,9 @@ impl Default for EngineOptions {
             parallelism: std::thread::available_parallelism().map_or(1, usize::from),
             memory_max: None,
             delayed_name_removal: false,
-            experimental: true,
+            start_timestamps: false,
+            type_and_unit_labels: false,
+            language: LanguageOptions::default(),
         }
     }
 }

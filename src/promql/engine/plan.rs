@@ -9,7 +9,7 @@ use super::{EngineOptions, QueryError};
 use crate::model::{Matcher, TimeRange};
 use crate::promql::functions::{self, Implementation};
 use crate::promql::parser::ast::{
-    AggregateExpr, AggregateOp, AtModifier, BinaryExpr, Call, Duration, Expr, ExprKind, SelectorMode, Span,
+    AggregateExpr, AtModifier, BinaryExpr, Call, Duration, Expr, ExprKind, SelectorMode, Span, StringLiteral,
     SubqueryExpr, VectorSelector,
 };
 use crate::storage::{Querier, SelectHints, SelectedSeries};
@@ -41,7 +41,7 @@ pub(in crate::promql) fn is_step_dependent(function: &str) -> bool {
 /// A node of the plan.
 pub(super) enum Node<'a> {
     Number(f64),
-    String(&'a str),
+    String(&'a StringLiteral),
     /// An instant selector.
     Instant(Selector<'a>),
     /// A range selector: an argument of a function, or the whole of an instant query.
@@ -121,6 +121,8 @@ pub(super) enum CallKind {
     Function(Implementation),
     /// `timestamp` of a plain selector, which needs the samples' own times.
     Timestamp,
+    /// `start_timestamp`, which needs what is stored beside a sample.
+    StartTimestamp,
     /// `absent_over_time`.
     AbsentOverTime,
     /// `info`, which selects series by the labels of others.
@@ -164,9 +166,6 @@ impl Planner<'_> {
                 (if *negative { Node::Negate(Box::new(node)) } else { node }, invariance)
             }
             ExprKind::Binary(binary) => {
-                if binary.matching.as_ref().is_some_and(|it| it.fill_left.is_some() || it.fill_right.is_some()) {
-                    self.experimental(|| "binop fill modifiers are experimental and not enabled".to_owned())?;
-                }
                 let (left, of_left) = self.node(&binary.left, scope)?;
                 let (right, of_right) = self.node(&binary.right, scope)?;
                 let both = of_left.invariant && of_right.invariant;
@@ -176,9 +175,6 @@ impl Planner<'_> {
                 (Node::Binary(Box::new(node)), Invariance::all(both))
             }
             ExprKind::Aggregate(aggregate) => {
-                if matches!(aggregate.op, AggregateOp::Limitk | AggregateOp::LimitRatio) {
-                    self.experimental(|| format!("{}() is experimental and not enabled", aggregate.op.as_str()))?;
-                }
                 let (child, invariance) = self.node(&aggregate.expr, scope)?;
                 let param = match &aggregate.param {
                     Some(param) => Some(self.plan(param, scope)?),
@@ -208,9 +204,6 @@ impl Planner<'_> {
 
     fn call<'a>(&mut self, call: &'a Call, span: Span, scope: TimeRange) -> Result<(Node<'a>, Invariance), QueryError> {
         let name = call.function.name;
-        if call.function.experimental {
-            self.experimental(|| format!("function {name:?} is not enabled"))?;
-        }
         let function = self.call_kind(call)?;
         let mut args = Vec::with_capacity(call.args.len());
         // The second argument of `info` is no expression but a set of matchers.
@@ -223,7 +216,7 @@ impl Planner<'_> {
             _ => None,
         };
         let all = args.iter().all(|(_, arg)| arg.invariant);
-        let of_timestamp = matches!(function, CallKind::Timestamp);
+        let of_timestamp = matches!(function, CallKind::Timestamp | CallKind::StartTimestamp);
         let invariant = all && (of_timestamp || (name != "timestamp" && !is_step_dependent(name)));
         let args = args.into_iter().map(|(node, arg)| wrap_if(arg.wrap && !invariant, node)).collect();
         Ok((Node::Call(Box::new(CallNode { call, span, function, args, info })), Invariance::all(invariant)))
@@ -234,6 +227,7 @@ impl Planner<'_> {
         let of_selector = matches!(call.args.first().map(|arg| &arg.kind), Some(ExprKind::VectorSelector(_)));
         Ok(match name {
             "timestamp" if of_selector => CallKind::Timestamp,
+            "start_timestamp" => CallKind::StartTimestamp,
             "absent_over_time" => CallKind::AbsentOverTime,
             "info" => CallKind::Info,
             _ => CallKind::Function(
@@ -265,10 +259,6 @@ impl Planner<'_> {
         range_ms: i64,
         scope: TimeRange,
     ) -> Result<Selector<'a>, QueryError> {
-        if let Some(mode) = selector.mode {
-            let mode = if mode == SelectorMode::Smoothed { "smoothed" } else { "anchored" };
-            self.experimental(|| format!("{mode} modifier is experimental and not enabled"))?;
-        }
         let offset_ms = selector.offset.fixed_ms();
         let at_ms = at_ms(selector.at);
         let mut back_ms = if range_ms == 0 { self.lookback_ms } else { range_ms };
@@ -299,11 +289,6 @@ impl Planner<'_> {
             read,
             series,
         })
-    }
-
-    /// Refuses a part of the language that is experimental where that is switched off.
-    fn experimental(&self, refusal: impl FnOnce() -> String) -> Result<(), QueryError> {
-        if self.options.experimental { Ok(()) } else { Err(QueryError::BadExpression(refusal())) }
     }
 
     fn will_read(&mut self, read: TimeRange) {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::columns::{Args, absent_labels, drop_histograms, has_histogram};
+use super::columns::{Args, absent_labels, drop_histograms};
 use super::{CallContext, FunctionError};
 use crate::model::LabelSet;
 use crate::promql::annotations::Annotation;
@@ -35,8 +35,7 @@ pub(super) fn scalar(context: &CallContext<'_>, args: Vec<StepsValue>) -> Result
 /// `absent(v)`: 1 where the vector is empty, with the labels that the selector asks for.
 pub(super) fn absent(context: &CallContext<'_>, args: Vec<StepsValue>) -> Result {
     let vector = Args::new(context.call.function.name, args).vector()?;
-    let is_present =
-        |step: usize| vector.iter().any(|series| !is_absent(series.values[step]) || has_histogram(series, step));
+    let is_present = |step: usize| vector.iter().any(|series| !is_absent(series.values[step]));
     let values = (0..context.steps.count).map(|step| if is_present(step) { ABSENT } else { 1.0 }).collect();
     let labels = context.call.args.first().map_or_else(LabelSet::empty, absent_labels);
     Ok(StepsValue::Vector(vec![SeriesSteps { labels, drop_name: false, values, histograms: Vec::new() }]))
@@ -58,7 +57,7 @@ fn sort_by_value(
     compare: fn(f64, f64) -> Option<Ordering>,
 ) -> Result {
     let mut vector = Args::new(context.call.function.name, args).vector()?;
-    vector.iter_mut().for_each(drop_histograms);
+    vector.iter_mut().for_each(|series| drop(drop_histograms(series)));
     vector.retain(|series| !series.values.iter().copied().all(is_absent));
     if !refuse_several_steps(context) {
         vector.sort_by(|a, b| {

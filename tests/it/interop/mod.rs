@@ -2,10 +2,13 @@
 
 mod answers;
 mod flow;
+mod histogram_writes;
 mod histograms;
+mod killed;
 mod metrics;
 mod parity;
 mod queries;
+mod regex;
 mod taken_over;
 mod transfer;
 mod world;

@@ -245,7 +245,7 @@ impl Quiet {
 
     /// Waits for so many blocks, with all that comes behind a flush but for the truncation of the log.
     fn wait_for_blocks(&self, count: usize) {
-        wait_for("blocks", Duration::from_secs(60), || {
+        wait_for("blocks", Duration::from_secs(90), || {
             let blocks = self.blocks();
             let is_done = blocks.len() == count && blocks.iter().all(|block| block["accelerated"] == true);
             is_done.then_some(()).ok_or_else(|| format!("{blocks:?}"))
@@ -281,6 +281,42 @@ fn aligned_before(minutes: i64, blocks: i64) -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
     let range = blocks * 60_000;
     (now - minutes * 60_000).div_euclid(range) * range
+}
+
+/// The planner asks for as much room as the parents take. Where they have no series in common the child takes as much, and
+/// its series are set aside in a file meanwhile: with a little more room than is asked for it begins, and cannot end.
+#[test]
+fn faults_disk_full_in_the_middle_of_a_compaction_keeps_the_parents_and_compacts_when_there_is_room() {
+    with_peers(|_| {
+        let mut quiet = Quiet::start();
+        let start_ms = aligned_before(12, 3);
+        let mut parents = 0;
+        for (minute, name) in (0i64..).zip(["w", "wa", "wav", "wave"]) {
+            quiet.write(name, 4, start_ms + minute * 60_000);
+            assert_eq!(post(quiet.server.address, FLUSH).0, 200);
+            if minute == 2 {
+                parents = quiet.block_bytes();
+            }
+        }
+        quiet.wait_for_blocks(4);
+        // The first three are due when there are two behind them. Until that one is made there is too little room.
+        quiet.write("waves", 4, start_ms + 240_000);
+        quiet.disk.leave_free(parents * 9 / 10);
+        assert_eq!(post(quiet.server.address, FLUSH).0, 200);
+        quiet.wait_for_blocks(5);
+        quiet.disk.leave_free(parents + parents / 50);
+        let (status, text) = post(quiet.server.address, COMPACT);
+        assert!(status >= 500 && text.contains("os error 28"), "{status} {text}");
+        assert!(quiet.failures("compact") >= 1.0);
+        assert_eq!(quiet.server.metric("prometheus_tsdb_blocks_loaded"), Some(5.0));
+        quiet.assert_all_there();
+        quiet.disk.resize(DISK);
+        quiet.write("behind", 4, start_ms + 300_000);
+        let (status, text) = post(quiet.server.address, COMPACT);
+        assert_eq!(status, 200, "{text}");
+        quiet.wait_for_blocks(3);
+        quiet.finish("disk full in the middle of a compaction");
+    });
 }
 
 /// What a flush and a checkpoint take is known from a first round of the same size: then there is room for the block, and

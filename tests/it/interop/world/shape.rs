@@ -29,7 +29,9 @@ const DELAY: (i64, i64) = (5, 15);
 const STALE: u64 = 0x7ff0_0000_0000_0002;
 
 /// Jobs, by the number of the instance. The last one's batches may be late, and are sometimes sent twice.
-const JOBS: [&str; 4] = ["api", "db", "web", LATE_JOB];
+const JOBS: [&str; 4] = ["api", "db", CUSTOM_JOB, LATE_JOB];
+/// The job whose native histograms have custom buckets.
+const CUSTOM_JOB: &str = "web";
 /// The job whose batches may be late.
 pub const LATE_JOB: &str = "batch";
 
@@ -149,24 +151,28 @@ impl World {
             let labels = &self.labels[&(instance, life.generation)][HISTOGRAM];
             for scrape in scrapes {
                 let at_ms = self.start_ms + offset_ms + scrape * INTERVAL_MS;
-                match scrape < life.scrapes.end {
-                    true => message.put_histogram(labels, &self.histogram(instance, scrape, &life), at_ms),
-                    // A float ends a series of histograms too.
-                    false => message.put(labels, &[(at_ms, f64::from_bits(STALE))]),
+                let is_end = scrape == life.scrapes.end;
+                // A float ends a series of histograms too. Not one with custom buckets: Prometheus 3.5 logs the marker in
+                // front of those that come with it, and loses them when it starts again.
+                if is_end && JOBS[instance as usize % JOBS.len()] != CUSTOM_JOB {
+                    message.put(labels, &[(at_ms, f64::from_bits(STALE))]);
+                } else {
+                    message.put_histogram(labels, &self.histogram(instance, scrape, &life, is_end), at_ms);
                 }
             }
         }
     }
 
     /// A histogram in the words of `histogram`: of one job with float counts, of another with custom buckets.
-    fn histogram(&self, instance: u64, scrape: i64, life: &Life) -> Vec<String> {
+    fn histogram(&self, instance: u64, scrape: i64, life: &Life, is_stale: bool) -> Vec<String> {
         let age = (scrape - life.scrapes.start.max(-100_000)) as u64;
         let noise = self.hash(instance, scrape, 8);
         let bits = |value: f64| format!("{:016x}", value.to_bits());
         // The last bucket is there half of the time only.
         let mut counts = vec![age * 3 + noise % 3, age * 7 + noise % 7];
         counts.extend((age / 200 % 2 == 1).then_some(age));
-        let (zeros, sum) = (age / 2, bits(age as f64 * 77.25 + (noise % 77) as f64));
+        let sum = if is_stale { f64::from_bits(STALE) } else { age as f64 * 77.25 + (noise % 77) as f64 };
+        let (zeros, sum) = (age / 2, bits(sum));
         let total = counts.iter().sum::<u64>();
         let spans = if counts.len() > 2 { "2:2,5:1" } else { "2:2" };
         let join = |texts: Vec<String>| texts.join(",");
@@ -184,7 +190,7 @@ impl World {
                 let (zeros, total) = (bits(zeros as f64), bits(total as f64 / 4.0 + zeros as f64));
                 fields(["float", "0", "-1", &zero, &zeros, &total, &sum, spans, &counts, "-", "-", "-"])
             }
-            "web" => {
+            CUSTOM_JOB => {
                 let bounds = join((1..12).map(|bound| bits(f64::from(bound) * 0.5)).collect());
                 let total = total.to_string();
                 fields(["int", "0", "-53", &zero, "0", &total, &sum, spans, &deltas, "-", "-", &bounds])

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use super::histograms::{SENT, assert_same, histogram, range_answers};
 use crate::harness::load::receipt_of;
 use crate::harness::peers::{Peers, Prometheus, with_peers};
-use crate::harness::process::{copy_dir, run_well};
+use crate::harness::process::{copy_dir, free_address, run_well};
 use crate::harness::remote_write::{compress, put_bytes, put_varint, send_raw};
-use crate::harness::{Chronolith, Settings, chronolith, http};
+use crate::harness::{Chronolith, Settings, chronolith, http, wait_for};
 
 const CONFIG: &str = "storage: {tsdb: {out_of_order_time_window: 1h}}\n";
 const START_MS: i64 = 1_700_000_000_000;
@@ -220,7 +220,7 @@ type Answers = (BTreeMap<&'static str, BTreeMap<String, Vec<Value>>>, Vec<(Strin
 
 fn answers(address: SocketAddr) -> Answers {
     let (start, end) = (START_MS / 1000, (START_MS + STEPS * STEP_MS) / 1000 + 400);
-    let ranges = range_answers(address, QUERIES, start, end);
+    let ranges = range_answers(address, QUERIES, start, end, 7);
     let mut instants = Vec::new();
     for query in QUERIES.iter().chain(WINDOWS) {
         for time in [start + 580, end - 390] {
@@ -261,4 +261,78 @@ fn assert_same_text(what: &str, expected: &str, found: &str) {
     let [expected, found] = [expected, found].map(|text| text.lines().collect::<BTreeSet<&str>>());
     let (missing, extra) = (expected.difference(&found).next(), found.difference(&expected).next());
     assert_eq!((missing, extra), (None, None), "{what}");
+}
+
+/// Raw samples of what Prometheus exports as a native histogram, and of everything else.
+const SCRAPED: &[&str] = &[
+    "prometheus_http_request_duration_seconds",
+    "prometheus_http_request_duration_seconds{handler=\"/metrics\"} offset 4s",
+    "{job=\"prometheus\",__name__!~\"up|scrape.*\"}",
+    "timestamp(prometheus_http_request_duration_seconds)",
+];
+
+#[test]
+fn interop_histograms_that_prometheus_scrapes_arrive_as_it_has_them() {
+    with_peers(|peers| {
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (dir.path().join("chronolith"), dir.path().join("prometheus"));
+        let mut server = Chronolith::start_with(&ours, settings());
+        let address = free_address();
+        let config = format!(
+            r#"
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+- job_name: prometheus
+  static_configs: [{{targets: ["{address}"]}}]
+remote_write:
+- url: http://{}/api/v1/write
+  send_native_histograms: true
+  queue_config: {{batch_send_deadline: 200ms, min_backoff: 30ms, max_backoff: 500ms}}
+"#,
+            server.address
+        );
+        let features = ["--enable-feature=native-histograms"];
+        let mut prometheus = peers.prometheus_with_at(address, &theirs, &config, &features);
+        let seconds = || UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+        wait_for("the first histogram", LIMIT, || {
+            let found = server.query("prometheus_http_request_duration_seconds", seconds());
+            found["result"][0].get("histogram").is_some().then_some(()).ok_or_else(|| found.to_string())
+        });
+        let start = seconds() as i64 + 1;
+        // Its API is used meanwhile, so that its histograms grow, and so does their number.
+        wait_for("scrapes", LIMIT, || {
+            for path in ["/api/v1/query?query=up", "/api/v1/labels", "/metrics"] {
+                http::get(address, path).map_err(|error| error.to_string())?;
+            }
+            let elapsed = seconds() as i64 - start;
+            (elapsed >= 12).then_some(()).ok_or_else(|| format!("{elapsed} s"))
+        });
+        let end = seconds() as i64 - 1;
+        // All of it has arrived once something later has.
+        wait_for("everything written", LIMIT, || {
+            let later = server.query(&format!("up > 0 and timestamp(up) > {}", end + 2), seconds());
+            (!later["result"].as_array().unwrap().is_empty()).then_some(()).ok_or_else(|| later.to_string())
+        });
+        let metrics = http::get(address, "/metrics").unwrap().text();
+        for what in ["histograms_failed", "samples_failed"] {
+            let name = format!("prometheus_remote_storage_{what}_total");
+            let line = metrics.lines().find(|line| line.starts_with(&name)).unwrap_or_else(|| panic!("no {name}"));
+            assert!(line.ends_with(" 0"), "{line}");
+        }
+        assert!(server.metric("chronolith_ingest_histograms_total").unwrap() > 10.0);
+        prometheus.process.terminate(LIMIT);
+
+        let prometheus = peers.prometheus_with(&theirs, "", &features);
+        let expected = range_answers(prometheus.address, SCRAPED, start, end, 1);
+        let histograms = expected[SCRAPED[0]].values().flatten().filter(|sample| sample[1].is_object()).count();
+        assert!(histograms > 20, "{histograms} histograms");
+        assert_same("running", &expected, &range_answers(server.address, SCRAPED, start, end, 1));
+        server.kill_and_restart();
+        assert_same("killed and restarted", &expected, &range_answers(server.address, SCRAPED, start, end, 1));
+        server.process.kill();
+        chronolith::verify(&ours, None);
+        let reader = peers.prometheus_with(&ours, "", &features);
+        assert_same("Prometheus in the directory", &expected, &range_answers(reader.address, SCRAPED, start, end, 1));
+        assert_no_complaint(&reader);
+    });
 }

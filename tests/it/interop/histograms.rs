@@ -199,13 +199,20 @@ fn answers(address: SocketAddr) -> Answers {
         .filter(|line| !line.starts_with('#'))
         .map(|line| line.split(' ').nth(2).unwrap().parse().unwrap())
         .collect();
-    range_answers(address, QUERIES, times.iter().min().unwrap() / 1000, times.iter().max().unwrap() / 1000 + 400)
+    range_answers(address, QUERIES, times.iter().min().unwrap() / 1000, times.iter().max().unwrap() / 1000 + 400, 7)
 }
 
-/// What a server answers from one second to another, series by their labels.
-pub fn range_answers(address: SocketAddr, queries: &'static [&'static str], first: i64, last: i64) -> Answers {
+/// What a server answers from one second to another, with a step in seconds, series by their labels.
+pub fn range_answers(
+    address: SocketAddr,
+    queries: &'static [&'static str],
+    first: i64,
+    last: i64,
+    step: i64,
+) -> Answers {
     let answers = queries.iter().map(|&query| {
-        let parameters = [("query", query), ("start", &first.to_string()), ("end", &last.to_string()), ("step", "7")];
+        let [first, last, step] = [first, last, step].map(|number| number.to_string());
+        let parameters = [("query", query), ("start", &*first), ("end", &*last), ("step", &*step)];
         let answer = http::post_form(address, "/api/v1/query_range", &parameters).unwrap();
         assert_eq!(answer.status, 200, "{query}: {}", answer.text());
         let json = answer.json();

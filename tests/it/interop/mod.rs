@@ -3,7 +3,7 @@
 mod answers;
 mod flow;
 mod histogram_writes;
-mod histograms;
+pub mod histograms;
 mod killed;
 mod metrics;
 mod parity;

@@ -70,7 +70,7 @@ impl Explanation {
     fn visit(&mut self, node: &Node<'_>, depth: usize, selected: bool) {
         let text = match node {
             Node::Number(value) => format!("number {value}"),
-            Node::String(text) => format!("string {text:?}"),
+            Node::String(text) => format!("string {}", text.quoted()),
             Node::Instant(selector) => self.selector("instant selector", selector, selected),
             Node::Range(selector) => self.selector("range selector", selector, selected),
             Node::Subquery(subquery) => {

@@ -7,6 +7,7 @@ use super::limits::{CHECK_EVERY, Cost, Limits};
 use super::names;
 use super::plan::Selector;
 use super::smooth::Smoothed;
+use super::statistics::keep_statistics;
 use super::window::{Reach, latest, remove_stale, windows};
 use super::{QueryError, parallel};
 use crate::model::{LabelSet, METRIC_NAME, MatchOp};
@@ -68,6 +69,8 @@ pub(super) struct Stream<'s> {
     pub(super) delayed_names: bool,
     /// Functions see start timestamps.
     pub(super) start_times: bool,
+    /// A label says whether a metric is a counter.
+    pub(super) type_labels: bool,
     pub(super) limits: &'s Limits,
     pub(super) workers: usize,
 }
@@ -152,7 +155,7 @@ impl Stream<'_> {
         let mut series = Vec::with_capacity(to - from);
         let mut annotations = Annotations::new();
         let mut notes = match &self.work {
-            Work::Kernel { call, .. } => Some(Notes::new(call)),
+            Work::Kernel { call, .. } => Some(Notes::new(call, self.type_labels)),
             _ => None,
         };
         for index in from..to {
@@ -191,6 +194,9 @@ impl Stream<'_> {
                 }
                 if !sees_stale {
                     remove_stale(&mut read);
+                }
+                if selector.statistics_only && read.has_histograms() {
+                    keep_statistics(&mut read);
                 }
                 (&series.labels, false, &read)
             }

@@ -101,18 +101,6 @@ fn range_query_of_a_range_vector_or_a_string_is_refused() {
 }
 
 #[test]
-fn experimental_parts_of_the_language_can_be_switched_off() {
-    let storage = counters(1);
-    let engine = engine(EngineOptions { experimental: false, ..EngineOptions::default() });
-    let ask = |query: &str| engine.instant(&storage, &parse_expr(query).unwrap(), 0, &QueryOptions::default());
-    assert_eq!(ask("info(n)").unwrap_err().to_string(), "function \"info\" is not enabled");
-    for query in ["limitk(1, n)", "n + fill (0) n", "rate(n[1m] anchored)"] {
-        assert!(matches!(ask(query), Err(QueryError::BadExpression(_))), "{query}");
-    }
-    assert!(ask("rate(n[1m])").is_ok());
-}
-
-#[test]
 fn times_at_the_ends_of_their_type_do_not_overflow() {
     let storage = counters(1);
     for time_ms in [i64::MIN, i64::MAX] {

@@ -5,24 +5,14 @@ use crate::tombstones::Intervals;
 
 /// Cuts a column to its first `len` samples.
 pub(super) fn truncate(column: &mut Column, len: usize) {
-    column.timestamps_ms.truncate(len);
-    column.values.truncate(len);
-    let kept = column.histograms.partition_point(|(index, _)| *index < len);
-    column.histograms.truncate(kept);
+    column.truncate(len);
 }
 
 /// Replaces the samples from `start` on by the given ones of them, by index.
 fn rearrange(column: &mut Column, start: usize, order: &[usize]) {
-    let mut old = Column {
-        timestamps_ms: column.timestamps_ms.split_off(start),
-        values: column.values.split_off(start),
-        histograms: Vec::new(),
-    };
-    let first = column.histograms.partition_point(|(index, _)| *index < start);
-    old.histograms = column.histograms.split_off(first);
-    for &index in order {
-        let (Some(&timestamp_ms), Some(&value)) = (old.timestamps_ms.get(index - start), old.values.get(index - start))
-        else {
+    let mut old = column.split_off(start);
+    for index in order.iter().map(|index| index - start) {
+        let (Some(&timestamp_ms), Some(&value)) = (old.timestamps_ms.get(index), old.values.get(index)) else {
             continue;
         };
         if let Ok(found) = old.histograms.binary_search_by_key(&index, |(index, _)| *index) {
@@ -30,6 +20,7 @@ fn rearrange(column: &mut Column, start: usize, order: &[usize]) {
             column.histograms.push((column.values.len(), histogram));
         }
         column.push(timestamp_ms, value);
+        column.set_start(old.start_ms(index));
     }
 }
 

@@ -176,7 +176,8 @@ pub static KEYS: &[Key] = &[
         name: "head.chunk_range",
         default: "2h",
         allowed: "a duration from 1m to 1d",
-        help: "The range of time that one chunk may cover; half of it is how far back a new series may begin.",
+        help: "The range of time that a block made from the head covers, and the most that one chunk may cover. The head is \
+               written to blocks when it holds one and a half of it; half of it is how far back a new series may begin.",
         set: |config, text| put(&mut config.head.chunk_range, duration(text, 60 * SECOND, DAY)?),
         get: |config| format_duration(config.head.chunk_range),
     },

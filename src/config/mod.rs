@@ -33,7 +33,7 @@ pub struct WalConfig {
 /// `head.*`: the mutable recent window in memory.
 #[derive(Debug, Clone)]
 pub struct HeadConfig {
-    /// The range of time that one chunk may cover.
+    /// The range of time that a block made from the head covers, and the most that one chunk may cover.
     pub chunk_range: Duration,
     /// `head.out_of_order_time_window`; zero where out-of-order samples are refused.
     pub out_of_order_time_window: Duration,

@@ -176,30 +176,33 @@ impl SampleSource for JoinedSamples {
     }
 }
 
-/// Takes the samples behind `at` out of a column.
-fn split_off(column: &mut Column, at: usize) -> Column {
-    let first = column.histograms.partition_point(|(index, _)| *index < at);
-    let mut histograms = column.histograms.split_off(first);
-    histograms.iter_mut().for_each(|(index, _)| *index -= at);
-    Column { timestamps_ms: column.timestamps_ms.split_off(at), values: column.values.split_off(at), histograms }
-}
-
 /// Merges the two runs `start..middle` and `middle..` of a column by time. Of equal times the first run's is taken.
 fn merge_tail(column: &mut Column, start: usize, middle: usize) {
-    let mut second = Cursor::over(split_off(column, middle));
-    let mut first = Cursor::over(split_off(column, start));
+    let mut second = Cursor::over(column.split_off(middle));
+    let mut first = Cursor::over(column.split_off(start));
+    // Whether the latest sample is of the second run.
+    let mut latest = None;
     loop {
-        match (first.time(), second.time()) {
-            (Some(a), Some(b)) if b < a => second.give(column),
+        let is_second = match (first.time(), second.time()) {
+            (Some(a), Some(b)) if b < a => true,
             (Some(a), Some(b)) => {
                 if a == b {
                     second.pass();
                 }
-                first.give(column);
+                false
             }
-            (Some(_), None) => first.give(column),
-            (None, Some(_)) => second.give(column),
+            (Some(_), None) => false,
+            (None, Some(_)) => true,
             (None, None) => return,
+        };
+        if is_second {
+            second.give(column)
+        } else {
+            first.give(column)
+        }
+        // What a histogram says about a counter reset it says of the one before it in its own run.
+        if latest.replace(is_second).is_some_and(|latest| latest != is_second) {
+            column.forget_reset_hint();
         }
     }
 }
@@ -209,6 +212,7 @@ struct Cursor {
     times: std::vec::IntoIter<i64>,
     values: std::vec::IntoIter<f64>,
     histograms: std::iter::Peekable<std::vec::IntoIter<(usize, crate::model::FloatHistogram)>>,
+    starts_ms: Vec<i64>,
     at: usize,
 }
 
@@ -218,6 +222,7 @@ impl Cursor {
             times: column.timestamps_ms.into_iter(),
             values: column.values.into_iter(),
             histograms: column.histograms.into_iter().peekable(),
+            starts_ms: column.starts_ms,
             at: 0,
         }
     }
@@ -236,6 +241,7 @@ impl Cursor {
                 Some((_, histogram)) => column.push_histogram(time, histogram),
                 None => column.push(time, value),
             }
+            column.set_start(self.starts_ms.get(at).copied().unwrap_or_default());
         }
     }
 

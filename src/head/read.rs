@@ -12,7 +12,7 @@ use super::{Head, Shared};
 use crate::chunk::{self, OUT_OF_ORDER};
 use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
-use crate::model::{ChunkEncoding, LabelSet, LabelSetScratch, Matcher, Sample, TimeRange};
+use crate::model::{ChunkEncoding, LabelSet, LabelSetScratch, Matcher, Sample, SampleValue, TimeRange};
 use crate::storage::{Column, Extent, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError};
 
 /// Warnings that a query keeps; damage beyond is one more line of the same kind.
@@ -244,6 +244,9 @@ impl Shared {
             if buffered > 0 {
                 extent.add_chunk(buffered as u64, buffered * size_of::<Sample>());
             }
+            for (_, histogram) in &late.histograms {
+                extent.add_chunk(1, size_of_val(histogram));
+            }
         }
         extent
     }
@@ -275,6 +278,13 @@ impl Shared {
         }
         for sample in &view.buffered {
             others.push(sample.timestamp_ms, sample.value);
+        }
+        for (timestamp_ms, value) in &view.histograms {
+            match value {
+                SampleValue::Float(value) => others.push(*timestamp_ms, *value),
+                SampleValue::Histogram(histogram) => others.push_histogram(*timestamp_ms, histogram.to_float()),
+                SampleValue::FloatHistogram(histogram) => others.push_histogram(*timestamp_ms, (**histogram).clone()),
+            }
         }
         if !others.is_empty() {
             column.merge_from(start, &others);

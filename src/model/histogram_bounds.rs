@@ -6,14 +6,12 @@
 
 use super::histogram::FloatHistogram;
 
-/// The schema of histograms with custom buckets.
-const SCHEMA_CUSTOM: i32 = -53;
 /// The finest schema.
 const SCHEMA_FINEST: i32 = 8;
 
 /// The upper bound of the exponential bucket with this index, and the largest float for the last one that finite values
 /// can be in.
-fn exponential_bound(index: i32, schema: i32) -> f64 {
+pub(super) fn exponential_bound(index: i32, schema: i32) -> f64 {
     let (whole, half_fraction) = if schema <= 0 {
         (i64::from(index) << schema.unsigned_abs().min(8), 0.5)
     } else {
@@ -48,7 +46,7 @@ fn half_fraction(place: i32, schema: i32) -> f64 {
 impl FloatHistogram {
     /// Lower and upper bound of the positive bucket with this index.
     pub fn bucket_bounds(&self, index: i32) -> (f64, f64) {
-        if self.schema != SCHEMA_CUSTOM {
+        if !self.has_custom_buckets() {
             return (exponential_bound(index.wrapping_sub(1), self.schema), exponential_bound(index, self.schema));
         }
         let bound = |at: i32| usize::try_from(at).ok().and_then(|at| self.custom_values.get(at).copied());

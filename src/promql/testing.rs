@@ -35,6 +35,25 @@ impl MemoryStorage {
         }
     }
 
+    /// Puts `histograms` in the place of the newest histograms of a series, as many as there are.
+    pub fn replace_newest_histograms(
+        &mut self,
+        labels: &LabelSet,
+        histograms: impl DoubleEndedIterator<Item = FloatHistogram>,
+    ) {
+        if let Some(series) = self.series.get_mut(labels) {
+            let known = Arc::make_mut(series).0.histograms.iter_mut().rev();
+            known.zip(histograms.rev()).for_each(|((_, known), new)| *known = new);
+        }
+    }
+
+    /// Says since when the newest sample of a series counts.
+    pub fn set_start(&mut self, labels: &LabelSet, start_ms: TimestampMs) {
+        if let Some(series) = self.series.get_mut(labels) {
+            Arc::make_mut(series).0.set_start(start_ms);
+        }
+    }
+
     /// Removes everything.
     pub fn clear(&mut self) {
         self.series.clear();
@@ -47,10 +66,7 @@ impl MemoryStorage {
         match column.timestamps_ms.last() {
             Some(last) if *last > timestamp_ms => return None,
             Some(last) if *last == timestamp_ms => {
-                column.timestamps_ms.pop();
-                column.values.pop();
-                let count = column.values.len();
-                column.histograms.retain(|(index, _)| *index < count);
+                column.truncate(column.len() - 1);
             }
             _ => {}
         }
@@ -116,6 +132,7 @@ fn limited(texts: BTreeSet<&str>, limit: usize) -> Vec<String> {
 impl SampleSource for MemorySeries {
     fn read(&self, range: TimeRange, column: &mut Column) -> Result<(), StorageError> {
         let from = self.0.timestamps_ms.partition_point(|&time| time < range.start_ms);
+        let from_start = from.min(self.0.starts_ms.len());
         let to = self.0.timestamps_ms.partition_point(|&time| time <= range.end_ms).max(from);
         let offset = column.len();
         column.timestamps_ms.extend_from_slice(&self.0.timestamps_ms[from..to]);
@@ -123,6 +140,11 @@ impl SampleSource for MemorySeries {
         let first = self.0.histograms.partition_point(|(index, _)| *index < from);
         for (index, histogram) in self.0.histograms[first..].iter().take_while(|(index, _)| *index < to) {
             column.histograms.push((index - from + offset, histogram.clone()));
+        }
+        let starts_ms = &self.0.starts_ms[from_start..to.clamp(from_start, self.0.starts_ms.len())];
+        if !starts_ms.is_empty() {
+            column.starts_ms.resize(offset, 0);
+            column.starts_ms.extend_from_slice(starts_ms);
         }
         Ok(())
     }

@@ -50,6 +50,46 @@ pub struct SeriesSteps {
     pub histograms: Vec<(u32, FloatHistogram)>,
 }
 
+/// The value of one series at one step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A float.
+    Float(f64),
+    /// A native histogram.
+    Histogram(FloatHistogram),
+}
+
+/// What a series has at one step.
+#[derive(Debug, Clone, Copy)]
+pub enum Sample<'a> {
+    /// A number.
+    Float(f64),
+    /// A histogram.
+    Histogram(&'a FloatHistogram),
+}
+
+impl SeriesSteps {
+    /// The value at one step.
+    #[inline]
+    pub fn at(&self, step: usize) -> Option<Sample<'_>> {
+        let value = self.values.get(step).copied().filter(|value| !is_absent(*value))?;
+        match self.histogram_at(step) {
+            Some(histogram) => Some(Sample::Histogram(histogram)),
+            None => Some(Sample::Float(value)),
+        }
+    }
+
+    /// The histogram at one step, if there is one.
+    #[inline]
+    pub fn histogram_at(&self, step: usize) -> Option<&FloatHistogram> {
+        if self.histograms.is_empty() {
+            return None;
+        }
+        let place = self.histograms.binary_search_by_key(&step, |(at, _)| *at as usize).ok()?;
+        self.histograms.get(place).map(|(_, histogram)| histogram)
+    }
+}
+
 /// The value of an expression over all steps.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepsValue {
@@ -72,6 +112,8 @@ pub struct Window<'a> {
     pub histograms: &'a [(usize, FloatHistogram)],
     /// Index that the first sample of the window has in `histograms`' numbering.
     pub first_index: usize,
+    /// Start timestamps of the samples, up to the last that has one; 0 for one that has none.
+    pub starts_ms: &'a [i64],
     /// The range, open at its start: samples lie in `(range_start_ms, range_end_ms]`.
     pub range_start_ms: i64,
     /// End of the range: the step's time less the offset.

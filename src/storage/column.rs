@@ -1,6 +1,6 @@
 //! The samples of one series as columns.
 
-use crate::model::{FloatHistogram, TimeRange, TimestampMs};
+use crate::model::{CounterResetHint, FloatHistogram, TimeRange, TimestampMs};
 
 /// Decoded samples of one series in time order: a column of timestamps, one of floats, and the few histograms.
 ///
@@ -14,6 +14,9 @@ pub struct Column {
     pub values: Vec<f64>,
     /// The samples that are histograms: index into the other columns, rising, and the histogram.
     pub histograms: Vec<(usize, FloatHistogram)>,
+    /// Start timestamps: since when each sample counts, 0 where that is not known. It ends with the last sample of which it
+    /// is known, so it is empty for most series.
+    pub starts_ms: Vec<TimestampMs>,
 }
 
 impl Column {
@@ -33,6 +36,7 @@ impl Column {
         self.timestamps_ms.clear();
         self.values.clear();
         self.histograms.clear();
+        self.starts_ms.clear();
     }
 
     /// Keeps the first `len` samples.
@@ -41,17 +45,27 @@ impl Column {
         self.values.truncate(len);
         let histograms = self.histograms.partition_point(|(index, _)| *index < len);
         self.histograms.truncate(histograms);
+        self.starts_ms.truncate(len);
+    }
+
+    /// Takes the samples from index `at` on out of the column.
+    pub fn split_off(&mut self, at: usize) -> Column {
+        let first = self.histograms.partition_point(|(index, _)| *index < at);
+        let mut histograms = self.histograms.split_off(first);
+        histograms.iter_mut().for_each(|(index, _)| *index -= at);
+        Column {
+            timestamps_ms: self.timestamps_ms.split_off(at),
+            values: self.values.split_off(at),
+            histograms,
+            starts_ms: self.starts_ms.split_off(at.min(self.starts_ms.len())),
+        }
     }
 
     /// Merges samples in any order into those from index `start` on, which are in time order. Of several samples of one
-    /// time the one that is here stays, or else the first of `others`.
+    /// time the one that is here stays, or else the first of `others`. A histogram before which another sample comes than in
+    /// its own column says nothing about a counter reset any more.
     pub fn merge_from(&mut self, start: usize, others: &Column) {
-        let mut tail = Column::default();
-        let mut histograms = self.histograms.split_off(self.histograms.partition_point(|(index, _)| *index < start));
-        histograms.iter_mut().for_each(|(index, _)| *index -= start);
-        tail.timestamps_ms = self.timestamps_ms.split_off(start);
-        tail.values = self.values.split_off(start);
-        tail.histograms = histograms;
+        let tail = self.split_off(start);
         // Where each sample is: in the tail, or behind it in `others`. Stable, so the tail's come first.
         let count = tail.len() + others.len();
         let time = |&place: &usize| match place.checked_sub(tail.len()) {
@@ -63,11 +77,27 @@ impl Column {
         order.dedup_by_key(|place| time(place));
         self.timestamps_ms.reserve(order.len());
         self.values.reserve(order.len());
+        let mut previous = None;
         for place in order {
             match place.checked_sub(tail.len()) {
                 None => self.push_from(&tail, place),
                 Some(place) => self.push_from(others, place),
             }
+            let follows = previous.is_none_or(|previous| previous + 1 == place && place != tail.len());
+            if !follows {
+                self.forget_reset_hint();
+            }
+            previous = Some(place);
+        }
+    }
+
+    /// Forgets what the newest sample says about a counter reset: it says so of another sample than the one before it.
+    pub fn forget_reset_hint(&mut self) {
+        let newest = self.values.len().wrapping_sub(1);
+        if let Some((_, histogram)) = self.histograms.last_mut().filter(|(index, _)| *index == newest)
+            && histogram.counter_reset_hint != CounterResetHint::Gauge
+        {
+            histogram.counter_reset_hint = CounterResetHint::Unknown;
         }
     }
 
@@ -98,6 +128,22 @@ impl Column {
             self.histograms.push((self.values.len(), histogram.clone()));
         }
         self.push(timestamp_ms, value);
+        self.set_start(from.start_ms(index));
+    }
+
+    /// Since when the sample at `index` counts; 0 where that is not known.
+    #[inline]
+    pub fn start_ms(&self, index: usize) -> TimestampMs {
+        self.starts_ms.get(index).copied().unwrap_or_default()
+    }
+
+    /// Says since when the newest sample counts.
+    #[inline]
+    pub fn set_start(&mut self, start_ms: TimestampMs) {
+        if start_ms != 0 && !self.is_empty() {
+            self.starts_ms.resize(self.len() - 1, 0);
+            self.starts_ms.push(start_ms);
+        }
     }
 
     /// Appends a float sample.
@@ -118,5 +164,48 @@ impl Column {
     #[inline]
     pub fn has_histograms(&self) -> bool {
         !self.histograms.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Samples of the given times, each with a start timestamp where it is not 0.
+    fn column(samples: &[(i64, i64)]) -> Column {
+        let mut column = Column::default();
+        for &(at_ms, start_ms) in samples {
+            column.push(at_ms, at_ms as f64);
+            column.set_start(start_ms);
+        }
+        column
+    }
+
+    fn samples(column: &Column) -> Vec<(i64, i64)> {
+        column.timestamps_ms.iter().enumerate().map(|(index, at_ms)| (*at_ms, column.start_ms(index))).collect()
+    }
+
+    #[test]
+    fn column_whose_samples_move_moves_their_start_timestamps() {
+        let mut whole = column(&[(10, 0), (20, 15), (30, 0), (40, 35), (50, 0)]);
+        assert_eq!(whole.starts_ms.len(), 4);
+        let tail = whole.split_off(3);
+        assert_eq!((samples(&whole), samples(&tail)), (vec![(10, 0), (20, 15), (30, 0)], vec![(40, 35), (50, 0)]));
+        whole.merge_from(1, &column(&[(40, 36), (25, 24)]));
+        assert_eq!(samples(&whole), [(10, 0), (20, 15), (25, 24), (30, 0), (40, 36)]);
+        whole.remove_from(0, &[TimeRange::new(15, 24), TimeRange::new(40, 40)]);
+        assert_eq!(samples(&whole), [(10, 0), (25, 24), (30, 0)]);
+        whole.truncate(1);
+        assert_eq!((samples(&whole), whole.starts_ms.len()), (vec![(10, 0)], 1));
+        whole.clear();
+        whole.set_start(7);
+        assert_eq!(samples(&whole), []);
+    }
+
+    #[test]
+    fn column_without_start_timestamps_keeps_none() {
+        let mut plain = column(&[(10, 0), (20, 0)]);
+        plain.merge_from(0, &column(&[(15, 0)]));
+        assert_eq!((samples(&plain), plain.starts_ms.capacity()), (vec![(10, 0), (15, 0), (20, 0)], 0));
     }
 }

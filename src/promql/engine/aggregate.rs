@@ -6,13 +6,14 @@ use hashbrown::HashMap;
 
 use super::QueryError;
 use super::evaluate::Evaluator;
+use super::histogram_fold::{HistogramFold, HistogramNotes};
 use super::limits::Cost;
 use super::plan::Aggregate;
 use crate::model::{LabelSet, METRIC_NAME};
 use crate::promql::annotations::Annotation;
 use crate::promql::functions::kahan::Sum;
 use crate::promql::parser::ast::AggregateOp;
-use crate::promql::value::{ABSENT, SeriesSteps, Steps, is_absent};
+use crate::promql::value::{ABSENT, Sample, SeriesSteps, Steps, is_absent};
 
 /// Sorts series into groups by their labels.
 pub(super) struct Grouper<'a> {
@@ -74,8 +75,8 @@ struct Fold {
     counts: Vec<f64>,
     /// `avg`: the sum would overflow, so the mean is kept instead. Empty until that happens.
     is_incremental: Vec<bool>,
-    /// `sum`, `avg`: a histogram was met. Empty until that happens.
-    has_histogram: Vec<bool>,
+    /// `sum`, `avg`: what histograms add up to. Empty until one is met.
+    histograms: Vec<Option<Box<HistogramFold>>>,
 }
 
 impl Fold {
@@ -90,7 +91,7 @@ impl Fold {
             means: column(is_deviation || op == AggregateOp::Avg),
             counts: column(is_deviation || op == AggregateOp::Avg),
             is_incremental: Vec::new(),
-            has_histogram: Vec::new(),
+            histograms: Vec::new(),
         }
     }
 
@@ -108,15 +109,7 @@ impl Fold {
         self.drop_name |= series.drop_name;
         let present = series.values.iter().enumerate().filter(|(_, value)| !is_absent(**value));
         match op {
-            AggregateOp::Sum => present.for_each(|(step, &value)| {
-                if is_absent(self.values[step]) {
-                    self.values[step] = value;
-                } else {
-                    let mut sum = Sum { sum: self.values[step], compensation: self.compensations[step] };
-                    sum.add(value);
-                    (self.values[step], self.compensations[step]) = (sum.sum, sum.compensation);
-                }
-            }),
+            AggregateOp::Sum => present.for_each(|(step, &value)| self.add_to_sum(step, value)),
             AggregateOp::Avg => present.for_each(|(step, &value)| self.add_to_average(step, value)),
             AggregateOp::Count => present.for_each(|(step, _)| {
                 let count = &mut self.values[step];
@@ -150,6 +143,24 @@ impl Fold {
         }
     }
 
+    fn add_float(&mut self, op: AggregateOp, step: usize, value: f64) {
+        match op {
+            AggregateOp::Avg => self.add_to_average(step, value),
+            _ => self.add_to_sum(step, value),
+        }
+    }
+
+    #[inline]
+    fn add_to_sum(&mut self, step: usize, value: f64) {
+        if is_absent(self.values[step]) {
+            self.values[step] = value;
+        } else {
+            let mut sum = Sum { sum: self.values[step], compensation: self.compensations[step] };
+            sum.add(value);
+            (self.values[step], self.compensations[step]) = (sum.sum, sum.compensation);
+        }
+    }
+
     /// The mean of a sum is the most exact one; only where the sum would overflow, a mean is kept and moved.
     fn add_to_average(&mut self, step: usize, value: f64) {
         self.counts[step] += 1.0;
@@ -176,14 +187,42 @@ impl Fold {
         (self.means[step], self.compensations[step]) = (mean.sum, mean.compensation);
     }
 
-    fn finish(mut self, op: AggregateOp, mixed: &mut bool) -> SeriesSteps {
+    /// Adds a series to a sum or an average where one of the two has histograms.
+    fn add_samples(&mut self, op: AggregateOp, series: &SeriesSteps, notes: &mut HistogramNotes<'_>) {
+        self.histograms.resize_with(self.values.len(), || None);
         for step in 0..self.values.len() {
-            if is_absent(self.values[step]) {
+            let known = &mut self.histograms[step];
+            if known.as_ref().is_some_and(|known| known.is_incompatible) {
                 continue;
             }
-            if self.has_histogram.get(step).is_some_and(|has_histogram| *has_histogram) {
-                *mixed = true;
-                self.values[step] = ABSENT;
+            match (series.at(step), known) {
+                (None, _) => {}
+                (Some(Sample::Float(value)), _) => self.add_float(op, step, value),
+                (Some(Sample::Histogram(histogram)), Some(known)) => known.add(histogram, &series.labels, notes),
+                (Some(Sample::Histogram(histogram)), known) => {
+                    let has_float = !is_absent(self.values[step]);
+                    *known = Some(Box::new(HistogramFold::starting_with(op, histogram, has_float)));
+                    notes.bytes += (2 * histogram.size_bytes()) as u64;
+                }
+            }
+        }
+    }
+
+    fn finish(mut self, op: AggregateOp, notes: &mut HistogramNotes<'_>) -> SeriesSteps {
+        let mut histograms = Vec::new();
+        for step in 0..self.values.len() {
+            if let Some(fold) = self.histograms.get_mut(step).and_then(Option::take) {
+                let has_float = !is_absent(self.values[step]);
+                self.values[step] = match fold.finish(has_float, notes) {
+                    None => ABSENT,
+                    Some(histogram) => {
+                        histograms.push((step as u32, histogram));
+                        0.0
+                    }
+                };
+                continue;
+            }
+            if is_absent(self.values[step]) {
                 continue;
             }
             let value = self.values[step];
@@ -198,7 +237,7 @@ impl Fold {
                 _ => value,
             };
         }
-        SeriesSteps { labels: self.labels, drop_name: self.drop_name, values: self.values, histograms: Vec::new() }
+        SeriesSteps { labels: self.labels, drop_name: self.drop_name, values: self.values, histograms }
     }
 }
 
@@ -252,11 +291,12 @@ impl Evaluator<'_> {
             match op {
                 AggregateOp::Count | AggregateOp::Group => {}
                 AggregateOp::Sum | AggregateOp::Avg => {
-                    // Sums of histograms are not computed yet; what mixes them with floats has no value in any case.
-                    if !one.histograms.is_empty() {
-                        fold.has_histogram.resize(steps.count, false);
-                        one.histograms.iter().for_each(|(step, _)| fold.has_histogram[*step as usize] = true);
-                        super::evaluate::remove_histograms(&mut one);
+                    if !one.histograms.is_empty() || !fold.histograms.is_empty() {
+                        let mut annotations = self.annotations.borrow_mut();
+                        let mut notes = HistogramNotes::new(node.expr.expr.span, &mut annotations);
+                        fold.drop_name |= one.drop_name;
+                        fold.add_samples(op, &one, &mut notes);
+                        return self.limits.hold(Cost { samples: 0, bytes: notes.bytes });
                     }
                 }
                 _ => self.ignore_histograms(node, &mut one),
@@ -264,13 +304,9 @@ impl Evaluator<'_> {
             fold.add(op, &one);
             Ok(())
         })?;
-        let mut mixed = false;
-        let series = folds.into_iter().map(|fold| fold.finish(op, &mut mixed)).collect();
-        if mixed {
-            let annotation = Annotation::mixed_floats_histograms_in_aggregation(node.expr.expr.span);
-            self.annotations.borrow_mut().add(annotation);
-        }
-        Ok(series)
+        let mut annotations = self.annotations.borrow_mut();
+        let mut notes = HistogramNotes::new(node.expr.expr.span, &mut annotations);
+        Ok(folds.into_iter().map(|fold| fold.finish(op, &mut notes)).collect())
     }
 
     fn quantile(&self, node: &Aggregate<'_>, steps: &Steps) -> Result<Vec<SeriesSteps>, QueryError> {

@@ -1,47 +1,10 @@
-//! Binary operators: what they do to two numbers, and to a vector and a scalar. `matching` does the rest.
+//! Binary operators between scalars, and between a vector and a scalar. `matching` does the rest.
 
 use super::QueryError;
-use super::evaluate::{Evaluator, remove_histograms};
+use super::evaluate::Evaluator;
+use super::operator::{Computed, Oddities, Oddity, apply, changes_meaning, is_trim, join};
 use super::plan::Binary;
-use super::power::power;
-use crate::promql::annotations::Annotation;
-use crate::promql::parser::ast::BinaryOp;
-use crate::promql::value::{SeriesSteps, Steps, StepsValue, is_absent};
-
-/// Whether the result means something else than the operands did, so that the metric name goes.
-pub(super) fn changes_meaning(op: BinaryOp) -> bool {
-    matches!(
-        op,
-        BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Mod | BinaryOp::Pow | BinaryOp::Atan2
-    )
-}
-
-/// What an operator makes of two floats, and whether a filter keeps it. A comparison keeps the left value.
-#[inline]
-pub(super) fn apply(op: BinaryOp, left: f64, right: f64) -> (f64, bool) {
-    match op {
-        BinaryOp::Add => (left + right, true),
-        BinaryOp::Sub => (left - right, true),
-        BinaryOp::Mul => (left * right, true),
-        BinaryOp::Div => (left / right, true),
-        BinaryOp::Mod => (left % right, true),
-        BinaryOp::Pow => (power(left, right), true),
-        BinaryOp::Atan2 => (left.atan2(right), true),
-        BinaryOp::Eq => (left, left == right),
-        BinaryOp::Ne => (left, left != right),
-        BinaryOp::Gt => (left, left > right),
-        BinaryOp::Lt => (left, left < right),
-        BinaryOp::Ge => (left, left >= right),
-        BinaryOp::Le => (left, left <= right),
-        // These need a histogram; set operators never come here.
-        BinaryOp::TrimUpper | BinaryOp::TrimLower | BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => (0.0, false),
-    }
-}
-
-/// Whether an operator is one for histograms.
-fn is_trim(op: BinaryOp) -> bool {
-    matches!(op, BinaryOp::TrimUpper | BinaryOp::TrimLower)
-}
+use crate::promql::value::{ABSENT, Sample, SeriesSteps, Steps, StepsValue, is_absent};
 
 /// Which side of an operator the scalar stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,53 +50,77 @@ impl Evaluator<'_> {
         side: ScalarSide,
     ) -> Result<StepsValue, QueryError> {
         let (op, return_bool) = (node.expr.op, node.expr.return_bool);
-        for one in &mut vector {
+        let mut oddities = Oddities::default();
+        for (index, one) in vector.iter_mut().enumerate() {
             self.limits.check()?;
-            self.note_histograms_with_scalar(node, one, side);
-            let mut had_float = false;
+            one.drop_name |= return_bool || changes_meaning(op);
+            if is_trim(op) || !one.histograms.is_empty() {
+                samples_and_scalar(node, one, scalar, side, |step, oddity| {
+                    oddities.note(scalar.len(), step, index, oddity);
+                });
+                continue;
+            }
             for (place, &scalar) in one.values.iter_mut().zip(scalar) {
                 let value = *place;
                 if is_absent(value) {
                     continue;
                 }
-                had_float = true;
                 let (result, keep) = match side {
                     ScalarSide::Right => apply(op, value, scalar),
                     ScalarSide::Left => apply(op, scalar, value),
                 };
                 *place = match keep {
                     _ if return_bool => f64::from(u8::from(keep)),
-                    false => crate::promql::value::ABSENT,
+                    false => ABSENT,
                     // A filter shows the vector's value, whichever side it stands on.
                     true if op.is_comparison() => value,
                     true => result,
                 };
             }
-            if had_float && is_trim(op) {
-                self.note_types(node, "float", "float");
-            }
-            one.drop_name |= return_bool || changes_meaning(op);
         }
+        self.note_oddities(node, oddities);
         Ok(StepsValue::Vector(self.finish_in_place(vector)?))
     }
 
-    /// Histograms are not computed with yet: they go, with a note where Prometheus has one too.
-    fn note_histograms_with_scalar(&self, node: &Binary<'_>, one: &mut SeriesSteps, side: ScalarSide) {
-        if one.histograms.is_empty() {
-            return;
-        }
-        remove_histograms(one);
-        match (side, node.expr.op) {
-            (_, BinaryOp::Mul) => {}
-            (ScalarSide::Right, BinaryOp::Div | BinaryOp::TrimLower | BinaryOp::TrimUpper) => {}
-            (ScalarSide::Right, _) => self.note_types(node, "histogram", "float"),
-            (ScalarSide::Left, _) => self.note_types(node, "float", "histogram"),
+    /// Annotates what was odd about the samples of an operation.
+    pub(super) fn note_oddities(&self, node: &Binary<'_>, oddities: Oddities) {
+        let mut annotations = self.annotations.borrow_mut();
+        for oddity in oddities.distinct() {
+            annotations.add(oddity.annotation(node.expr.op, node.span));
         }
     }
+}
 
-    /// Notes that an operator met sample types that it cannot join.
-    pub(super) fn note_types(&self, node: &Binary<'_>, left: &str, right: &str) {
-        let annotation = Annotation::incompatible_types(left, node.expr.op, right, node.span);
-        self.annotations.borrow_mut().add(annotation);
+/// Joins each sample of a series, which may be histograms, with a scalar.
+fn samples_and_scalar(
+    node: &Binary<'_>,
+    one: &mut SeriesSteps,
+    scalar: &[f64],
+    side: ScalarSide,
+    mut note: impl FnMut(usize, Oddity),
+) {
+    let mut histograms = Vec::new();
+    for (step, &scalar) in scalar.iter().enumerate() {
+        let Some(sample) = one.at(step) else { continue };
+        let (left, right) = match side {
+            ScalarSide::Right => (sample, Sample::Float(scalar)),
+            ScalarSide::Left => (Sample::Float(scalar), sample),
+        };
+        let value = match join(node.expr.op, node.expr.return_bool, left, right) {
+            Ok(outcome) => outcome.value,
+            Err(oddity) => {
+                note(step, oddity);
+                None
+            }
+        };
+        let is_filter = node.expr.op.is_comparison() && !node.expr.return_bool;
+        match value {
+            None => one.values[step] = ABSENT,
+            Some(Computed::Histogram(histogram)) => histograms.push((step as u32, *histogram)),
+            // The vector's value stays, whichever side it stands on.
+            Some(Computed::Float(_)) if is_filter => {}
+            Some(Computed::Float(value)) => one.values[step] = value,
+        }
     }
+    one.histograms = histograms;
 }

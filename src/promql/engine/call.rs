@@ -7,7 +7,7 @@ use super::QueryError;
 use super::evaluate::Evaluator;
 use super::names;
 use super::plan::{CallKind, CallNode, Node, Selector};
-use super::stream::{Source, Stream, Work, samples_of_histogram};
+use super::stream::{Source, Stream, Work, histogram_samples};
 use super::window::{Reach, remove_stale, windows};
 use crate::model::LabelSet;
 use crate::promql::functions::{CallContext, Implementation, absent_labels};
@@ -25,7 +25,12 @@ impl Evaluator<'_> {
     /// The value of a function call. `node` is the node that holds `call`.
     pub(super) fn call(&self, node: &Node<'_>, call: &CallNode<'_>, steps: &Steps) -> Result<StepsValue, QueryError> {
         match call.function {
-            CallKind::Timestamp | CallKind::Function(Implementation::OverRange { .. }) => {
+            CallKind::StartTimestamp if !self.is_start_of_selector(call) => {
+                // Evaluated for its errors and annotations: what was computed has no start.
+                call.args.iter().try_for_each(|arg| self.eval(arg, steps).map(drop))?;
+                Ok(StepsValue::Vector(Vec::new()))
+            }
+            CallKind::Timestamp | CallKind::StartTimestamp | CallKind::Function(Implementation::OverRange { .. }) => {
                 Ok(StepsValue::Vector(self.collect(node, steps)?))
             }
             CallKind::AbsentOverTime => Ok(StepsValue::Vector(self.absent_over_time(call, steps)?)),
@@ -55,20 +60,28 @@ impl Evaluator<'_> {
                 (CallKind::Timestamp, Some(Node::Instant(selector))) => {
                     Ok(Some(self.make_stream(Source::Selected(selector), Work::Timestamp, steps)))
                 }
-                (CallKind::Function(Implementation::OverRange { kernel, keeps_name }), _) => {
+                (CallKind::StartTimestamp, Some(Node::Instant(selector))) if self.is_start_of_selector(call) => {
+                    Ok(Some(self.make_stream(Source::Selected(selector), Work::StartTimestamp, steps)))
+                }
+                (CallKind::Function(Implementation::OverRange { kernel, histograms, keeps_name }), _) => {
                     let (source, reach) = self.range_argument(call, steps)?;
                     let mut args = Vec::new();
                     for arg in call.args.iter().filter(|arg| !matches!(arg, Node::Range(_) | Node::Subquery(_))) {
                         args.push(self.scalar(arg, steps)?);
                     }
-                    let (kernel, keeps_name) = (*kernel, *keeps_name);
-                    let work = Work::Kernel { call: call.call, kernel, keeps_name, args, reach };
+                    let (kernel, histograms, keeps_name) = (*kernel, *histograms, *keeps_name);
+                    let work = Work::Kernel { call: call.call, kernel, histograms, keeps_name, args, reach };
                     Ok(Some(self.make_stream(source, work, steps)))
                 }
                 _ => Ok(None),
             },
             _ => Ok(None),
         }
+    }
+
+    /// Whether a call of `start_timestamp` has a result: only stored samples have a start, and only where it is used.
+    fn is_start_of_selector(&self, call: &CallNode<'_>) -> bool {
+        self.options.start_timestamps && matches!(call.args.first(), Some(Node::Instant(_)))
     }
 
     fn make_stream<'s>(&'s self, source: Source<'s>, work: Work<'s>, steps: &Steps) -> Stream<'s> {
@@ -78,6 +91,7 @@ impl Evaluator<'_> {
             steps: *steps,
             lookback_ms: self.lookback_ms,
             delayed_names: self.options.delayed_name_removal,
+            start_times: self.options.start_timestamps,
             limits: self.limits,
             workers: self.options.parallelism,
         }
@@ -92,7 +106,7 @@ impl Evaluator<'_> {
                     return Ok((Source::Selected(selector), Reach::of_selector(selector, self.lookback_ms)));
                 }
                 Node::Subquery(subquery) => {
-                    return Ok((Source::Columns(self.subquery(subquery, steps)?), subquery.reach()));
+                    return Ok((Source::Columns(self.subquery_argument(subquery, steps)?), subquery.reach()));
                 }
                 _ => {}
             }
@@ -151,8 +165,7 @@ impl Evaluator<'_> {
                 let Some(extended) = extend(&samples, &reach, steps, mode)? else { continue };
                 samples = extended;
             }
-            let histograms =
-                samples.histograms.iter().map(|(_, histogram)| samples_of_histogram(histogram)).sum::<usize>();
+            let histograms = histogram_samples(samples.histograms.iter().map(|(_, histogram)| histogram));
             self.limits.add_at_step(0, (samples.len() - samples.histograms.len() + histograms) as u64);
             self.limits.hold(super::limits::Cost::of_column(samples.len(), samples.len() * 2))?;
             matrix.push(MatrixSeries { labels: series.labels.clone(), samples });

@@ -29,20 +29,16 @@ impl Evaluator<'_> {
             self.limits.check()?;
             // Neighbouring steps often have the same value.
             let mut last: Option<(u64, usize)> = None;
-            let mut histograms = one.histograms.iter().peekable();
             for (step, value) in one.values.iter().enumerate() {
                 if is_absent(*value) {
                     continue;
                 }
-                if histograms.next_if(|(at, _)| *at as usize == step).is_some() {
-                    // Histograms have no text yet.
-                    continue;
-                }
+                let histogram = one.histogram_at(step);
                 let place = match last {
-                    Some((bits, place)) if bits == value.to_bits() => place,
+                    Some((bits, place)) if bits == value.to_bits() && histogram.is_none() => place,
                     _ => {
                         let mut labels = one.labels.to_builder();
-                        labels.set(value_label, &value_text(*value));
+                        labels.set(value_label, &histogram.map_or_else(|| value_text(*value), ToString::to_string));
                         let labels = labels.build().without(drops);
                         match place_of.get(&labels) {
                             Some(place) => *place,
@@ -56,7 +52,7 @@ impl Evaluator<'_> {
                         }
                     }
                 };
-                last = Some((value.to_bits(), place));
+                last = histogram.is_none().then_some((value.to_bits(), place));
                 let count = &mut result[place].values[step];
                 *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
             }

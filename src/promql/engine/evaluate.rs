@@ -170,10 +170,13 @@ impl<'q> Evaluator<'q> {
             StepsValue::Vector(series) => series,
         };
         for one in &mut series {
-            remove_histograms(one);
             one.drop_name = true;
             for value in one.values.iter_mut().filter(|value| value.to_bits() != ABSENT.to_bits()) {
                 *value = -*value;
+            }
+            for (step, histogram) in &mut one.histograms {
+                one.values[*step as usize] = 0.0;
+                histogram.multiply(-1.0);
             }
         }
         if !self.options.delayed_name_removal && names::drop_names_of_distinct(&mut series) {

@@ -281,7 +281,10 @@ fn folds(op: AggregateOp) -> bool {
 /// Whether a node's series are evaluated one at a time.
 fn is_streamed(node: &Node<'_>) -> bool {
     let streams = |call: &CallNode<'_>| {
-        matches!(call.function, CallKind::Timestamp | CallKind::Function(Implementation::OverRange { .. }))
+        matches!(
+            call.function,
+            CallKind::Timestamp | CallKind::StartTimestamp | CallKind::Function(Implementation::OverRange { .. })
+        )
     };
     match node {
         Node::Instant(_) => true,

@@ -8,14 +8,14 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
 use super::QueryError;
-use super::binary::{apply, changes_meaning};
-use super::evaluate::{Evaluator, remove_histograms};
+use super::evaluate::Evaluator;
 use super::limits::{CHECK_EVERY, Cost, Limits};
 use super::names;
+use super::operator::{Computed, Oddities, Oddity, Outcome, apply, changes_meaning, is_trim, join};
 use super::plan::Binary;
-use crate::model::{LabelSet, METRIC_NAME};
+use crate::model::{FloatHistogram, LabelSet, METRIC_NAME};
 use crate::promql::parser::ast::{BinaryOp, MatchCardinality, VectorMatching};
-use crate::promql::value::{ABSENT, SeriesSteps, Steps, is_absent};
+use crate::promql::value::{ABSENT, Sample, SeriesSteps, Steps, is_absent};
 
 /// The series of both sides that have the same values of the matched labels, by index.
 #[derive(Debug, Default)]
@@ -144,8 +144,7 @@ impl Evaluator<'_> {
         steps: &Steps,
     ) -> Result<Vec<SeriesSteps>, QueryError> {
         let swapped = matching.cardinality == MatchCardinality::OneToMany;
-        let (mut many, mut one) = if swapped { (right, left) } else { (left, right) };
-        let (kinds_of_many, kinds_of_one) = (take_histograms(&mut many), take_histograms(&mut one));
+        let (many, one) = if swapped { (right, left) } else { (left, right) };
         let groups = groups_of(matching, &many, &one);
         let mut join = Join {
             node,
@@ -161,8 +160,8 @@ impl Evaluator<'_> {
             limits: self.limits,
             from_many: Vec::new(),
             from_one: Vec::new(),
+            oddities: Oddities::default(),
         };
-        let mut met: Vec<(Kind, Kind)> = Vec::new();
         let mut since_check = 0;
         for group in &groups {
             since_check += (group.many.len() + group.one.len()) * steps.count;
@@ -170,73 +169,15 @@ impl Evaluator<'_> {
                 since_check = 0;
                 self.limits.check()?;
             }
-            note_meeting(&mut met, &kinds_in(&group.many, &kinds_of_many), &kinds_in(&group.one, &kinds_of_one));
             join.group(group)?;
         }
-        let Join { mut from_many, mut from_one, .. } = join;
+        let Join { mut from_many, mut from_one, oddities, .. } = join;
         from_many.sort_by_key(|(index, _)| *index);
         from_one.sort_by_key(|(index, _)| *index);
         let result: Vec<SeriesSteps> = from_many.into_iter().chain(from_one).map(|(_, series)| series).collect();
-        self.note_kinds(node, &met, swapped);
+        self.note_oddities(node, oddities);
         Ok(result)
     }
-
-    /// Notes which kinds of sample met that the operator cannot join. Those that it can are not computed yet either.
-    fn note_kinds(&self, node: &Binary<'_>, met: &[(Kind, Kind)], swapped: bool) {
-        for &(many, one) in met {
-            let (left, right) = if swapped { (one, many) } else { (many, one) };
-            let is_joined = match node.expr.op {
-                BinaryOp::Mul => left != right || left == Kind::Float,
-                BinaryOp::Div => right == Kind::Float,
-                BinaryOp::TrimLower | BinaryOp::TrimUpper => left == Kind::Histogram && right == Kind::Float,
-                BinaryOp::Add | BinaryOp::Sub | BinaryOp::Eq | BinaryOp::Ne => left == right,
-                _ => left == Kind::Float && right == Kind::Float,
-            };
-            if !is_joined {
-                self.note_types(node, left.as_str(), right.as_str());
-            }
-        }
-    }
-}
-
-/// What a sample is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Float,
-    Histogram,
-}
-
-impl Kind {
-    fn as_str(self) -> &'static str {
-        match self {
-            Kind::Float => "float",
-            Kind::Histogram => "histogram",
-        }
-    }
-}
-
-/// The kinds of the series at these indices, each once.
-fn kinds_in(indices: &[usize], kinds: &[Kind]) -> Vec<Kind> {
-    let has = |kind: &Kind| indices.iter().any(|&index| kinds[index] == *kind);
-    [Kind::Float, Kind::Histogram].into_iter().filter(has).collect()
-}
-
-fn note_meeting(met: &mut Vec<(Kind, Kind)>, of_many: &[Kind], of_one: &[Kind]) {
-    for (many, one) in of_many.iter().flat_map(|many| of_one.iter().map(move |one| (*many, *one))) {
-        if !met.contains(&(many, one)) {
-            met.push((many, one));
-        }
-    }
-}
-
-/// Takes the histograms out of a side, and gives which kind of sample each of its series had.
-fn take_histograms(side: &mut [SeriesSteps]) -> Vec<Kind> {
-    let take = |series: &mut SeriesSteps| {
-        let kind = if series.histograms.is_empty() { Kind::Float } else { Kind::Histogram };
-        remove_histograms(series);
-        kind
-    };
-    side.iter_mut().map(take).collect()
 }
 
 /// An operation between vectors under way.
@@ -256,6 +197,7 @@ struct Join<'j> {
     limits: &'j Limits,
     from_many: Placed,
     from_one: Placed,
+    oddities: Oddities,
 }
 
 impl Join<'_> {
@@ -292,17 +234,57 @@ impl Join<'_> {
             }
         }
         for (&many, labels) in group.many.iter().zip(labels) {
-            let both = self.many[many].values.iter().zip(&one_series.values);
-            let values = both.map(
-                |(&many, &one)| {
-                    if is_absent(many) || is_absent(one) { ABSENT } else { self.compute(many, one) }
-                },
-            );
             self.limits.hold(Cost::of_column(0, self.steps.count))?;
-            let values = values.collect();
-            self.from_many.push((many, self.result(labels, values)));
+            let many_series = &self.many[many];
+            let joined = if self.is_of_floats(many_series) && self.is_of_floats(one_series) {
+                let both = many_series.values.iter().zip(&one_series.values);
+                let values = both.map(
+                    |(&many, &one)| {
+                        if is_absent(many) || is_absent(one) { ABSENT } else { self.compute(many, one) }
+                    },
+                );
+                Joined { values: values.collect(), histograms: Vec::new() }
+            } else {
+                let mut joined = Joined::new(self.steps.count);
+                for step in 0..self.steps.count {
+                    if let (Some(many_sample), Some(one_sample)) = (many_series.at(step), one_series.at(step)) {
+                        match self.join(many_sample, one_sample) {
+                            Ok(outcome) => self.take(&mut joined, step, many, outcome),
+                            Err(oddity) => self.oddities.note(self.steps.count, step, many, oddity),
+                        }
+                    }
+                }
+                joined
+            };
+            self.from_many.push((many, self.result(labels, joined)));
         }
         Ok(true)
+    }
+
+    /// Whether whole columns of floats can be joined.
+    fn is_of_floats(&self, series: &SeriesSteps) -> bool {
+        series.histograms.is_empty() && !is_trim(self.node.expr.op)
+    }
+
+    /// Joins a sample of the side of many with one of the side of one.
+    fn join<'s>(&self, many: Sample<'s>, one: Sample<'s>) -> Result<Outcome, Oddity> {
+        let (left, right) = if self.swapped { (one, many) } else { (many, one) };
+        join(self.node.expr.op, self.node.expr.return_bool, left, right)
+    }
+
+    /// Puts a result in its place. `order` is where its sample stands among those of its step.
+    fn take(&mut self, joined: &mut Joined, step: usize, order: usize, outcome: Outcome) {
+        if let Some(oddity) = outcome.oddity {
+            self.oddities.note(self.steps.count, step, order, oddity);
+        }
+        match outcome.value {
+            None => {}
+            Some(Computed::Float(value)) => joined.values[step] = value,
+            Some(Computed::Histogram(histogram)) => {
+                joined.values[step] = 0.0;
+                joined.histograms.push((step as u32, *histogram));
+            }
+        }
     }
 
     /// Joins step by step, with Prometheus' errors where more than one series matches.
@@ -331,14 +313,23 @@ impl Join<'_> {
             }
             let mut is_matched = false;
             for &many in &group.many {
-                let value = self.many[many].values[step];
-                if is_absent(value) {
-                    continue;
-                }
-                let (one_value, one_labels) = match (the_one, self.matching.fill_right) {
-                    (Some(one), _) => (self.one[one].values[step], &self.one[one].labels),
-                    (None, Some(fill)) => (fill, &matched_labels(self.matching, &self.many[many].labels)),
+                let Some(sample) = self.many[many].at(step) else { continue };
+                let (one_sample, one_labels) = match (the_one, self.matching.fill_right) {
+                    (Some(one), _) => {
+                        let Some(one_sample) = self.one[one].at(step) else { continue };
+                        (one_sample, &self.one[one].labels)
+                    }
+                    (None, Some(fill)) => {
+                        (Sample::Float(fill), &matched_labels(self.matching, &self.many[many].labels))
+                    }
                     (None, None) => continue,
+                };
+                let outcome = match self.join(sample, one_sample) {
+                    Ok(outcome) => outcome,
+                    Err(oddity) => {
+                        self.oddities.note(self.steps.count, step, many, oddity);
+                        continue;
+                    }
                 };
                 if is_one_to_one && is_matched {
                     let text = "many-to-one matching must be explicit (group_left/group_right)";
@@ -352,18 +343,29 @@ impl Join<'_> {
                     let text = "grouping labels must ensure unique matches";
                     return Err(QueryError::Execution(format!("multiple matches for labels: {text}")));
                 }
-                results.values[slot][step] = self.compute(value, one_value);
+                self.take(&mut results.joined[slot], step, many, outcome);
             }
-            if let (Some(one), Some(fill), false) = (the_one, self.matching.fill_left, is_matched) {
+            if let (Some(one), Some(fill), false) = (the_one, self.matching.fill_left, is_matched)
+                && let Some(one_sample) = self.one[one].at(step)
+            {
+                // Behind all samples of the side of many.
+                let order = self.many.len() + one;
+                let outcome = match self.join(Sample::Float(fill), one_sample) {
+                    Ok(outcome) => outcome,
+                    Err(oddity) => {
+                        self.oddities.note(self.steps.count, step, order, oddity);
+                        continue;
+                    }
+                };
                 let slot = results.slot((None, Some(one)), self.steps.count, self.limits, || {
                     let one_labels = &self.one[one].labels;
                     self.result_labels(&matched_labels(self.matching, one_labels), one_labels)
                 })?;
-                results.values[slot][step] = self.compute(fill, self.one[one].values[step]);
+                self.take(&mut results.joined[slot], step, order, outcome);
             }
         }
-        for ((pair, labels), values) in results.pairs.into_iter().zip(results.labels).zip(results.values) {
-            let series = self.result(labels, values);
+        for ((pair, labels), joined) in results.pairs.into_iter().zip(results.labels).zip(results.joined) {
+            let series = self.result(labels, joined);
             match pair {
                 (Some(many), _) => self.from_many.push((many, series)),
                 (None, Some(one)) => self.from_one.push((one, series)),
@@ -373,7 +375,7 @@ impl Join<'_> {
         Ok(())
     }
 
-    /// The result for a value of the side of many and one of the side of one; [`ABSENT`] where a filter drops it.
+    /// The result for a float of the side of many and one of the side of one; [`ABSENT`] where a filter drops it.
     #[inline]
     fn compute(&self, many: f64, one: f64) -> f64 {
         let (left, right) = if self.swapped { (one, many) } else { (many, one) };
@@ -387,8 +389,8 @@ impl Join<'_> {
         }
     }
 
-    fn result(&self, labels: LabelSet, values: Vec<f64>) -> SeriesSteps {
-        SeriesSteps { labels, drop_name: self.node.expr.return_bool, values, histograms: Vec::new() }
+    fn result(&self, labels: LabelSet, Joined { values, histograms }: Joined) -> SeriesSteps {
+        SeriesSteps { labels, drop_name: self.node.expr.return_bool, values, histograms }
     }
 
     fn result_labels(&self, many: &LabelSet, one: &LabelSet) -> LabelSet {
@@ -427,13 +429,25 @@ impl Join<'_> {
 /// Who meets in a result: a series of the side of many and one of the side of one, or a fill value in place of one.
 type Pair = (Option<usize>, Option<usize>);
 
+/// The values of one result, as they come to stand in a series.
+struct Joined {
+    values: Vec<f64>,
+    histograms: Vec<(u32, FloatHistogram)>,
+}
+
+impl Joined {
+    fn new(steps: usize) -> Self {
+        Joined { values: vec![ABSENT; steps], histograms: Vec::new() }
+    }
+}
+
 /// The results of one group, while its steps are gone through.
 #[derive(Default)]
 struct Results {
     slot_of: HashMap<Pair, usize>,
     pairs: Vec<Pair>,
     labels: Vec<LabelSet>,
-    values: Vec<Vec<f64>>,
+    joined: Vec<Joined>,
     /// Which result labels each slot has, as a number, and at which step they were last taken.
     identity: Vec<usize>,
     number_of: HashMap<LabelSet, usize>,
@@ -460,7 +474,7 @@ impl Results {
                 self.identity.push(number);
                 self.pairs.push(pair);
                 self.labels.push(labels);
-                self.values.push(vec![ABSENT; steps]);
+                self.joined.push(Joined::new(steps));
                 slot
             }
         })

@@ -15,16 +15,19 @@ mod error;
 mod estimate;
 mod evaluate;
 mod explain;
+mod histogram_fold;
 mod info;
 mod limits;
 mod matching;
 mod names;
+mod operator;
 mod parallel;
 mod plan;
 mod power;
 mod resolve;
 mod result;
 mod select_k;
+mod smooth;
 mod stream;
 mod subquery;
 #[cfg(test)]
@@ -74,6 +77,8 @@ pub struct EngineOptions {
     pub memory_max: Option<u64>,
     /// Whether the metric name of a result goes only when the whole query is evaluated.
     pub delayed_name_removal: bool,
+    /// Whether functions use the start timestamps of samples: when a counter was last at zero.
+    pub start_timestamps: bool,
     /// Whether the parts of the language are understood that Prometheus has behind feature flags: experimental functions
     /// and aggregations, `fill`, `anchored` and `smoothed`.
     pub experimental: bool,
@@ -90,6 +95,7 @@ impl Default for EngineOptions {
             parallelism: std::thread::available_parallelism().map_or(1, usize::from),
             memory_max: None,
             delayed_name_removal: false,
+            start_timestamps: false,
             experimental: true,
         }
     }

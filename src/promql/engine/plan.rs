@@ -124,6 +124,8 @@ pub(super) enum CallKind {
     Function(Implementation),
     /// `timestamp` of a plain selector, which needs the samples' own times.
     Timestamp,
+    /// `start_timestamp`, which needs what is stored beside a sample.
+    StartTimestamp,
     /// `absent_over_time`.
     AbsentOverTime,
     /// `info`, which selects series by the labels of others.
@@ -226,7 +228,7 @@ impl Planner<'_> {
             _ => None,
         };
         let all = args.iter().all(|(_, arg)| arg.invariant);
-        let of_timestamp = matches!(function, CallKind::Timestamp);
+        let of_timestamp = matches!(function, CallKind::Timestamp | CallKind::StartTimestamp);
         let invariant = all && (of_timestamp || (name != "timestamp" && !is_step_dependent(name)));
         let args = args.into_iter().map(|(node, arg)| wrap_if(arg.wrap && !invariant, node)).collect();
         Ok((Node::Call(Box::new(CallNode { call, span, function, args, info })), Invariance::all(invariant)))
@@ -237,6 +239,7 @@ impl Planner<'_> {
         let of_selector = matches!(call.args.first().map(|arg| &arg.kind), Some(ExprKind::VectorSelector(_)));
         Ok(match name {
             "timestamp" if of_selector => CallKind::Timestamp,
+            "start_timestamp" => CallKind::StartTimestamp,
             "absent_over_time" => CallKind::AbsentOverTime,
             "info" => CallKind::Info,
             _ => CallKind::Function(

@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::limits::{CHECK_EVERY, Cost, Limits};
 use super::names;
 use super::plan::Selector;
-use super::window::{Reach, latest, remove_stale, smoothed, windows};
+use super::smooth::Smoothed;
+use super::window::{Reach, latest, remove_stale, windows};
 use super::{QueryError, parallel};
 use crate::model::{FloatHistogram, LabelSet, METRIC_NAME, MatchOp};
 use crate::promql::annotations::Annotations;
-use crate::promql::functions::{Notes, RangeKernel};
+use crate::promql::functions::{HistogramRule, Notes, RangeKernel};
 use crate::promql::parser::ast::{Call, SelectorMode};
-use crate::promql::value::{ABSENT, SeriesSteps, Steps, Window};
+use crate::promql::value::{ABSENT, SeriesSteps, Steps, Value, Window};
 use crate::storage::Column;
 
 /// Fewer series than this are evaluated on the calling thread.
@@ -45,8 +46,17 @@ pub(super) enum Work<'s> {
     Latest,
     /// The time of that sample, in seconds.
     Timestamp,
+    /// Since when that sample counts, in seconds; 0 where that is not known.
+    StartTimestamp,
     /// A function over a range vector. `args` are the columns of its scalar arguments.
-    Kernel { call: &'s Call, kernel: RangeKernel, keeps_name: bool, args: Vec<Vec<f64>>, reach: Reach },
+    Kernel {
+        call: &'s Call,
+        kernel: RangeKernel,
+        histograms: HistogramRule,
+        keeps_name: bool,
+        args: Vec<Vec<f64>>,
+        reach: Reach,
+    },
     /// 1 where the range holds a sample.
     Presence { reach: Reach },
 }
@@ -58,6 +68,8 @@ pub(super) struct Stream<'s> {
     pub(super) steps: Steps,
     pub(super) lookback_ms: i64,
     pub(super) delayed_names: bool,
+    /// Functions see start timestamps.
+    pub(super) start_times: bool,
     pub(super) limits: &'s Limits,
     pub(super) workers: usize,
 }
@@ -85,7 +97,7 @@ impl Stream<'_> {
     fn drops_name(&self) -> bool {
         match &self.work {
             Work::Latest => false,
-            Work::Timestamp | Work::Presence { .. } => true,
+            Work::Timestamp | Work::StartTimestamp | Work::Presence { .. } => true,
             Work::Kernel { keeps_name, .. } => !keeps_name,
         }
     }
@@ -140,20 +152,20 @@ impl Stream<'_> {
     fn block(&self, from: usize, to: usize) -> Result<Block, QueryError> {
         let mut scratch = Scratch::default();
         let mut series = Vec::with_capacity(to - from);
+        let mut annotations = Annotations::new();
         let mut notes = match &self.work {
             Work::Kernel { call, .. } => Some(Notes::new(call)),
             _ => None,
         };
         for index in from..to {
             self.limits.check()?;
-            if let Some(one) = self.evaluate(index, &mut scratch, notes.as_mut())? {
+            if let Some(one) = self.evaluate(index, &mut scratch, notes.as_mut(), &mut annotations)? {
                 series.push(one);
             }
         }
-        let annotations = match notes {
-            Some(notes) => notes.finish()?,
-            None => Annotations::new(),
-        };
+        if let Some(notes) = notes {
+            annotations.merge(notes.finish()?);
+        }
         Ok(Block { series, annotations })
     }
 
@@ -162,6 +174,7 @@ impl Stream<'_> {
         index: usize,
         scratch: &mut Scratch,
         notes: Option<&mut Notes<'_>>,
+        annotations: &mut Annotations,
     ) -> Result<Option<SeriesSteps>, QueryError> {
         let mut read = std::mem::take(&mut scratch.column);
         let (labels, input_drops_name, column) = match &self.source {
@@ -174,9 +187,12 @@ impl Stream<'_> {
                 // A marker ends a series for an instant selector; nothing else sees it.
                 let sees_stale = match self.work {
                     Work::Latest => selector.mode != Some(SelectorMode::Smoothed),
-                    Work::Timestamp => true,
+                    Work::Timestamp | Work::StartTimestamp => true,
                     Work::Kernel { .. } | Work::Presence { .. } => false,
                 };
+                if !self.start_times {
+                    read.starts_ms.clear();
+                }
                 if !sees_stale {
                     remove_stale(&mut read);
                 }
@@ -200,7 +216,7 @@ impl Stream<'_> {
                 values: vec![ABSENT; self.steps.count],
                 histograms: Vec::new(),
             };
-            let present = self.fill(column, &mut out, &mut scratch.args, notes)?;
+            let present = self.fill(column, &mut out, &mut scratch.args, notes, annotations)?;
             if out.drop_name && !self.delayed_names {
                 out.labels = names::without_metadata(&out.labels);
             }
@@ -211,10 +227,24 @@ impl Stream<'_> {
         match result {
             None => Ok(None),
             Some((out, present)) => {
-                self.limits.hold(Cost::of_column(present, out.values.capacity()))?;
+                let histograms = Cost::of_histograms(out.histograms.iter().map(|(_, histogram)| histogram));
+                self.limits.hold(Cost::of_column(present, out.values.capacity()).plus(histograms))?;
                 Ok(Some(out))
             }
         }
+    }
+
+    /// Puts a value in its place. Histograms count as held from here on, as one series may have many large ones.
+    fn keep(&self, out: &mut SeriesSteps, step: usize, value: Value) -> Result<(), QueryError> {
+        out.values[step] = match value {
+            Value::Float(value) => value,
+            Value::Histogram(histogram) => {
+                self.limits.hold(Cost::of_histograms(std::iter::once(&histogram)))?;
+                out.histograms.push((step as u32, histogram));
+                0.0
+            }
+        };
+        Ok(())
     }
 
     /// Computes the values at all steps; gives how many there are.
@@ -224,14 +254,17 @@ impl Stream<'_> {
         out: &mut SeriesSteps,
         step_args: &mut Vec<f64>,
         notes: Option<&mut Notes<'_>>,
+        annotations: &mut Annotations,
     ) -> Result<usize, QueryError> {
         let steps = &self.steps;
         let mut present = 0;
         let mut effort = Effort::new(self.limits);
         match (&self.work, &self.source) {
             (Work::Latest, Source::Selected(selector)) if selector.mode == Some(SelectorMode::Smoothed) => {
-                smoothed(column, steps, selector, self.lookback_ms, |step, value| {
-                    out.values[step] = value;
+                let labels = out.labels.clone();
+                let smoothed = Smoothed { column, labels: &labels, selector, lookback_ms: self.lookback_ms };
+                smoothed.at_steps(steps, annotations, |step, value| {
+                    self.keep(out, step, value)?;
                     present += 1;
                     effort.add(step, 1)
                 })?;
@@ -244,9 +277,8 @@ impl Stream<'_> {
                     match histograms.peek() {
                         // The next step may see the same sample, so the histogram stays where it is.
                         Some((at, histogram)) if *at == index => {
-                            out.values[step] = 0.0;
-                            out.histograms.push((step as u32, histogram.clone()));
-                            effort.add(step, samples_of_histogram(histogram))
+                            self.keep(out, step, Value::Histogram(histogram.clone()))?;
+                            effort.add(step, histogram_samples(std::slice::from_ref(histogram).iter()))
                         }
                         _ => {
                             out.values[step] = column.values[index];
@@ -262,15 +294,22 @@ impl Stream<'_> {
                     effort.add(step, 1)
                 })?;
             }
-            (Work::Latest | Work::Timestamp, Source::Columns(_)) => {
+            (Work::StartTimestamp, Source::Selected(selector)) => {
+                latest(column, steps, selector, self.lookback_ms, |step, index| {
+                    out.values[step] = column.start_ms(index) as f64 / 1000.0;
+                    present += 1;
+                    effort.add(step, 1)
+                })?;
+            }
+            (Work::Latest | Work::Timestamp | Work::StartTimestamp, Source::Columns(_)) => {
                 return Err(QueryError::Execution("unexpected error: an instant selector over columns".to_owned()));
             }
             (Work::Presence { reach }, _) => windows(column, steps, reach, |step, window| {
                 out.values[step] = 1.0;
                 present += 1;
-                effort.add(step, samples_of_window(window))
+                effort.add(step, window_samples(window))
             })?,
-            (Work::Kernel { kernel, args, reach, .. }, _) => {
+            (Work::Kernel { kernel, histograms, args, reach, .. }, _) => {
                 let Some(notes) = notes else {
                     return Err(QueryError::Execution("unexpected error: a kernel without notes".to_owned()));
                 };
@@ -278,11 +317,18 @@ impl Stream<'_> {
                 windows(column, steps, reach, |step, window| {
                     step_args.clear();
                     step_args.extend(args.iter().map(|arg| arg[step]));
-                    if let Some(value) = kernel(window, step_args, notes) {
-                        out.values[step] = value;
+                    if !column.has_histograms() {
+                        if let Some(value) = kernel(window, step_args, notes) {
+                            out.values[step] = value;
+                            present += 1;
+                        }
+                        return effort.add(step, window.values.len());
+                    }
+                    if let Some(value) = histograms.apply(*kernel, window, step_args, notes) {
+                        self.keep(out, step, value)?;
                         present += 1;
                     }
-                    effort.add(step, samples_of_window(window))
+                    effort.add(step, window_samples(window))
                 })?;
             }
         }
@@ -291,20 +337,16 @@ impl Stream<'_> {
     }
 }
 
-/// How many samples a histogram counts as: those that take as much room.
-///
-/// Source: Prometheus `promql/value.go`, `HPoint.size`.
-pub(super) fn samples_of_histogram(histogram: &FloatHistogram) -> usize {
-    const FIXED_BYTES: usize = 168;
-    let spans = histogram.positive_spans.len() + histogram.negative_spans.len();
-    let numbers = histogram.positive_buckets.len() + histogram.negative_buckets.len() + histogram.custom_values.len();
-    (FIXED_BYTES + 8 * (spans + numbers) + 8) / 16
+/// How many samples histograms count for: as many as take their room.
+pub(super) fn histogram_samples<'h>(histograms: impl ExactSizeIterator<Item = &'h FloatHistogram>) -> usize {
+    histograms.len() + Cost::of_histograms(histograms).samples as usize
 }
 
-/// How many samples a window counts as.
-fn samples_of_window(window: &Window<'_>) -> usize {
-    let histograms = window.histograms.iter().map(|(_, histogram)| samples_of_histogram(histogram)).sum::<usize>();
-    window.values.len() - window.histograms.len() + histograms
+/// How many samples a window counts for.
+#[inline]
+fn window_samples(window: &Window<'_>) -> usize {
+    let floats = window.values.len() - window.histograms.len();
+    floats + histogram_samples(window.histograms.iter().map(|(_, histogram)| histogram))
 }
 
 /// Counts the samples that one series makes the query look at.

@@ -7,7 +7,7 @@ use super::plan::Subquery;
 use super::stream::ColumnSeries;
 use super::window::Reach;
 use super::{MatrixSeries, names, samples_of};
-use crate::model::LabelSet;
+use crate::model::{CounterResetHint, LabelSet};
 use crate::promql::value::{SeriesSteps, Steps, StepsValue};
 
 impl Subquery<'_> {
@@ -62,6 +62,24 @@ impl Evaluator<'_> {
         let columns = series.into_iter().map(|one| samples_of(one, &child_steps));
         let columns = columns.map(|(labels, drop_name, samples)| ColumnSeries { labels, drop_name, samples });
         Ok((columns.filter(|one| !one.samples.is_empty()).collect(), looked_at))
+    }
+
+    /// The series of a subquery as the argument of a function.
+    ///
+    /// What histograms know of a counter reset before them is forgotten: a subquery may leave samples out, or give the same
+    /// one several times.
+    pub(super) fn subquery_argument(
+        &self,
+        subquery: &Subquery<'_>,
+        steps: &Steps,
+    ) -> Result<Vec<ColumnSeries>, QueryError> {
+        let mut columns = self.subquery(subquery, steps)?;
+        for (_, histogram) in columns.iter_mut().flat_map(|one| &mut one.samples.histograms) {
+            if matches!(histogram.counter_reset_hint, CounterResetHint::Reset | CounterResetHint::NotReset) {
+                histogram.counter_reset_hint = CounterResetHint::Unknown;
+            }
+        }
+        Ok(columns)
     }
 
     /// A subquery that is the whole of an instant query.

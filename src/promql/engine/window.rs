@@ -72,40 +72,6 @@ fn advance(times: &[i64], from: usize, end_ms: i64) -> usize {
     }
 }
 
-/// Calls `visit` with each step and the value of a `smoothed` instant selector there: the straight line between the
-/// samples before and after the step. The column holds no staleness markers.
-pub(super) fn smoothed(
-    column: &Column,
-    steps: &Steps,
-    selector: &Selector<'_>,
-    lookback_ms: i64,
-    mut visit: impl FnMut(usize, f64) -> Result<(), QueryError>,
-) -> Result<(), QueryError> {
-    let times = &column.timestamps_ms[..];
-    if column.has_histograms() {
-        return Ok(());
-    }
-    for step in 0..steps.count {
-        let at_ms = selector.reference_ms(steps.at(step));
-        let start_ms = at_ms.saturating_sub(lookback_ms);
-        let end_ms = at_ms.saturating_add(lookback_ms);
-        let next = times.partition_point(|&time| time < at_ms);
-        let before = next.checked_sub(1).filter(|&index| times[index] > start_ms);
-        let after = (next < times.len() && times[next] <= end_ms).then_some(next);
-        let value = match (before, after) {
-            (_, Some(after)) if times[after] == at_ms => column.values[after],
-            (Some(before), Some(after)) => {
-                let (from, to) = (column.values[before], column.values[after]);
-                from + (to - from) * (at_ms - times[before]) as f64 / (times[after] - times[before]) as f64
-            }
-            (Some(before), None) => column.values[before],
-            (None, _) => continue,
-        };
-        visit(step, value)?;
-    }
-    Ok(())
-}
-
 /// Calls `visit` with each step and its window, where the window holds a sample.
 #[inline]
 pub(super) fn windows(
@@ -114,7 +80,7 @@ pub(super) fn windows(
     reach: &Reach,
     mut visit: impl FnMut(usize, &Window<'_>) -> Result<(), QueryError>,
 ) -> Result<(), QueryError> {
-    let times = &column.timestamps_ms[..];
+    let (times, starts) = (&column.timestamps_ms[..], &column.starts_ms[..]);
     let (mut from, mut upto) = (0, 0);
     let (mut histograms_from, mut histograms_upto) = (0, 0);
     for step in 0..steps.count {
@@ -137,6 +103,7 @@ pub(super) fn windows(
             values: &column.values[from..upto],
             histograms: &column.histograms[histograms_from..histograms_upto],
             first_index: from,
+            starts_ms: &starts[from.min(starts.len())..upto.min(starts.len())],
             range_start_ms,
             range_end_ms,
             step_ms,
@@ -162,5 +129,6 @@ pub(super) fn remove_stale(column: &mut Column) {
             column.histograms.push((column.values.len(), histogram));
         }
         column.push(timestamp_ms, value);
+        column.set_start(all.starts_ms.get(index).copied().unwrap_or_default());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::FunctionError;
-use crate::model::LabelSet;
+use crate::model::{FloatHistogram, LabelSet};
 use crate::promql::parser::ast::{Expr, ExprKind};
 use crate::promql::value::{ABSENT, SeriesSteps, StepsValue, is_absent};
 
@@ -68,13 +68,15 @@ pub(super) fn map_floats(vector: Vec<SeriesSteps>, f: impl Fn(usize, f64) -> f64
     StepsValue::Vector(mapped.collect())
 }
 
-/// Makes the steps absent at which the value is a histogram.
-pub(super) fn drop_histograms(series: &mut SeriesSteps) {
-    for (step, _) in series.histograms.drain(..) {
-        if let Some(value) = series.values.get_mut(step as usize) {
+/// Makes the steps absent at which the value is a histogram; gives the histograms.
+pub(super) fn drop_histograms(series: &mut SeriesSteps) -> Vec<(u32, FloatHistogram)> {
+    let histograms = std::mem::take(&mut series.histograms);
+    for (step, _) in &histograms {
+        if let Some(value) = series.values.get_mut(*step as usize) {
             *value = ABSENT;
         }
     }
+    histograms
 }
 
 /// Whether the series has a histogram at this step.

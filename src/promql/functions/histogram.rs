@@ -1,13 +1,14 @@
-//! Functions of histograms. Classic ones are gathered from their buckets; native ones give nothing yet, except that
-//! they stand in the way of classic ones of the same labels.
+//! Functions of histograms. Classic ones are gathered from their buckets. Where a classic and a native one have the same
+//! labels and a value at the same step, neither counts.
 
 use std::collections::HashMap;
 
-use super::buckets::{Bucket, fraction, quantile};
-use super::columns::Args;
+use super::buckets::{self, Bucket};
+use super::columns::{Args, drop_histograms};
+use super::native::{self, NanObservations};
 use super::{CallContext, FunctionError};
 use crate::encoding::go_float;
-use crate::model::LabelSet;
+use crate::model::{FloatHistogram, LabelSet, METRIC_NAME};
 use crate::promql::annotations::Annotation;
 use crate::promql::parser::ast::Span;
 use crate::promql::value::{ABSENT, SeriesSteps, StepsValue, is_absent};
@@ -24,16 +25,23 @@ struct Classic {
     conflicts: Vec<u32>,
 }
 
-/// Gathers bucket series into histograms. Series without a valid `le` are noted and left out.
-fn gather(context: &CallContext<'_>, vector: Vec<SeriesSteps>, span: Span) -> Vec<Classic> {
+/// A native histogram over all steps.
+struct Native {
+    labels: LabelSet,
+    histograms: Vec<(u32, FloatHistogram)>,
+    step_count: usize,
+}
+
+/// Gathers bucket series into classic histograms, and tells native ones apart. Series without a valid `le` are noted and
+/// left out.
+fn gather(context: &CallContext<'_>, vector: Vec<SeriesSteps>, span: Span) -> (Vec<Native>, Vec<Classic>) {
     let mut classics: Vec<Classic> = Vec::new();
     let mut index_of: HashMap<LabelSet, usize> = HashMap::new();
-    let mut natives = Vec::new();
+    let mut natives: Vec<Native> = Vec::new();
     for mut series in vector {
         if !series.histograms.is_empty() {
-            let steps: Vec<u32> = series.histograms.iter().map(|(step, _)| *step).collect();
-            natives.push((series.labels.clone(), steps));
-            super::columns::drop_histograms(&mut series);
+            let (labels, step_count) = (series.labels.clone(), series.values.len());
+            natives.push(Native { labels, histograms: drop_histograms(&mut series), step_count });
         }
         if series.values.iter().copied().all(is_absent) {
             continue;
@@ -50,20 +58,58 @@ fn gather(context: &CallContext<'_>, vector: Vec<SeriesSteps>, span: Span) -> Ve
         }
         classics[index].buckets.push((upper_bound, series));
     }
-    for (labels, steps) in natives {
-        let Some(classic) = index_of.get(&labels).map(|&index| &mut classics[index]) else {
+    for native in &mut natives {
+        let Some(classic) = index_of.get(&native.labels).map(|&index| &mut classics[index]) else {
             continue;
         };
         let has_classic = |step: u32| {
             classic.buckets.iter().any(|(_, series)| series.values.get(step as usize).is_some_and(|v| !is_absent(*v)))
         };
-        classic.conflicts = steps.into_iter().filter(|&step| has_classic(step)).collect();
+        classic.conflicts = native.histograms.iter().map(|(step, _)| *step).filter(|&step| has_classic(step)).collect();
         if !classic.conflicts.is_empty() {
-            let name = context.shown_name(&labels);
+            native.histograms.retain(|(step, _)| classic.conflicts.binary_search(step).is_err());
+            let name = context.shown_name(&native.labels);
             context.note(Annotation::mixed_classic_native_histograms(name, span));
         }
     }
-    classics
+    (natives, classics)
+}
+
+impl Native {
+    /// One value per step at which there is a histogram.
+    fn evaluate(&self, mut f: impl FnMut(usize, &FloatHistogram) -> f64) -> SeriesSteps {
+        let mut values = vec![ABSENT; self.step_count];
+        for (step, histogram) in &self.histograms {
+            if let Some(value) = values.get_mut(*step as usize) {
+                *value = f(*step as usize, histogram);
+            }
+        }
+        SeriesSteps { labels: self.labels.clone(), drop_name: true, values, histograms: Vec::new() }
+    }
+
+    fn quantile(&self, context: &CallContext<'_>, wanted: &[f64], span: Span) -> SeriesSteps {
+        let name = context.shown_name(&self.labels);
+        self.evaluate(|step, histogram| {
+            let (result, nan) = native::quantile(wanted[step], histogram);
+            match nan {
+                NanObservations::None => {}
+                NanObservations::AreResult => context.note(Annotation::native_quantile_nan_result(name, span)),
+                NanObservations::Skew => context.note(Annotation::native_quantile_nan_skew(name, span)),
+            }
+            result
+        })
+    }
+
+    fn fraction(&self, context: &CallContext<'_>, lower: &[f64], upper: &[f64], span: Span) -> SeriesSteps {
+        let name = context.shown_name(&self.labels);
+        self.evaluate(|step, histogram| {
+            let (result, nan) = native::fraction(lower[step], upper[step], histogram);
+            if nan != NanObservations::None {
+                context.note(Annotation::native_fraction_nans(name, span));
+            }
+            result
+        })
+    }
 }
 
 impl Classic {
@@ -85,8 +131,8 @@ impl Classic {
     }
 
     fn quantile(&self, context: &CallContext<'_>, wanted: &[f64], span: Span) -> SeriesSteps {
-        self.evaluate(|step, buckets| {
-            let (result, repair) = quantile(wanted[step], buckets);
+        self.evaluate(|step, at_step| {
+            let (result, repair) = buckets::quantile(wanted[step], at_step);
             if let Some(repair) = repair {
                 let name = context.shown_name(&self.labels);
                 let at_ms = context.steps.at(step);
@@ -113,8 +159,10 @@ pub(super) fn histogram_quantile(context: &CallContext<'_>, args: Vec<StepsValue
     let (wanted, vector) = (args.scalar()?, args.vector()?);
     check_quantile(context, &wanted, context.span_of_arg(0));
     let span = context.span_of_arg(1);
-    let classics = gather(context, vector, span);
-    Ok(StepsValue::Vector(classics.iter().map(|classic| classic.quantile(context, &wanted, span)).collect()))
+    let (natives, classics) = gather(context, vector, span);
+    let of_natives = natives.iter().map(|native| native.quantile(context, &wanted, span));
+    let of_classics = classics.iter().map(|classic| classic.quantile(context, &wanted, span));
+    Ok(StepsValue::Vector(of_natives.chain(of_classics).collect()))
 }
 
 /// `histogram_quantiles(v, label, q...)`: several quantiles, told apart by a label.
@@ -122,7 +170,7 @@ pub(super) fn histogram_quantiles(context: &CallContext<'_>, args: Vec<StepsValu
     let mut args = Args::new(context.call.function.name, args);
     let (vector, label) = (args.vector()?, args.string()?);
     let span = context.span_of_arg(0);
-    let classics = gather(context, vector, span);
+    let (natives, classics) = gather(context, vector, span);
     let mut result = Vec::new();
     for index in 2.. {
         if args.is_empty() {
@@ -130,7 +178,9 @@ pub(super) fn histogram_quantiles(context: &CallContext<'_>, args: Vec<StepsValu
         }
         let wanted = args.scalar()?;
         check_quantile(context, &wanted, context.span_of_arg(index));
-        for series in classics.iter().map(|classic| classic.quantile(context, &wanted, span)) {
+        let of_natives = natives.iter().map(|native| native.quantile(context, &wanted, span));
+        let of_classics = classics.iter().map(|classic| classic.quantile(context, &wanted, span));
+        for series in of_natives.chain(of_classics) {
             split_by_quantile(series, &label, &wanted, &mut result);
         }
     }
@@ -159,13 +209,56 @@ fn split_by_quantile(series: SeriesSteps, label: &str, wanted: &[f64], into: &mu
 pub(super) fn histogram_fraction(context: &CallContext<'_>, args: Vec<StepsValue>) -> Result {
     let mut args = Args::new(context.call.function.name, args);
     let (lower, upper, vector) = (args.scalar()?, args.scalar()?, args.vector()?);
-    let classics = gather(context, vector, context.span_of_arg(2));
-    let evaluate = |classic: &Classic| classic.evaluate(|step, buckets| fraction(lower[step], upper[step], buckets));
-    Ok(StepsValue::Vector(classics.iter().map(evaluate).collect()))
+    let span = context.span_of_arg(2);
+    let (natives, classics) = gather(context, vector, span);
+    let of_natives = natives.iter().map(|native| native.fraction(context, &lower, &upper, span));
+    let of_classics = classics
+        .iter()
+        .map(|classic| classic.evaluate(|step, at_step| buckets::fraction(lower[step], upper[step], at_step)));
+    Ok(StepsValue::Vector(of_natives.chain(of_classics).collect()))
 }
 
-/// `histogram_count`, `histogram_sum` and their like: floats have none of these.
-pub(super) fn of_native(context: &CallContext<'_>, args: Vec<StepsValue>) -> Result {
-    Args::new(context.call.function.name, args).vector()?;
-    Ok(StepsValue::Vector(Vec::new()))
+/// Applies `f` to every native histogram. Floats have no result.
+fn of_native(context: &CallContext<'_>, args: Vec<StepsValue>, f: fn(&FloatHistogram) -> f64) -> Result {
+    let vector = Args::new(context.call.function.name, args).vector()?;
+    let with_histograms = vector.into_iter().filter(|series| !series.histograms.is_empty()).map(|mut series| {
+        series.values.fill(ABSENT);
+        for (step, histogram) in series.histograms.drain(..) {
+            if let Some(value) = series.values.get_mut(step as usize) {
+                *value = f(&histogram);
+            }
+        }
+        // Of the labels that describe the metric, only the name goes at once.
+        if context.delayed_names {
+            series.drop_name = true;
+        } else {
+            series.labels = series.labels.without(|name| name == METRIC_NAME);
+        }
+        series
+    });
+    Ok(StepsValue::Vector(with_histograms.collect()))
+}
+
+macro_rules! of_native {
+    ($($(#[$doc:meta])* $name:ident = $f:expr;)*) => {
+        $(
+            $(#[$doc])*
+            pub(super) fn $name(context: &CallContext<'_>, args: Vec<StepsValue>) -> Result {
+                of_native(context, args, $f)
+            }
+        )*
+    };
+}
+
+of_native! {
+    /// `histogram_avg`
+    avg = |histogram| histogram.sum / histogram.count;
+    /// `histogram_count`
+    count = |histogram| histogram.count;
+    /// `histogram_stddev`
+    stddev = |histogram| native::variance(histogram).sqrt();
+    /// `histogram_stdvar`
+    stdvar = native::variance;
+    /// `histogram_sum`
+    sum = |histogram| histogram.sum;
 }

@@ -6,38 +6,86 @@
 
 mod buckets;
 mod columns;
+mod extended;
 mod histogram;
-pub mod kahan;
 mod label;
+mod last_two;
 mod math;
+mod native;
 mod over_time;
+mod pairs;
 mod rate;
+mod regression;
 mod time;
 mod vector;
 mod window;
 
+pub use crate::model::kahan;
 pub use buckets::nearly_equal;
 pub use columns::{absent_labels, merge_same_labels};
+pub use extended::{Interpolation, interpolate_histograms};
 pub use math::{max_of_two, min_of_two};
 pub use over_time::quantile;
 
 use std::cell::RefCell;
 
-use super::annotations::{Annotation, Annotations};
+use super::annotations::{Annotation, Annotations, HistogramOperation};
 use super::parser::ast::{Call, Expr, ExprKind, SelectorMode, Span};
-use super::value::{Steps, StepsValue, Window};
-use crate::model::{LabelSet, METRIC_NAME};
+use super::value::{Steps, StepsValue, Value, Window};
+use crate::model::{Conflicts, FloatHistogram, IncompatibleSchemas, LabelSet, METRIC_NAME};
 
 /// Why a function could not be evaluated. The texts are Prometheus'.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{0}")]
 pub struct FunctionError(pub String);
 
-/// A kernel over the samples of one series at one step.
+/// A kernel over the samples of one series at one step, which are floats.
 ///
-/// The floats are the values of the scalar arguments at that step, in argument order, without the range vector.
-/// `None` means that there is no value at this step. A window is never empty.
+/// The floats beside the window are the values of the scalar arguments at that step, in argument order, without the range
+/// vector. `None` means that there is no value at this step. A window is never empty.
 pub type RangeKernel = fn(&Window<'_>, &[f64], &mut Notes<'_>) -> Option<f64>;
+
+/// What a function over a range vector makes of a window that holds histograms.
+#[derive(Debug, Clone, Copy)]
+pub enum HistogramRule {
+    /// The kernel does not look at the values, so that of floats does for all.
+    Alike,
+    /// They are left out; if there are floats beside them, that is noted.
+    Ignored,
+    /// A kernel for windows of histograms alone. A mix of floats and histograms has no result, and is noted.
+    Apart(fn(&Window<'_>, &mut Notes<'_>) -> Option<FloatHistogram>),
+    /// A kernel for all windows that hold a histogram.
+    Mixed(fn(&Window<'_>, &mut Notes<'_>) -> Option<Value>),
+}
+
+impl HistogramRule {
+    /// The value of a function over a series that has histograms. `kernel` is the one for floats.
+    pub fn apply(self, kernel: RangeKernel, window: &Window<'_>, args: &[f64], notes: &mut Notes<'_>) -> Option<Value> {
+        if window.histograms.is_empty() {
+            return kernel(window, args, notes).map(Value::Float);
+        }
+        match self {
+            HistogramRule::Alike => kernel(window, args, notes).map(Value::Float),
+            HistogramRule::Mixed(kernel) => kernel(window, notes),
+            HistogramRule::Apart(kernel) if window.histograms.len() == window.values.len() => {
+                kernel(window, notes).map(Value::Histogram)
+            }
+            HistogramRule::Apart(_) => {
+                notes.add_for_metric(0, Annotation::mixed_floats_histograms);
+                None
+            }
+            HistogramRule::Ignored => {
+                let (times, values) = window::only_floats(window);
+                if values.is_empty() {
+                    return None;
+                }
+                notes.add_for_metric(0, Annotation::histogram_ignored_in_mixed_range);
+                let floats = Window { timestamps_ms: &times, values: &values, histograms: &[], ..*window };
+                kernel(&floats, args, notes).map(Value::Float)
+            }
+        }
+    }
+}
 
 /// A function over whole columns. The values are the arguments, in order.
 pub type ColumnFunction = fn(&CallContext<'_>, Vec<StepsValue>) -> Result<StepsValue, FunctionError>;
@@ -47,8 +95,10 @@ pub type ColumnFunction = fn(&CallContext<'_>, Vec<StepsValue>) -> Result<StepsV
 pub enum Implementation {
     /// Per series and per step, over a range vector.
     OverRange {
-        /// What it computes.
+        /// What it computes of floats.
         kernel: RangeKernel,
+        /// What it makes of histograms.
+        histograms: HistogramRule,
         /// Whether the result keeps the metric name.
         keeps_name: bool,
     },
@@ -59,8 +109,17 @@ pub enum Implementation {
 /// The implementation of the function called `name`. The engine itself evaluates those that need the storage or the
 /// whole query: `info`, `timestamp` of a selector, `absent_over_time`, and `start`, `end`, `range` and `step`.
 pub fn implementation(name: &str) -> Option<Implementation> {
-    let over_range = |kernel: RangeKernel| Implementation::OverRange { kernel, keeps_name: false };
-    let keeping_name = |kernel: RangeKernel| Implementation::OverRange { kernel, keeps_name: true };
+    use HistogramRule::{Alike, Apart, Ignored, Mixed};
+    let over_range = |kernel: RangeKernel, histograms: HistogramRule| Implementation::OverRange {
+        kernel,
+        histograms,
+        keeps_name: false,
+    };
+    let keeping_name = |kernel: RangeKernel, histograms: HistogramRule| Implementation::OverRange {
+        kernel,
+        histograms,
+        keeps_name: true,
+    };
     let over_columns = Implementation::OverColumns;
     Some(match name {
         "abs" => over_columns(math::abs),
@@ -71,58 +130,58 @@ pub fn implementation(name: &str) -> Option<Implementation> {
         "asinh" => over_columns(math::asinh),
         "atan" => over_columns(math::atan),
         "atanh" => over_columns(math::atanh),
-        "avg_over_time" => over_range(over_time::avg),
+        "avg_over_time" => over_range(over_time::avg, Apart(over_time::avg_of_histograms)),
         "ceil" => over_columns(math::ceil),
-        "changes" => over_range(rate::changes),
+        "changes" => over_range(pairs::changes, Mixed(pairs::changes_among_histograms)),
         "clamp" => over_columns(math::clamp),
         "clamp_max" => over_columns(math::clamp_max),
         "clamp_min" => over_columns(math::clamp_min),
         "cos" => over_columns(math::cos),
         "cosh" => over_columns(math::cosh),
-        "count_over_time" => over_range(over_time::count),
+        "count_over_time" => over_range(over_time::count, Alike),
         "day_of_month" => over_columns(time::day_of_month),
         "day_of_week" => over_columns(time::day_of_week),
         "day_of_year" => over_columns(time::day_of_year),
         "days_in_month" => over_columns(time::days_in_month),
         "deg" => over_columns(math::deg),
-        "delta" => over_range(rate::delta),
-        "deriv" => over_range(rate::deriv),
-        "double_exponential_smoothing" => over_range(rate::double_exponential_smoothing),
+        "delta" => over_range(rate::delta, Apart(rate::delta_of_histograms)),
+        "deriv" => over_range(regression::deriv, Ignored),
+        "double_exponential_smoothing" => over_range(regression::double_exponential_smoothing, Ignored),
         "exp" => over_columns(math::exp),
-        "first_over_time" => keeping_name(over_time::first),
+        "first_over_time" => keeping_name(over_time::first, Mixed(over_time::first_of_either)),
         "floor" => over_columns(math::floor),
-        "histogram_avg" => over_columns(histogram::of_native),
-        "histogram_count" => over_columns(histogram::of_native),
+        "histogram_avg" => over_columns(histogram::avg),
+        "histogram_count" => over_columns(histogram::count),
         "histogram_fraction" => over_columns(histogram::histogram_fraction),
         "histogram_quantile" => over_columns(histogram::histogram_quantile),
         "histogram_quantiles" => over_columns(histogram::histogram_quantiles),
-        "histogram_stddev" => over_columns(histogram::of_native),
-        "histogram_stdvar" => over_columns(histogram::of_native),
-        "histogram_sum" => over_columns(histogram::of_native),
+        "histogram_stddev" => over_columns(histogram::stddev),
+        "histogram_stdvar" => over_columns(histogram::stdvar),
+        "histogram_sum" => over_columns(histogram::sum),
         "hour" => over_columns(time::hour),
-        "idelta" => over_range(rate::idelta),
-        "increase" => over_range(rate::increase),
-        "irate" => over_range(rate::irate),
+        "idelta" => over_range(last_two::idelta, Mixed(last_two::idelta_among_histograms)),
+        "increase" => over_range(rate::increase, Apart(rate::increase_of_histograms)),
+        "irate" => over_range(last_two::irate, Mixed(last_two::irate_among_histograms)),
         "label_join" => over_columns(label::label_join),
         "label_replace" => over_columns(label::label_replace),
-        "last_over_time" => keeping_name(over_time::last),
+        "last_over_time" => keeping_name(over_time::last, Mixed(over_time::last_of_either)),
         "ln" => over_columns(math::ln),
         "log10" => over_columns(math::log10),
         "log2" => over_columns(math::log2),
-        "mad_over_time" => over_range(over_time::mad),
+        "mad_over_time" => over_range(over_time::mad, Ignored),
         "max_of" => over_columns(math::max_of),
-        "max_over_time" => over_range(over_time::max),
+        "max_over_time" => over_range(over_time::max, Ignored),
         "min_of" => over_columns(math::min_of),
-        "min_over_time" => over_range(over_time::min),
+        "min_over_time" => over_range(over_time::min, Ignored),
         "minute" => over_columns(time::minute),
         "month" => over_columns(time::month),
         "pi" => over_columns(math::pi),
-        "predict_linear" => over_range(rate::predict_linear),
-        "present_over_time" => over_range(over_time::present),
-        "quantile_over_time" => over_range(over_time::quantile_over_time),
+        "predict_linear" => over_range(regression::predict_linear, Ignored),
+        "present_over_time" => over_range(over_time::present, Alike),
+        "quantile_over_time" => over_range(over_time::quantile_over_time, Ignored),
         "rad" => over_columns(math::rad),
-        "rate" => over_range(rate::rate),
-        "resets" => over_range(rate::resets),
+        "rate" => over_range(rate::rate, Apart(rate::rate_of_histograms)),
+        "resets" => over_range(pairs::resets, Mixed(pairs::resets_among_histograms)),
         "round" => over_columns(math::round),
         "scalar" => over_columns(vector::scalar),
         "sgn" => over_columns(math::sgn),
@@ -133,17 +192,17 @@ pub fn implementation(name: &str) -> Option<Implementation> {
         "sort_by_label_desc" => over_columns(vector::sort_by_label_desc),
         "sort_desc" => over_columns(vector::sort_desc),
         "sqrt" => over_columns(math::sqrt),
-        "stddev_over_time" => over_range(over_time::stddev),
-        "stdvar_over_time" => over_range(over_time::stdvar),
-        "sum_over_time" => over_range(over_time::sum),
+        "stddev_over_time" => over_range(over_time::stddev, Ignored),
+        "stdvar_over_time" => over_range(over_time::stdvar, Ignored),
+        "sum_over_time" => over_range(over_time::sum, Apart(over_time::sum_of_histograms)),
         "tan" => over_columns(math::tan),
         "tanh" => over_columns(math::tanh),
         "time" => over_columns(time::time),
         "timestamp" => over_columns(time::timestamp),
-        "ts_of_first_over_time" => over_range(over_time::ts_of_first),
-        "ts_of_last_over_time" => over_range(over_time::ts_of_last),
-        "ts_of_max_over_time" => over_range(over_time::ts_of_max),
-        "ts_of_min_over_time" => over_range(over_time::ts_of_min),
+        "ts_of_first_over_time" => over_range(over_time::ts_of_first, Alike),
+        "ts_of_last_over_time" => over_range(over_time::ts_of_last, Alike),
+        "ts_of_max_over_time" => over_range(over_time::ts_of_max, Ignored),
+        "ts_of_min_over_time" => over_range(over_time::ts_of_min, Ignored),
         "vector" => over_columns(vector::vector),
         "year" => over_columns(time::year),
         _ => return None,
@@ -228,6 +287,27 @@ impl<'a> Notes<'a> {
 
     fn add(&mut self, annotation: Annotation) {
         self.annotations.add(annotation);
+    }
+
+    /// Notes a sum or difference of histograms: that it was not possible (then `None`), or what had to be reconciled.
+    /// Counter resets are the caller's matter.
+    fn reconciled(
+        &mut self,
+        outcome: Result<Conflicts, IncompatibleSchemas>,
+        operation: HistogramOperation,
+    ) -> Option<()> {
+        match outcome {
+            Err(IncompatibleSchemas) => {
+                self.add_for_metric(0, Annotation::mixed_exponential_custom_histograms);
+                None
+            }
+            Ok(conflicts) => {
+                if conflicts.custom_bounds {
+                    self.add(Annotation::mismatched_custom_buckets(operation, self.span_of_arg(0)));
+                }
+                Some(())
+            }
+        }
     }
 
     /// Where the arguments stand, from the first to the last.

@@ -2,38 +2,16 @@
 
 use std::cmp::Ordering;
 
-use super::Notes;
 use super::kahan::Sum;
-use super::window::{histogram_at, only_floats};
+use super::window::histogram_at;
+use super::{HistogramOperation, Notes};
+use crate::model::{Conflicts, CounterResetHint, FloatHistogram, HistogramMean, HistogramSum, IncompatibleSchemas};
 use crate::promql::annotations::Annotation;
-use crate::promql::value::Window;
-
-/// The floats of the window, for functions that leave histograms out and say so.
-fn floats_beside_histograms<'a>(window: &Window<'a>, notes: &mut Notes<'_>) -> Option<std::borrow::Cow<'a, [f64]>> {
-    let (_, values) = only_floats(window);
-    if values.is_empty() {
-        return None;
-    }
-    if !window.histograms.is_empty() {
-        notes.add_for_metric(0, Annotation::histogram_ignored_in_mixed_range);
-    }
-    Some(values)
-}
-
-/// The values of a window that holds floats only; a mix of floats and histograms has no result, and is noted.
-fn unmixed_floats<'a>(window: &Window<'a>, notes: &mut Notes<'_>) -> Option<&'a [f64]> {
-    if window.histograms.is_empty() {
-        return Some(window.values);
-    }
-    if window.histograms.len() < window.values.len() {
-        notes.add_for_metric(0, Annotation::mixed_floats_histograms);
-    }
-    None
-}
+use crate::promql::value::{Value, Window};
 
 /// `avg_over_time`: the mean, as sum by count until the sum would overflow, and from there on as a running mean.
-pub(super) fn avg(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Option<f64> {
-    mean(unmixed_floats(window, notes)?)
+pub(super) fn avg(window: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Option<f64> {
+    mean(window.values)
 }
 
 fn mean(values: &[f64]) -> Option<f64> {
@@ -67,12 +45,53 @@ fn mean(values: &[f64]) -> Option<f64> {
 }
 
 /// `sum_over_time`.
-pub(super) fn sum(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Option<f64> {
+pub(super) fn sum(window: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Option<f64> {
     let mut sum = Sum::ZERO;
-    for &value in unmixed_floats(window, notes)? {
+    for &value in window.values {
         sum.add(value);
     }
     Some(sum.total())
+}
+
+/// `sum_over_time` of histograms.
+pub(super) fn sum_of_histograms(window: &Window<'_>, notes: &mut Notes<'_>) -> Option<FloatHistogram> {
+    let mut sum = HistogramSum::starting_with(&window.histograms.first()?.1);
+    fold_histograms(window, notes, |histogram| sum.add(histogram))?;
+    Some(sum.total())
+}
+
+/// `avg_over_time` of histograms.
+pub(super) fn avg_of_histograms(window: &Window<'_>, notes: &mut Notes<'_>) -> Option<FloatHistogram> {
+    let mut mean = HistogramMean::starting_with(&window.histograms.first()?.1);
+    fold_histograms(window, notes, |histogram| mean.add(histogram))?;
+    Some(mean.total())
+}
+
+/// Adds all histograms but the first, and notes what they disagree on. `None` if they don't go together.
+fn fold_histograms(
+    window: &Window<'_>,
+    notes: &mut Notes<'_>,
+    mut add: impl FnMut(&FloatHistogram) -> Result<Conflicts, IncompatibleSchemas>,
+) -> Option<()> {
+    let mut custom_bounds = false;
+    for (_, histogram) in &window.histograms[1..] {
+        match add(histogram) {
+            Ok(conflicts) => custom_bounds |= conflicts.custom_bounds,
+            Err(IncompatibleSchemas) => {
+                notes.add_for_metric(0, Annotation::mixed_exponential_custom_histograms);
+                return None;
+            }
+        }
+    }
+    let span = notes.span_of_arg(0);
+    let has_hint = |hint| window.histograms.iter().any(|(_, histogram)| histogram.counter_reset_hint == hint);
+    if has_hint(CounterResetHint::Reset) && has_hint(CounterResetHint::NotReset) {
+        notes.add(Annotation::counter_reset_collision(HistogramOperation::Aggregation, span));
+    }
+    if custom_bounds {
+        notes.add(Annotation::mismatched_custom_buckets(HistogramOperation::Aggregation, span));
+    }
+    Some(())
 }
 
 /// `count_over_time`: how many samples there are, of both kinds.
@@ -87,13 +106,29 @@ pub(super) fn present(_: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Option<f6
 
 /// `first_over_time`: the oldest value.
 pub(super) fn first(window: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Option<f64> {
-    if histogram_at(window, 0).is_some() { None } else { window.values.first().copied() }
+    window.values.first().copied()
 }
 
 /// `last_over_time`: the latest value.
 pub(super) fn last(window: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Option<f64> {
-    let index = window.values.len().checked_sub(1)?;
-    if histogram_at(window, index).is_some() { None } else { window.values.last().copied() }
+    window.values.last().copied()
+}
+
+/// `first_over_time` where the window holds histograms.
+pub(super) fn first_of_either(window: &Window<'_>, _: &mut Notes<'_>) -> Option<Value> {
+    sample_at(window, 0)
+}
+
+/// `last_over_time` where the window holds histograms.
+pub(super) fn last_of_either(window: &Window<'_>, _: &mut Notes<'_>) -> Option<Value> {
+    sample_at(window, window.values.len().checked_sub(1)?)
+}
+
+fn sample_at(window: &Window<'_>, index: usize) -> Option<Value> {
+    match histogram_at(window, index) {
+        Some(histogram) => Some(Value::Histogram(histogram.clone())),
+        None => window.values.get(index).copied().map(Value::Float),
+    }
 }
 
 /// `ts_of_first_over_time`: when the oldest sample was taken, in seconds.
@@ -107,36 +142,33 @@ pub(super) fn ts_of_last(window: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> O
 }
 
 /// `max_over_time`. NaN gives way to any number.
-pub(super) fn max(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Option<f64> {
-    let values = floats_beside_histograms(window, notes)?;
-    Some(fold(&values, |value, best| value > best || best.is_nan()))
+pub(super) fn max(window: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Option<f64> {
+    fold(window.values, |value, best| value > best || best.is_nan())
 }
 
 /// `min_over_time`. NaN gives way to any number.
-pub(super) fn min(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Option<f64> {
-    let values = floats_beside_histograms(window, notes)?;
-    Some(fold(&values, |value, best| value < best || best.is_nan()))
+pub(super) fn min(window: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Option<f64> {
+    fold(window.values, |value, best| value < best || best.is_nan())
 }
 
-fn fold(values: &[f64], better: impl Fn(f64, f64) -> bool) -> f64 {
-    values.iter().copied().fold(values[0], |best, value| if better(value, best) { value } else { best })
+fn fold(values: &[f64], better: impl Fn(f64, f64) -> bool) -> Option<f64> {
+    values.iter().copied().reduce(|best, value| if better(value, best) { value } else { best })
 }
 
 /// `ts_of_max_over_time`: when the largest value was taken, the latest if there are several.
-pub(super) fn ts_of_max(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Option<f64> {
-    time_of(window, notes, |value, best| value >= best || best.is_nan())
+pub(super) fn ts_of_max(window: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Option<f64> {
+    time_of(window, |value, best| value >= best || best.is_nan())
 }
 
 /// `ts_of_min_over_time`: when the smallest value was taken, the latest if there are several.
-pub(super) fn ts_of_min(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Option<f64> {
-    time_of(window, notes, |value, best| value <= best || best.is_nan())
+pub(super) fn ts_of_min(window: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Option<f64> {
+    time_of(window, |value, best| value <= best || best.is_nan())
 }
 
-fn time_of(window: &Window<'_>, notes: &mut Notes<'_>, better: impl Fn(f64, f64) -> bool) -> Option<f64> {
-    floats_beside_histograms(window, notes)?;
-    let (times, values) = only_floats(window);
+fn time_of(window: &Window<'_>, better: impl Fn(f64, f64) -> bool) -> Option<f64> {
+    let (times, values) = (window.timestamps_ms, window.values);
     let mut best = (*times.first()?, *values.first()?);
-    for (&time, &value) in times.iter().zip(values.iter()) {
+    for (&time, &value) in times.iter().zip(values) {
         if better(value, best.1) {
             best = (time, value);
         }
@@ -150,11 +182,10 @@ pub(super) fn stddev(window: &Window<'_>, args: &[f64], notes: &mut Notes<'_>) -
 }
 
 /// `stdvar_over_time`: the variance of the whole population (Welford's method).
-pub(super) fn stdvar(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Option<f64> {
-    let values = floats_beside_histograms(window, notes)?;
+pub(super) fn stdvar(window: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Option<f64> {
     let (mut mean, mut squares) = (Sum::ZERO, Sum::ZERO);
     let mut count = 0.0;
-    for &value in values.iter() {
+    for &value in window.values {
         count += 1.0;
         let delta = value - mean.total();
         mean.add(delta / count);
@@ -166,16 +197,15 @@ pub(super) fn stdvar(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> O
 /// `quantile_over_time`: the quantile `args[0]`, between 0 and 1.
 pub(super) fn quantile_over_time(window: &Window<'_>, args: &[f64], notes: &mut Notes<'_>) -> Option<f64> {
     let wanted = *args.first()?;
-    let values = floats_beside_histograms(window, notes)?;
     if wanted.is_nan() || !(0.0..=1.0).contains(&wanted) {
         notes.add(Annotation::invalid_quantile(wanted, notes.span_of_arg(0)));
     }
-    Some(quantile(wanted, &mut values.into_owned()))
+    Some(quantile(wanted, &mut window.values.to_vec()))
 }
 
 /// `mad_over_time`: the median of the distances from the median. NaN makes it NaN.
-pub(super) fn mad(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Option<f64> {
-    let mut values = floats_beside_histograms(window, notes)?.into_owned();
+pub(super) fn mad(window: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Option<f64> {
+    let mut values = window.values.to_vec();
     if values.iter().any(|value| value.is_nan()) {
         return Some(f64::NAN);
     }

@@ -58,7 +58,7 @@ fn sort_by_value(
     compare: fn(f64, f64) -> Option<Ordering>,
 ) -> Result {
     let mut vector = Args::new(context.call.function.name, args).vector()?;
-    vector.iter_mut().for_each(drop_histograms);
+    vector.iter_mut().for_each(|series| drop(drop_histograms(series)));
     vector.retain(|series| !series.values.iter().copied().all(is_absent));
     if !refuse_several_steps(context) {
         vector.sort_by(|a, b| {

@@ -1,7 +1,5 @@
 //! What several kernels ask of a window.
 
-use std::borrow::Cow;
-
 use crate::model::FloatHistogram;
 use crate::promql::value::Window;
 
@@ -14,20 +12,11 @@ pub(super) fn range_seconds(window: &Window<'_>) -> f64 {
 }
 
 /// Timestamps and values of the samples that are floats.
-pub(super) fn only_floats<'a>(window: &Window<'a>) -> (Cow<'a, [i64]>, Cow<'a, [f64]>) {
-    if window.histograms.is_empty() {
-        return (Cow::Borrowed(window.timestamps_ms), Cow::Borrowed(window.values));
-    }
-    let mut times = Vec::with_capacity(window.values.len());
-    let mut values = Vec::with_capacity(window.values.len());
+pub(super) fn only_floats(window: &Window<'_>) -> (Vec<i64>, Vec<f64>) {
     let mut histograms = window.histograms.iter().map(|(index, _)| index.wrapping_sub(window.first_index)).peekable();
-    for (index, (&time, &value)) in window.timestamps_ms.iter().zip(window.values).enumerate() {
-        if histograms.next_if_eq(&index).is_none() {
-            times.push(time);
-            values.push(value);
-        }
-    }
-    (Cow::Owned(times), Cow::Owned(values))
+    let samples = window.timestamps_ms.iter().zip(window.values).enumerate();
+    let floats = samples.filter(|(index, _)| histograms.next_if_eq(index).is_none());
+    floats.map(|(_, (&time, &value))| (time, value)).unzip()
 }
 
 /// The histogram that the sample at `index` is, if it is one.

@@ -9,8 +9,8 @@ use crate::encoding::go_float;
 use crate::model::duration::parse_duration_ms;
 use crate::model::{LabelSet, TimestampMs};
 use crate::promql::parser::ast::ExprKind;
-use crate::promql::parser::parse_expr;
 use crate::promql::parser::series_description::{SequenceValue, parse_series_description, parse_start_timestamps};
+use crate::promql::parser::{ParseError, parse_expr};
 
 /// One command and the number of its first line, from 1.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub(super) enum CommandKind {
 pub(super) struct LoadedSeries {
     pub(super) labels: LabelSet,
     pub(super) values: Vec<SequenceValue>,
+    /// Start timestamps of the values, as offsets from their times; empty where none is given.
+    pub(super) start_offsets_ms: Vec<Option<i64>>,
 }
 
 /// When a query is evaluated.
@@ -60,6 +62,9 @@ pub(super) struct Eval {
     pub(super) times: EvalTimes,
     pub(super) expectations: Expectations,
 }
+
+/// Start timestamps stand on the line before the samples.
+const NO_SAMPLE_LINE: &str = "@st line has no following sample line";
 
 fn pattern(text: &str) -> Option<Regex> {
     Regex::new(text).ok()
@@ -153,15 +158,32 @@ impl<'t> Reader<'t> {
         let step_ms = parse_duration_ms(step)
             .map_err(|error| Refused::of_load(format!("invalid step definition {step:?}: {error}")))?;
         let mut series: Vec<LoadedSeries> = Vec::new();
+        let mut starts: Option<(LabelSet, Vec<Option<i64>>)> = None;
         while let Some(line) = self.next_in_block() {
-            // Start timestamps are not stored, so there is nothing to do with them beyond seeing that they are valid.
-            if parse_start_timestamps(line).map_err(|error| Refused::of_load(error.to_string()))?.is_some() {
+            let refused = |error: ParseError| Refused::of_load(error.to_string());
+            if let Some(of_next) = parse_start_timestamps(line).map_err(refused)? {
+                if starts.replace(of_next).is_some() {
+                    return Err(Refused::of_load(NO_SAMPLE_LINE));
+                }
                 continue;
             }
-            let (labels, values) =
-                parse_series_description(line).map_err(|error| Refused::of_load(error.to_string()))?;
+            let (labels, values) = parse_series_description(line).map_err(refused)?;
+            let start_offsets_ms = match starts.take() {
+                None => Vec::new(),
+                Some((of_labels, _)) if of_labels != labels => {
+                    return Err(Refused::of_load("@st metric does not match the following sample line metric"));
+                }
+                Some((_, offsets_ms)) if offsets_ms.len() != values.len() => {
+                    let (got, want) = (offsets_ms.len(), values.len());
+                    return Err(Refused::of_load(format!("@st line has {got} values but sample line has {want}")));
+                }
+                Some((_, offsets_ms)) => offsets_ms,
+            };
             series.retain(|known| known.labels != labels);
-            series.push(LoadedSeries { labels, values });
+            series.push(LoadedSeries { labels, values, start_offsets_ms });
+        }
+        if starts.is_some() {
+            return Err(Refused::of_load(NO_SAMPLE_LINE));
         }
         Ok(CommandKind::Load { step_ms, custom_buckets: variant == "with_nhcb", series })
     }

@@ -27,10 +27,14 @@ enum Part {
     Sum,
 }
 
-/// The native histograms that the classic ones among `series` make: labels, time and value, in the order of time.
-pub(super) fn convert(series: &[LoadedSeries], step_ms: i64) -> Vec<(LabelSet, TimestampMs, FloatHistogram)> {
+/// The native histograms that the classic ones among `series` make: labels, time and value, in the order of time. An error
+/// where the counts of one contradict each other.
+pub(super) fn convert(
+    series: &[LoadedSeries],
+    step_ms: i64,
+) -> Result<Vec<(LabelSet, TimestampMs, FloatHistogram)>, String> {
     let mut classics: BTreeMap<(LabelSet, TimestampMs), Classic> = BTreeMap::new();
-    for LoadedSeries { labels, values } in series {
+    for LoadedSeries { labels, values, .. } in series {
         let Some((labels, part)) = part_of(labels) else {
             continue;
         };
@@ -46,8 +50,11 @@ pub(super) fn convert(series: &[LoadedSeries], step_ms: i64) -> Vec<(LabelSet, T
             }
         }
     }
-    let native = |((labels, at_ms), classic): (_, Classic)| Some((labels, at_ms, classic.into_native()?));
-    classics.into_iter().filter_map(native).collect()
+    let native = |((labels, at_ms), classic): ((LabelSet, TimestampMs), Classic)| {
+        let histogram = classic.into_native().map_err(|fault| format!("{fault} in {labels} at {at_ms} ms"))?;
+        Ok((labels, at_ms, histogram))
+    };
+    classics.into_iter().map(native).collect()
 }
 
 /// The labels of the histogram that a series belongs to, and what it tells of it.
@@ -67,10 +74,14 @@ fn part_of(labels: &LabelSet) -> Option<(LabelSet, Part)> {
 }
 
 impl Classic {
-    /// `None` where the counts contradict each other.
-    fn into_native(mut self) -> Option<FloatHistogram> {
+    fn into_native(mut self) -> Result<FloatHistogram, &'static str> {
         self.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let count = self.count.or(self.buckets.last().map(|(_, count)| *count))?;
+        // Where one bound is written in two ways, the first counts.
+        self.buckets.dedup_by_key(|(bound, _)| *bound);
+        let count = self.count.or(self.buckets.last().map(|(_, count)| *count)).unwrap_or_default();
+        if count < 0.0 {
+            return Err("count must be non-negative");
+        }
         if self.buckets.last().is_none_or(|(bound, _)| *bound != f64::INFINITY) {
             self.buckets.push((f64::INFINITY, count));
         }
@@ -78,13 +89,16 @@ impl Classic {
         let mut counts = Vec::with_capacity(self.buckets.len());
         for &(_, cumulative) in &self.buckets {
             if cumulative < below {
-                return None;
+                return Err("count is not cumulative");
             }
             counts.push(cumulative - below);
             below = cumulative;
         }
+        if below != count {
+            return Err("count mismatch");
+        }
         let length = counts.len() as u32;
-        Some(FloatHistogram {
+        Ok(FloatHistogram {
             schema: CUSTOM_BUCKETS,
             count,
             sum: self.sum,

@@ -21,6 +21,7 @@ mod expectation;
 mod pin;
 pub mod report;
 mod run;
+mod store;
 
 #[cfg(test)]
 mod tests;

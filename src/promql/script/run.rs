@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use super::command::{CommandKind, Eval, EvalTimes, LoadedSeries, parse_script};
+use super::command::{CommandKind, Eval, EvalTimes, parse_script};
 use super::compare::{judge_step, judge_value};
-use super::custom_buckets;
 use super::pin::{other_times, pinned};
+use super::store::Store;
 use crate::clock::Clock;
 use crate::model::TimestampMs;
 use crate::promql::engine::{Engine, EngineOptions, QueryOptions, QueryValue};
 use crate::promql::parser::ast::Expr;
 use crate::promql::parser::parse_expr;
-use crate::promql::parser::series_description::SequenceValue;
 use crate::promql::testing::MemoryStorage;
 
 /// How scripts are run.
@@ -33,6 +32,7 @@ impl ScriptOptions {
             samples_max: 10_000,
             parallelism: 1,
             delayed_name_removal: true,
+            start_timestamps: true,
             ..EngineOptions::default()
         };
         ScriptOptions { engine, clock }
@@ -73,13 +73,15 @@ impl ScriptReport {
 /// Runs a script from an empty storage on. A failure does not end it.
 pub fn run_script(text: &str, options: &ScriptOptions) -> ScriptReport {
     let engine = Engine::new(options.engine.clone(), options.clock.clone());
-    let mut storage = MemoryStorage::new();
+    let mut store = Store::default();
     let mut report = ScriptReport::default();
     for command in parse_script(text) {
         match command.kind {
-            CommandKind::Clear => storage.clear(),
+            CommandKind::Clear => store = Store::default(),
             CommandKind::Load { step_ms, custom_buckets, series } => {
-                load(&mut storage, &series, step_ms, custom_buckets);
+                if let Err(reason) = store.load(&series, step_ms, custom_buckets) {
+                    report.fail(command.line, "", reason);
+                }
             }
             CommandKind::Invalid { query, reason } => {
                 report.unparsed += usize::from(query.is_some());
@@ -91,7 +93,7 @@ pub fn run_script(text: &str, options: &ScriptOptions) -> ScriptReport {
                     report.fail(command.line, &eval.query, error.to_string());
                 }
                 Ok(expr) => {
-                    let judge = Judge { engine: &engine, storage: &storage, eval: &eval, expr: &expr };
+                    let judge = Judge { engine: &engine, storage: store.samples(), eval: &eval, expr: &expr };
                     match judge.run() {
                         Ok(()) => report.passed += 1,
                         Err(reason) => report.fail(command.line, &eval.query, reason),
@@ -101,26 +103,6 @@ pub fn run_script(text: &str, options: &ScriptOptions) -> ScriptReport {
         }
     }
     report
-}
-
-fn load(storage: &mut MemoryStorage, series: &[LoadedSeries], step_ms: i64, custom_buckets: bool) {
-    for LoadedSeries { labels, values } in series {
-        for (step, value) in values.iter().enumerate() {
-            let at_ms = step_ms.saturating_mul(step as i64);
-            match value {
-                SequenceValue::Omitted => {}
-                SequenceValue::Float(value) => storage.append(labels, at_ms, *value),
-                SequenceValue::Histogram { histogram, .. } => {
-                    storage.append_histogram(labels, at_ms, histogram.as_ref().clone());
-                }
-            }
-        }
-    }
-    if custom_buckets {
-        for (labels, at_ms, histogram) in custom_buckets::convert(series, step_ms) {
-            storage.append_histogram(&labels, at_ms, histogram);
-        }
-    }
 }
 
 /// Evaluates one query, in all the ways that must give the same, and judges what comes out.

@@ -230,6 +230,7 @@ fn scripts_of_this_repository_pass() {
         "extended",
         "math",
         "mixed",
+        "native_functions",
         "over_time",
         "regression",
         "scalars",

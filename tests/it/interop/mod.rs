@@ -3,6 +3,7 @@
 mod answers;
 mod flow;
 mod histograms;
+mod killed;
 mod metrics;
 mod parity;
 mod queries;

@@ -1,6 +1,7 @@
 //! Compensated summation: a running sum that keeps track of what rounding took away.
 //!
-//! Neumaier's variant of Kahan's algorithm, as in Prometheus `util/kahansum`; aggregations use it too.
+//! Neumaier's variant of Kahan's algorithm, as in Prometheus `util/kahansum`; functions, aggregations and sums of
+//! histograms use it.
 
 /// A running sum and its compensation.
 #[derive(Debug, Clone, Copy, PartialEq)]

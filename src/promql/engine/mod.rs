@@ -28,6 +28,7 @@ mod resolve;
 mod result;
 mod select_k;
 mod smooth;
+mod statistics;
 mod stream;
 mod subquery;
 #[cfg(test)]
@@ -55,6 +56,7 @@ use limits::{Cost, Limits};
 pub(in crate::promql) use plan::is_step_dependent;
 use plan::{Node, Planner};
 use resolve::{QueryTimes, resolve, unparenthesized};
+use statistics::Need;
 
 /// Bytes per allowed sample that a query may hold where no bound on memory is set.
 const BYTES_PER_SAMPLE: u64 = 32;
@@ -312,7 +314,15 @@ impl Engine {
     }
 
     fn planner<'p>(&'p self, lookback_ms: i64, querier: Option<&'p dyn Querier>) -> Planner<'p> {
-        Planner { options: &self.options, lookback_ms, querier, read: None, series: 0, series_bytes: 0 }
+        Planner {
+            options: &self.options,
+            lookback_ms,
+            querier,
+            need: Need::default(),
+            read: None,
+            series: 0,
+            series_bytes: 0,
+        }
     }
 }
 

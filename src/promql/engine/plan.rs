@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::statistics::Need;
 use super::{EngineOptions, QueryError};
 use crate::model::{Matcher, TimeRange};
 use crate::promql::functions::{self, Implementation};
@@ -67,6 +68,8 @@ pub(super) struct Selector<'a> {
     pub(super) mode: Option<SelectorMode>,
     /// 0 for an instant selector.
     pub(super) range_ms: i64,
+    /// Of histograms only count and sum are needed.
+    pub(super) statistics_only: bool,
     /// Every sample that any step may need lies in here.
     pub(super) read: TimeRange,
     pub(super) series: Arc<[SelectedSeries]>,
@@ -138,6 +141,8 @@ pub(super) struct Planner<'p> {
     pub(super) lookback_ms: i64,
     /// `None` while only the time range of the query is wanted.
     pub(super) querier: Option<&'p dyn Querier>,
+    /// What is needed of the histograms at the place that is being planned.
+    pub(super) need: Need,
     /// What all selectors together read.
     pub(super) read: Option<TimeRange>,
     /// How many series were selected.
@@ -169,8 +174,11 @@ impl Planner<'_> {
                 (if *negative { Node::Negate(Box::new(node)) } else { node }, invariance)
             }
             ExprKind::Binary(binary) => {
+                let around = self.need;
+                self.need = around.inside_binary(binary.op);
                 let (left, of_left) = self.node(&binary.left, scope)?;
                 let (right, of_right) = self.node(&binary.right, scope)?;
+                self.need = around;
                 let both = of_left.invariant && of_right.invariant;
                 let left = wrap_if(of_left.wrap && !both, left);
                 let right = wrap_if(of_right.wrap && !both, right);
@@ -211,9 +219,12 @@ impl Planner<'_> {
         let mut args = Vec::with_capacity(call.args.len());
         // The second argument of `info` is no expression but a set of matchers.
         let evaluated = if matches!(function, CallKind::Info) { &call.args[..1] } else { &call.args[..] };
+        let around = self.need;
+        self.need = around.inside_call(call);
         for arg in evaluated {
             args.push(self.node(arg, scope)?);
         }
+        self.need = around;
         let info = match (function, call.args.first()) {
             (CallKind::Info, Some(arg)) => Some(self.info_reach(arg, scope)),
             _ => None,
@@ -250,7 +261,10 @@ impl Planner<'_> {
         };
         let start = at_ms.unwrap_or(scope.start_ms).saturating_sub(offset_ms).saturating_sub(range_ms);
         let end = at_ms.unwrap_or(scope.end_ms).saturating_sub(offset_ms);
+        let around = self.need;
+        self.need = around.inside_subquery();
         let (child, invariance) = self.node(&subquery.expr, TimeRange::new(start, end))?;
+        self.need = around;
         let child = wrap_if(invariance.invariant && !matches!(child, Node::Range(_) | Node::Subquery(_)), child);
         Ok(Subquery { child, range_ms, step_ms, offset_ms, at_ms })
     }
@@ -289,6 +303,7 @@ impl Planner<'_> {
             at_ms,
             mode: selector.mode,
             range_ms,
+            statistics_only: self.need.is_statistics_only(),
             read,
             series,
             samples_read: AtomicU64::new(0),
@@ -316,6 +331,7 @@ impl Planner<'_> {
             at_ms,
             mode: None,
             range_ms: 0,
+            statistics_only: false,
             read,
             series: Arc::from([]),
             samples_read: AtomicU64::new(0),

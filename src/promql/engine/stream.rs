@@ -9,6 +9,7 @@ use super::limits::{CHECK_EVERY, Cost, Limits};
 use super::names;
 use super::plan::Selector;
 use super::smooth::Smoothed;
+use super::statistics::keep_statistics;
 use super::window::{Reach, latest, remove_stale, windows};
 use super::{QueryError, parallel};
 use crate::model::{FloatHistogram, LabelSet, METRIC_NAME, MatchOp};
@@ -70,6 +71,8 @@ pub(super) struct Stream<'s> {
     pub(super) delayed_names: bool,
     /// Functions see start timestamps.
     pub(super) start_times: bool,
+    /// A label says whether a metric is a counter.
+    pub(super) type_labels: bool,
     pub(super) limits: &'s Limits,
     pub(super) workers: usize,
 }
@@ -154,7 +157,7 @@ impl Stream<'_> {
         let mut series = Vec::with_capacity(to - from);
         let mut annotations = Annotations::new();
         let mut notes = match &self.work {
-            Work::Kernel { call, .. } => Some(Notes::new(call)),
+            Work::Kernel { call, .. } => Some(Notes::new(call, self.type_labels)),
             _ => None,
         };
         for index in from..to {
@@ -195,6 +198,9 @@ impl Stream<'_> {
                 }
                 if !sees_stale {
                     remove_stale(&mut read);
+                }
+                if selector.statistics_only && read.has_histograms() {
+                    keep_statistics(&mut read);
                 }
                 (&series.labels, false, &read)
             }
@@ -277,7 +283,7 @@ impl Stream<'_> {
                         // The next step may see the same sample, so the histogram stays where it is.
                         Some((at, histogram)) if *at == index => {
                             self.keep(out, step, Value::Histogram(histogram.clone()))?;
-                            effort.add(step, samples_of_histogram(histogram))
+                            effort.add(step, histogram_samples(std::iter::once(histogram)))
                         }
                         _ => {
                             out.values[step] = column.values[index];
@@ -306,7 +312,7 @@ impl Stream<'_> {
             (Work::Presence { reach }, _) => windows(column, steps, reach, |step, window| {
                 out.values[step] = 1.0;
                 present += 1;
-                effort.add(step, samples_of_window(window))
+                effort.add(step, window_samples(window))
             })?,
             (Work::Kernel { kernel, histograms, args, reach, .. }, _) => {
                 let Some(notes) = notes else {
@@ -327,7 +333,7 @@ impl Stream<'_> {
                         self.keep(out, step, value)?;
                         present += 1;
                     }
-                    effort.add(step, samples_of_window(window))
+                    effort.add(step, window_samples(window))
                 })?;
             }
         }
@@ -336,17 +342,16 @@ impl Stream<'_> {
     }
 }
 
-/// How many samples a histogram counts as: those that take as much room.
-///
-/// Source: Prometheus `promql/value.go`, `HPoint.size`.
-pub(super) fn samples_of_histogram(histogram: &FloatHistogram) -> usize {
-    (histogram.size_bytes() + 8) / 16
+/// How many samples histograms count for: as many as take their room.
+pub(super) fn histogram_samples<'h>(histograms: impl ExactSizeIterator<Item = &'h FloatHistogram>) -> usize {
+    histograms.len() + Cost::of_histograms(histograms).samples as usize
 }
 
-/// How many samples a window counts as.
-fn samples_of_window(window: &Window<'_>) -> usize {
-    let histograms = window.histograms.iter().map(|(_, histogram)| samples_of_histogram(histogram)).sum::<usize>();
-    window.values.len() - window.histograms.len() + histograms
+/// How many samples a window counts for.
+#[inline]
+fn window_samples(window: &Window<'_>) -> usize {
+    let floats = window.values.len() - window.histograms.len();
+    floats + histogram_samples(window.histograms.iter().map(|(_, histogram)| histogram))
 }
 
 /// Counts the samples that one series makes the query look at.

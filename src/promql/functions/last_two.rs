@@ -76,7 +76,7 @@ fn increase(
     if is_rate && (is_gauge(previous) || is_gauge(last)) {
         notes.add_for_metric_at_args(Annotation::native_histogram_not_counter);
     }
-    if !is_rate && !(is_gauge(previous) && is_gauge(last)) {
+    if !is_rate && (!is_gauge(previous) || !is_gauge(last)) {
         notes.add_for_metric_at_args(Annotation::native_histogram_not_gauge);
     }
     let mut result = last.clone();

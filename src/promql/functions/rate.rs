@@ -234,7 +234,7 @@ fn increase_between(window: &Window<'_>, notes: &mut Notes<'_>, is_counter: bool
     if is_counter {
         note_early_starts(window, notes);
     }
-    if !is_counter && !(is_gauge(first) && is_gauge(last)) {
+    if !is_counter && (!is_gauge(first) || !is_gauge(last)) {
         notes.add_for_metric(0, Annotation::native_histogram_not_gauge);
     }
     increase.counter_reset_hint = CounterResetHint::Gauge;

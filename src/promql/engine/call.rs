@@ -7,7 +7,7 @@ use super::QueryError;
 use super::evaluate::Evaluator;
 use super::names;
 use super::plan::{CallKind, CallNode, Node, Selector};
-use super::stream::{Source, Stream, Work, samples_of_histogram};
+use super::stream::{Source, Stream, Work, histogram_samples};
 use super::window::{Reach, remove_stale, windows};
 use crate::model::LabelSet;
 use crate::promql::functions::{CallContext, Implementation, absent_labels};
@@ -166,8 +166,7 @@ impl Evaluator<'_> {
                 let Some(extended) = extend(&samples, &reach, steps, mode)? else { continue };
                 samples = extended;
             }
-            let histograms =
-                samples.histograms.iter().map(|(_, histogram)| samples_of_histogram(histogram)).sum::<usize>();
+            let histograms = histogram_samples(samples.histograms.iter().map(|(_, histogram)| histogram));
             self.limits.add_at_step(0, (samples.len() - samples.histograms.len() + histograms) as u64);
             self.limits.hold(super::limits::Cost::of_column(samples.len(), samples.len() * 2))?;
             matrix.push(MatrixSeries { labels: series.labels.clone(), samples });

@@ -1,7 +1,8 @@
 //! The bounds of one query: time, cancellation, samples and bytes held at a time.
 //!
 //! Samples are counted roughly as Prometheus counts them: those that intermediate results hold, and those of the window
-//! that is being looked at. Bytes are counted besides, since a column takes room for the steps without a value too.
+//! that is being looked at; a histogram counts for as many as take its room. Bytes are counted besides, since a column takes
+//! room for the steps without a value too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -15,6 +16,9 @@ use crate::storage::Column;
 
 /// How much work may pass between two looks at the clock, in samples.
 pub(super) const CHECK_EVERY: usize = 4096;
+
+/// Bytes of a float sample: its time and its value.
+const SAMPLE_BYTES: usize = size_of::<i64>() + size_of::<f64>();
 
 /// Ends a query from outside.
 #[derive(Debug, Clone, Default)]
@@ -50,11 +54,19 @@ impl Cost {
         Cost { samples: samples as u64, bytes: (steps * size_of::<f64>() + size_of::<SeriesSteps>()) as u64 }
     }
 
+    /// What histograms cost beside the place that each has in its column: a sample for each 16 bytes.
+    pub(super) fn of_histograms<'h>(histograms: impl Iterator<Item = &'h FloatHistogram>) -> Self {
+        histograms.fold(Cost::default(), |cost, histogram| {
+            let bytes = histogram.size_bytes();
+            let samples = (bytes + size_of::<i64>()) / SAMPLE_BYTES;
+            cost.plus(Cost { samples: samples.saturating_sub(1) as u64, bytes: bytes as u64 })
+        })
+    }
+
     /// The bytes of decoded samples. Their number counts only as far as windows look at them.
     pub(super) fn of_decoded(column: &Column) -> Self {
-        let floats = (column.len() * (size_of::<i64>() + size_of::<f64>())) as u64;
         let histograms = Cost::of_histograms(column.histograms.iter().map(|(_, histogram)| histogram));
-        Cost { samples: 0, bytes: floats.saturating_add(histograms.bytes) }
+        Cost { samples: 0, bytes: (column.len() * SAMPLE_BYTES) as u64 + histograms.bytes }
     }
 
     /// The cost of a value.
@@ -69,17 +81,8 @@ impl Cost {
     /// The cost of several series.
     pub(super) fn of_series(series: &[SeriesSteps]) -> Self {
         series.iter().fold(Cost::default(), |cost, one| {
-            let column = Cost::of_column(super::names::present_count(one), one.values.capacity());
-            cost.plus(column).plus(Cost::of_histograms(one.histograms.iter().map(|(_, histogram)| histogram)))
-        })
-    }
-
-    /// What histograms cost beside their places in a column. As in Prometheus, one is as many samples as floats with
-    /// their times would fit into its memory.
-    pub(super) fn of_histograms<'h>(histograms: impl Iterator<Item = &'h FloatHistogram>) -> Self {
-        histograms.fold(Cost::default(), |cost, histogram| {
-            let bytes = histogram.size_bytes() as u64;
-            cost.plus(Cost { samples: ((bytes + 8) / 16).saturating_sub(1), bytes })
+            let histograms = Cost::of_histograms(one.histograms.iter().map(|(_, histogram)| histogram));
+            cost.plus(Cost::of_column(super::names::present_count(one), one.values.capacity())).plus(histograms)
         })
     }
 

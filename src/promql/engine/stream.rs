@@ -283,7 +283,7 @@ impl Stream<'_> {
                         // The next step may see the same sample, so the histogram stays where it is.
                         Some((at, histogram)) if *at == index => {
                             self.keep(out, step, Value::Histogram(histogram.clone()))?;
-                            effort.add(step, samples_of_histogram(histogram))
+                            effort.add(step, histogram_samples(std::iter::once(histogram)))
                         }
                         _ => {
                             out.values[step] = column.values[index];
@@ -312,7 +312,7 @@ impl Stream<'_> {
             (Work::Presence { reach }, _) => windows(column, steps, reach, |step, window| {
                 out.values[step] = 1.0;
                 present += 1;
-                effort.add(step, samples_of_window(window))
+                effort.add(step, window_samples(window))
             })?,
             (Work::Kernel { kernel, histograms, args, reach, .. }, _) => {
                 let Some(notes) = notes else {
@@ -333,7 +333,7 @@ impl Stream<'_> {
                         self.keep(out, step, value)?;
                         present += 1;
                     }
-                    effort.add(step, samples_of_window(window))
+                    effort.add(step, window_samples(window))
                 })?;
             }
         }
@@ -342,17 +342,16 @@ impl Stream<'_> {
     }
 }
 
-/// How many samples a histogram counts as: those that take as much room.
-///
-/// Source: Prometheus `promql/value.go`, `HPoint.size`.
-pub(super) fn samples_of_histogram(histogram: &FloatHistogram) -> usize {
-    (histogram.size_bytes() + 8) / 16
+/// How many samples histograms count for: as many as take their room.
+pub(super) fn histogram_samples<'h>(histograms: impl ExactSizeIterator<Item = &'h FloatHistogram>) -> usize {
+    histograms.len() + Cost::of_histograms(histograms).samples as usize
 }
 
-/// How many samples a window counts as.
-fn samples_of_window(window: &Window<'_>) -> usize {
-    let histograms = window.histograms.iter().map(|(_, histogram)| samples_of_histogram(histogram)).sum::<usize>();
-    window.values.len() - window.histograms.len() + histograms
+/// How many samples a window counts for.
+#[inline]
+fn window_samples(window: &Window<'_>) -> usize {
+    let floats = window.values.len() - window.histograms.len();
+    floats + histogram_samples(window.histograms.iter().map(|(_, histogram)| histogram))
 }
 
 /// Counts the samples that one series makes the query look at.

@@ -91,7 +91,7 @@ pub fn assert_same(who: &str, expected: &Answers, found: &Answers) {
 }
 
 /// Sends what the specimen says, as remote write 1.0.
-fn send(address: SocketAddr) {
+pub fn send(address: SocketAddr) {
     let mut requests: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
     for line in SENT.lines().filter(|line| !line.starts_with('#')) {
         let fields: Vec<&str> = line.split(' ').collect();

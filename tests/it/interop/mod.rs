@@ -9,7 +9,7 @@ mod metrics;
 mod parity;
 mod queries;
 mod regex;
-mod taken_over;
 mod stats;
+mod taken_over;
 mod transfer;
 mod world;

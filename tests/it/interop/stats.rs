@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use serde_json::Value;
 
+use super::histograms;
 use crate::harness::peers::with_peers;
 use crate::harness::process::temp_dir;
 use crate::harness::remote_write::{self, Series};
@@ -106,6 +107,41 @@ fn interop_query_stats_count_the_samples_that_prometheus_counts() {
                 let parameters =
                     [("query", *query), ("start", &*start), ("end", &*end), ("step", step), ("stats", "all")];
                 compare(query, "/api/v1/query_range", &parameters);
+            }
+        }
+        assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+    });
+}
+
+/// Queries over histograms, each of which counts for as many samples as take its room.
+const HISTOGRAM_QUERIES: &[&str] = &[
+    "native{series!~\"layouts.*\"}",
+    "count_over_time(native{series=~\"int|float|custom_.*|kinds\"}[1m])",
+    "rate(native{series=~\"int|float\"}[2m])",
+    "timestamp(native)",
+    "histogram_count(native{series=\"int\"} @ end())",
+    "count_over_time(native{series=~\"int|kinds\"}[2m:20s])",
+];
+
+#[test]
+fn interop_query_stats_count_histograms_by_their_size() {
+    with_peers(|peers| {
+        let dir = temp_dir();
+        let server = Chronolith::start(&dir.path().join("chronolith"));
+        let arguments = ["--enable-feature=promql-per-step-stats,native-histograms"];
+        let prometheus = peers.prometheus_with(&dir.path().join("prometheus"), "", &arguments);
+        for address in [server.address, prometheus.address] {
+            histograms::send(address);
+        }
+        let mut faults = Vec::new();
+        for query in HISTOGRAM_QUERIES {
+            let parameters =
+                [("query", *query), ("start", "1700000000"), ("end", "1700000600"), ("step", "15"), ("stats", "all")];
+            let [ours, theirs] = [server.address, prometheus.address]
+                .map(|address| samples(address, "/api/v1/query_range", &parameters));
+            assert!(theirs["totalQueryableSamples"].as_u64() > Some(100), "{query}: {theirs}");
+            if ours != theirs {
+                faults.push(format!("{query}\n    {ours}\n    not {theirs}"));
             }
         }
         assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));

@@ -2,7 +2,9 @@
 
 use super::super::Explanation;
 use super::*;
-use crate::model::{FloatHistogram, histogram::BucketSpan};
+use crate::model::histogram::BucketSpan;
+use crate::model::{FloatHistogram, Matcher, TimeRange};
+use crate::storage::{Column, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError};
 
 fn explained(storage: &MemoryStorage, options: EngineOptions, query: &str, count: i64) -> Explanation {
     let (expr, end_ms) = (parse_expr(query).unwrap(), (count - 1) * SECOND);
@@ -119,4 +121,53 @@ fn analysis_says_what_each_node_gave_and_read() {
     );
     assert_eq!(plan.selectors[0].samples_read, Some(4));
     assert_eq!(plan.selectors[0].extent.map(|extent| (extent.chunks, extent.samples)), Some((2, 4)));
+}
+
+/// A storage whose samples nobody may read.
+struct Unreadable<'s>(&'s MemoryStorage);
+
+impl Queryable for Unreadable<'_> {
+    fn querier(&self, range: TimeRange) -> Result<Box<dyn Querier>, StorageError> {
+        Ok(Box::new(UnreadableQuerier(self.0.querier(range)?)))
+    }
+}
+
+struct UnreadableQuerier(Box<dyn Querier>);
+
+impl Querier for UnreadableQuerier {
+    fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Vec<SelectedSeries>, StorageError> {
+        let series = self.0.select(matchers, hints)?.into_iter();
+        Ok(series.map(|one| SelectedSeries { samples: Arc::new(UnreadableSamples), ..one }).collect())
+    }
+
+    fn label_names(&self, _: &[Matcher], _: usize) -> Result<Vec<String>, StorageError> {
+        Ok(Vec::new())
+    }
+
+    fn label_values(&self, _: &str, _: &[Matcher], _: usize) -> Result<Vec<String>, StorageError> {
+        Ok(Vec::new())
+    }
+}
+
+struct UnreadableSamples;
+
+impl SampleSource for UnreadableSamples {
+    fn read(&self, _: TimeRange, _: &mut Column) -> Result<(), StorageError> {
+        Err(StorageError::Limit { what: "number of reads", limit: 0 })
+    }
+}
+
+#[test]
+fn query_whose_floor_is_past_a_bound_reads_nothing() {
+    let storage = storage(&[(&[("__name__", "n")], &[1.0])]);
+    let ask = |options: EngineOptions, query: &str| {
+        let expr = parse_expr(query).unwrap();
+        engine(options).instant(&Unreadable(&storage), &expr, 0, &QueryOptions::default()).map(drop)
+    };
+    let few = EngineOptions { samples_max: 1000, ..EngineOptions::default() };
+    assert!(matches!(ask(few.clone(), "n"), Err(QueryError::Storage(_))));
+    assert!(matches!(ask(few, "n + sum_over_time(vector(1)[1h:1s])"), Err(QueryError::TooManySamples)));
+    let little = EngineOptions { memory_max: Some(20_000), ..EngineOptions::default() };
+    let query = "n + sum_over_time(vector(1)[1h:1s])";
+    assert!(matches!(ask(little, query), Err(QueryError::TooMuchMemory { limit: 20_000 })));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::json::JsonWriter;
 use super::number::{write_timestamp, write_timestamp_short, write_value};
 use crate::encoding::go_float::write_plain;
-use crate::model::FloatHistogram;
+use crate::model::{Bucket, FloatHistogram};
 use crate::promql::engine::{QueryStats, QueryValue};
 use crate::storage::Column;
 
@@ -117,11 +117,11 @@ fn histogram_point<'j, 'a>(
     json.begin_list().raw_with(|out| write_timestamp(out, timestamp_ms)).begin_object();
     json.key("count").raw_with(|out| quoted_value(out, histogram.count));
     json.key("sum").raw_with(|out| quoted_value(out, histogram.sum));
-    let buckets = buckets(histogram);
-    if !buckets.is_empty() {
+    let mut filled = histogram.buckets().filter(|bucket| bucket.count != 0.0).peekable();
+    if filled.peek().is_some() {
         json.key("buckets").begin_list();
-        for bucket in buckets {
-            json.begin_list().int(bucket.rule);
+        for bucket in filled {
+            json.begin_list().int(boundary_rule(&bucket));
             for value in [bucket.lower, bucket.upper, bucket.count] {
                 json.raw_with(|out| quoted_value(out, value));
             }
@@ -132,49 +132,14 @@ fn histogram_point<'j, 'a>(
     json.end_object().end_list()
 }
 
-/// One bucket of a native histogram as the API shows it.
-struct Bucket {
-    /// Which ends belong to it: 0 the upper, 1 the lower, 2 none, 3 both.
-    rule: i64,
-    lower: f64,
-    upper: f64,
-    count: f64,
-}
-
-/// The buckets that hold something, from the lowest to the highest.
-fn buckets(histogram: &FloatHistogram) -> Vec<Bucket> {
-    let mut negative = Vec::new();
-    for (index, count) in indexed(&histogram.negative_spans, &histogram.negative_buckets) {
-        let (lower, upper) = histogram.bucket_bounds(index);
-        negative.push(Bucket { rule: 1, lower: -upper, upper: -lower, count });
+/// Which bounds belong to a bucket, as the API's number: 0 the upper, 1 the lower, 2 none, 3 both.
+fn boundary_rule(bucket: &Bucket) -> i64 {
+    match (bucket.lower_inclusive, bucket.upper_inclusive) {
+        (false, true) => 0,
+        (true, false) => 1,
+        (false, false) => 2,
+        (true, true) => 3,
     }
-    negative.reverse();
-    let mut all = negative;
-    if histogram.zero_count != 0.0 {
-        let threshold = histogram.zero_threshold;
-        all.push(Bucket { rule: 3, lower: -threshold, upper: threshold, count: histogram.zero_count });
-    }
-    for (index, count) in indexed(&histogram.positive_spans, &histogram.positive_buckets) {
-        let (lower, upper) = histogram.bucket_bounds(index);
-        let rule = if lower == f64::NEG_INFINITY { 3 } else { 0 };
-        all.push(Bucket { rule, lower, upper, count });
-    }
-    all.retain(|bucket| bucket.count != 0.0);
-    all
-}
-
-/// The index of each bucket that the spans describe, and its count.
-fn indexed<'h>(
-    spans: &'h [crate::model::histogram::BucketSpan],
-    counts: &'h [f64],
-) -> impl Iterator<Item = (i32, f64)> + 'h {
-    let mut next = 0i32;
-    let indices = spans.iter().flat_map(move |span| {
-        let start = next.saturating_add(span.offset);
-        next = start.saturating_add_unsigned(span.length);
-        start..next
-    });
-    indices.zip(counts.iter().copied())
 }
 
 fn query_stats(json: &mut JsonWriter<'_>, stats: &QueryStats, queued: Duration, total: Duration) {
@@ -247,6 +212,22 @@ mod tests {
     }
 
     #[test]
+    fn histogram_when_its_zero_bucket_reaches_into_others_shows_them_cut_and_no_negative_zero_bucket() {
+        let shown = |zero_count| {
+            let histogram = Some(Box::new(FloatHistogram { zero_threshold: 0.75, zero_count, ..histogram() }));
+            let sample = VectorSample { labels: LabelSet::empty(), timestamp_ms: 0, value: 0.0, histogram };
+            data(&QueryValue::Vector(vec![sample]))["result"][0]["histogram"][1]["buckets"].clone()
+        };
+        let [below, above, last] = [
+            serde_json::json!([1, "-2", "-1", "2"]),
+            serde_json::json!([0, "0.75", "1", "2"]),
+            serde_json::json!([0, "2", "4", "1"]),
+        ];
+        assert_eq!(shown(1.0), serde_json::json!([below, [3, "-0.75", "0.75", "1"], above, last]));
+        assert_eq!(shown(-1.0), serde_json::json!([below, above, last]));
+    }
+
+    #[test]
     fn histogram_with_boundaries_of_its_own_begins_at_minus_infinity() {
         let custom = FloatHistogram {
             schema: -53,
@@ -255,7 +236,8 @@ mod tests {
             positive_buckets: vec![1.0, 2.0],
             ..FloatHistogram::default()
         };
-        let shown: Vec<(i64, f64, f64)> = buckets(&custom).iter().map(|b| (b.rule, b.lower, b.upper)).collect();
+        let shown: Vec<_> =
+            custom.buckets().map(|bucket| (boundary_rule(&bucket), bucket.lower, bucket.upper)).collect();
         assert_eq!(shown, [(3, f64::NEG_INFINITY, 5.0), (0, 5.0, f64::INFINITY)]);
     }
 

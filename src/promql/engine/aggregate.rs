@@ -328,10 +328,12 @@ impl Evaluator<'_> {
         if quantiles.iter().any(|quantile| quantile.is_nan()) {
             notes.add(Annotation::invalid_quantile(f64::NAN, span));
         }
-        for out_of_range in [worst(f64::max), worst(f64::min)] {
-            if !(0.0..=1.0).contains(&out_of_range) && !out_of_range.is_nan() {
-                notes.add(Annotation::invalid_quantile(out_of_range, span));
-            }
+        let (largest, smallest) = (worst(f64::max), worst(f64::min));
+        if largest > 1.0 {
+            notes.add(Annotation::invalid_quantile(largest, span));
+        }
+        if smallest < 0.0 {
+            notes.add(Annotation::invalid_quantile(smallest, span));
         }
         drop(notes);
         let mut result = Vec::with_capacity(groups.len());

@@ -109,3 +109,18 @@ fn results_do_not_depend_on_the_number_of_threads() {
     assert_eq!(alone, ask(4));
     assert_eq!(alone, ask(7));
 }
+
+#[test]
+fn quantile_when_its_parameter_changes_is_warned_of_with_the_worst_values_only() {
+    let storage = storage(&[(&[("__name__", "n")], &[1.0; 10])]);
+    let notes = |query| {
+        let result = range(&storage, query, 0, MINUTE, 10 * SECOND).unwrap();
+        let mut notes: Vec<_> = result.annotations.iter().map(|one| one.text().to_owned()).collect();
+        notes.sort();
+        notes
+    };
+    let warning = |got: &str| format!("PromQL warning: quantile value should be between 0 and 1, got {got}");
+    assert_eq!(notes("quantile(2 + time(), n)"), [warning("62")]);
+    assert_eq!(notes("quantile(-1 - time(), n)"), [warning("-61")]);
+    assert_eq!(notes("quantile(time() - 10, n)"), [warning("-10"), warning("50")]);
+}

@@ -33,8 +33,11 @@ fn remote_write_decode(criterion: &mut Criterion) {
         group.bench_function("scan", |bencher| {
             let (mut series, mut samples, mut gathered) = (Vec::new(), Vec::new(), Vec::new());
             bencher.iter(|| {
-                let mut batch =
-                    WriteBatch { series: std::mem::take(&mut series), samples: std::mem::take(&mut samples) };
+                let mut batch = WriteBatch {
+                    series: std::mem::take(&mut series),
+                    samples: std::mem::take(&mut samples),
+                    histograms: Vec::new(),
+                };
                 let decoded = decode(black_box(&message), DecodeLimits::default(), &mut gathered, &mut batch);
                 let count = decoded.map_or(0, |_| batch.series.len());
                 (series, samples) = chronolith::ingest::pool::empty_vectors(batch);

@@ -1,17 +1,21 @@
 //! `query_explain`: what a query would do and touch, without doing it.
 //!
 //! Ours; Prometheus has no such endpoint. The parameters are those of `query` or, with `start`, `end` and `step`, those
-//! of `query_range`. The series of each selector are selected, but no sample is read.
+//! of `query_range`. The series of each selector are selected, but no sample is read. With `analyze=true` the query is evaluated
+//! and its result thrown away: then the plan says what each node took.
 
 use std::sync::Arc;
 
 use hyper::Response;
+use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::query::{parse_query_text, query_error};
+use super::query::{Evaluated, parse_query_text, query_error};
+use super::query_log::{Asked, EndsQuery};
 use super::response::{self, ApiBody};
 use super::{Api, ApiRequest, off_the_way};
-use crate::promql::engine::QueryOptions;
+use crate::promql::engine::{CancelToken, QueryOptions};
+use crate::promql::parser::ast::Expr;
 use crate::storage::Queryable;
 
 impl Api {
@@ -22,8 +26,11 @@ impl Api {
     ) -> Result<Response<ApiBody>, ApiError> {
         let params = request.params();
         let timeout = params.timeout(self.options.engine.timeout)?;
-        let options =
-            QueryOptions { lookback_delta_ms: params.duration_ms("lookback_delta")?, ..QueryOptions::default() };
+        let analyze = match params.get("analyze") {
+            None | Some("false" | "0") => false,
+            Some("true" | "1") => true,
+            Some(_) => return Err(ApiError::parameter("analyze", "has to be true or false")),
+        };
         let (start_ms, end_ms, step_ms) = match (params.time("start")?, params.time("end")?) {
             (Some(start_ms), Some(end_ms)) => {
                 let no_step = || ApiError::parameter("step", "cannot parse \"\" to a valid duration");
@@ -38,8 +45,37 @@ impl Api {
         };
         let text = params.get("query").unwrap_or_default().to_owned();
         let engine = self.engine.clone();
+        if analyze {
+            let common = self.common(&params, None, request)?;
+            let asked = Asked::new(&text, start_ms, end_ms, step_ms);
+            let is_range = params.get("start").is_some();
+            let run = move |expr: &Expr, options: &QueryOptions| match is_range {
+                true => engine.range(&*data, expr, start_ms, end_ms, step_ms, options),
+                false => engine.instant(&*data, expr, start_ms, options),
+            };
+            let Evaluated { result, queued, total, .. } = self.evaluate(common, asked, true, run).await?;
+            let mut plan = result.explanation.map(|plan| plan.to_json()).unwrap_or_default();
+            plan["run"] = json!({
+                "queued_seconds": queued.as_secs_f64(),
+                "elapsed_seconds": total.as_secs_f64(),
+                "preparation_seconds": result.stats.preparation.as_secs_f64(),
+                "evaluation_seconds": result.stats.evaluation.as_secs_f64(),
+                "sorting_seconds": result.stats.sorting.as_secs_f64(),
+                "samples": result.stats.samples_total,
+                "samples_peak": result.stats.samples_peak,
+            });
+            return Ok(answer(&plan));
+        }
         // A selection over all series takes as long as that of a query, so it waits for a place like one.
         let permit = self.place(timeout).await?;
+        let cancel = CancelToken::new();
+        let _ends_with_the_client = EndsQuery(cancel.clone());
+        let options = QueryOptions {
+            lookback_delta_ms: params.duration_ms("lookback_delta")?,
+            timeout: Some(timeout),
+            cancel,
+            ..QueryOptions::default()
+        };
         let plan = off_the_way(move || {
             let _permit = permit;
             let expr = parse_query_text(&text, &engine.options().language)?;
@@ -47,8 +83,12 @@ impl Api {
             Ok(plan.map_err(|fault| query_error(&fault))?.to_json())
         })
         .await?;
-        Ok(response::success(|json| {
-            json.raw(plan.to_string().as_bytes());
-        }))
+        Ok(answer(&plan))
     }
+}
+
+fn answer(plan: &Value) -> Response<ApiBody> {
+    response::success(|json| {
+        json.raw(plan.to_string().as_bytes());
+    })
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`query`] | `query`, `query_range`, `format_query`, `parse_query`, `query_exemplars` |
 //! | `explain` | `query_explain` |
+//! | `query_log` | `status/active_queries`, `status/slow_queries` |
 //! | [`series`] | `series`, `labels`, `label/<name>/values`, `metadata` |
 //! | [`status`] | `status/*` |
 //! | [`stubs`] | empty lists for what a store without scraping and alerting has none of |
@@ -29,6 +30,7 @@ pub mod number;
 pub mod page;
 pub mod params;
 pub mod query;
+mod query_log;
 mod render;
 pub mod response;
 pub mod route;
@@ -70,6 +72,8 @@ pub struct ApiOptions {
     pub engine: EngineOptions,
     /// Queries that are evaluated at once.
     pub queries_max: usize,
+    /// A query that takes longer is logged.
+    pub slow_query: Option<Duration>,
     /// The resolved configuration, key and value.
     pub config: Vec<(&'static str, String)>,
     /// When the process started.
@@ -145,7 +149,7 @@ impl Api {
     /// Refuses requests from now on, and ends the queries that are running.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
-        self.metrics.cancel_all();
+        self.metrics.log.cancel_all();
         self.jobs.report_abandoned();
     }
 
@@ -188,6 +192,8 @@ impl Api {
             Route::Home => return self.page(),
             Route::StatusWalReplay => return self.wal_replay(),
             Route::Notifications => return empty_list(),
+            Route::ActiveQueries => self.active_queries(),
+            Route::SlowQueries => self.slow_queries(),
             route if route.reads_series() => match self.queryable() {
                 None => return self.unavailable(),
                 Some(data) => self.handle_read(route, request, data).await,
@@ -279,6 +285,8 @@ impl Api {
             | Route::Metrics
             | Route::Write
             | Route::Notifications
+            | Route::ActiveQueries
+            | Route::SlowQueries
             | Route::StatusWalReplay => Ok(response::not_found()),
         }
     }
@@ -362,6 +370,7 @@ mod tests {
         let options = ApiOptions {
             engine: EngineOptions::default(),
             queries_max: 1,
+            slow_query: None,
             config: Vec::new(),
             started_ms: 0,
             admin: false,

@@ -1,7 +1,7 @@
 //! `query` and `query_range`, and what is asked about the text of a query.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use hyper::Response;
@@ -9,10 +9,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::{ApiError, ErrorType};
 use super::params::{Params, parse_duration_ms};
+use super::query_log::{Asked, EndsQuery, QueryLog};
 use super::response::{self, ApiBody, Notes};
 use super::{Api, ApiRequest, off_the_way, render};
 use crate::promql::annotations::Level;
-use crate::promql::engine::{CancelToken, QueryError, QueryOptions, QueryResult, QueryStats, QueryValue};
+use crate::promql::engine::{QueryError, QueryOptions, QueryResult, QueryStats, QueryValue};
 use crate::promql::parser::ast::Expr;
 use crate::promql::parser::{LanguageOptions, parse_expr_with};
 use crate::storage::Queryable;
@@ -29,8 +30,8 @@ pub(super) const TRUNCATED: &str = "results truncated due to limit";
 pub struct QueryMetrics {
     /// Queries that are waiting or being evaluated.
     active: AtomicU64,
-    /// The tokens of the queries that are being evaluated.
-    running: Mutex<Vec<Weak<RunningQuery>>>,
+    /// Which these are, and the slowest.
+    pub(super) log: QueryLog,
     /// Queries that were answered, and those that failed.
     pub answered: Counter,
     /// Queries that ended in an error.
@@ -45,16 +46,6 @@ pub struct QueryMetrics {
     pub eval_time: Summary,
     /// Time for sorting.
     pub sort_time: Summary,
-}
-
-/// A query that runs. Dropping it, when the client goes away or has its answer, ends the evaluation.
-#[derive(Debug)]
-struct RunningQuery(CancelToken);
-
-impl Drop for RunningQuery {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
 }
 
 /// Counts a query as active while it lives.
@@ -72,25 +63,6 @@ impl QueryMetrics {
         self.active.load(Ordering::Relaxed)
     }
 
-    /// Ends all queries that run.
-    pub(super) fn cancel_all(&self) {
-        for query in self.running().drain(..).filter_map(|query| query.upgrade()) {
-            query.0.cancel();
-        }
-    }
-
-    fn running(&self) -> std::sync::MutexGuard<'_, Vec<Weak<RunningQuery>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn start(&self) -> Arc<RunningQuery> {
-        let query = Arc::new(RunningQuery(CancelToken::new()));
-        let mut running = self.running();
-        running.retain(|query| query.strong_count() > 0);
-        running.push(Arc::downgrade(&query));
-        query
-    }
-
     fn observe(&self, now: Duration, stats: &QueryStats) {
         self.samples.add(stats.samples_total);
         self.prepare_time.observe(now, stats.preparation);
@@ -100,17 +72,39 @@ impl QueryMetrics {
 }
 
 /// What `query` and `query_range` have in common.
-struct Common {
+pub(super) struct Common {
     text: String,
     timeout: Duration,
     lookback_delta_ms: Option<i64>,
     limit: Option<usize>,
-    stats: bool,
+    stats: Stats,
     gzip: bool,
 }
 
+/// What is said of a query's cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stats {
+    None,
+    Sums,
+    /// With the samples of each step.
+    All,
+}
+
+/// A query that was evaluated.
+pub(super) struct Evaluated {
+    pub(super) result: QueryResult,
+    text: String,
+    pub(super) queued: Duration,
+    pub(super) total: Duration,
+}
+
 impl Api {
-    fn common(&self, params: &Params, limit: Option<usize>, request: &ApiRequest) -> Result<Common, ApiError> {
+    pub(super) fn common(
+        &self,
+        params: &Params,
+        limit: Option<usize>,
+        request: &ApiRequest,
+    ) -> Result<Common, ApiError> {
         // Each fault is looked for in Prometheus' order: the timeout first.
         let timeout = params.timeout(self.options.engine.timeout)?;
         let named = |fault| ApiError::bad_data(format!("error parsing lookback delta duration: {fault}"));
@@ -121,7 +115,11 @@ impl Api {
             // Zero and less ask for the server's own.
             lookback_delta_ms: lookback_delta_ms.filter(|ms| *ms > 0),
             limit,
-            stats: params.get("stats").is_some(),
+            stats: match params.get("stats") {
+                None => Stats::None,
+                Some("all") => Stats::All,
+                Some(_) => Stats::Sums,
+            },
             gzip: response::accepts_gzip(&request.headers),
         })
     }
@@ -136,7 +134,8 @@ impl Api {
         let time_ms = params.optional_time("time")?.unwrap_or_else(|| self.clock.now_ms());
         let common = self.common(&params, limit, request)?;
         let engine = self.engine.clone();
-        self.evaluate(common, move |expr, options| engine.instant(&*data, expr, time_ms, options)).await
+        let asked = Asked::new(&common.text, time_ms, time_ms, 0);
+        self.answer(common, asked, move |expr, options| engine.instant(&*data, expr, time_ms, options)).await
     }
 
     pub(super) async fn query_range(
@@ -168,57 +167,79 @@ impl Api {
         let engine = self.engine.clone();
         let run =
             move |expr: &Expr, options: &QueryOptions| engine.range(&*data, expr, start_ms, end_ms, step_ms, options);
-        self.evaluate(common, run).await
+        let asked = Asked::new(&common.text, start_ms, end_ms, step_ms);
+        self.answer(common, asked, run).await
     }
 
-    /// Waits for a place, evaluates away from the connections, and writes the answer. When the client goes away, this
-    /// future is dropped, and with it the query.
-    async fn evaluate(
+    /// Evaluates a query and writes the answer.
+    async fn answer(
         self: &Arc<Self>,
         common: Common,
+        asked: Asked,
         run: impl FnOnce(&Expr, &QueryOptions) -> Result<QueryResult, QueryError> + Send + 'static,
     ) -> Result<Response<ApiBody>, ApiError> {
-        self.metrics.active.fetch_add(1, Ordering::Relaxed);
-        let active = Active(self.metrics.clone());
-        let began = self.clock.monotonic();
-        let permit = self.place(common.timeout).await?;
-        let now = self.clock.monotonic();
-        let queued = now.saturating_sub(began);
-        self.metrics.queue_time.observe(now, queued);
-
-        let running = self.metrics.start();
-        let options = QueryOptions {
-            lookback_delta_ms: common.lookback_delta_ms,
-            timeout: Some(common.timeout.saturating_sub(queued)),
-            cancel: running.0.clone(),
-        };
-        let Common { text, limit, stats, gzip, .. } = common;
-        let language = self.engine.options().language;
-        let evaluated = off_the_way(move || {
-            // Both go when the evaluation ends, even if nobody waits for it any more.
-            let (_permit, _active) = (permit, active);
-            let expr = parse_query_text(&text, &language)?;
-            let result = run(&expr, &options).map_err(|fault| query_error(&fault))?;
-            Ok((result, text))
-        })
-        .await;
-        drop(running);
-        let (mut result, text) = evaluated.inspect_err(|_| self.metrics.failed.add(1))?;
-        let now = self.clock.monotonic();
-        self.metrics.answered.add(1);
-        self.metrics.observe(now, &result.stats);
-
+        let (limit, stats, gzip) = (common.limit, common.stats, common.gzip);
+        let Evaluated { mut result, text, queued, total } = self.evaluate(common, asked, false, run).await?;
         let mut notes = notes(&result, &text);
         if limit.is_some_and(|limit| truncate(&mut result.value, limit)) {
             notes.warnings.push(TRUNCATED.to_owned());
         }
-        let total = now.saturating_sub(began);
         Ok(response::stream("application/json", gzip, move |sink| {
             response::write_success(sink, &notes, |json| {
-                render::query_data(json, &result.value, stats.then_some((&result.stats, queued, total)))
+                let stats = (stats != Stats::None).then_some((&result.stats, queued, total));
+                render::query_data(json, &result.value, stats)
             })
         })
         .await)
+    }
+
+    /// Waits for a place and evaluates away from the connections. When the client goes away, this future is dropped, and with
+    /// it the query.
+    pub(super) async fn evaluate(
+        self: &Arc<Self>,
+        common: Common,
+        asked: Asked,
+        analyze: bool,
+        run: impl FnOnce(&Expr, &QueryOptions) -> Result<QueryResult, QueryError> + Send + 'static,
+    ) -> Result<Evaluated, ApiError> {
+        self.metrics.active.fetch_add(1, Ordering::Relaxed);
+        let active = Active(self.metrics.clone());
+        let began = self.clock.monotonic();
+        let query = self.metrics.log.begin(asked, began, self.clock.now_ms());
+        let ends_query = EndsQuery(query.cancel_token().clone());
+        let permit = self.place(common.timeout).await?;
+        query.has_its_turn();
+        let now = self.clock.monotonic();
+        let queued = now.saturating_sub(began);
+        self.metrics.queue_time.observe(now, queued);
+
+        let options = QueryOptions {
+            lookback_delta_ms: common.lookback_delta_ms,
+            timeout: Some(common.timeout.saturating_sub(queued)),
+            cancel: query.cancel_token().clone(),
+            per_step_stats: common.stats == Stats::All,
+            analyze,
+        };
+        let text = common.text;
+        let language = self.engine.options().language;
+        let (metrics, clock, slow) = (self.metrics.clone(), self.clock.clone(), self.options.slow_query);
+        let evaluated = off_the_way(move || {
+            // Both go when the evaluation ends, even if nobody waits for it any more.
+            let (_permit, _active) = (permit, active);
+            let expr = parse_query_text(&text, &language)?;
+            let result = run(&expr, &options);
+            let outcome = result.as_ref().map(|result| result.stats.clone()).map_err(ToString::to_string);
+            metrics.log.end(&query, clock.monotonic(), outcome, slow);
+            let result = result.map_err(|fault| query_error(&fault))?;
+            Ok((result, text))
+        })
+        .await;
+        drop(ends_query);
+        let (result, text) = evaluated.inspect_err(|_| self.metrics.failed.add(1))?;
+        let now = self.clock.monotonic();
+        self.metrics.answered.add(1);
+        self.metrics.observe(now, &result.stats);
+        Ok(Evaluated { result, text, queued, total: now.saturating_sub(began) })
     }
 
     /// A place among the queries that are evaluated at once.

@@ -187,6 +187,13 @@ fn query_stats(json: &mut JsonWriter<'_>, stats: &QueryStats, queued: Duration, 
     json.key("execQueueTime").float(seconds(queued));
     json.key("execTotalTime").float(seconds(total)).end_object();
     json.key("samples").begin_object();
+    if let Some(steps) = &stats.samples_per_step {
+        json.key("totalQueryableSamplesPerStep").begin_list();
+        for (timestamp_ms, samples) in steps {
+            json.begin_list().raw_with(|out| write_timestamp_short(out, *timestamp_ms)).uint(*samples).end_list();
+        }
+        json.end_list();
+    }
     json.key("totalQueryableSamples").uint(stats.samples_total);
     json.key("peakSamples").uint(stats.samples_peak);
     json.end_object().end_object();

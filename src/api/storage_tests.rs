@@ -45,8 +45,14 @@ fn start(fs: SimFs, clock: Arc<ManualClock>, admin: bool, ready: bool) -> Server
         true => slot.fill(Arc::new(db)),
         false => db.close(),
     }
-    let options =
-        ApiOptions { engine: EngineOptions::default(), queries_max: 4, config: Vec::new(), started_ms: START, admin };
+    let options = ApiOptions {
+        engine: EngineOptions::default(),
+        queries_max: 4,
+        slow_query: None,
+        config: Vec::new(),
+        started_ms: START,
+        admin,
+    };
     Server { api: Arc::new(Api::new(options, slot.clone(), clock.clone())), fs, clock, slot }
 }
 

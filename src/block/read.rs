@@ -10,7 +10,9 @@ use super::samples::{merge_from, remove_deleted, truncate};
 use super::{Matcher, SeriesRef};
 use crate::chunk;
 use crate::model::{ChunkEncoding, LabelSet, TimeRange};
-use crate::storage::{ChunkBytes, Column, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError};
+use crate::storage::{
+    ChunkBytes, Column, Extent, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError,
+};
 use crate::tombstones::Intervals;
 
 impl Queryable for Block {
@@ -126,6 +128,10 @@ impl SampleSource for BlockSamples {
         });
         Ok(())
     }
+
+    fn extent(&self, range: TimeRange) -> Extent {
+        self.shared.extent_of(self.series, range, &mut |damage| self.warnings.add(self.shared.ulid, &damage))
+    }
 }
 
 impl Shared {
@@ -165,6 +171,29 @@ impl Shared {
         if let Some(deleted) = deleted {
             remove_deleted(column, start, deleted);
         }
+    }
+
+    /// What the chunks of a series that a read of `range` decodes say about themselves.
+    fn extent_of(&self, series: SeriesRef, range: TimeRange, on_damage: &mut dyn FnMut(Damage)) -> Extent {
+        let mut extent = Extent::default();
+        let mut reader = self.index.series();
+        if let Err(fault) = reader.read(series) {
+            on_damage(self.index_damage(DamagedPart::Series, fault));
+            return extent;
+        }
+        let tombstones = self.tombstones();
+        let deleted = tombstones.get(u64::from(series));
+        for chunk in reader.chunks().iter().filter(|chunk| is_wanted(chunk, &range, deleted)) {
+            let said = self.chunk(chunk).and_then(|(encoding, bytes)| {
+                let samples = chunk::sample_count(encoding, &bytes).map_err(|fault| self.chunk_damage(chunk, fault))?;
+                Ok((samples, bytes.len()))
+            });
+            match said {
+                Ok((samples, bytes)) => extent.add_chunk(samples.into(), bytes),
+                Err(damage) => on_damage(damage),
+            }
+        }
+        extent
     }
 
     /// Damage of one chunk, remembered.

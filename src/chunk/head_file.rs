@@ -4,7 +4,8 @@
 //! it is durable. So nothing here needs an fsync for safety, and a damaged chunk costs a rebuild, not a sample.
 //!
 //! Invariants: entries are only ever appended; the chunks of one series stand in time order, over all files; file
-//! numbers have no gaps, as files are removed from the oldest on, one durably after the other. So what stands before any place in the files is complete for every series up to that place.
+//! numbers have no gaps, as files are removed from the oldest on, one durably after the other. So what stands before any
+//! place in the files is complete for every series up to that place.
 //!
 //! Source: Prometheus `tsdb/chunks/head_chunks.go`. Format: `docs/format/chunks_head.md`.
 
@@ -33,6 +34,8 @@ const ENTRY_HEADER_BYTES: usize = 25;
 const CHECKSUM_BYTES: usize = 4;
 /// Longest data of one entry that a reader believes: floats take 1 KiB, a single histogram may take megabytes.
 const DATA_BYTES_MAX: usize = 32 << 20;
+/// What Prometheus pre-allocates of a file: on Linux, and on Windows. A kill leaves zeros up to there.
+const PREALLOCATED_BYTES: [usize; 2] = [128 << 10, 128 << 20];
 /// Entries are gathered to about this many bytes before they are written.
 const WRITE_BYTES: usize = 256 << 10;
 
@@ -366,6 +369,9 @@ impl HeadChunkFileReader {
     }
 }
 
+/// What a scan finds at the end of a file that is longer than its entries.
+const ZERO_END: &str = "file ends in zeros";
+
 /// Where a scan of the files ended early.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanStop {
@@ -384,6 +390,8 @@ pub struct ScanStop {
 pub struct ScanReport {
     /// Numbers of the files that hold good entries.
     pub files: Vec<u32>,
+    /// Files before the last one that end in the zeros of a Prometheus that was killed, and where those begin.
+    pub zero_ends: Vec<(u32, u64)>,
     /// Entries read.
     pub entries: u64,
     /// Where the scan ended, if not at the end of the last file.
@@ -407,7 +415,14 @@ pub fn scan(fs: &dyn Fs, dir: &Path, mut each: impl FnMut(ChunkRef, &HeadChunkEn
         let follows = index == 0 || numbers[index - 1] + 1 == file;
         let stop = if follows {
             let map = fs.map(&head_chunk_file(dir, file))?;
-            scan_file(&map, file, is_last, &mut report.entries, &mut each)
+            let stop = scan_file(&map, file, is_last, &mut report.entries, &mut each);
+            stop.filter(|stop| {
+                let is_zero_end = stop.what == ZERO_END && !is_last && PREALLOCATED_BYTES.contains(&map.len());
+                if is_zero_end {
+                    report.zero_ends.push((file, stop.offset));
+                }
+                !is_zero_end
+            })
         } else {
             Some(ScanStop { file, offset: 0, what: "a file before this one is missing", is_torn_tail: false })
         };
@@ -452,7 +467,7 @@ fn scan_file(
             }
             Found::End if offset == bytes.len() => return None,
             // Pre-allocated by Prometheus, or pages that a power loss took.
-            Found::End => return stop(offset, "file ends in zeros", true),
+            Found::End => return stop(offset, ZERO_END, true),
             Found::Torn => return stop(offset, "chunk is cut short", true),
             Found::Damaged(what) => return stop(offset, what, false),
         }
@@ -544,6 +559,25 @@ mod tests {
         let (refs, result) = writer.write([entry(9, b"x")].into_iter());
         assert_eq!((refs.len(), result.unwrap_err().kind()), (0, io::ErrorKind::AlreadyExists));
         assert_eq!(scan_refs(dir.path()).0, [1, 2, 3]);
+    }
+
+    #[test]
+    fn file_that_prometheus_pre_allocated_is_whole_and_one_that_ends_in_other_zeros_is_damaged() {
+        for allocated in [PREALLOCATED_BYTES[0], PREALLOCATED_BYTES[0] - 1, 4096] {
+            let dir = tempfile::tempdir().unwrap();
+            write(dir.path(), 200, 10);
+            let path = head_chunk_file(dir.path(), 1);
+            let end = SystemFs.read(&path).unwrap().len();
+            SystemFs.append(&path).unwrap().write_all(&vec![0; allocated - end]).unwrap();
+            let (found, report) = scan_refs(dir.path());
+            if allocated == PREALLOCATED_BYTES[0] {
+                assert_eq!(found, (1..=10).collect::<Vec<_>>());
+                assert_eq!((report.stop, report.zero_ends), (None, vec![(1, end as u64)]));
+            } else {
+                assert!(found.len() < 10 && report.zero_ends.is_empty());
+                assert!(report.stop.is_some_and(|stop| !stop.is_torn_tail && stop.offset == end as u64));
+            }
+        }
     }
 
     #[test]

@@ -40,6 +40,7 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
         db: db_options(config),
         engine,
         queries_max: config.query.max_concurrency,
+        slow_query: config.query.log_slower_than,
         write_limits: WriteLimits {
             body_bytes: config.limits.max_body_size.0,
             decoded_bytes: config.limits.max_decompressed_size.0,

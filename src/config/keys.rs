@@ -176,7 +176,8 @@ pub static KEYS: &[Key] = &[
         name: "head.chunk_range",
         default: "2h",
         allowed: "a duration from 1m to 1d",
-        help: "The range of time that one chunk may cover; half of it is how far back a new series may begin.",
+        help: "The range of time that a block made from the head covers, and the most that one chunk may cover. The head is \
+               written to blocks when it holds one and a half of it; half of it is how far back a new series may begin.",
         set: |config, text| put(&mut config.head.chunk_range, duration(text, 60 * SECOND, DAY)?),
         get: |config| format_duration(config.head.chunk_range),
     },
@@ -322,6 +323,17 @@ pub static KEYS: &[Key] = &[
                accepted and do nothing.",
         set: |config, text| put(&mut config.features, Features::parse(text)?),
         get: |config| config.features.to_string(),
+    },
+    Key {
+        name: "query.log_slower_than",
+        default: "10s",
+        allowed: "a duration from 1ms to 1d, or none",
+        help: "A query that takes longer leaves a line in the log, waiting for its turn included.",
+        set: |config, text| {
+            let bound = optional(text, |text| duration(text, Duration::from_millis(1), DAY))?;
+            put(&mut config.query.log_slower_than, bound)
+        },
+        get: |config| config.query.log_slower_than.map_or_else(|| "none".to_owned(), format_duration),
     },
     Key {
         name: "limits.max_body_size",

@@ -35,7 +35,7 @@ pub struct WalConfig {
 /// `head.*`: the mutable recent window in memory.
 #[derive(Debug, Clone)]
 pub struct HeadConfig {
-    /// The range of time that one chunk may cover.
+    /// The range of time that a block made from the head covers, and the most that one chunk may cover.
     pub chunk_range: Duration,
     /// `head.out_of_order_time_window`; zero where out-of-order samples are refused.
     pub out_of_order_time_window: Duration,
@@ -91,6 +91,8 @@ pub struct QueryConfig {
     pub max_series: Option<u64>,
     /// Bytes that a query may hold at once.
     pub max_memory: Bytes,
+    /// How long a query may take without a line in the log.
+    pub log_slower_than: Option<Duration>,
 }
 
 /// `limits.*`: bounds of what is written.
@@ -174,6 +176,7 @@ impl Default for Config {
                 lookback_delta: Duration::ZERO,
                 max_series: None,
                 max_memory: Bytes(0),
+                log_slower_than: None,
             },
             limits: LimitsConfig {
                 max_body_size: Bytes(0),

@@ -38,7 +38,7 @@ pub(super) fn adopt_wbl(
             "not all of Prometheus' out-of-order samples could be taken over; their segments are in quarantine"
         );
     }
-    let Adopted { outcome, unknown, histograms, records_left } = &adoption.adopted;
+    let Adopted { outcome, unknown, records_left } = &adoption.adopted;
     if !adoption.recovery.foreign.is_empty() {
         tracing::info!(
             segments = adoption.recovery.foreign.len(),
@@ -46,7 +46,7 @@ pub(super) fn adopt_wbl(
             known = outcome.duplicates,
             refused = outcome.rejected_total(),
             unknown,
-            histograms,
+            histograms = outcome.histograms,
             records_left,
             "out-of-order samples of Prometheus taken over"
         );

@@ -273,7 +273,7 @@ impl BlockStore {
     /// Removes a block that is in no view, or may be there because of a call that failed. Where it cannot be removed now,
     /// it is not taken in again as long as the process lives.
     pub(super) fn take_back(&self, ulid: Ulid) {
-        self.blocks.hide(ulid);
+        self.blocks.take_back(ulid);
         self.remove_hidden();
     }
 

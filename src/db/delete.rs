@@ -27,10 +27,16 @@ impl Db {
         let _block_work = lock(&self.block_work);
         // On a full disk, too, something can be deleted.
         self.store.make_room();
-        // What failed before may have left blocks that the ledger names on the disk and nobody sees. They would come back
-        // after a crash, with what is deleted now.
+        // A flush or compaction that failed may have left blocks on the disk that nobody sees, and in the ledger's file a
+        // word about them. They would come back after a crash, with what is deleted now.
         let settled = self.store.ledger().settle();
         settled.map_err(|error| failed("the ledger cannot be written", error))?;
+        self.store.remove_hidden();
+        if let Some(ulid) = self.store.blocks.taken_back() {
+            return Err(TaskError(format!(
+                "nothing is deleted: block {ulid}, which does not count, cannot be removed"
+            )));
+        }
         let mut deleted = Deleted::default();
         // The log first: what it holds is deleted again by a replay, whatever happens to the blocks.
         let admission =

@@ -312,6 +312,7 @@ impl Db {
         let mut blocks = Vec::with_capacity(prepared.len());
         let mut error = None;
         for block in prepared {
+            self.store.blocks.announce(block.meta().ulid);
             // None is left under the name that it was made under, either.
             let done = if error.is_some() { block.discard().map(|()| None) } else { block.publish().map(Some) };
             match done {

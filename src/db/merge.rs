@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::{Matcher, TimeRange};
-use crate::storage::{Column, Querier, SampleSource, SelectHints, SelectedSeries, StorageError};
+use crate::storage::{Column, Extent, Querier, SampleSource, SelectHints, SelectedSeries, StorageError};
 
 /// One part of a merged view.
 pub(super) struct Part {
@@ -168,24 +168,41 @@ impl SampleSource for JoinedSamples {
         }
         Ok(())
     }
+
+    fn extent(&self, range: TimeRange) -> Extent {
+        let mut extent = Extent::default();
+        self.0.iter().for_each(|source| extent.add(source.extent(range)));
+        extent
+    }
 }
 
 /// Merges the two runs `start..middle` and `middle..` of a column by time. Of equal times the first run's is taken.
 fn merge_tail(column: &mut Column, start: usize, middle: usize) {
     let mut second = Cursor::over(column.split_off(middle));
     let mut first = Cursor::over(column.split_off(start));
+    // Whether the latest sample is of the second run.
+    let mut latest = None;
     loop {
-        match (first.time(), second.time()) {
-            (Some(a), Some(b)) if b < a => second.give(column),
+        let is_second = match (first.time(), second.time()) {
+            (Some(a), Some(b)) if b < a => true,
             (Some(a), Some(b)) => {
                 if a == b {
                     second.pass();
                 }
-                first.give(column);
+                false
             }
-            (Some(_), None) => first.give(column),
-            (None, Some(_)) => second.give(column),
+            (Some(_), None) => false,
+            (None, Some(_)) => true,
             (None, None) => return,
+        };
+        if is_second {
+            second.give(column);
+        } else {
+            first.give(column);
+        }
+        // What a histogram says about a counter reset it says of the one before it in its own run.
+        if latest.replace(is_second).is_some_and(|latest| latest != is_second) {
+            column.forget_reset_hint();
         }
     }
 }

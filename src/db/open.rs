@@ -123,6 +123,7 @@ impl Db {
             opened = open_head(false)?;
         }
         let OpenHead { head, loaded, mut recovery, replayed } = opened;
+        store.look_at_log_losses(&recovery, &replayed);
         continue_numbers(&mut recovery.resume, store.ledger().state());
         let head = Arc::new(head);
         let replay_time = clock.monotonic().saturating_sub(began);
@@ -214,7 +215,8 @@ impl ReplaySink for NewestSample {
         // What cannot be read is told by the replay.
         let newest = match kind {
             Some(RecordType::Samples) => record::samples(body).flatten().map(|sample| sample.timestamp_ms).max(),
-            Some(RecordType::OutOfOrderSamples) | None => None,
+            None => None,
+            Some(kind) if kind.is_out_of_order() => None,
             Some(kind) => {
                 record::values(kind, body).and_then(|values| values.flatten().map(|sample| sample.timestamp_ms).max())
             }

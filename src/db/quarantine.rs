@@ -1,7 +1,9 @@
-//! Blocks that cannot be served: moved to `quarantine/`, with a note that says what is missing because of them.
+//! Blocks that cannot be served: moved to `quarantine/`, with a note that says what is missing because of them. And damaged
+//! places of the log, which a start has set aside there.
 //!
 //! A note counts as long as its block lies beside it. So a person closes the matter by removing the block from
-//! quarantine, or by putting it back in its place, where it is opened again.
+//! quarantine, or by putting it back in its place, where it is opened again. The same is true of a note about the log, and
+//! the file with the damaged bytes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use ulid::Ulid;
 
 use crate::fs::{Fs, names};
 use crate::model::{TimeRange, TimestampMs};
+use crate::wal::{self, QuarantineNote};
 
 /// Beginning of the names of blocks and their notes in `quarantine/`.
 const PREFIX: &str = "block-";
@@ -53,6 +56,60 @@ impl LostBlock {
             _ => "whose range is unknown".to_owned(),
         };
         format!("block {} {range} {place}, its samples are missing: {}", self.ulid, self.reason)
+    }
+}
+
+/// Places of the log that could not be read at a start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct LogLosses(Vec<QuarantineNote>);
+
+impl LogLosses {
+    /// Those of the notes that tell of samples which are missing.
+    pub(super) fn new(notes: Vec<QuarantineNote>) -> Self {
+        LogLosses(notes.into_iter().filter(|note| note.lost().is_some()).collect())
+    }
+
+    /// Those that nobody has closed yet.
+    pub(super) fn read(fs: &dyn Fs, data_dir: &Path) -> Self {
+        LogLosses::new(wal::read_notes(fs, &data_dir.join(names::QUARANTINE_DIR)))
+    }
+
+    /// The same, where samples of this time lack the names of their series: the record that had them is lost.
+    pub(super) fn widened(mut self, unnamed: Option<TimeRange>) -> Self {
+        if let Some(unnamed) = unnamed {
+            for note in &mut self.0 {
+                note.min_time_ms = note.min_time_ms.map(|at_ms| at_ms.min(unnamed.start_ms));
+                note.max_time_ms = note.max_time_ms.map(|at_ms| at_ms.max(unnamed.end_ms));
+            }
+        }
+        self
+    }
+
+    /// The warning of a query of this range, where samples of it may be missing.
+    pub(super) fn warning(&self, range: &TimeRange) -> Option<String> {
+        let touched: Vec<_> =
+            self.0.iter().filter_map(|note| Some((note, note.lost().filter(|lost| lost.overlaps(range))?))).collect();
+        let (first, _) = touched.first()?;
+        let from = touched.iter().map(|(_, lost)| lost.start_ms).min().filter(|from| *from != TimestampMs::MIN);
+        let to = touched.iter().map(|(_, lost)| lost.end_ms).max().filter(|to| *to != TimestampMs::MAX);
+        let range = match (from, to) {
+            (Some(from), Some(to)) => format!("from {from} to {to} ms"),
+            (Some(from), None) => format!("from {from} ms on"),
+            (None, Some(to)) => format!("up to {to} ms"),
+            (None, None) => "of an unknown time".to_owned(),
+        };
+        Some(format!(
+            "the log was damaged in {} places, samples {range} may be missing: {} in segment {:08} at byte {}",
+            touched.len(),
+            first.reason,
+            first.segment,
+            first.offset
+        ))
+    }
+
+    /// The alarm that there are some.
+    pub(super) fn alarm(&self) -> Option<String> {
+        self.warning(&TimeRange::ALL)
     }
 }
 
@@ -179,6 +236,32 @@ mod tests {
                 assert!(moved.is_err() || !known.is_empty());
             }
         }
+    }
+
+    #[test]
+    fn query_that_touches_places_that_the_log_lost_is_warned_of_all_of_them_at_once() {
+        let note = |min_time_ms, max_time_ms| QuarantineNote {
+            is_lossy: true,
+            is_open: true,
+            min_time_ms,
+            max_time_ms,
+            segment: 7,
+            reason: "record checksum differs".to_owned(),
+            ..QuarantineNote::default()
+        };
+        let closed = QuarantineNote { is_open: false, ..note(Some(0), Some(1000)) };
+        let free = QuarantineNote { is_lossy: false, ..note(Some(0), Some(1000)) };
+        let losses = LogLosses::new(vec![note(Some(100), Some(200)), note(Some(150), Some(300)), closed, free]);
+        let warning = |from, to| losses.warning(&TimeRange::new(from, to));
+        assert_eq!((warning(0, 99), warning(301, 1000)), (None, None));
+        let first = warning(200, 200).unwrap();
+        assert!(first.contains("in 2 places, samples from 100 to 300 ms may be missing: record checksum"), "{first}");
+        assert!(warning(250, 400).unwrap().contains("in 1 places, samples from 150 to 300 ms"));
+        let unbounded = |min, max| LogLosses::new(vec![note(min, max)]).alarm().unwrap();
+        assert!(unbounded(Some(5), None).contains("from 5 ms on"));
+        assert!(unbounded(None, Some(5)).contains("up to 5 ms"));
+        assert!(unbounded(None, None).contains("of an unknown time"));
+        assert_eq!(LogLosses::default().alarm(), None);
     }
 
     #[test]

@@ -13,12 +13,14 @@ use super::compact::CompactionRecord;
 use super::counters::DbCounters;
 use super::lock;
 use super::options::{DbOptions, OpenError, StorageOptions, io_error};
+use super::quarantine::LogLosses;
 use super::reserve::{Reserve, ReserveState};
 use crate::clock::Clock;
 use crate::fs::{Fs, names};
+use crate::head::ReplayReport;
 use crate::ledger::{Event, FlushedUpTo, Ledger, LedgerError};
 use crate::model::{Tally, TimestampMs};
-use crate::wal::ReplayProgress;
+use crate::wal::{Recovery, ReplayProgress};
 
 /// Compactions that are remembered.
 const COMPACTIONS_KEPT: usize = 256;
@@ -152,6 +154,17 @@ impl BlockStore {
             }
             None => drop(self.notes().alarms.remove(about)),
         }
+    }
+
+    /// Looks at what damage of the log cost, given what the start found.
+    pub(super) fn look_at_log_losses(&self, recovery: &Recovery, replayed: &ReplayReport) {
+        let losses = match recovery.repair_failure {
+            None => LogLosses::read(&*self.fs, &self.data_dir),
+            Some(_) => LogLosses::new(recovery.noted.iter().chain(&recovery.known).cloned().collect()),
+        };
+        let losses = losses.widened(replayed.unknown_range);
+        self.set_alarm("log", losses.alarm());
+        self.blocks.set_log_losses(losses);
     }
 
     /// A name for a new block that no block here has, or had under way.

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use ulid::Ulid;
 
 use super::merge::{MergedQuerier, Part};
-use super::quarantine::LostBlock;
+use super::quarantine::{LogLosses, LostBlock};
 use crate::model::TimeRange;
 use crate::storage::{Querier, Queryable, StorageError};
 
@@ -35,13 +35,19 @@ pub(super) struct View {
     /// Those whose samples win first.
     blocks: Vec<ViewBlock>,
     lost: Vec<LostBlock>,
+    log_losses: LogLosses,
 }
 
 impl View {
     /// The view on these blocks, and on what is missing.
     pub(super) fn new(mut blocks: Vec<ViewBlock>, lost: Vec<LostBlock>) -> Self {
         blocks.sort_by_key(|block| (block.from_out_of_order, block.ulid));
-        View { blocks, lost }
+        View { blocks, lost, log_losses: LogLosses::default() }
+    }
+
+    /// The same view, of a database whose log has lost something.
+    pub(super) fn with_log_losses(self, log_losses: LogLosses) -> Self {
+        View { log_losses, ..self }
     }
 
     /// A querier over the blocks of the range and the head. Where only the head has samples, it is the head's own.
@@ -53,6 +59,7 @@ impl View {
     ) -> Result<Box<dyn Querier>, StorageError> {
         let missing = self.lost.iter().filter(|lost| !lost.is_covered && lost.touches(&range));
         notes.extend(missing.map(LostBlock::warning));
+        notes.extend(self.log_losses.warning(&range));
         let mut parts = Vec::new();
         for block in self.blocks.iter().filter(|block| block.range.overlaps(&range)) {
             match block.queryable.querier(range) {

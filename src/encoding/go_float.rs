@@ -58,7 +58,9 @@ fn word(value: f64) -> Option<&'static str> {
 
 /// A float without an exponent, whatever its size, with the fewest digits that read back: `%f` with precision -1.
 pub fn plain(value: f64) -> String {
-    word(value).map_or_else(|| value.to_string(), str::to_owned)
+    let mut out = Vec::new();
+    write_plain(&mut out, value);
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// Appends what [`plain`] gives.
@@ -70,8 +72,37 @@ pub fn write_plain(out: &mut Vec<u8>, value: f64) {
     } else if value.fract() == 0.0 && value.abs() < WHOLE_MAX && (value != 0.0 || value.is_sign_positive()) {
         out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
     } else {
-        // Writing to a Vec cannot fail.
-        let _ = write!(out, "{value}");
+        // Where two texts are equally near, Go takes the even digit and the standard library does not. Answers are mostly
+        // floats, and this is the faster way too.
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(value);
+        match text.split_once('e') {
+            None => out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes()),
+            Some((mantissa, exponent)) => write_shifted(out, mantissa, exponent.parse().unwrap_or(0)),
+        }
+    }
+}
+
+/// Appends a mantissa with one digit before its point, times a power of ten, without an exponent.
+fn write_shifted(out: &mut Vec<u8>, mantissa: &str, exponent: i32) {
+    let unsigned = mantissa.trim_start_matches('-');
+    out.resize(out.len() + mantissa.len() - unsigned.len(), b'-');
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    if exponent < 0 {
+        out.extend_from_slice(b"0.");
+        out.resize(out.len() + exponent.unsigned_abs() as usize - 1, b'0');
+        out.extend_from_slice(whole.as_bytes());
+        out.extend_from_slice(fraction.as_bytes());
+        return;
+    }
+    let shifted = fraction.len().min(exponent as usize);
+    let (before, after) = fraction.split_at(shifted);
+    out.extend_from_slice(whole.as_bytes());
+    out.extend_from_slice(before.as_bytes());
+    out.resize(out.len() + exponent as usize - shifted, b'0');
+    if !after.is_empty() {
+        out.push(b'.');
+        out.extend_from_slice(after.as_bytes());
     }
 }
 
@@ -87,14 +118,30 @@ pub fn write_exponent(out: &mut Vec<u8>, value: f64) {
 
 /// Mantissa and power of ten of a finite value: the fewest digits that read back, or `digits` of them.
 fn scientific(value: f64, digits: Option<usize>) -> (String, i32) {
-    let mut text = match digits {
-        Some(digits) => format!("{:.*e}", digits.saturating_sub(1), value),
-        None => format!("{value:e}"),
-    };
+    let Some(digits) = digits else { return shortest(value) };
+    let mut text = format!("{:.*e}", digits.saturating_sub(1), value);
     let at = text.find('e').unwrap_or(text.len());
     let exponent = text.get(at + 1..).and_then(|exponent| exponent.parse().ok()).unwrap_or(0);
     text.truncate(at);
     (text, exponent)
+}
+
+/// Mantissa, with one digit before its point, and power of ten of a finite value: the fewest digits that read back.
+fn shortest(value: f64) -> (String, i32) {
+    let mut buffer = zmij::Buffer::new();
+    let text = buffer.format_finite(value);
+    if let Some((mantissa, exponent)) = text.split_once('e') {
+        return (mantissa.to_owned(), exponent.parse().unwrap_or(0));
+    }
+    let unsigned = text.trim_start_matches('-');
+    let point = unsigned.find('.').unwrap_or(unsigned.len());
+    let digits: String = unsigned.chars().filter(char::is_ascii_digit).collect();
+    let zeros = digits.len() - digits.trim_start_matches('0').len();
+    let kept = digits.trim_matches('0');
+    let sign = if value.is_sign_negative() { "-" } else { "" };
+    let Some((first, rest)) = kept.split_at_checked(1) else { return (format!("{sign}0"), 0) };
+    let dot = if rest.is_empty() { "" } else { "." };
+    (format!("{sign}{first}{dot}{rest}"), point as i32 - 1 - zeros as i32)
 }
 
 /// An exponent as Go writes it: with its sign, and two digits at least.
@@ -172,6 +219,44 @@ mod tests {
         ] {
             assert_eq!(general(value, digits), text);
         }
+    }
+
+    #[test]
+    fn digits_are_the_fewest_that_read_back() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut values = vec![1e15, 1e16, 1.5e16, 123_456_789_012_345_680.0, 1e-5, 1.25e-5, 1e-320, f64::MAX, -0.0];
+        for _ in 0..20_000 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            // Any bits, and numbers as answers hold them.
+            values.extend([f64::from_bits(state), (state >> 24) as f64 / 1e4, -((state >> 40) as f64) / 3e9]);
+        }
+        for value in values.into_iter().filter(|value| value.is_finite()) {
+            let mut out = Vec::new();
+            write_exponent(&mut out, value);
+            for (text, shortest) in
+                [(plain(value), format!("{value}")), (String::from_utf8(out).unwrap(), format!("{value:e}"))]
+            {
+                assert_eq!(text.parse::<f64>().unwrap().to_bits(), value.to_bits(), "{text}");
+                let digits = |text: &str| text.split('e').next().map(str::len);
+                assert_eq!(digits(&text), digits(&shortest), "{text} {shortest}");
+                assert_eq!(text.contains('e'), shortest.contains('e'), "{text} {shortest}");
+            }
+        }
+    }
+
+    /// Each as Prometheus 3.5 answers it.
+    #[test]
+    fn digit_that_is_as_near_as_another_is_the_even_one() {
+        for (value, text) in [
+            (1_658_206_780_088_562.0 + 0.25, "1658206780088562.2"),
+            (1_658_206_780_088_562.0 + 0.75, "1658206780088562.8"),
+            (4_503_599_627_370_497.5, "4503599627370498"),
+        ] {
+            assert_eq!(plain(value), text);
+        }
+        assert_eq!(general(1_658_206_780_088_562.0 + 0.25, None), "1.6582067800885622e+15");
     }
 
     #[test]

@@ -8,9 +8,9 @@ use super::append::TimeBounds;
 use super::older::OlderSample;
 use super::ref_map::RefMap;
 use super::shard::split_slot;
-use crate::model::Sample;
+use super::value::ValueRef;
 use crate::storage::{BatchOutcome, WriteBatch};
-use crate::wal::record::{self, RecordType};
+use crate::wal::record::{self, RecordType, RefValue, ValuesIter};
 
 /// What was taken over.
 #[derive(Debug, Clone, Default)]
@@ -19,8 +19,6 @@ pub struct Adopted {
     pub outcome: BatchOutcome,
     /// Samples of series that the log does not name.
     pub unknown: u64,
-    /// Out-of-order histograms: the head takes none.
-    pub histograms: u64,
     /// Records that could not be read, wholly or in part, or are of a kind that is not taken over.
     pub records_left: u64,
 }
@@ -30,24 +28,23 @@ impl Adopted {
     pub fn add(&mut self, other: Adopted) {
         self.outcome.added += other.outcome.added;
         self.outcome.duplicates += other.outcome.duplicates;
+        self.outcome.histograms += other.outcome.histograms;
         self.outcome.digest += other.outcome.digest;
         for (sum, more) in self.outcome.rejected.iter_mut().zip(other.outcome.rejected) {
             *sum += more;
         }
         self.unknown += other.unknown;
-        self.histograms += other.histograms;
         self.records_left += other.records_left;
     }
 
     /// Whether something could not be taken over.
     pub fn is_partial(&self) -> bool {
-        self.unknown > 0 || self.histograms > 0 || self.records_left > 0 || self.outcome.rejected_total() > 0
+        self.unknown > 0 || self.records_left > 0 || self.outcome.rejected_total() > 0
     }
 
     /// What could not be taken over, in words; `None` where all was.
     pub fn left(&self) -> Option<String> {
         let counts = [
-            (self.histograms, "out-of-order histograms, of which the head takes none"),
             (self.unknown, "samples of series that the log does not name"),
             (self.outcome.rejected_total(), "samples that contradict others of their time"),
             (self.records_left, "records that could not be read, or are of an unknown kind"),
@@ -78,30 +75,32 @@ impl Adoption<'_> {
     pub fn record(&self, record: &[u8]) -> Adopted {
         let mut adopted = Adopted::default();
         match record::split(record) {
-            (Some(RecordType::Samples), body) => self.samples(body, &mut adopted),
             // Tells which samples were in chunks already: here every sample is looked up.
             (Some(RecordType::MmapMarkers), _) => {}
-            (Some(kind), body) if let Some(values) = record::values(kind, body) => {
-                adopted.histograms += values.flatten().count() as u64;
-            }
+            (Some(kind), body) if let Some(values) = record::values(kind, body) => self.samples(values, &mut adopted),
             _ => adopted.records_left += 1,
         }
         adopted
     }
 
-    fn samples(&self, body: &[u8], adopted: &mut Adopted) {
-        let mut by_shard: BTreeMap<usize, Vec<OlderSample>> = BTreeMap::new();
-        for sample in record::samples(body) {
-            let Ok(sample) = sample else {
-                adopted.records_left += 1;
-                break;
-            };
-            let Some((number, row)) = self.refs.get(sample.series_ref).map(split_slot) else {
+    fn samples(&self, values: ValuesIter<'_>, adopted: &mut Adopted) {
+        let (read, faults): (Vec<_>, Vec<_>) = values.partition(Result::is_ok);
+        adopted.records_left += u64::from(!faults.is_empty());
+        let read: Vec<RefValue> = read.into_iter().flatten().collect();
+        let mut by_shard: BTreeMap<usize, Vec<OlderSample<'_>>> = BTreeMap::new();
+        for RefValue { series_ref, timestamp_ms, value } in &read {
+            let Some((number, row)) = self.refs.get(*series_ref).map(split_slot) else {
                 adopted.unknown += 1;
                 continue;
             };
-            let sample = Sample { timestamp_ms: sample.timestamp_ms, value: sample.value };
-            by_shard.entry(number).or_default().push(OlderSample { row, entry: 0, sample, is_early: true });
+            let (timestamp_ms, value) = (*timestamp_ms, ValueRef::of(value));
+            by_shard.entry(number).or_default().push(OlderSample {
+                row,
+                entry: 0,
+                timestamp_ms,
+                value,
+                is_early: true,
+            });
         }
         // Prometheus accepted them: no window and no clock is asked again, and none begins the series in order.
         let bounds = TimeBounds {

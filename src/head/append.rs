@@ -13,18 +13,20 @@
 //! the floor, up to which blocks have the head's samples. What is older waits until the shard is done with the rest, and
 //! is looked at in `older.rs`.
 
+use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
 use super::older::OlderSample;
 use super::out_of_order::oldest_taken_ms;
 use super::series::{Series, SeriesHash, Verdict};
-use super::shard::{SHARDS, shard_of, split_slot};
+use super::shard::{SHARDS, Shard, shard_of, split_slot};
+use super::value::ValueRef;
 use super::{Head, Shared};
 use crate::fs::resident_bytes;
 use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
-use crate::model::{Digest, LabelSet, RawLabels, Sample, TimeRange};
-use crate::storage::{BatchOutcome, RejectReason, SeriesEntry, WriteBatch};
+use crate::model::{Digest, LabelSet, RawLabels, TimeRange, TimestampMs};
+use crate::storage::{BatchOutcome, RejectReason, WriteBatch};
 
 /// Marks an entry without a row: refused, or without samples.
 const NO_SLOT: Slot = Slot::MAX;
@@ -91,8 +93,10 @@ impl ByShard {
     }
 }
 
-fn samples_of<'a>(batch: &'a WriteBatch<'_>, entry: &SeriesEntry<'_>) -> &'a [Sample] {
-    batch.samples.get(entry.samples.start as usize..entry.samples.end as usize).unwrap_or(&[])
+/// The times of an entry's samples, in their order.
+fn times_of<'a>(batch: &'a WriteBatch<'_>, entry: usize) -> impl Iterator<Item = TimestampMs> + 'a {
+    let floats = batch.samples_of(entry).iter().map(|sample| sample.timestamp_ms);
+    floats.chain(batch.histograms_of(entry).iter().map(|sample| sample.timestamp_ms))
 }
 
 /// The labels for a message; they were valid, or are shown as far as they can be.
@@ -162,54 +166,24 @@ impl Head {
         bounds: TimeBounds,
         outcome: &mut BatchOutcome,
     ) {
-        let mut range: Option<TimeRange> = None;
-        let mut older = Vec::new();
-        let chunk_range_ms = self.shared.options.chunk_range_ms;
-        let mut shard = self.shared.shard(number);
+        let shard = self.shared.shard(number);
         let touched =
             entries.iter().fold(0, |all, &entry| all ^ shard.row(split_slot(slots[entry as usize]).1).touch());
         std::hint::black_box(touched);
+        let chunk_range_ms = self.shared.options.chunk_range_ms;
+        let mut appending = Appending { shard, batch, bounds, chunk_range_ms, range: None, older: Vec::new(), outcome };
         for &entry in entries {
             let (_, row) = split_slot(slots[entry as usize]);
-            let series_entry = &batch.series[entry as usize];
-            let series = shard.row(row);
-            let (series_ref, series_digest) = (series.series_ref, series.digest);
-            for sample in samples_of(batch, series_entry) {
-                let (timestamp_ms, bits) = (sample.timestamp_ms, sample.value.to_bits());
-                let series = shard.row(row);
-                let reason = match series.judge(timestamp_ms, bits) {
-                    Verdict::Newer if bounds.is_early(series, timestamp_ms) => {
-                        older.push(OlderSample { row, entry, sample: *sample, is_early: true });
-                        continue;
-                    }
-                    Verdict::Newer if timestamp_ms <= bounds.max_ms => {
-                        shard.push(row, timestamp_ms, bits, chunk_range_ms);
-                        shard.log_sample(series_ref, timestamp_ms, bits);
-                        outcome.added += 1;
-                        outcome.digest += series_digest.of_sample(timestamp_ms, sample.value);
-                        let range = range.get_or_insert(TimeRange::new(timestamp_ms, timestamp_ms));
-                        range.start_ms = range.start_ms.min(timestamp_ms);
-                        range.end_ms = range.end_ms.max(timestamp_ms);
-                        continue;
-                    }
-                    Verdict::Duplicate => {
-                        outcome.duplicates += 1;
-                        continue;
-                    }
-                    Verdict::Newer => RejectReason::TooFarInFuture,
-                    // Its time may be deleted, which is another reason to refuse it.
-                    Verdict::Older | Verdict::Conflict => {
-                        older.push(OlderSample { row, entry, sample: *sample, is_early: false });
-                        continue;
-                    }
-                };
-                let newest_ms = shard.row(row).last_ms;
-                outcome.reject(reason, entry as usize, 1, || {
-                    let series = describe(series_entry.labels);
-                    format!("sample at {timestamp_ms} ms, newest of the series at {newest_ms} ms: {series}")
-                });
+            for sample in batch.samples_of(entry as usize) {
+                let newest = || appending.shard.row(row).newest_kind();
+                let value = ValueRef::float_behind(newest, sample.value);
+                appending.append(row, entry, sample.timestamp_ms, value);
+            }
+            for sample in batch.histograms_of(entry as usize) {
+                appending.append(row, entry, sample.timestamp_ms, ValueRef::of(&sample.value));
             }
         }
+        let Appending { shard, range, older, outcome, .. } = appending;
         drop(shard);
         if let Some(range) = range {
             self.shared.widen(range);
@@ -236,14 +210,14 @@ impl Head {
         let mut memory_held = None;
         for &entry in misses {
             let series_entry = &batch.series[entry];
-            let samples = samples_of(batch, series_entry);
-            if samples.is_empty() {
+            let samples = times_of(batch, entry).count() as u64;
+            if samples == 0 {
                 continue;
             }
             let labels = match self.check_labels(series_entry.labels) {
                 Ok(labels) => labels,
                 Err((reason, detail)) => {
-                    outcome.reject(reason, entry, samples.len() as u64, || detail);
+                    outcome.reject(reason, entry, samples, || detail);
                     continue;
                 }
             };
@@ -258,18 +232,18 @@ impl Head {
                     continue;
                 }
             }
-            if reject_outside(samples, bounds, entry, &labels, outcome) {
+            if reject_outside(batch, bounds, entry, &labels, outcome) {
                 continue;
             }
             if let Some(held) = *memory_held.get_or_insert_with(|| shared.memory_past_bound()) {
-                outcome.reject(RejectReason::SeriesLimit, entry, samples.len() as u64, || {
+                outcome.reject(RejectReason::SeriesLimit, entry, samples, || {
                     let bound = shared.options.memory_bytes_max;
                     format!("{held} bytes of memory are in use, past {bound} no new series are taken: {labels}")
                 });
                 continue;
             }
             if !shared.reserve_series() {
-                outcome.reject(RejectReason::SeriesLimit, entry, samples.len() as u64, || {
+                outcome.reject(RejectReason::SeriesLimit, entry, samples, || {
                     format!("the head holds {} series, no new ones are taken: {labels}", shared.options.series_max)
                 });
                 continue;
@@ -342,6 +316,60 @@ impl Head {
     }
 }
 
+/// The third pass under way: one shard is locked.
+struct Appending<'a, 'l, 'o> {
+    shard: MutexGuard<'a, Shard>,
+    batch: &'a WriteBatch<'l>,
+    bounds: TimeBounds,
+    chunk_range_ms: i64,
+    /// From the oldest to the newest sample that was added.
+    range: Option<TimeRange>,
+    older: Vec<OlderSample<'a>>,
+    outcome: &'o mut BatchOutcome,
+}
+
+impl<'a> Appending<'a, '_, '_> {
+    /// Adds a sample, refuses it, or puts it off.
+    #[inline]
+    fn append(&mut self, row: u32, entry: u32, timestamp_ms: TimestampMs, value: ValueRef<'a>) {
+        let Appending { shard, bounds, outcome, .. } = self;
+        let series = shard.row(row);
+        let reason = match series.judge(timestamp_ms, value.bits()) {
+            Verdict::Newer if bounds.is_early(series, timestamp_ms) => {
+                self.older.push(OlderSample { row, entry, timestamp_ms, value, is_early: true });
+                return;
+            }
+            Verdict::Newer if timestamp_ms <= bounds.max_ms => {
+                outcome.added += 1;
+                outcome.histograms += u64::from(matches!(value, ValueRef::Histogram(_)));
+                outcome.digest += value.digest(series.digest, timestamp_ms);
+                shard.accept(row, timestamp_ms, value, self.chunk_range_ms);
+                let range = self.range.get_or_insert(TimeRange::new(timestamp_ms, timestamp_ms));
+                range.start_ms = range.start_ms.min(timestamp_ms);
+                range.end_ms = range.end_ms.max(timestamp_ms);
+                return;
+            }
+            Verdict::Duplicate => {
+                outcome.duplicates += 1;
+                outcome.histograms += u64::from(matches!(value, ValueRef::Histogram(_)));
+                return;
+            }
+            Verdict::Newer => RejectReason::TooFarInFuture,
+            // Its time may be deleted, which is another reason to refuse it.
+            Verdict::Older | Verdict::Conflict => {
+                self.older.push(OlderSample { row, entry, timestamp_ms, value, is_early: false });
+                return;
+            }
+        };
+        let newest_ms = series.last_ms;
+        let labels = self.batch.series.get(entry as usize).map(|entry| entry.labels);
+        outcome.reject(reason, entry as usize, 1, || {
+            let series = labels.map(describe).unwrap_or_default();
+            format!("sample at {timestamp_ms} ms, newest of the series at {newest_ms} ms: {series}")
+        });
+    }
+}
+
 impl Shared {
     /// The memory that the process holds, if that is more than new series may be taken at.
     fn memory_past_bound(&self) -> Option<u64> {
@@ -363,19 +391,18 @@ impl Shared {
 
 /// Refuses a new series all of whose samples are out of bounds, so that it isn't created for nothing. Says whether it did.
 fn reject_outside(
-    samples: &[Sample],
+    batch: &WriteBatch<'_>,
     bounds: TimeBounds,
     entry: usize,
     labels: &LabelSet,
     outcome: &mut BatchOutcome,
 ) -> bool {
     let min_ms = bounds.out_of_order_min_ms.map_or(bounds.new_series_min_ms, |ms| ms.min(bounds.new_series_min_ms));
-    let is_inside = |sample: &Sample| (min_ms..=bounds.max_ms).contains(&sample.timestamp_ms);
-    if samples.iter().any(is_inside) {
+    if times_of(batch, entry).any(|timestamp_ms| (min_ms..=bounds.max_ms).contains(&timestamp_ms)) {
         return false;
     }
-    for sample in samples {
-        let (reason, timestamp_ms) = match sample.timestamp_ms {
+    for timestamp_ms in times_of(batch, entry) {
+        let (reason, timestamp_ms) = match timestamp_ms {
             late if late > bounds.max_ms => (RejectReason::TooFarInFuture, late),
             early if bounds.out_of_order_min_ms.is_some() => (RejectReason::TooOld, early),
             early => (RejectReason::OutOfBounds, early),

@@ -100,6 +100,9 @@ impl Head {
             );
             last_file = contents.keys().max().copied().unwrap_or(last_file);
         }
+        if let Err(error) = cut_zero_ends(&*fs, chunks_dir, &scan) {
+            tracing::warn!(%error, "head chunk files that end in zeros not cut; the next start tries again");
+        }
         if let Err(error) = make_durable(&*fs, chunks_dir) {
             tracing::warn!(%error, "head chunk files not synced; the head is better made from the log alone");
             report.lacks_chunks = true;
@@ -186,6 +189,11 @@ fn make_durable(fs: &dyn Fs, chunks_dir: &Path) -> io::Result<()> {
         }
     }
     if any { fs.sync_dir(chunks_dir) } else { Ok(()) }
+}
+
+/// Cuts the zeros that Prometheus left in files behind which others stand.
+fn cut_zero_ends(fs: &dyn Fs, chunks_dir: &Path, scan: &ScanReport) -> io::Result<()> {
+    scan.zero_ends.iter().try_for_each(|&(file, end)| fs.append(&head_chunk_file(chunks_dir, file))?.truncate(end))
 }
 
 /// Moves what the scan did not accept out of the way.

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | how a series is recognised | `identity.rs` |
 //! | a series' row, a shard's rows | `series.rs`, `shard.rs` |
-//! | writing | `append.rs` |
+//! | writing, to the log | `append.rs`, `value.rs`, `records.rs` |
 //! | samples older than the newest of their series | `older.rs`, `out_of_order.rs`, `adopt.rs` |
 //! | deletion | `delete.rs` |
 //! | reading | `read.rs`, `readers.rs` |
@@ -18,7 +18,7 @@
 //! | what blocks have leaves the head | `truncate.rs` |
 //! | which series the log must keep | `live_refs.rs` |
 //! | full chunks to files | `flush.rs` |
-//! | from the log and the files back to a head | `load.rs`, `replay.rs`, `recall.rs`, `ref_map.rs` |
+//! | from the log and the files back to a head | `load.rs`, `replay.rs`, `replay/worker.rs`, `recall.rs`, `ref_map.rs` |
 //! | counts and digests for verification | `snapshot.rs` |
 //! | up to where the chunk files stand for the log | `watermark.rs` |
 //! | sizes for status pages | `stats.rs` |
@@ -41,6 +41,7 @@ mod out_of_order;
 mod read;
 mod readers;
 mod recall;
+mod records;
 mod ref_map;
 mod replay;
 mod series;
@@ -48,6 +49,7 @@ mod shard;
 mod snapshot;
 mod stats;
 mod truncate;
+mod value;
 mod watermark;
 
 use std::collections::BTreeMap;
@@ -345,6 +347,8 @@ impl GroupSource for Head {
     }
 }
 
+#[cfg(test)]
+mod histogram_tests;
 #[cfg(test)]
 mod out_of_order_tests;
 #[cfg(test)]

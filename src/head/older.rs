@@ -10,26 +10,43 @@ use std::collections::BTreeMap;
 use super::append::{TimeBounds, describe};
 use super::out_of_order::Inserted;
 use super::series::{Series, SeriesView, Verdict};
+use super::value::ValueRef;
 use super::{Head, Shared};
+use crate::chunk;
+use crate::encoding::Corruption;
 use crate::index::Slot;
-use crate::model::{Sample, TimeRange, TimestampMs};
+use crate::model::{ChunkEncoding, TimeRange, TimestampMs};
 use crate::storage::{BatchOutcome, Column, RejectReason, WriteBatch};
 
 /// A sample that has to be looked at twice.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct OlderSample {
+pub(super) struct OlderSample<'a> {
     pub(super) row: u32,
     /// Index in the batch.
     pub(super) entry: u32,
-    pub(super) sample: Sample,
+    pub(super) timestamp_ms: TimestampMs,
+    pub(super) value: ValueRef<'a>,
     /// Whether it is below the floor, or was too early to begin its series, which another may have begun since.
     pub(super) is_early: bool,
 }
 
+/// A value that a series has.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    bits: u64,
+    /// `None` for a histogram.
+    float: Option<f64>,
+}
+
+impl Held {
+    fn of(value: ValueRef<'_>) -> Self {
+        Held { bits: value.bits(), float: value.float() }
+    }
+}
+
 /// What a series has at the times of some samples.
 struct Known {
-    /// Value bits of floats, `None` for a histogram.
-    samples: BTreeMap<TimestampMs, Option<u64>>,
+    samples: BTreeMap<TimestampMs, Held>,
     /// In-order samples when it was looked up, and the time of the newest.
     in_order: (u64, TimestampMs),
     /// Chunks of out-of-order samples from this number on were not there.
@@ -47,32 +64,75 @@ impl Known {
 }
 
 impl Shared {
-    fn know(&self, slot: Slot, number: usize, samples: &[OlderSample]) -> Known {
-        let times = || samples.iter().map(|older| older.sample.timestamp_ms);
+    fn know(&self, slot: Slot, number: usize, samples: &[OlderSample<'_>]) -> Known {
+        let times = || samples.iter().map(|older| older.timestamp_ms);
         let range = TimeRange::new(times().min().unwrap_or(0), times().max().unwrap_or(0));
         let (view, in_order, next_chunk) = {
             let shard = self.shard(number);
             let series = shard.row(samples.first().map_or(0, |older| older.row));
             let next_chunk = self.counters.next_out_of_order_chunk.load(std::sync::atomic::Ordering::Acquire);
-            (
-                SeriesView { deleted: Vec::new(), ..series.view(range, range) },
-                (series.samples, series.last_ms),
-                next_chunk,
-            )
+            (series.view(range, range), (series.samples, series.last_ms), next_chunk)
         };
-        let mut column = Column::default();
+        let mut wanted: BTreeMap<TimestampMs, Option<Held>> = times().map(|at_ms| (at_ms, None)).collect();
         // What is damaged cannot be served either: its place may be taken. The damage is counted where it is read.
-        self.read_view(&view, range, &mut column, &mut |warning| tracing::debug!(slot, warning, "chunk not compared"));
-        let mut known = BTreeMap::new();
-        for timestamp_ms in times() {
-            if let Ok(index) = column.timestamps_ms.binary_search(&timestamp_ms) {
-                let is_histogram = column.histograms.binary_search_by_key(&index, |(index, _)| *index).is_ok();
-                let bits = column.values.get(index).map(|value| value.to_bits());
-                known.insert(timestamp_ms, bits.filter(|_| !is_histogram));
+        let mut warn = |warning| tracing::debug!(slot, warning, "chunk not compared");
+        self.visit_values(&view, range, &mut warn, &mut |timestamp_ms, value| {
+            if let Some(held) = wanted.get_mut(&timestamp_ms) {
+                held.get_or_insert_with(|| Held::of(value));
             }
-        }
-        Known { samples: known, in_order, next_chunk }
+        });
+        let samples = wanted.into_iter().filter_map(|(at_ms, held)| Some((at_ms, held?))).collect();
+        Known { samples, in_order, next_chunk }
     }
+
+    /// Gives the samples of a view that lie in `range` to `each`, in the form in which they are stored: those in order
+    /// first. A chunk that is damaged is left out, and said.
+    fn visit_values(
+        &self,
+        view: &SeriesView,
+        range: TimeRange,
+        warn: &mut dyn FnMut(String),
+        each: &mut dyn FnMut(TimestampMs, ValueRef<'_>),
+    ) {
+        let mut visit = |encoding, bytes: &[u8]| visit_chunk_values(encoding, bytes, range, each);
+        for chunk in &view.full {
+            self.visit_chunk(&chunk.place, chunk.range(), &mut visit, warn);
+        }
+        if let Some(open) = &view.open
+            && let Err(fault) = visit(open.encoding, &open.bytes)
+        {
+            warn(format!("an open chunk was left out: {fault}"));
+        }
+        let Some(late) = &view.out_of_order else { return };
+        for chunk in &late.chunks {
+            self.visit_chunk(&chunk.place, chunk.range, &mut visit, warn);
+        }
+        late.buffered.iter().for_each(|sample| each(sample.timestamp_ms, ValueRef::Float(sample.value)));
+        late.histograms.iter().for_each(|(timestamp_ms, value)| each(*timestamp_ms, ValueRef::of(value)));
+    }
+}
+
+/// Gives the samples of a chunk that lie in `range`, or none where the chunk is damaged.
+fn visit_chunk_values(
+    encoding: ChunkEncoding,
+    bytes: &[u8],
+    range: TimeRange,
+    each: &mut dyn FnMut(TimestampMs, ValueRef<'_>),
+) -> Result<(), Corruption> {
+    if encoding.is_float() {
+        let mut column = Column::default();
+        chunk::decode_into(encoding, bytes, range, &mut column)?;
+        for (&timestamp_ms, &value) in column.timestamps_ms.iter().zip(&column.values) {
+            each(timestamp_ms, ValueRef::Float(value));
+        }
+        return Ok(());
+    }
+    // A query sees histograms with integer counts as such with float counts, and cannot tell the two apart.
+    let samples = chunk::samples(encoding, bytes)?.collect::<Result<Vec<_>, _>>()?;
+    for (timestamp_ms, value) in samples.iter().filter(|(timestamp_ms, _)| range.contains(*timestamp_ms)) {
+        each(*timestamp_ms, ValueRef::of(value));
+    }
+    Ok(())
 }
 
 impl Head {
@@ -81,7 +141,7 @@ impl Head {
     pub(super) fn append_older(
         &self,
         number: usize,
-        mut older: Vec<OlderSample>,
+        mut older: Vec<OlderSample<'_>>,
         batch: &WriteBatch<'_>,
         bounds: TimeBounds,
         outcome: &mut BatchOutcome,
@@ -97,34 +157,34 @@ impl Head {
 
     /// Accepts or refuses samples of one series, up to one that another request may have been faster with. Gives the
     /// rest.
-    fn append_older_of_series<'a>(
+    fn append_older_of_series<'a, 'b>(
         &self,
         number: usize,
-        samples: &'a [OlderSample],
+        samples: &'a [OlderSample<'b>],
         batch: &WriteBatch<'_>,
         bounds: TimeBounds,
         outcome: &mut BatchOutcome,
-    ) -> &'a [OlderSample] {
+    ) -> &'a [OlderSample<'b>] {
         let shared = &*self.shared;
         let Some(&OlderSample { row, .. }) = samples.first() else { return &[] };
         let slot = shared.shard(number).slot(row);
         let mut known = shared.know(slot, number, samples);
         let mut shard = shared.shard(number);
-        for (index, &OlderSample { entry, sample, is_early, .. }) in samples.iter().enumerate() {
-            let (timestamp_ms, bits) = (sample.timestamp_ms, sample.value.to_bits());
+        for (index, &OlderSample { entry, timestamp_ms, value, is_early, .. }) in samples.iter().enumerate() {
+            let bits = value.bits();
             let series = shard.row(row);
             if known.is_stale(series, timestamp_ms) {
                 return samples.get(index..).unwrap_or_default();
             }
             let held = known.samples.get(&timestamp_ms).copied();
-            let (series_ref, digest) = (series.series_ref, series.digest);
+            let (series_ref, labels) = (series.series_ref, series.digest);
             let in_order = series.judge_in_order(timestamp_ms, bits);
             // One that is older than an out-of-order sample, or than a deleted range, was not judged by the floor yet. Below
             // it a block has been made, so nobody would write the sample to another.
             let is_early = is_early || in_order == Verdict::Newer && bounds.is_early(series, timestamp_ms);
-            let buffered = series.out_of_order().and_then(|held| held.find_buffered(sample).ok());
+            let buffered = series.out_of_order().and_then(|held| held.find_buffered(timestamp_ms, bits));
             let verdict = match (held, buffered, in_order) {
-                (Some(held), _, _) if held == Some(bits) || planted!(ConflictAccepted) => Ok(None),
+                (Some(held), _, _) if held.bits == bits || planted!(ConflictAccepted) => Ok(None),
                 (_, Some(Inserted::Duplicate), _) | (_, _, Verdict::Duplicate) => Ok(None),
                 (Some(_), _, _) | (_, Some(_), _) | (_, _, Verdict::Conflict) => Err(RejectReason::DuplicateTimestamp),
                 _ if series.deleted().contains(timestamp_ms) => Err(RejectReason::Deleted),
@@ -138,22 +198,25 @@ impl Head {
                 },
             };
             match verdict {
-                Ok(None) => outcome.duplicates += 1,
+                Ok(None) => {
+                    outcome.duplicates += 1;
+                    outcome.histograms += u64::from(matches!(value, ValueRef::Histogram(_)));
+                }
                 Ok(Some(is_in_order)) => {
                     if is_in_order {
-                        shard.push(row, timestamp_ms, bits, shared.options.chunk_range_ms);
-                        shard.log_sample(series_ref, timestamp_ms, bits);
+                        shard.accept(row, timestamp_ms, value, shared.options.chunk_range_ms);
                         shared.widen(TimeRange::new(timestamp_ms, timestamp_ms));
                         known.in_order = (shard.row(row).samples, timestamp_ms);
                     } else {
-                        shard.insert_out_of_order(row, sample, shared);
-                        shard.log_out_of_order(series_ref, sample);
+                        shard.insert_out_of_order(row, timestamp_ms, value, shared);
+                        shard.log_out_of_order(series_ref, timestamp_ms, value);
                         known.next_chunk =
                             shared.counters.next_out_of_order_chunk.load(std::sync::atomic::Ordering::Acquire);
                     }
-                    known.samples.insert(timestamp_ms, Some(bits));
+                    known.samples.insert(timestamp_ms, Held::of(value));
                     outcome.added += 1;
-                    outcome.digest += digest.of_sample(timestamp_ms, sample.value);
+                    outcome.histograms += u64::from(matches!(value, ValueRef::Histogram(_)));
+                    outcome.digest += value.digest(labels, timestamp_ms);
                 }
                 Err(reason) => {
                     let newest_ms = shard.row(row).last_ms;
@@ -162,12 +225,15 @@ impl Head {
                         let series = series.unwrap_or_default();
                         match (reason, held) {
                             // In the words of Prometheus.
-                            (RejectReason::DuplicateTimestamp, Some(Some(known))) => format!(
-                                "duplicate sample for timestamp {timestamp_ms}; overrides not allowed: existing {}, new \
-                                 value {}: {series}",
-                                f64::from_bits(known),
-                                sample.value
-                            ),
+                            (RejectReason::DuplicateTimestamp, Some(known)) => {
+                                let text =
+                                    |value: Option<f64>| value.map_or("is a histogram".into(), |it| it.to_string());
+                                let (known, new) = (text(known.float), text(value.float()));
+                                format!(
+                                    "duplicate sample for timestamp {timestamp_ms}; overrides not allowed: existing \
+                                     {known}, new value {new}: {series}"
+                                )
+                            }
                             _ => {
                                 format!("sample at {timestamp_ms} ms, newest of the series at {newest_ms} ms: {series}")
                             }

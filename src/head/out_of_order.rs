@@ -1,6 +1,7 @@
 //! Out-of-order samples: those that are older than the newest of their series when they come.
 //!
-//! Each series keeps its own in a small sorted buffer, and in chunks that are cut from it when it is full. These chunks
+//! Each series keeps its own in small sorted buffers, one of floats and one of histograms, and in chunks that are cut from
+//! both when one is full. These chunks
 //! overlap each other and the in-order ones in time; a reader merges them. They go to the head chunk files as in
 //! Prometheus, marked by the top bit of their encoding.
 //!
@@ -16,9 +17,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::series::{ChunkPlace, EncodedChunk};
 use super::shard::{SHARDS, Shard};
+use super::value::ValueRef;
 use super::{Head, Shared};
-use crate::chunk::XorAppender;
-use crate::model::{ChunkEncoding, Sample, TimeRange, TimestampMs};
+use crate::chunk::{self, ChunkBuilder};
+use crate::model::{Histogram, Sample, SampleValue, TimeRange, TimestampMs};
+use crate::storage::{Chunk, ChunkBytes};
 
 /// A buffer of this many samples becomes a chunk before the next one is added, as in Prometheus.
 pub(super) const BUFFER_SAMPLES_MAX: usize = 32;
@@ -49,82 +52,103 @@ pub(super) enum Inserted {
 pub(super) struct OutOfOrder {
     /// In the order of their numbers.
     pub(super) chunks: Vec<OutOfOrderChunk>,
-    /// In the order of time.
+    /// Floats, in the order of time.
     pub(super) buffer: Vec<Sample>,
+    /// Histograms, in the order of time. None has the time of a buffered float.
+    pub(super) histograms: Vec<(TimestampMs, SampleValue)>,
 }
 
 impl OutOfOrder {
     pub(super) fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.buffer.is_empty()
+        self.chunks.is_empty() && self.buffered() == 0
+    }
+
+    /// How many samples the buffers hold.
+    fn buffered(&self) -> usize {
+        self.buffer.len() + self.histograms.len()
+    }
+
+    /// Bytes of the buffers, without the buckets of histograms.
+    pub(super) fn buffered_bytes(&self) -> usize {
+        size_of_val(&*self.buffer) + self.histograms.len() * (size_of::<(i64, SampleValue)>() + size_of::<Histogram>())
     }
 
     /// How many samples there are.
     pub(super) fn samples(&self) -> u64 {
-        self.chunks.iter().map(|chunk| u64::from(chunk.samples)).sum::<u64>() + self.buffer.len() as u64
+        self.chunks.iter().map(|chunk| u64::from(chunk.samples)).sum::<u64>() + self.buffered() as u64
     }
 
     /// From the oldest to the newest sample.
     pub(super) fn range(&self) -> Option<TimeRange> {
-        let buffered = match (self.buffer.first(), self.buffer.last()) {
-            (Some(first), Some(last)) => Some(TimeRange::new(first.timestamp_ms, last.timestamp_ms)),
-            _ => None,
-        };
+        let ends = [self.buffer.first(), self.buffer.last()].into_iter().flatten().map(|held| held.timestamp_ms);
+        let others =
+            [self.histograms.first(), self.histograms.last()].into_iter().flatten().map(|(held_ms, _)| *held_ms);
+        let buffered = ends.chain(others).map(|at_ms| TimeRange::new(at_ms, at_ms));
         self.chunks.iter().map(|chunk| chunk.range).chain(buffered).reduce(union)
     }
 
-    /// What the buffer has at the time of `sample`, if anything.
-    pub(super) fn find_buffered(&self, sample: Sample) -> Result<Inserted, usize> {
-        match self.buffer.binary_search_by_key(&sample.timestamp_ms, |held| held.timestamp_ms) {
-            Err(place) => Err(place),
-            Ok(place) => {
-                let held = self.buffer.get(place).map(|held| held.value.to_bits());
-                Ok(if held == Some(sample.value.to_bits()) { Inserted::Duplicate } else { Inserted::Conflict })
+    /// What the buffers have at the time of a sample, if anything.
+    pub(super) fn find_buffered(&self, timestamp_ms: TimestampMs, bits: u64) -> Option<Inserted> {
+        let float = self.buffer.binary_search_by_key(&timestamp_ms, |held| held.timestamp_ms).ok();
+        let float = float.and_then(|place| self.buffer.get(place)).map(|held| held.value.to_bits());
+        let histogram = || {
+            let place = self.histograms.binary_search_by_key(&timestamp_ms, |(held_ms, _)| *held_ms).ok();
+            place.and_then(|place| self.histograms.get(place)).map(|(_, value)| ValueRef::of(value).bits())
+        };
+        let held = float.or_else(histogram)?;
+        Some(if held == bits { Inserted::Duplicate } else { Inserted::Conflict })
+    }
+
+    /// Puts a sample into its buffer, which has room and none of that time.
+    fn insert(&mut self, timestamp_ms: TimestampMs, value: ValueRef<'_>) {
+        match value {
+            ValueRef::Float(value) => {
+                let place = self.buffer.partition_point(|held| held.timestamp_ms < timestamp_ms);
+                self.buffer.insert(place, Sample { timestamp_ms, value });
+            }
+            ValueRef::Histogram(value) | ValueRef::Marker(value) => {
+                let place = self.histograms.partition_point(|(held_ms, _)| *held_ms < timestamp_ms);
+                self.histograms.insert(place, (timestamp_ms, value.clone()));
             }
         }
     }
 
-    /// Puts a sample into the buffer, which has room, unless it has one of that time.
-    fn insert(&mut self, sample: Sample) -> Inserted {
-        self.find_buffered(sample).unwrap_or_else(|place| {
-            self.buffer.insert(place, sample);
-            Inserted::Added
-        })
+    /// Whether a buffer has no room.
+    fn is_full(&self) -> bool {
+        self.buffer.len() >= BUFFER_SAMPLES_MAX || self.histograms.len() >= BUFFER_SAMPLES_MAX
     }
 
-    /// Makes the buffer a chunk.
-    fn cut(&mut self, number: u64) -> Option<&OutOfOrderChunk> {
-        let (first, last) = (self.buffer.first()?.timestamp_ms, self.buffer.last()?.timestamp_ms);
-        let mut bytes = Vec::new();
-        let mut state: Option<(XorAppender, Sample)> = None;
-        for &sample in &self.buffer {
-            let (timestamp_ms, bits) = (sample.timestamp_ms, sample.value.to_bits());
-            let appender = match state {
-                None => XorAppender::start(&mut bytes, timestamp_ms, bits),
-                Some((mut appender, last)) => {
-                    appender.append(&mut bytes, last.timestamp_ms, last.value.to_bits(), timestamp_ms, bits);
-                    appender
-                }
+    /// Makes the buffers chunks, one of floats, and of histograms as many as their encoding makes of them. Each asks for
+    /// its number. Gives the new ones.
+    fn cut(&mut self, mut next_number: impl FnMut() -> u64) -> &[OutOfOrderChunk] {
+        let known = self.chunks.len();
+        let mut builder = ChunkBuilder::new();
+        let floats = std::mem::take(&mut self.buffer).into_iter();
+        let floats = floats.map(|sample| (sample.timestamp_ms, SampleValue::Float(sample.value)));
+        let mut made: Vec<Chunk> = floats.filter_map(|(at_ms, value)| builder.push(at_ms, &value)).collect();
+        made.extend(builder.finish());
+        let histograms = std::mem::take(&mut self.histograms).into_iter();
+        made.extend(histograms.filter_map(|(at_ms, value)| builder.push(at_ms, &value)));
+        made.extend(builder.finish());
+        self.chunks.reserve_exact(made.len());
+        for Chunk { range, encoding, bytes } in made {
+            let samples = chunk::sample_count(encoding, &bytes).unwrap_or(0);
+            let bytes = match bytes {
+                ChunkBytes::Memory(bytes) => bytes,
+                mapped => Arc::from(&*mapped),
             };
-            state = Some((appender, sample));
+            let place = ChunkPlace::Memory(Arc::new(EncodedChunk { encoding, bytes }));
+            self.chunks.push(OutOfOrderChunk { number: next_number(), range, samples, place });
         }
-        let (appender, _) = state?;
-        appender.write_count(&mut bytes);
-        self.buffer = Vec::new();
-        self.chunks.reserve_exact(1);
-        self.chunks.push(OutOfOrderChunk {
-            number,
-            range: TimeRange::new(first, last),
-            samples: appender.count(),
-            place: ChunkPlace::Memory(Arc::new(EncodedChunk { encoding: ChunkEncoding::Xor, bytes: bytes.into() })),
-        });
-        self.chunks.last()
+        self.chunks.get(known..).unwrap_or_default()
     }
 
     /// A copy of what may lie in `range`.
     pub(super) fn view(&self, range: TimeRange) -> OutOfOrderView {
         let chunks = self.chunks.iter().filter(|chunk| chunk.range.overlaps(&range)).cloned().collect();
         let buffered = self.buffer.iter().filter(|sample| range.contains(sample.timestamp_ms)).copied().collect();
-        OutOfOrderView { chunks, buffered }
+        let histograms = self.histograms.iter().filter(|(at_ms, _)| range.contains(*at_ms)).cloned().collect();
+        OutOfOrderView { chunks, buffered, histograms }
     }
 }
 
@@ -133,12 +157,14 @@ impl OutOfOrder {
 pub(super) struct OutOfOrderView {
     pub(super) chunks: Vec<OutOfOrderChunk>,
     pub(super) buffered: Vec<Sample>,
+    pub(super) histograms: Vec<(TimestampMs, SampleValue)>,
 }
 
 impl OutOfOrderView {
     /// How many samples there are.
     pub(super) fn samples(&self) -> u64 {
-        self.chunks.iter().map(|chunk| u64::from(chunk.samples)).sum::<u64>() + self.buffered.len() as u64
+        let buffered = self.buffered.len() + self.histograms.len();
+        self.chunks.iter().map(|chunk| u64::from(chunk.samples)).sum::<u64>() + buffered as u64
     }
 }
 
@@ -267,21 +293,27 @@ impl Shared {
 
 impl Shard {
     /// Adds an out-of-order sample to its series, unless the buffer has one of that time.
-    pub(super) fn insert_out_of_order(&mut self, row: u32, sample: Sample, shared: &Shared) -> Inserted {
+    pub(super) fn insert_out_of_order(
+        &mut self,
+        row: u32,
+        timestamp_ms: TimestampMs,
+        value: ValueRef<'_>,
+        shared: &Shared,
+    ) -> Inserted {
         let held = self.row(row).out_of_order();
-        if let Some(Ok(known)) = held.map(|held| held.find_buffered(sample)) {
+        if let Some(known) = held.and_then(|held| held.find_buffered(timestamp_ms, value.bits())) {
             return known;
         }
-        if held.is_some_and(|held| held.buffer.len() >= BUFFER_SAMPLES_MAX) {
+        if held.is_some_and(OutOfOrder::is_full) {
             self.cut_out_of_order(row, shared);
         }
         self.list_out_of_order(row);
         let extra = self.row_mut(row).extra_mut();
-        extra.note_newest(sample.timestamp_ms);
-        let inserted = extra.out_of_order.insert(sample);
-        shared.out_of_order_ranges[self.number()].widen(TimeRange::new(sample.timestamp_ms, sample.timestamp_ms));
+        extra.note_newest(timestamp_ms);
+        extra.out_of_order.insert(timestamp_ms, value);
+        shared.out_of_order_ranges[self.number()].widen(TimeRange::new(timestamp_ms, timestamp_ms));
         shared.counters.out_of_order_samples.fetch_add(1, Ordering::Relaxed);
-        inserted
+        Inserted::Added
     }
 
     /// Notes that the series is about to have out-of-order samples.
@@ -291,15 +323,14 @@ impl Shard {
         }
     }
 
-    /// Makes a series' buffer a chunk, which waits for the flusher from then on.
+    /// Makes a series' buffers chunks, which wait for the flusher from then on.
     fn cut_out_of_order(&mut self, row: u32, shared: &Shared) {
-        if self.row(row).out_of_order().is_none_or(|held| held.buffer.is_empty()) {
+        if self.row(row).out_of_order().is_none_or(|held| held.buffered() == 0) {
             return;
         }
-        let number = shared.counters.next_out_of_order_chunk.fetch_add(1, Ordering::AcqRel);
+        let next_number = || shared.counters.next_out_of_order_chunk.fetch_add(1, Ordering::AcqRel);
         let (slot, series_ref) = (self.slot(row), self.row(row).series_ref);
-        if let Some(chunk) = self.row_mut(row).extra_mut().out_of_order.cut(number) {
-            let chunk = chunk.clone();
+        for chunk in self.row_mut(row).extra_mut().out_of_order.cut(next_number).to_vec() {
             self.note_out_of_order_chunk(slot, series_ref, &chunk);
         }
     }

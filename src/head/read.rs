@@ -12,8 +12,8 @@ use super::{Head, Shared};
 use crate::chunk::{self, OUT_OF_ORDER};
 use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
-use crate::model::{ChunkEncoding, LabelSet, LabelSetScratch, Matcher, TimeRange};
-use crate::storage::{Column, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError};
+use crate::model::{ChunkEncoding, LabelSet, LabelSetScratch, Matcher, SampleValue, TimeRange};
+use crate::storage::{Column, Extent, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError};
 
 /// Warnings that a query keeps; damage beyond is one more line of the same kind.
 const WARNINGS_MAX: usize = 10;
@@ -179,6 +179,14 @@ impl SampleSource for HeadSamples {
         shared.read_view(&view, range, column, &mut |warning| warnings.add(warning));
         Ok(())
     }
+
+    fn extent(&self, range: TimeRange) -> Extent {
+        let View { shared, reader, warnings } = &*self.view;
+        let (number, row) = split_slot(self.slot);
+        let in_order = TimeRange::new(range.start_ms.max(reader.oldest_ms()), range.end_ms);
+        let view = shared.shard(number).row(row).view(range, in_order);
+        shared.extent_of(&view, &mut |warning| warnings.add(warning))
+    }
 }
 
 impl Shared {
@@ -213,6 +221,34 @@ impl Shared {
         }
     }
 
+    /// What the chunks of a view say about themselves.
+    fn extent_of(&self, view: &SeriesView, warn: &mut dyn FnMut(String)) -> Extent {
+        let mut extent = Extent::default();
+        let mut add = |encoding, bytes: &[u8]| {
+            extent.add_chunk(chunk::sample_count(encoding, bytes)?.into(), bytes.len());
+            Ok(())
+        };
+        for chunk in &view.full {
+            self.visit_chunk(&chunk.place, chunk.range(), &mut add, warn);
+        }
+        if let Some(open) = &view.open
+            && let Err(fault) = add(open.encoding, &open.bytes)
+        {
+            warn(format!("an open chunk was left out: {fault}"));
+        }
+        if let Some(late) = &view.out_of_order {
+            for chunk in &late.chunks {
+                self.visit_chunk(&chunk.place, chunk.range, &mut add, warn);
+            }
+            let buffered = late.buffered.len() + late.histograms.len();
+            if buffered > 0 {
+                let bytes = size_of_val(&*late.buffered) + size_of_val(&*late.histograms);
+                extent.add_chunk(buffered as u64, bytes);
+            }
+        }
+        extent
+    }
+
     /// The out-of-order samples of a series that lie in `range`, as far as they can be read.
     pub(super) fn read_out_of_order(&self, number: usize, row: u32, range: TimeRange) -> Column {
         let mut column = Column::default();
@@ -240,6 +276,13 @@ impl Shared {
         }
         for sample in &view.buffered {
             others.push(sample.timestamp_ms, sample.value);
+        }
+        for (timestamp_ms, value) in &view.histograms {
+            match value {
+                SampleValue::Float(value) => others.push(*timestamp_ms, *value),
+                SampleValue::Histogram(histogram) => others.push_histogram(*timestamp_ms, histogram.to_float()),
+                SampleValue::FloatHistogram(histogram) => others.push_histogram(*timestamp_ms, (**histogram).clone()),
+            }
         }
         if !others.is_empty() {
             column.merge_from(start, &others);

@@ -1,9 +1,9 @@
 //! The newest sample of series whose chunks were found in files: by it the next one is judged.
 
 use super::Shared;
-use super::series::{ChunkPlace, Series, histogram_bits};
+use super::series::{ChunkPlace, Series};
 use super::shard::{SHARDS, split_slot};
-use crate::chunk::HistogramRef;
+use super::value::{ValueKind, ValueRef};
 use crate::index::Slot;
 use crate::model::SampleValue;
 
@@ -28,11 +28,12 @@ impl Shared {
         for (row, place) in closed {
             // A chunk that cannot be read is told when it is asked for.
             let Some(newest) = self.newest_of(&place) else { continue };
-            let bits = match &newest {
-                SampleValue::Float(value) => value.to_bits(),
-                histogram => HistogramRef::of(histogram).map_or(0, histogram_bits),
+            let kind = match newest {
+                SampleValue::Float(_) => ValueKind::Float,
+                SampleValue::Histogram(_) => ValueKind::Histogram,
+                SampleValue::FloatHistogram(_) => ValueKind::FloatHistogram,
             };
-            shard.row_mut(row).last_bits = bits;
+            shard.row_mut(row).recall(kind, ValueRef::of(&newest).bits());
         }
     }
 

@@ -10,29 +10,26 @@
 //! second time), samples of series that the log doesn't name, records that can't be read. Below the floor, which must be
 //! set before, the samples are in blocks; series that have no other sample are not kept.
 
-use std::collections::HashSet;
+mod worker;
+
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
-use super::flush::FlushMessage;
 use super::load::{Loaded, LoadedChunks};
 use super::metadata::MetadataEntry;
-use super::out_of_order::Inserted;
 use super::ref_map::RefMap;
-use super::series::{Series, Verdict, histogram_bits};
-use super::shard::{SHARDS, Shard, shard_of, split_slot};
+use super::series::Series;
+use super::shard::{SHARDS, shard_of, split_slot};
 use super::{Head, Shared};
-use crate::chunk::HistogramRef;
 use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
-use crate::model::{
-    Digest, Label, LabelSet, LabelSetScratch, METRIC_NAME, Sample, SampleValue, TimeRange, TimestampMs,
-};
+use crate::model::{Digest, Label, LabelSet, LabelSetScratch, METRIC_NAME, SampleValue, TimeRange, TimestampMs};
 use crate::wal::record::{self, RecordType, Tombstone, ValuesIter};
 use crate::wal::{RecordPosition, ReplaySink, WalError};
+use worker::{Batch, Renamed, RowSample, ShardBatch, Worker};
 
 /// Samples of one message to a worker.
 const BATCH_SAMPLES: usize = 2048;
@@ -40,8 +37,6 @@ const BATCH_SAMPLES: usize = 2048;
 const BATCH_HISTOGRAMS: usize = 128;
 /// Messages that wait for a worker.
 const QUEUE_BATCHES: usize = 16;
-/// Full chunks that may wait for the flusher, for each worker.
-const CHUNKS_WAITING_MAX: usize = 16_384;
 /// Series that are added to the postings together.
 const POSTINGS_BATCH: usize = 4096;
 
@@ -71,6 +66,8 @@ pub struct ReplayReport {
     pub samples_repeated: u64,
     /// Samples of series that the log does not name: their series records are lost.
     pub samples_unknown: u64,
+    /// From the oldest to the newest of these.
+    pub unknown_range: Option<TimeRange>,
     /// Chunks in files whose series the log does not name.
     pub chunks_unknown: u64,
     /// Chunks in files that do not fit their series, and whose samples are taken from the log: so it must be read whole
@@ -86,44 +83,6 @@ pub struct ReplayReport {
     pub records_skipped: u64,
     /// What was wrong with the first damaged record.
     pub first_damage: Option<String>,
-}
-
-/// A sample on its way to its row.
-#[derive(Debug, Clone, Copy)]
-struct RowSample {
-    row: u32,
-    is_histogram: bool,
-    is_out_of_order: bool,
-    timestamp_ms: i64,
-    /// Bits of a float, or index of a histogram in its batch.
-    bits: u64,
-}
-
-/// Samples of one shard, in the order of the log.
-#[derive(Debug, Default)]
-struct Batch {
-    samples: Vec<RowSample>,
-    /// The histograms among them.
-    histograms: Vec<SampleValue>,
-    /// Series that were named anew, in the order of the log.
-    renamed: Vec<Renamed>,
-}
-
-/// A series that the log names once more under another reference: it had left the head, and came again.
-#[derive(Debug)]
-struct Renamed {
-    /// How many samples of the batch stand before it in the log.
-    at: usize,
-    row: u32,
-    series_ref: u64,
-    /// What files hold under this reference.
-    chunks: LoadedChunks,
-}
-
-/// Samples of one shard, on their way to its worker.
-struct ShardBatch {
-    shard: usize,
-    batch: Batch,
 }
 
 /// A replay under way: the receiver of the log's records.
@@ -150,12 +109,8 @@ impl Head {
         let mut workers = Vec::with_capacity(threads);
         for number in 0..threads {
             let (sender, receiver) = sync_channel(QUEUE_BATCHES);
-            let worker = Worker {
-                shared: self.shared.clone(),
-                flusher: self.flusher.as_ref().map(|flusher| flusher.sender.clone()),
-                chunks_sent: 0,
-                report: ReplayReport::default(),
-            };
+            let flusher = self.flusher.as_ref().map(|flusher| flusher.sender.clone());
+            let worker = Worker::new(self.shared.clone(), flusher);
             let thread = std::thread::Builder::new().name(format!("replay-{number}"));
             workers.push((sender, thread.spawn(crate::planted::carry(move || worker.run(&receiver)))?));
         }
@@ -182,17 +137,21 @@ impl ReplaySink for HeadReplay {
             Some(RecordType::Series) => self.series_record(body).err(),
             Some(RecordType::Samples) => self.samples_record(body, false)?,
             // What no seal covers has no group: it is in no block either.
-            Some(RecordType::OutOfOrderSamples)
-                if position.group.is_some_and(|group| group <= self.out_of_order_floor)
+            Some(kind)
+                if kind.is_out_of_order()
+                    && position.group.is_some_and(|group| group <= self.out_of_order_floor)
                     && !planted!(ReplayedTooMuch) =>
             {
-                self.report.samples_below_floor += record::samples(body).count() as u64;
+                let samples = record::values(kind, body).into_iter().flatten();
+                self.report.samples_below_floor += samples.count() as u64;
                 None
             }
             Some(RecordType::OutOfOrderSamples) => self.samples_record(body, true)?,
             Some(RecordType::Tombstones) => self.tombstones_record(body).err(),
             Some(RecordType::Metadata) => self.metadata_record(body).err(),
-            Some(kind) if let Some(values) = record::values(kind, body) => self.values_record(values)?,
+            Some(kind) if let Some(values) = record::values(kind, body) => {
+                self.values_record(values, kind.is_out_of_order())?
+            }
             _ => {
                 self.report.records_skipped += 1;
                 None
@@ -319,6 +278,10 @@ impl HeadReplay {
         let is_below = !is_out_of_order && (timestamp_ms < self.floor_ms || planted!(ReplayedTooLittle));
         if is_below || slot.is_none() {
             self.newest_ref = self.newest_ref.max(series_ref);
+            if !is_below {
+                let range = self.report.unknown_range.get_or_insert(TimeRange::new(timestamp_ms, timestamp_ms));
+                (range.start_ms, range.end_ms) = (range.start_ms.min(timestamp_ms), range.end_ms.max(timestamp_ms));
+            }
             *(if is_below { &mut self.report.samples_below_floor } else { &mut self.report.samples_unknown }) += 1;
             return None;
         }
@@ -352,7 +315,7 @@ impl HeadReplay {
     }
 
     /// Spreads the samples of a record of any kind, those that can be read.
-    fn values_record(&mut self, values: ValuesIter<'_>) -> Result<Option<Corruption>, WalError> {
+    fn values_record(&mut self, values: ValuesIter<'_>, is_out_of_order: bool) -> Result<Option<Corruption>, WalError> {
         let mut damage = None;
         for sample in values {
             let sample = match sample {
@@ -362,7 +325,9 @@ impl HeadReplay {
                     continue;
                 }
             };
-            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms, false) else { continue };
+            let Some((shard, row)) = self.row_of(sample.series_ref, sample.timestamp_ms, is_out_of_order) else {
+                continue;
+            };
             let pending = &mut self.pending[shard];
             let (is_histogram, bits) = match sample.value {
                 SampleValue::Float(value) => (false, value.to_bits()),
@@ -374,7 +339,7 @@ impl HeadReplay {
             pending.samples.push(RowSample {
                 row,
                 is_histogram,
-                is_out_of_order: false,
+                is_out_of_order,
                 timestamp_ms: sample.timestamp_ms,
                 bits,
             });
@@ -447,156 +412,5 @@ impl HeadReplay {
         *self.shared.log_refs.lock().unwrap_or_else(PoisonError::into_inner) = self.refs;
         self.shared.counters.samples.fetch_add(report.samples, Ordering::Relaxed);
         Ok(report)
-    }
-}
-
-/// Adds the samples of some shards.
-struct Worker {
-    shared: Arc<Shared>,
-    flusher: Option<Sender<FlushMessage>>,
-    /// Full chunks since the flusher was last waited for.
-    chunks_sent: usize,
-    report: ReplayReport,
-}
-
-impl Worker {
-    fn run(mut self, batches: &Receiver<ShardBatch>) -> ReplayReport {
-        for batch in batches {
-            self.add(batch);
-        }
-        self.report
-    }
-
-    fn add(&mut self, batch: ShardBatch) {
-        let chunk_range_ms = self.shared.options.chunk_range_ms;
-        let mut range: Option<TimeRange> = None;
-        let mut out_of_order: Vec<RowSample> = Vec::new();
-        let mut shard = self.shared.shard(batch.shard);
-        let Batch { samples, histograms, renamed } = batch.batch;
-        let mut renamed = renamed.into_iter().peekable();
-        for (index, &sample) in samples.iter().enumerate() {
-            while let Some(before) = renamed.next_if(|renamed| renamed.at <= index) {
-                rename(&self.shared, &mut shard, before, &mut self.report);
-            }
-            let RowSample { row, is_histogram, is_out_of_order, timestamp_ms, bits } = sample;
-            if is_out_of_order {
-                out_of_order.push(sample);
-                continue;
-            }
-            let histogram = if is_histogram { histograms.get(bits as usize).and_then(HistogramRef::of) } else { None };
-            let bits = histogram.map_or(bits, histogram_bits);
-            let series = shard.row_mut(row);
-            if series.judge_in_order(timestamp_ms, bits) == Verdict::Newer {
-                self.report.samples += 1;
-                match histogram {
-                    Some(histogram) => {
-                        self.report.digest += histogram.digest(series.digest, timestamp_ms);
-                        shard.push_histogram(row, timestamp_ms, histogram, chunk_range_ms);
-                    }
-                    None => {
-                        self.report.digest += series.digest.of_sample(timestamp_ms, f64::from_bits(bits));
-                        shard.push(row, timestamp_ms, bits, chunk_range_ms);
-                    }
-                }
-                let range = range.get_or_insert(TimeRange::new(timestamp_ms, timestamp_ms));
-                range.start_ms = range.start_ms.min(timestamp_ms);
-                range.end_ms = range.end_ms.max(timestamp_ms);
-            } else if series.is_before_loaded(timestamp_ms) {
-                self.report.samples_before_files += 1;
-            } else if series.confirm_loaded(timestamp_ms, bits) {
-                self.report.samples_in_files += 1;
-            } else {
-                self.report.samples_repeated += 1;
-            }
-        }
-        renamed.for_each(|behind| rename(&self.shared, &mut shard, behind, &mut self.report));
-        drop(shard);
-        if let Some(range) = range {
-            self.shared.widen(range);
-        }
-        if !out_of_order.is_empty() {
-            self.add_out_of_order(batch.shard, out_of_order);
-        }
-        let pending = std::mem::take(&mut self.shared.shard(batch.shard).pending);
-        self.flush(pending);
-    }
-
-    /// Adds the out-of-order samples of a shard that no chunk in a file holds, and none came before them.
-    fn add_out_of_order(&mut self, number: usize, mut samples: Vec<RowSample>) {
-        samples.sort_by_key(|sample| sample.row);
-        for samples in samples.chunk_by(|a, b| a.row == b.row) {
-            let times = || samples.iter().map(|sample| sample.timestamp_ms);
-            let (Some(row), Some(min), Some(max)) =
-                (samples.first().map(|first| first.row), times().min(), times().max())
-            else {
-                continue;
-            };
-            let held = self.shared.read_out_of_order(number, row, TimeRange::new(min, max));
-            let mut shard = self.shared.shard(number);
-            let digest = shard.row(row).digest;
-            let mut seen = HashSet::new();
-            for &RowSample { timestamp_ms, bits, .. } in samples {
-                if held.timestamps_ms.binary_search(&timestamp_ms).is_ok() {
-                    self.report.samples_in_files += 1;
-                    continue;
-                }
-                // The buffer may have become a chunk since `held` was read.
-                if !seen.insert(timestamp_ms) {
-                    self.report.samples_repeated += 1;
-                    continue;
-                }
-                let sample = Sample { timestamp_ms, value: f64::from_bits(bits) };
-                match shard.insert_out_of_order(row, sample, &self.shared) {
-                    Inserted::Added => {
-                        self.report.samples += 1;
-                        self.report.digest += digest.of_sample(timestamp_ms, sample.value);
-                    }
-                    Inserted::Duplicate | Inserted::Conflict => self.report.samples_repeated += 1,
-                }
-            }
-        }
-    }
-
-    /// Sends full chunks to their files. What the log holds is durable, so they need not wait for a group; but this
-    /// thread waits for the flusher from time to time, so that chunks don't pile up in memory.
-    fn flush(&mut self, pending: Vec<super::flush::PendingChunk>) {
-        let Some(flusher) = &self.flusher else { return };
-        if pending.is_empty() {
-            return;
-        }
-        self.chunks_sent += pending.len();
-        // A flusher that is gone leaves the chunks in memory, where reads find them.
-        let _ = flusher.send(FlushMessage::Chunks(pending));
-        if self.chunks_sent >= CHUNKS_WAITING_MAX {
-            self.chunks_sent = 0;
-            let (answer, answered) = sync_channel(1);
-            if flusher.send(FlushMessage::Barrier(answer)).is_ok() {
-                let _ = answered.recv();
-            }
-        }
-    }
-}
-
-/// Goes on with a series under its newer reference, and with the chunks that files hold under that. The files' order
-/// is that of the references, so the next start finds the same. Chunks that are not newer than the series are left
-/// out: the log has their samples.
-fn rename(shared: &Shared, shard: &mut Shard, renamed: Renamed, report: &mut ReplayReport) {
-    let Renamed { row, series_ref, chunks: LoadedChunks { full, samples }, .. } = renamed;
-    if shard.row(row).series_ref == series_ref {
-        // The log was replayed before.
-        report.chunks_misplaced += full.len() as u64;
-        return;
-    }
-    let newest_ms = shard.row(row).time_range().map(|range| range.end_ms);
-    let follows = full.first().is_none_or(|first| newest_ms.is_none_or(|newest_ms| newest_ms < first.min_time_ms));
-    shard.end_open_chunk(row);
-    let series = shard.row_mut(row);
-    series.series_ref = series_ref;
-    if !follows {
-        report.chunks_misplaced += full.len() as u64;
-    } else if let (Some(first), Some(last)) = (full.first(), full.last()) {
-        shared.widen(TimeRange::new(first.min_time_ms, last.max_time_ms));
-        series.load(full, samples);
-        shared.counters.samples.fetch_add(samples, Ordering::Relaxed);
     }
 }

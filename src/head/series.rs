@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::out_of_order::{OutOfOrder, OutOfOrderView};
+use super::value::{ValueKind, histogram_bits};
 use crate::chunk::{ChunkRef, HistogramAppender, HistogramRef, XorAppender, xor};
 use crate::index::PairId;
 use crate::model::{ChunkEncoding, Digest, TimeRange, TimestampMs};
@@ -61,17 +62,12 @@ pub(super) enum Verdict {
 /// What is kept to go on with the open chunk. A pointer for histograms, as it has to be small for floats.
 #[derive(Debug)]
 enum OpenAppender {
-    /// There is no open chunk.
-    None,
+    /// There is no open chunk. The newest sample, if there is one, is of this kind.
+    None(ValueKind),
     /// The chunk is in the row.
     Floats(XorAppender),
     /// The chunk is with the appender.
     Histograms(Box<HistogramAppender>),
-}
-
-/// What tells a histogram from another at the same time, as a float's bits do.
-pub(super) fn histogram_bits(histogram: HistogramRef<'_>) -> u64 {
-    histogram.digest(Digest::ZERO, 0).0 as u64
 }
 
 /// What few series have.
@@ -142,7 +138,7 @@ impl Series {
             samples: 0,
             extra: None,
             open: Vec::new(),
-            appender: OpenAppender::None,
+            appender: OpenAppender::None(ValueKind::Float),
             open_until_ms: 0,
             open_min_ms: 0,
             full: Vec::new(),
@@ -174,7 +170,7 @@ impl Series {
             self.full.shrink_to_fit();
         }
         if self.open_range().is_some_and(|open| open.end_ms < below_ms || planted!(TruncatedTooFar)) {
-            (self.appender, self.open) = (OpenAppender::None, Vec::new());
+            (self.appender, self.open) = (OpenAppender::None(self.newest_kind()), Vec::new());
             dropped += 1;
         }
         dropped
@@ -246,7 +242,7 @@ impl Series {
                 let is_cut = finished.map(|finished| self.push_full(finished.encoding, finished.bytes)).is_some();
                 (is_cut, is_cut)
             }
-            OpenAppender::None | OpenAppender::Floats(_) => {
+            OpenAppender::None(_) | OpenAppender::Floats(_) => {
                 let is_cut = self.cut();
                 let appender = HistogramAppender::start(timestamp_ms, histogram);
                 self.appender = OpenAppender::Histograms(Box::new(appender));
@@ -269,8 +265,9 @@ impl Series {
 
     /// Makes the open chunk, if there is one, the newest full one.
     pub(super) fn cut(&mut self) -> bool {
-        match std::mem::replace(&mut self.appender, OpenAppender::None) {
-            OpenAppender::None => return false,
+        let newest = self.newest_kind();
+        match std::mem::replace(&mut self.appender, OpenAppender::None(newest)) {
+            OpenAppender::None(_) => return false,
             OpenAppender::Floats(appender) => {
                 let mut bytes = std::mem::take(&mut self.open);
                 appender.write_count(&mut bytes);
@@ -304,23 +301,45 @@ impl Series {
 
     /// Whether a replayed sample that is not newer is one of those in loaded chunks.
     pub(super) fn confirm_loaded(&mut self, timestamp_ms: TimestampMs, bits: u64) -> bool {
-        let is_loaded = matches!(self.appender, OpenAppender::None);
+        let is_loaded = matches!(self.appender, OpenAppender::None(_));
         if is_loaded && timestamp_ms == self.last_ms {
             self.last_bits = bits;
         }
         is_loaded
     }
 
+    /// What the newest sample is, of a series whose chunks are all in files.
+    pub(super) fn recall(&mut self, kind: ValueKind, bits: u64) {
+        self.last_bits = bits;
+        if let OpenAppender::None(newest) = &mut self.appender {
+            *newest = kind;
+        }
+    }
+
+    /// The kind of the newest in-order sample.
+    pub(super) fn newest_kind(&self) -> ValueKind {
+        match &self.appender {
+            OpenAppender::None(kind) => *kind,
+            OpenAppender::Floats(_) => ValueKind::Float,
+            OpenAppender::Histograms(appender) => ValueKind::of(appender.encoding()),
+        }
+    }
+
+    /// Whether its newest in-order sample is a float and this one a histogram, or the other way round.
+    pub(super) fn changes_to(&self, is_histogram: bool) -> bool {
+        self.samples > 0 && is_histogram == (self.newest_kind() == ValueKind::Float)
+    }
+
     /// Whether a replayed sample that is not newer is older than all in loaded chunks.
     pub(super) fn is_before_loaded(&self, timestamp_ms: TimestampMs) -> bool {
-        matches!(self.appender, OpenAppender::None)
+        matches!(self.appender, OpenAppender::None(_))
             && self.full.first().is_some_and(|first| timestamp_ms < first.min_time_ms)
     }
 
     /// A copy of the open chunk, if there is one.
     pub(super) fn open_chunk(&self) -> Option<EncodedChunk> {
         match &self.appender {
-            OpenAppender::None => None,
+            OpenAppender::None(_) => None,
             OpenAppender::Floats(appender) => {
                 let mut bytes: Arc<[u8]> = self.open.as_slice().into();
                 if let Some(bytes) = Arc::get_mut(&mut bytes) {
@@ -336,7 +355,7 @@ impl Series {
 
     /// From the first to the last sample of the open chunk, if there is one.
     pub(super) fn open_range(&self) -> Option<TimeRange> {
-        let is_open = !matches!(self.appender, OpenAppender::None);
+        let is_open = !matches!(self.appender, OpenAppender::None(_));
         is_open.then(|| TimeRange::new(self.open_min_ms, self.last_ms))
     }
 
@@ -351,7 +370,7 @@ impl Series {
     pub(super) fn open_capacity(&self) -> usize {
         let histograms = match &self.appender {
             OpenAppender::Histograms(appender) => size_of::<HistogramAppender>() + appender.heap_bytes(),
-            OpenAppender::None | OpenAppender::Floats(_) => 0,
+            OpenAppender::None(_) | OpenAppender::Floats(_) => 0,
         };
         self.open.capacity() + histograms
     }

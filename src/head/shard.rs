@@ -4,20 +4,19 @@ use hashbrown::HashTable;
 
 use super::flush::PendingChunk;
 use super::out_of_order::OutOfOrderChunk;
+use super::records::{RecordBuffers, SampleRecords};
 use super::series::{ChunkPlace, Series, SeriesHash};
+use super::value::ValueRef;
 use crate::chunk::HistogramRef;
 use crate::index::{FreeList, Slot};
-use crate::model::{Label, Sample, TimestampMs};
-use crate::wal::record::{self, SamplesEncoder, SeriesEncoder, Tombstone};
+use crate::model::{Label, TimestampMs};
+use crate::wal::record::{self, SeriesEncoder, Tombstone};
 
 /// Number of shards. A series' shard is fixed by its hash; its slot says it again.
 pub(super) const SHARDS: usize = 16;
 
 /// Rows of one page. Pages never move, so that growth copies nothing.
 const PAGE_ROWS: usize = 256;
-
-/// A samples or series record is closed once it is this long.
-const RECORD_BYTES: usize = 512 << 10;
 
 /// The shard of a hash. The table below uses the other word.
 #[inline]
@@ -31,33 +30,6 @@ pub(super) fn split_slot(slot: Slot) -> (usize, u32) {
     (slot as usize % SHARDS, slot / SHARDS as u32)
 }
 
-/// Log records that wait for the next group.
-#[derive(Debug, Default)]
-pub(super) struct RecordBuffers {
-    /// Closed records.
-    pub(super) closed: Vec<Vec<u8>>,
-    /// The record that is being written; empty where there is none.
-    pub(super) current: Vec<u8>,
-}
-
-impl RecordBuffers {
-    fn close_if_long(&mut self) -> bool {
-        let is_long = self.current.len() >= RECORD_BYTES;
-        if is_long {
-            self.closed.push(std::mem::take(&mut self.current));
-        }
-        is_long
-    }
-
-    /// Moves all records to `out`; `spare` is an empty buffer to go on with.
-    pub(super) fn take_into(&mut self, out: &mut Vec<Vec<u8>>, spare: impl FnOnce() -> Vec<u8>) {
-        out.append(&mut self.closed);
-        if !self.current.is_empty() {
-            out.push(std::mem::replace(&mut self.current, spare()));
-        }
-    }
-}
-
 /// Part of the series.
 #[derive(Debug)]
 pub(super) struct Shard {
@@ -67,11 +39,9 @@ pub(super) struct Shard {
     /// Rows without a series that may have a new one.
     free: FreeList,
     pub(super) series_records: RecordBuffers,
-    pub(super) samples_records: RecordBuffers,
-    samples_encoder: SamplesEncoder,
+    pub(super) samples_records: SampleRecords,
     /// Of out-of-order samples.
-    pub(super) out_of_order_records: RecordBuffers,
-    out_of_order_encoder: SamplesEncoder,
+    pub(super) out_of_order_records: SampleRecords,
     /// Of deletions.
     pub(super) tombstone_records: RecordBuffers,
     /// The rows with out-of-order samples, so that they are found among millions.
@@ -89,10 +59,8 @@ impl Shard {
             pages: Vec::new(),
             free: FreeList::default(),
             series_records: RecordBuffers::default(),
-            samples_records: RecordBuffers::default(),
-            samples_encoder: SamplesEncoder::new(),
-            out_of_order_records: RecordBuffers::default(),
-            out_of_order_encoder: SamplesEncoder::out_of_order(),
+            samples_records: SampleRecords::new(false),
+            out_of_order_records: SampleRecords::new(true),
             tombstone_records: RecordBuffers::default(),
             out_of_order_rows: Vec::new(),
             pending: Vec::new(),
@@ -244,15 +212,29 @@ impl Shard {
         }
     }
 
-    /// Writes the log record of a sample.
+    /// Adds a sample that is newer than all of its series, and writes its log record.
     #[inline]
-    pub(super) fn log_sample(&mut self, series_ref: u64, timestamp_ms: TimestampMs, bits: u64) {
-        let out = &mut self.samples_records.current;
-        if out.is_empty() {
-            self.samples_encoder = SamplesEncoder::new();
+    pub(super) fn accept(&mut self, row: u32, timestamp_ms: TimestampMs, value: ValueRef<'_>, chunk_range_ms: i64) {
+        let series = self.row(row);
+        let series_ref = series.series_ref;
+        match value {
+            ValueRef::Float(value) => {
+                if self.samples_records.has_histograms() && series.changes_to(false) {
+                    self.samples_records.close_other(false);
+                }
+                self.push(row, timestamp_ms, value.to_bits(), chunk_range_ms);
+                self.samples_records.push(series_ref, timestamp_ms, value);
+            }
+            ValueRef::Histogram(value) | ValueRef::Marker(value) => {
+                if series.changes_to(true) {
+                    self.samples_records.close_other(true);
+                }
+                if let Some(histogram) = HistogramRef::of(value) {
+                    self.push_histogram(row, timestamp_ms, histogram, chunk_range_ms);
+                    self.samples_records.push_histogram(series_ref, timestamp_ms, value);
+                }
+            }
         }
-        self.samples_encoder.push(out, series_ref, timestamp_ms, f64::from_bits(bits));
-        self.samples_records.close_if_long();
     }
 
     /// Cuts the open chunks that begin before this time; says how many.
@@ -266,13 +248,13 @@ impl Shard {
     }
 
     /// Writes the log record of an out-of-order sample.
-    pub(super) fn log_out_of_order(&mut self, series_ref: u64, sample: Sample) {
-        let out = &mut self.out_of_order_records.current;
-        if out.is_empty() {
-            self.out_of_order_encoder = SamplesEncoder::out_of_order();
+    pub(super) fn log_out_of_order(&mut self, series_ref: u64, timestamp_ms: TimestampMs, value: ValueRef<'_>) {
+        match value {
+            ValueRef::Float(value) => self.out_of_order_records.push(series_ref, timestamp_ms, value),
+            ValueRef::Histogram(value) | ValueRef::Marker(value) => {
+                self.out_of_order_records.push_histogram(series_ref, timestamp_ms, value);
+            }
         }
-        self.out_of_order_encoder.push(out, series_ref, sample.timestamp_ms, sample.value);
-        self.out_of_order_records.close_if_long();
     }
 
     /// Writes the log record of a deletion.

@@ -158,6 +158,9 @@ impl Shared {
             for sample in &view.buffered {
                 total.add_sample(labels.of_sample(sample.timestamp_ms, sample.value));
             }
+            for (timestamp_ms, value) in &view.histograms {
+                total.add_sample(labels.of_value(*timestamp_ms, value));
+            }
         }
         total
     }

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::sync::atomic::Ordering;
 
 use super::Head;
+use super::out_of_order::OutOfOrder;
 use super::series::{ChunkPlace, EncodedChunk, FullChunk};
 use super::shard::SHARDS;
 use crate::index::IndexStats;
@@ -84,7 +85,7 @@ impl Head {
                 let out_of_order = series.out_of_order();
                 let chunks = out_of_order.map_or(&[][..], |held| &held.chunks);
                 stats.full_chunk_bytes += size_of_val(chunks);
-                stats.open_chunk_bytes += out_of_order.map_or(0, |held| size_of_val(&*held.buffer));
+                stats.open_chunk_bytes += out_of_order.map_or(0, OutOfOrder::buffered_bytes);
                 stats.chunks += u64::from(series.open_range().is_some()) + (series.full.len() + chunks.len()) as u64;
                 let places = series.full.iter().map(|chunk| &chunk.place);
                 for place in places.chain(chunks.iter().map(|chunk| &chunk.place)) {

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::fs::SystemFs;
 use crate::model::raw_labels::encode_canonical;
-use crate::model::{Digest, Label, LabelSet, MatchOp, Matcher, RawLabels, Sample};
+use crate::model::{Digest, Label, LabelSet, MatchOp, Matcher, RawLabels, Sample, SampleValue};
 use crate::storage::SelectedSeries;
 use crate::storage::{
-    BatchOutcome, Column, Queryable, RejectReason, SelectHints, SeriesEntry, StorageError, WriteBatch,
+    BatchOutcome, Column, HistogramSample, Queryable, RejectReason, SelectHints, SeriesEntry, StorageError, WriteBatch,
 };
 use crate::wal::record;
 
@@ -45,6 +45,23 @@ impl Request {
         }
         head.append(&batch, NOW_MS)
     }
+}
+
+/// Sends samples of any kind of one series, in an entry each, so that they are taken in their order.
+pub(super) fn append_values(head: &Head, labels: &[u8], samples: &[(i64, SampleValue)]) -> BatchOutcome {
+    let mut batch = WriteBatch::default();
+    for (timestamp_ms, value) in samples {
+        let (start, timestamp_ms) = (batch.samples.len() as u32, *timestamp_ms);
+        match value {
+            SampleValue::Float(value) => batch.samples.push(Sample { timestamp_ms, value: *value }),
+            histogram => {
+                let (entry, value) = (batch.series.len() as u32, histogram.clone());
+                batch.histograms.push(HistogramSample { entry, timestamp_ms, value });
+            }
+        }
+        batch.series.push(SeriesEntry { labels: RawLabels(labels), samples: start..batch.samples.len() as u32 });
+    }
+    head.append(&batch, NOW_MS)
 }
 
 pub(super) fn raw(labels: &[(&str, &str)]) -> Vec<u8> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::tests::{Request, contents, raw};
 use super::*;
 use crate::clock::ManualClock;
-use crate::fs::sim::SimFs;
+use crate::fs::sim::{Fault, SimFs};
 use crate::fs::{Fs, names};
 use crate::wal::{
     GroupWriter, Recovery, RecoveryMode, ReplayProgress, Resume, WalOptions, recover_from, replay_estimate, summarize,
@@ -167,6 +167,59 @@ fn replace(fs: &SimFs, path: &Path, bytes: &[u8]) {
 }
 
 #[test]
+fn samples_of_groups_behind_the_watermark_are_read_however_old_they_are() {
+    let mut store = store();
+    let before = store.writer.durable().0;
+    // Whole segments of them, and no full chunk.
+    let names: Vec<String> = (0..10).map(|number| format!("{LATE}{number}")).collect();
+    for (at_ms, name) in (10..600).zip(names.iter().cycle()) {
+        store.group(&[(name, at_ms)]);
+    }
+    summarize(&store.fs, &path("wal"), false).unwrap();
+    assert!(store.writer.durable().0 - before > 500);
+    let expected = contents(&store.head);
+    let Store { fs, head, .. } = store;
+    drop(head);
+    let fs = fs.crash(1);
+    assert!(compare(&fs, "old samples of late groups") > 0);
+    assert!(contents(&restart(&fs, true).0) == expected);
+}
+
+#[test]
+fn watermark_stays_before_full_chunks_that_could_not_be_written_yet() {
+    let mut store = Store::new();
+    store.scrapes(0..300);
+    store.head.flush_chunks();
+    summarize(&store.fs, &path("wal"), false).unwrap();
+    store.head.cut_open_chunks(i64::MAX);
+    store.writer.form_group(&[], store.head.take_records(), false);
+    let groups = store.writer.write_pending().0;
+    store.fs.fail(store.fs.operations()..u64::MAX, Fault::NoSpace);
+    groups.into_iter().filter_map(|group| group.records.on_durable).for_each(|on_durable| on_durable());
+    store.head.flush_chunks();
+    store.fs.heal();
+    let group = store.writer.durable().0;
+    let noted = store.head.write_watermark(&store.fs, &path("chunks_head"), group).unwrap().unwrap();
+    assert!(noted.below_ms < 300 * SCRAPE_MS, "{noted:?}");
+    let expected = contents(&store.head);
+    let disk = store.fs.crash(1);
+    compare(&disk, "chunks in memory");
+    assert!(contents(&restart(&disk, true).0) == expected);
+}
+
+#[test]
+fn segment_behind_one_that_is_missing_is_read_so_that_what_is_missing_is_named() {
+    let Store { fs, head, .. } = store();
+    drop(head);
+    let whole = compare(&fs, "whole");
+    fs.remove_file(&names::wal_segment(&path("wal"), 2)).unwrap();
+    fs.sync_dir(&path("wal")).unwrap();
+    assert!(compare(&fs, "segment that is missing") < whole);
+    let named = restart(&fs, true).2.damages;
+    assert!(named.iter().any(|damage| damage.groups.is_some()), "{named:?}");
+}
+
+#[test]
 fn flipped_bits_of_watermark_and_summaries_cost_no_sample() {
     let Store { fs, head, .. } = store();
     drop(head);
@@ -225,4 +278,25 @@ fn head_that_never_had_chunk_files_lacks_none() {
     let fs: Arc<dyn Fs> = Arc::new(crate::fs::SystemFs);
     let (_head, report) = Head::open(HeadOptions::default(), fs, &chunks_dir, &quarantine_dir).unwrap();
     assert!(!report.lacks_chunks && report.damage.is_none(), "{report:?}");
+}
+
+#[test]
+fn zeros_of_a_killed_prometheus_are_cut_and_cost_neither_chunks_nor_the_watermark() {
+    let Store { fs, head, .. } = store();
+    drop(head);
+    let expected = contents(&restart(&fs.crash(0), true).0);
+    let [chunks, next] = [1, 2].map(|number| names::head_chunk_file(&path("chunks_head"), number));
+    let first = fs.read(&chunks).unwrap();
+    let mut zeros = first.clone();
+    zeros.resize(128 << 10, 0);
+    replace(&fs, &chunks, &zeros);
+    // The file that a Prometheus begins when it is started again.
+    let mut file = fs.create(&next).unwrap();
+    file.write_all(&first[..crate::chunk::head_file::FILE_HEADER_BYTES]).unwrap();
+    for start in 0..2 {
+        let (head, loaded, ..) = restart(&fs, true);
+        assert!(contents(&head) == expected, "start {start}");
+        assert!(loaded.damage.is_none() && loaded.watermark.is_some() && loaded.quarantined.is_empty(), "{loaded:?}");
+        assert_eq!(fs.read(&chunks).unwrap(), first, "start {start}");
+    }
 }

@@ -23,14 +23,14 @@ use hyper::{Method, StatusCode};
 
 use super::metrics::IngestMetrics;
 use super::pool::{BufferPool, RequestBuffers, empty_vectors};
-use super::remote_write::{DecodeLimits, Metadata, decode};
+use super::remote_write::{DecodeLimits, Decoded, Metadata, RefusedHistogram, decode};
 use super::snappy::decompress;
 use crate::clock::Clock;
 use crate::model::{RawLabels, TimestampMs};
 use crate::storage::{BatchOutcome, RejectReason, WriteBatch};
 use crate::wal::{CommitError, Receipt};
 
-/// Samples of the request that are stored.
+/// Float samples of the request that are stored.
 pub const SAMPLES_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
 /// Native histograms of the request that are stored.
 pub const HISTOGRAMS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-histograms-written");
@@ -180,6 +180,7 @@ pub async fn handle_remote_write<S: WriteStore>(
             Ok(receipt) => {
                 metrics.samples_added.add(outcome.added);
                 metrics.samples_duplicate.add(outcome.duplicates);
+                metrics.histograms_stored.add(outcome.histograms);
                 answer(&outcome, &unstored, Some(&receipt))
             }
             Err(error) => unavailable(&error).into_response(),
@@ -203,9 +204,8 @@ struct Accepted<C> {
 /// What a request held that is not stored yet by this version.
 #[derive(Debug, Default)]
 struct Unstored {
-    histograms: u64,
     exemplars: u64,
-    /// The series that carried them, in words.
+    /// The first series that carried one, in words.
     details: Vec<String>,
 }
 
@@ -243,26 +243,34 @@ fn accept_with<S: WriteStore>(
     if !decoded.metadata.is_empty() {
         service.store.record_metadata(&decoded.metadata);
     }
-    let mut unstored = Unstored { histograms: decoded.histograms, exemplars: decoded.exemplars, details: Vec::new() };
-    for (what, first) in [("native histogram", decoded.first_histogram), ("exemplar", decoded.first_exemplar)] {
-        unstored.details.extend(first.map(|labels| format!("first {what} in {}", describe(labels))));
-    }
-    service.metrics.histograms_refused.add(unstored.histograms);
+    let first_exemplar = decoded.first_exemplar.map(|labels| format!("first exemplar in {}", describe(labels)));
+    let unstored = Unstored { exemplars: decoded.exemplars, details: first_exemplar.into_iter().collect() };
     service.metrics.exemplars_refused.add(unstored.exemplars);
-    let accepted = if batch.series.is_empty() {
-        Ok(Accepted { outcome: BatchOutcome::default(), unstored, commit: None })
+    let appended = if batch.series.is_empty() {
+        Ok((BatchOutcome::default(), None))
     } else {
-        match service.store.append(&batch, service.clock.now_ms()) {
-            Ok(Appended { outcome, commit }) => {
-                service.metrics.count_rejected(&outcome);
-                Ok(Accepted { outcome, unstored, commit: Some(commit) })
-            }
-            Err(error) => Err(unavailable(&error)),
-        }
+        let appended = service.store.append(&batch, service.clock.now_ms());
+        appended.map(|Appended { outcome, commit }| (outcome, Some(commit))).map_err(|error| unavailable(&error))
     };
+    let accepted = appended.map(|(mut outcome, commit)| {
+        refuse_histograms(&decoded, &mut outcome);
+        service.metrics.count_rejected(&outcome);
+        Accepted { outcome, unstored, commit }
+    });
     let vectors = empty_vectors(batch);
     buffers.put_vectors(vectors);
     accepted
+}
+
+/// Adds the histograms that did not come to the store to what it refused.
+fn refuse_histograms(decoded: &Decoded<'_>, outcome: &mut BatchOutcome) {
+    let refused = &decoded.refused;
+    for RefusedHistogram { labels, timestamp_ms, reason } in refused {
+        outcome.reject(RejectReason::InvalidHistogram, usize::MAX, 1, || {
+            format!("native histogram at {timestamp_ms} ms: {reason}: {}", describe(*labels))
+        });
+    }
+    outcome.rejected[RejectReason::InvalidHistogram as usize] += decoded.histograms_refused - refused.len() as u64;
 }
 
 /// The checks that need no body.
@@ -326,7 +334,7 @@ fn check_content_type(content_type: &str) -> Result<(), String> {
 
 /// The answer to a request whose samples are committed (or that had none): 204, or 400 if anything was refused.
 fn answer(outcome: &BatchOutcome, unstored: &Unstored, receipt: Option<&Receipt>) -> Response<Bytes> {
-    let refused = outcome.rejected_total() > 0 || unstored.histograms > 0 || unstored.exemplars > 0;
+    let refused = outcome.rejected_total() > 0 || unstored.exemplars > 0;
     let mut response = if refused {
         text(StatusCode::BAD_REQUEST, refusal_text(outcome, unstored))
     } else {
@@ -335,8 +343,8 @@ fn answer(outcome: &BatchOutcome, unstored: &Unstored, receipt: Option<&Receipt>
         response
     };
     let headers = response.headers_mut();
-    headers.insert(SAMPLES_WRITTEN, HeaderValue::from(outcome.added + outcome.duplicates));
-    headers.insert(HISTOGRAMS_WRITTEN, HeaderValue::from(0));
+    headers.insert(SAMPLES_WRITTEN, HeaderValue::from(outcome.added + outcome.duplicates - outcome.histograms));
+    headers.insert(HISTOGRAMS_WRITTEN, HeaderValue::from(outcome.histograms));
     headers.insert(EXEMPLARS_WRITTEN, HeaderValue::from(0));
     if let Some(receipt) = receipt {
         headers.insert(COMMIT, HeaderValue::from(receipt.commit));
@@ -364,10 +372,8 @@ fn refusal_text(outcome: &BatchOutcome, unstored: &Unstored) -> String {
         // Writing to a string cannot fail.
         let _ = write!(out, "; refused {refused} ({})", reasons.join(", "));
     }
-    for (what, count) in [("native histograms", unstored.histograms), ("exemplars", unstored.exemplars)] {
-        if count > 0 {
-            let _ = write!(out, "; {count} {what} not stored: this version stores float samples only");
-        }
+    if unstored.exemplars > 0 {
+        let _ = write!(out, "; {} exemplars not stored: this version stores none", unstored.exemplars);
     }
     let mut details = unstored.details.clone();
     details.extend(outcome.rejects.iter().map(|reject| {

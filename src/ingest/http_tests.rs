@@ -36,6 +36,10 @@ impl WriteStore for FakeStore {
                     outcome.digest += Digest::of_labels(&labels).of_sample(sample.timestamp_ms, sample.value);
                 }
             }
+            for sample in batch.histograms_of(index) {
+                (outcome.added, outcome.histograms) = (outcome.added + 1, outcome.histograms + 1);
+                outcome.digest += Digest::of_labels(&labels).of_value(sample.timestamp_ms, &sample.value);
+            }
         }
         let receipt =
             Receipt { commit: 41, samples: outcome.added, digest: outcome.digest, durability: Durability::Fsync };
@@ -144,20 +148,41 @@ fn answer_to_a_thousand_refusals_is_bounded() {
 }
 
 #[test]
-fn native_histograms_are_refused_by_name_and_floats_beside_them_are_stored() {
+fn invalid_histograms_are_refused_by_name_and_what_stands_beside_them_is_stored() {
     let mut message = message(&[1.0]);
-    let mut histogram = Vec::new();
-    encode_canonical([Label { name: "__name__", value: "latency" }].into_iter(), &mut histogram);
-    field(&mut histogram, 4, &[]);
-    field(&mut message, 1, &histogram);
+    let mut latency = Vec::new();
+    encode_canonical([Label { name: "__name__", value: "latency" }].into_iter(), &mut latency);
+    field(&mut latency, 4, &[]);
+    // Counts an observation that is in no bucket.
+    let broken = [1 << 3, 1, 15 << 3, 7];
+    (0..20).for_each(|_| field(&mut latency, 4, &broken));
+    field(&mut message, 1, &latency);
     let service = service(false);
     let response = post(&service, &message);
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
-    assert!(body(&response).contains("1 native histograms not stored"), "{}", body(&response));
-    assert!(body(&response).contains(r#"{__name__="latency"}"#), "{}", body(&response));
+    assert_eq!(
+        body(&response).lines().next().unwrap(),
+        "stored 2 of 22 samples; refused 20 (invalid_histogram: 20); invalid_histogram: native histogram at 7 ms: 0 \
+         observations in buckets, but a count of 1: {__name__=\"latency\"}"
+    );
     assert_eq!(header(&response, &SAMPLES_WRITTEN), Some("1"));
+    assert_eq!(header(&response, &HISTOGRAMS_WRITTEN), Some("1"));
+    assert_eq!(header(&response, &SAMPLES_ADDED), Some("2"));
     assert_eq!(header(&response, &COMMIT), Some("41"));
-    assert_eq!(service.metrics.histograms_refused.get(), 1);
+    assert_eq!(service.metrics.rejected(RejectReason::InvalidHistogram), 20);
+    assert_eq!(service.metrics.histograms_stored.get(), 1);
+}
+
+#[test]
+fn request_of_invalid_histograms_alone_needs_no_commit() {
+    let mut message = Vec::new();
+    let mut latency = Vec::new();
+    encode_canonical([Label { name: "__name__", value: "latency" }].into_iter(), &mut latency);
+    field(&mut latency, 4, &[1 << 3, 1]);
+    field(&mut message, 1, &latency);
+    let response = post(&service(true), &message);
+    assert_eq!((response.status(), header(&response, &COMMIT)), (StatusCode::BAD_REQUEST, None));
+    assert!(body(&response).starts_with("stored 0 of 1 samples"), "{}", body(&response));
 }
 
 #[test]

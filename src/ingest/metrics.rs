@@ -37,8 +37,8 @@ pub struct IngestMetrics {
     pub samples_added: Count,
     /// Samples that were there already.
     pub samples_duplicate: Count,
-    /// Native histogram samples that came and were refused.
-    pub histograms_refused: Count,
+    /// Native histograms among those two.
+    pub histograms_stored: Count,
     /// Exemplars that came and were refused.
     pub exemplars_refused: Count,
     rejected: [Count; RejectReason::ALL.len()],

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`snappy`] | decompresses a body within a bound |
 //! | [`remote_write`] | scans a remote write 1.0 message into a batch without copying it |
+//! | [`histogram`] | reads a native histogram of such a message, and judges it |
 //! | [`pool`] | lends the buffers of one request to the next |
 //! | [`http`] | the HTTP rules of `/api/v1/write`, and its answers |
 //! | [`metrics`] | counts what came, what was added and what was refused |
 
+pub mod histogram;
 pub mod http;
 pub mod metrics;
 pub mod pool;

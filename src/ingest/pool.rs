@@ -26,7 +26,8 @@ pub struct RequestBuffers {
 impl RequestBuffers {
     /// Takes the vectors of the last batch for a new one.
     pub fn take_batch<'a>(&mut self) -> WriteBatch<'a> {
-        WriteBatch { series: std::mem::take(&mut self.series), samples: std::mem::take(&mut self.samples) }
+        let (series, samples) = (std::mem::take(&mut self.series), std::mem::take(&mut self.samples));
+        WriteBatch { series, samples, histograms: Vec::new() }
     }
 
     /// Takes a used batch's vectors, to lend them again.
@@ -44,7 +45,7 @@ impl RequestBuffers {
 
 /// Empties a batch into vectors that borrow nothing any more and keep their memory.
 pub fn empty_vectors(batch: WriteBatch<'_>) -> (Vec<SeriesEntry<'static>>, Vec<Sample>) {
-    let WriteBatch { mut series, mut samples } = batch;
+    let WriteBatch { mut series, mut samples, .. } = batch;
     series.clear();
     samples.clear();
     // No element is left to convert; collecting in place is how a vector changes its lifetime and keeps its memory.

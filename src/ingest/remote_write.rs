@@ -4,6 +4,8 @@
 //! exactly these bytes. Senders put a series' label fields one after the other; a message that scatters them among
 //! other fields is legal protobuf, so its labels are gathered into a buffer of their own.
 //!
+//! Native histograms are no such frequent thing, and are decoded into values of their own (`histogram.rs`).
+//!
 //! Invariants: every length is checked against what is left; the number of series and samples is bounded, since two
 //! bytes of message can become twenty-four bytes of batch; unknown fields are skipped, as protobuf demands; a known
 //! field of another wire type is an error, as it is in the decoders that Prometheus uses.
@@ -13,10 +15,11 @@
 
 use std::ops::Range;
 
+use super::histogram::{self, InvalidHistogram};
 use crate::encoding::{Corruption, Cursor, put};
 use crate::model::raw_labels::skip_field;
-use crate::model::{MetricType, RawLabels, Sample};
-use crate::storage::{SeriesEntry, WriteBatch};
+use crate::model::{MetricType, RawLabels, Sample, TimestampMs};
+use crate::storage::{BatchOutcome, HistogramSample, SeriesEntry, WriteBatch};
 
 /// `WriteRequest.timeseries`.
 const REQUEST_TIMESERIES: u64 = 1;
@@ -61,9 +64,13 @@ pub enum DecodeError {
 pub struct DecodeLimits {
     /// Series entries.
     pub series: usize,
-    /// Float samples.
+    /// Float samples; and the same number once more for native histograms, of which one counts as
+    /// [`HISTOGRAM_COST`] samples and one for each of its parts.
     pub samples: usize,
 }
+
+/// What a histogram takes in memory without its buckets, in samples.
+pub const HISTOGRAM_COST: usize = 16;
 
 impl Default for DecodeLimits {
     fn default() -> Self {
@@ -84,23 +91,34 @@ pub struct Metadata<'a> {
     pub unit: &'a str,
 }
 
-/// What a message held beside the float samples of the batch.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A native histogram that is refused whatever the store has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RefusedHistogram<'a> {
+    /// Labels of its series.
+    pub labels: RawLabels<'a>,
+    /// Its time.
+    pub timestamp_ms: TimestampMs,
+    /// Why.
+    pub reason: InvalidHistogram,
+}
+
+/// What a message held beside the samples of the batch.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Decoded<'a> {
     /// Facts about metric families.
     pub metadata: Vec<Metadata<'a>>,
-    /// Native histogram samples, which are not in the batch.
-    pub histograms: u64,
+    /// Native histograms that are refused, and so not in the batch.
+    pub histograms_refused: u64,
+    /// The first of them.
+    pub refused: Vec<RefusedHistogram<'a>>,
     /// Exemplars, which are not in the batch.
     pub exemplars: u64,
-    /// Labels of the first series that carried a native histogram, for the answer to its sender.
-    pub first_histogram: Option<RawLabels<'a>>,
     /// Labels of the first series that carried an exemplar, for the answer to its sender.
     pub first_exemplar: Option<RawLabels<'a>>,
 }
 
 /// Scans the decompressed message `body` into `batch`, whose vectors are cleared first. Labels that the message
-/// scatters are put together in `gathered`. Series without a float sample are not in the batch.
+/// scatters are put together in `gathered`. Series without a sample that can be stored are not in the batch.
 ///
 /// After an error the batch holds a part of the message and must not be used.
 pub fn decode<'a>(
@@ -111,8 +129,9 @@ pub fn decode<'a>(
 ) -> Result<Decoded<'a>, DecodeError> {
     batch.series.clear();
     batch.samples.clear();
+    batch.histograms.clear();
     gathered.clear();
-    let mut scan = Scan { limits, decoded: Decoded::default(), gathered, scattered: Vec::new() };
+    let mut scan = Scan { limits, decoded: Decoded::default(), gathered, scattered: Vec::new(), histograms_cost: 0 };
     let mut cursor = Cursor::new(body);
     while !cursor.is_empty() {
         let start = cursor.position();
@@ -144,7 +163,11 @@ pub fn decode<'a>(
                     entry.labels = labels;
                 }
             }
-            Holder::FirstHistogram => decoded.first_histogram = Some(labels),
+            Holder::Refused(index) => {
+                if let Some(refused) = decoded.refused.get_mut(index) {
+                    refused.labels = labels;
+                }
+            }
             Holder::FirstExemplar => decoded.first_exemplar = Some(labels),
         }
     }
@@ -154,7 +177,7 @@ pub fn decode<'a>(
 /// Who gets labels that had to be gathered.
 enum Holder {
     Entry(usize),
-    FirstHistogram,
+    Refused(usize),
     FirstExemplar,
 }
 
@@ -164,6 +187,8 @@ struct Scan<'a, 'g> {
     decoded: Decoded<'a>,
     gathered: &'g mut Vec<u8>,
     scattered: Vec<(Holder, Range<usize>)>,
+    /// What all histograms so far count as.
+    histograms_cost: usize,
 }
 
 impl<'a> Scan<'a, '_> {
@@ -176,7 +201,8 @@ impl<'a> Scan<'a, '_> {
         let mut labels = 0..short_labels_end(bytes, 0);
         cursor.take(labels.end)?;
         let mut gathered: Option<Range<usize>> = None;
-        let (mut histograms, mut exemplars) = (0u64, 0u64);
+        let (first_histogram, first_refused) = (batch.histograms.len(), self.decoded.refused.len());
+        let mut exemplars = 0u64;
         while !cursor.is_empty() {
             let start = cursor.position();
             // The two fields that nearly every byte of every message belongs to; both have tags of one byte.
@@ -213,8 +239,9 @@ impl<'a> Scan<'a, '_> {
                     exemplars += 1;
                 }
                 (SERIES_HISTOGRAMS, WIRE_LENGTH) => {
-                    cursor.uvarint_slice()?;
-                    histograms += 1;
+                    let bytes = cursor.uvarint_slice()?;
+                    let base = cursor.position() - bytes.len();
+                    self.histogram(bytes, batch).map_err(|error| error.moved_by(base))?;
                 }
                 // Labels and samples get here by a wrong wire type or by a tag in more bytes than it needs.
                 (1..=SERIES_HISTOGRAMS, _) => return Err(wrong_wire_type(start).into()),
@@ -222,10 +249,10 @@ impl<'a> Scan<'a, '_> {
             }
         }
         let raw = RawLabels(bytes.get(labels).unwrap_or_default());
-        if histograms + exemplars > 0 {
-            self.count_unstored(raw, gathered.as_ref(), histograms, exemplars);
+        if exemplars > 0 || self.decoded.refused.len() > first_refused {
+            self.name_unstored(raw, gathered.as_ref(), first_refused, exemplars);
         }
-        if batch.samples.len() > first_sample {
+        if batch.samples.len() > first_sample || batch.histograms.len() > first_histogram {
             if batch.series.len() >= self.limits.series {
                 return Err(DecodeError::TooMany { what: "series", limit: self.limits.series });
             }
@@ -251,19 +278,49 @@ impl<'a> Scan<'a, '_> {
         range.end = self.gathered.len();
     }
 
-    /// Counts what a series carried beside float samples, and remembers the first such series.
+    /// Scans one `Histogram` of the series that is being scanned.
+    fn histogram(&mut self, bytes: &[u8], batch: &mut WriteBatch<'a>) -> Result<(), DecodeError> {
+        let histogram = histogram::decode(bytes)?;
+        self.histograms_cost += HISTOGRAM_COST + histogram.parts;
+        if self.histograms_cost > self.limits.samples {
+            let what = "native histograms and buckets of them, counted as samples,";
+            return Err(DecodeError::TooMany { what, limit: self.limits.samples });
+        }
+        let timestamp_ms = histogram.timestamp_ms;
+        match histogram.value {
+            // The series is going to be the next entry.
+            Ok(value) => {
+                batch.histograms.push(HistogramSample { entry: batch.series.len() as u32, timestamp_ms, value });
+            }
+            Err(reason) => {
+                let Decoded { histograms_refused, refused, .. } = &mut self.decoded;
+                *histograms_refused += 1;
+                if refused.len() < BatchOutcome::REJECTS_KEPT {
+                    refused.push(RefusedHistogram { labels: RawLabels(&[]), timestamp_ms, reason });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Names the series of its refused histograms, and remembers the first series with an exemplar.
     #[cold]
-    fn count_unstored(&mut self, raw: RawLabels<'a>, gathered: Option<&Range<usize>>, histograms: u64, exemplars: u64) {
+    fn name_unstored(
+        &mut self,
+        raw: RawLabels<'a>,
+        gathered: Option<&Range<usize>>,
+        first_refused: usize,
+        exemplars: u64,
+    ) {
         let decoded = &mut self.decoded;
-        if histograms > 0 && decoded.histograms == 0 {
-            decoded.first_histogram = Some(raw);
-            self.scattered.extend(gathered.map(|range| (Holder::FirstHistogram, range.clone())));
+        for (index, refused) in decoded.refused.iter_mut().enumerate().skip(first_refused) {
+            refused.labels = raw;
+            self.scattered.extend(gathered.map(|range| (Holder::Refused(index), range.clone())));
         }
         if exemplars > 0 && decoded.exemplars == 0 {
             decoded.first_exemplar = Some(raw);
             self.scattered.extend(gathered.map(|range| (Holder::FirstExemplar, range.clone())));
         }
-        decoded.histograms += histograms;
         decoded.exemplars += exemplars;
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of the scanner of remote write messages.
 
+use super::super::histogram::tests::Fields;
 use super::*;
 use crate::model::raw_labels::encode_canonical;
 use crate::model::{Label, LabelSet};
@@ -39,7 +40,7 @@ fn up() -> Message {
 }
 
 /// Label set and samples of each series of a message, and what else it held.
-fn decoded(message: &Message) -> Result<(Vec<(LabelSet, Vec<(i64, u64)>)>, u64, u64), DecodeError> {
+fn decoded(message: &Message) -> Result<(Vec<(LabelSet, Vec<(i64, u64)>)>, usize, u64), DecodeError> {
     let mut gathered = Vec::new();
     let mut batch = WriteBatch::default();
     let decoded = decode(&message.0, DecodeLimits::default(), &mut gathered, &mut batch)?;
@@ -48,7 +49,7 @@ fn decoded(message: &Message) -> Result<(Vec<(LabelSet, Vec<(i64, u64)>)>, u64, 
         let samples = samples.iter().map(|sample| (sample.timestamp_ms, sample.value.to_bits())).collect();
         (entry.labels.to_label_set().unwrap(), samples)
     });
-    Ok((series.collect(), decoded.histograms, decoded.exemplars))
+    Ok((series.collect(), batch.histograms.len(), decoded.exemplars))
 }
 
 #[test]
@@ -106,19 +107,57 @@ fn scattered_labels_are_gathered_per_series() {
 }
 
 #[test]
-fn histograms_and_exemplars_are_counted_with_their_first_series() {
-    let message = Message::default()
-        .series(up().sample(1, 1.0))
-        .series(Message::default().label("__name__", "h").field(4, &[]).label("a", "b").field(4, &[]))
-        .series(up().sample(2, 1.0).field(3, &[]));
+fn exemplars_are_counted_with_their_first_series() {
+    let message = Message::default().series(up().sample(1, 1.0)).series(up().sample(2, 1.0).field(3, &[]));
     let mut gathered = Vec::new();
     let mut batch = WriteBatch::default();
     let decoded = decode(&message.0, DecodeLimits::default(), &mut gathered, &mut batch).unwrap();
-    assert_eq!((decoded.histograms, decoded.exemplars), (2, 1));
-    assert_eq!(batch.series.len(), 2);
-    let first = decoded.first_histogram.unwrap().to_label_set().unwrap();
-    assert_eq!(first, LabelSet::from_pairs([("__name__", "h"), ("a", "b")]));
+    assert_eq!((decoded.exemplars, batch.series.len()), (1, 2));
     assert_eq!(decoded.first_exemplar.unwrap().0, up().0);
+}
+
+/// A histogram that is valid where its schema is.
+fn histogram(schema: i64, timestamp_ms: u64) -> Vec<u8> {
+    Fields::default().number(1, 1).signed(4, schema).number(6, 1).number(15, timestamp_ms).0
+}
+
+#[test]
+fn histograms_stand_with_their_series_and_invalid_ones_are_named() {
+    let of = |name: &str| Message::default().label("__name__", name);
+    let message = Message::default()
+        .series(up().sample(1, 1.0))
+        .series(of("h").field(4, &histogram(0, 5)).sample(3, 0.5).label("a", "b").field(4, &histogram(2, 6)))
+        .series(of("broken").field(4, &histogram(77, 7)).label("a", "b"))
+        .series(up().field(4, &histogram(1, 8)).field(4, &histogram(53, 9)));
+    let mut gathered = Vec::new();
+    let mut batch = WriteBatch::default();
+    let decoded = decode(&message.0, DecodeLimits::default(), &mut gathered, &mut batch).unwrap();
+    let times = |entry: usize| -> Vec<i64> { batch.histograms_of(entry).iter().map(|one| one.timestamp_ms).collect() };
+    assert_eq!((0..4).map(times).collect::<Vec<_>>(), [vec![], vec![5, 6], vec![8], vec![]]);
+    let floats: Vec<usize> = (0..4).map(|entry| batch.samples_of(entry).len()).collect();
+    assert_eq!((floats, batch.series.len()), (vec![1, 1, 0, 0], 3));
+    assert_eq!(batch.series[1].labels.to_label_set().unwrap(), LabelSet::from_pairs([("__name__", "h"), ("a", "b")]));
+    assert_eq!(decoded.histograms_refused, 2);
+    let named = |refused: &RefusedHistogram<'_>| {
+        (refused.labels.to_label_set().unwrap().to_string(), refused.timestamp_ms, refused.reason.to_string())
+    };
+    let reason = |schema: i32| format!("schema {schema} is neither between -4 and 8 nor -53");
+    assert_eq!(
+        decoded.refused.iter().map(named).collect::<Vec<_>>(),
+        [
+            (r#"{__name__="broken", a="b"}"#.to_owned(), 7, reason(77)),
+            (r#"{__name__="up", job="node"}"#.to_owned(), 9, reason(53)),
+        ]
+    );
+}
+
+#[test]
+fn malformed_histogram_is_an_error_with_its_place() {
+    let mut bytes = histogram(0, 5);
+    bytes.extend([3 << 3, 1]);
+    let place = 2 + up().0.len() + 2 + bytes.len() - 2;
+    let error = decoded(&Message::default().series(up().field(4, &bytes))).unwrap_err();
+    assert_eq!(error, Corruption { what: "field has the wrong wire type", offset: place }.into());
 }
 
 #[test]
@@ -199,6 +238,13 @@ fn message_past_a_limit_is_refused() {
     assert_eq!(run(2, 3), Ok(()));
     assert_eq!(run(1, 3), Err(DecodeError::TooMany { what: "series", limit: 1 }));
     assert_eq!(run(2, 2), Err(DecodeError::TooMany { what: "samples", limit: 2 }));
+    let message = Message::default().series(up().field(4, &histogram(0, 1)).field(4, &histogram(0, 2)));
+    let run = |samples| {
+        let (mut gathered, mut batch) = (Vec::new(), WriteBatch::default());
+        decode(&message.0, DecodeLimits { series: 1, samples }, &mut gathered, &mut batch).map(drop)
+    };
+    assert_eq!(run(2 * HISTOGRAM_COST), Ok(()));
+    assert!(matches!(run(2 * HISTOGRAM_COST - 1), Err(DecodeError::TooMany { .. })));
 }
 
 #[test]

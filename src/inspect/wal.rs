@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::encoding::Corruption;
 use crate::fs::{DirLock, Fs, names};
-use crate::wal::record::{metadata, samples, series, split, tombstones};
+use crate::wal::record::{metadata, series, split, tombstones, values};
 use crate::wal::{
     Damage, LogFile, LogFiles, RecordPosition, RecordType, RecoveryMode, ReplayProgress, ReplaySink, SealRecord,
     SegmentEvent, SegmentReader, UnsealedTail, WalError, recover, scan,
@@ -223,12 +223,6 @@ fn describe(record: &[u8]) -> Result<String, Corruption> {
             let range = range_text(refs.iter().copied());
             Ok(format!("{} series, references {range}, first {{{first}}}", refs.len()))
         }
-        Some(RecordType::Samples) => {
-            let samples = samples(body).collect::<Result<Vec<_>, _>>()?;
-            let times = range_text(samples.iter().map(|sample| sample.timestamp_ms));
-            let refs = range_text(samples.iter().map(|sample| sample.series_ref));
-            Ok(format!("{} samples, references {refs}, times {times}", samples.len()))
-        }
         Some(RecordType::Tombstones) => {
             let count = tombstones(body).collect::<Result<Vec<_>, _>>()?.len();
             Ok(format!("{count} deleted ranges"))
@@ -253,6 +247,12 @@ fn describe(record: &[u8]) -> Result<String, Corruption> {
             }
             SealRecord::Mark(mark) => format!("segment begins after group {}", mark.group),
         }),
+        Some(kind) if let Some(values) = values(kind, body) => {
+            let values = values.collect::<Result<Vec<_>, _>>()?;
+            let times = range_text(values.iter().map(|value| value.timestamp_ms));
+            let refs = range_text(values.iter().map(|value| value.series_ref));
+            Ok(format!("{} samples, references {refs}, times {times}", values.len()))
+        }
         _ => Ok(format!("{} bytes", body.len())),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{FloatHistogram, LabelSet, Matcher, TimeRange, TimestampMs};
-use crate::storage::{Column, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError};
+use crate::storage::{Column, Extent, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError};
 
 /// Series in memory. Samples of one series are appended in the order of their times.
 #[derive(Debug, Clone, Default)]
@@ -147,5 +147,15 @@ impl SampleSource for MemorySeries {
             column.starts_ms.extend_from_slice(starts_ms);
         }
         Ok(())
+    }
+
+    /// One chunk, of the samples of the range.
+    fn extent(&self, range: TimeRange) -> Extent {
+        let mut column = Column::default();
+        let mut extent = Extent::default();
+        if self.read(range, &mut column).is_ok() && !column.is_empty() {
+            extent.add_chunk(column.len() as u64, column.len() * size_of::<(i64, f64)>());
+        }
+        extent
     }
 }

@@ -121,7 +121,7 @@ impl LogReader {
             }
             (Some(other), _) => {
                 let Some(histograms) = values(other, body) else { return Ok(RecordRead::Other) };
-                let in_order = log == LogKind::Wal;
+                let in_order = !other.is_out_of_order() && log == LogKind::Wal;
                 let mut damage = None;
                 for sample in histograms {
                     match sample {

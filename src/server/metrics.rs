@@ -178,12 +178,14 @@ fn write_ingest(out: &mut Exposition, ingest: &IngestMetrics) {
     out.family(name, Kind::Counter, "Samples of acknowledged write requests, by what became of them.");
     out.sample(name, &[protocol, ("outcome", "added")], ingest.samples_added.get() as f64);
     out.sample(name, &[protocol, ("outcome", "duplicate")], ingest.samples_duplicate.get() as f64);
+    let name = "chronolith_ingest_histograms_total";
+    out.family(name, Kind::Counter, "Native histograms among the samples of acknowledged write requests.");
+    out.sample(name, &[protocol], ingest.histograms_stored.get() as f64);
     let name = "chronolith_ingest_rejected_samples_total";
     out.family(name, Kind::Counter, "Samples that were refused, by reason.");
     for reason in RejectReason::ALL {
         out.sample(name, &[protocol, ("reason", reason.as_str())], ingest.rejected(reason) as f64);
     }
-    out.sample(name, &[protocol, ("reason", "native_histogram")], ingest.histograms_refused.get() as f64);
     let name = "chronolith_ingest_rejected_exemplars_total";
     out.family(name, Kind::Counter, "Exemplars that were refused.");
     out.sample(name, &[protocol], ingest.exemplars_refused.get() as f64);

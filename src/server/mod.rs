@@ -74,6 +74,8 @@ pub struct ServerOptions {
     pub engine: EngineOptions,
     /// Queries that are evaluated at once.
     pub queries_max: usize,
+    /// A query that takes longer is logged.
+    pub slow_query: Option<Duration>,
     /// Bounds on a write request.
     pub write_limits: WriteLimits,
     /// Write requests that may be accepted and not yet durable at once.
@@ -138,6 +140,7 @@ pub async fn serve(
         ApiOptions {
             engine: options.engine,
             queries_max: options.queries_max,
+            slow_query: options.slow_query,
             config: options.shown_config,
             started_ms,
             admin: options.admin,

@@ -29,26 +29,26 @@ pub(super) fn write_storage(out: &mut Exposition, db: &Db) {
     write_proofs(out, db, &storage);
 }
 
-const BLOCKS_LOADED: &str = "Number of currently loaded data blocks";
+const BLOCKS_LOADED: &str = "Blocks that are open and answer queries.";
 
 fn write_blocks(out: &mut Exposition, db: &Db, storage: &StorageStatus) {
     let blocks = db.blocks();
     out.gauge("prometheus_tsdb_blocks_loaded", BLOCKS_LOADED, storage.blocks as f64);
-    let help = "The number of bytes that are currently used for local storage by all blocks.";
+    let help = "Bytes of all blocks on the disk.";
     out.gauge("prometheus_tsdb_storage_blocks_bytes", help, storage.block_bytes as f64);
     let first_block_ms = blocks.iter().map(|block| block.meta.min_time_ms).min();
     let head_ms = db.head().time_range().map(|range| range.start_ms);
     if let Some(lowest_ms) = first_block_ms.into_iter().chain(head_ms).min() {
-        let help = "Lowest timestamp value stored in the database. The unit is decided by the library consumer.";
+        let help = "Where the oldest block, or else the head, begins: milliseconds since 1970.";
         out.gauge("prometheus_tsdb_lowest_timestamp", help, lowest_ms as f64);
-        let help = "Lowest timestamp value stored in the database.";
+        let help = "Where the oldest block, or else the head, begins: seconds since 1970.";
         out.gauge("prometheus_tsdb_lowest_timestamp_seconds", help, lowest_ms as f64 / 1000.0);
     }
     let policy = &db.options().storage.retention;
-    let help = "How long to retain samples in storage.";
+    let help = "How long blocks are kept (retention.time); 0 is for ever.";
     let seconds = policy.time_ms.map_or(0.0, |time_ms| time_ms as f64 / 1000.0);
     out.gauge("prometheus_tsdb_retention_limit_seconds", help, seconds);
-    let help = "Max number of bytes to be retained in the tsdb blocks, configured 0 means disabled";
+    let help = "Bytes that blocks may have (retention.size); 0 is no bound.";
     out.gauge("prometheus_tsdb_retention_limit_bytes", help, policy.size_bytes.unwrap_or(0) as f64);
 
     let count = |is: fn(&crate::db::BlockStatus) -> bool| blocks.iter().filter(|block| is(block)).count() as f64;
@@ -116,69 +116,65 @@ fn write_work(out: &mut Exposition, db: &Db, maintenance: &MaintenanceStatus) {
     for (name, help, value) in [
         (
             "prometheus_tsdb_compactions_total",
-            "Total number of compactions that were executed for the partition.",
+            "Blocks made, from the head and from other blocks.",
             (flushes + compactions) as f64,
         ),
         (
             "prometheus_tsdb_compactions_triggered_total",
-            "Total number of triggered compactions for the partition.",
+            "Times that blocks were to be made, whether or not there was anything to do.",
             of(&compacting, runs),
         ),
-        (
-            "prometheus_tsdb_compactions_failed_total",
-            "Total number of compactions that failed for the partition.",
-            of(&compacting, failures),
-        ),
+        ("prometheus_tsdb_compactions_failed_total", "Times that making a block failed.", of(&compacting, failures)),
         (
             "prometheus_tsdb_vertical_compactions_total",
-            "Total number of compactions done on overlapping blocks.",
+            "Blocks made from blocks that overlap in time.",
             counters.vertical_compactions.get() as f64,
         ),
         (
             "prometheus_tsdb_head_truncations_total",
-            "Total number of head truncations attempted.",
+            "Times that samples which blocks have were to leave the head.",
             (counters.head_truncations.get() + counters.head_truncations_deferred.get()) as f64,
         ),
         (
             "prometheus_tsdb_head_truncations_failed_total",
-            "Total number of head truncations that failed.",
+            "Times that they could not leave it yet, because queries read them.",
             counters.head_truncations_deferred.get() as f64,
         ),
         (
             "prometheus_tsdb_head_series_removed_total",
-            "Total number of series removed in the head",
+            "Series that left the head, as it has no samples of them any more.",
             counters.head_series_removed.get() as f64,
         ),
-        ("prometheus_tsdb_checkpoint_creations_total", "Total number of checkpoint creations attempted.", checkpoints),
+        ("prometheus_tsdb_checkpoint_creations_total", "Checkpoints written.", checkpoints),
         (
             "prometheus_tsdb_checkpoint_creations_failed_total",
-            "Total number of checkpoint creations that failed.",
+            "Checkpoints that could not be written, or the log behind them not shortened.",
             of(&truncating, failures),
         ),
-        ("prometheus_tsdb_wal_truncations_total", "Total number of write log truncations attempted.", checkpoints),
+        ("prometheus_tsdb_wal_truncations_total", "Times that the log was shortened.", checkpoints),
         (
             "prometheus_tsdb_wal_truncations_failed_total",
-            "Total number of write log truncations that failed.",
+            "Times that the log could not be shortened.",
             of(&truncating, failures),
         ),
         (
             "prometheus_tsdb_time_retentions_total",
-            "The number of times that blocks were deleted because the maximum time limit was exceeded.",
+            "Blocks removed because of their age.",
             counters.expired_by_time.get() as f64,
         ),
         (
             "prometheus_tsdb_size_retentions_total",
-            "The number of times that blocks were deleted because the maximum number of bytes was exceeded.",
+            "Blocks removed because all blocks together were too large.",
             counters.expired_by_size.get() as f64,
         ),
         (
             "prometheus_tsdb_reloads_total",
-            "Number of times the database reloaded block data from disk.",
+            "Looks at the data directory for blocks that others put there or took away.",
             of(&[Task::Reload], runs),
         ),
         (
             "prometheus_tsdb_reloads_failures_total",
-            "Number of times the database failed to reloadBlocks block data from disk.",
+            "Looks at the data directory that failed.",
             of(&[Task::Reload], failures),
         ),
         ("chronolith_flushes_total", "Blocks made from the head.", flushes as f64),
@@ -225,11 +221,11 @@ fn write_work(out: &mut Exposition, db: &Db, maintenance: &MaintenanceStatus) {
         out.counter(name, help, value);
     }
     for (name, help, histogram) in [
-        ("prometheus_tsdb_compaction_duration_seconds", "Duration of compaction runs", &counters.compactions),
+        ("prometheus_tsdb_compaction_duration_seconds", "How long compactions of blocks took.", &counters.compactions),
         ("chronolith_flush_duration_seconds", "Duration of flushes, proof included.", &counters.flushes),
         (
             "prometheus_tsdb_tombstone_cleanup_seconds",
-            "The time taken to recompact blocks to remove tombstones.",
+            "How long it took to write a block anew without what is deleted in it.",
             &counters.tombstone_cleanups,
         ),
     ] {
@@ -237,7 +233,7 @@ fn write_work(out: &mut Exposition, db: &Db, maintenance: &MaintenanceStatus) {
         out.histogram(name, &[], histogram);
     }
     let name = "prometheus_tsdb_wal_truncate_duration_seconds";
-    out.family(name, Kind::Summary, "Duration of write log truncation.");
+    out.family(name, Kind::Summary, "How long shortening the log took, the checkpoint included.");
     out.sample(&format!("{name}_sum"), &[], counters.checkpoints.sum_seconds());
     out.sample(&format!("{name}_count"), &[], checkpoints);
 }
@@ -296,17 +292,7 @@ fn write_proofs(out: &mut Exposition, db: &Db, storage: &StorageStatus) {
     out.gauge("chronolith_ledger_imbalance_samples", help, ledger.imbalance().samples as i64 as f64);
     let name = "chronolith_ledger_samples";
     out.family(name, Kind::Gauge, "Samples that left the log, by what became of them.");
-    let totals = &ledger.totals;
-    for (what, tally) in [
-        ("stored", ledger.stored()),
-        ("flushed", totals.flushed),
-        ("adopted", totals.adopted),
-        ("deleted", totals.deleted),
-        ("expired", totals.expired),
-        ("deduplicated", totals.deduplicated),
-        ("quarantined", totals.quarantined),
-        ("unlogged", totals.unlogged),
-    ] {
+    for (what, tally) in ledger.named().into_iter().chain([("unlogged", ledger.totals.unlogged)]) {
         out.sample(name, &[("what", what)], tally.samples as f64);
     }
     if let Some(verified) = &storage.verified {
@@ -379,6 +365,7 @@ mod tests {
         let options = ApiOptions {
             engine: EngineOptions::default(),
             queries_max: 1,
+            slow_query: None,
             config: Vec::new(),
             started_ms: 0,
             admin: false,

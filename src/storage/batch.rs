@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::model::{Digest, RawLabels, Sample};
+use crate::model::{Digest, RawLabels, Sample, SampleValue, TimestampMs};
 
 /// The series and samples of one request, borrowed from its decoded body.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +11,41 @@ pub struct WriteBatch<'a> {
     pub series: Vec<SeriesEntry<'a>>,
     /// The samples of all series, those of one entry together and in the order of the request.
     pub samples: Vec<Sample>,
+    /// The native histograms of all series, in the order of their entries. Of an entry's samples they come last.
+    pub histograms: Vec<HistogramSample>,
+}
+
+impl WriteBatch<'_> {
+    /// The float samples of an entry.
+    #[inline]
+    pub fn samples_of(&self, entry: usize) -> &[Sample] {
+        let range =
+            self.series.get(entry).map_or(0..0, |entry| entry.samples.start as usize..entry.samples.end as usize);
+        self.samples.get(range).unwrap_or_default()
+    }
+
+    /// The native histograms of an entry.
+    #[inline]
+    pub fn histograms_of(&self, entry: usize) -> &[HistogramSample] {
+        if self.histograms.is_empty() {
+            return &[];
+        }
+        let start = self.histograms.partition_point(|sample| (sample.entry as usize) < entry);
+        let rest = self.histograms.get(start..).unwrap_or_default();
+        let length = rest.partition_point(|sample| sample.entry as usize == entry);
+        rest.get(..length).unwrap_or_default()
+    }
+}
+
+/// A native histogram of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistogramSample {
+    /// Its series, as an index into [`WriteBatch::series`].
+    pub entry: u32,
+    /// When it was measured.
+    pub timestamp_ms: TimestampMs,
+    /// What was measured: a histogram of either kind.
+    pub value: SampleValue,
 }
 
 /// One series of a request.
@@ -44,11 +79,13 @@ pub enum RejectReason {
     TooOld,
     /// In a range of time that was deleted from its series, so nobody would see it.
     Deleted,
+    /// A native histogram whose buckets, counts and bounds do not belong together, or that is too large.
+    InvalidHistogram,
 }
 
 impl RejectReason {
     /// Every reason, for the counters.
-    pub const ALL: [RejectReason; 9] = [
+    pub const ALL: [RejectReason; 10] = [
         RejectReason::InvalidLabels,
         RejectReason::LabelLimit,
         RejectReason::OutOfOrder,
@@ -58,6 +95,7 @@ impl RejectReason {
         RejectReason::SeriesLimit,
         RejectReason::TooOld,
         RejectReason::Deleted,
+        RejectReason::InvalidHistogram,
     ];
 
     /// The reason as a metric label and in messages.
@@ -72,6 +110,7 @@ impl RejectReason {
             RejectReason::SeriesLimit => "series_limit",
             RejectReason::TooOld => "too_old",
             RejectReason::Deleted => "deleted",
+            RejectReason::InvalidHistogram => "invalid_histogram",
         }
     }
 }
@@ -96,6 +135,8 @@ pub struct BatchOutcome {
     pub added: u64,
     /// Samples that were there already, with the same value: accepted, and nothing was added.
     pub duplicates: u64,
+    /// How many of these two were sent as native histograms.
+    pub histograms: u64,
     /// Series that were created.
     pub series_created: u64,
     /// Sum of the digests of the added samples.

@@ -1,6 +1,6 @@
 //! The samples of one series as columns.
 
-use crate::model::{FloatHistogram, TimeRange, TimestampMs};
+use crate::model::{CounterResetHint, FloatHistogram, TimeRange, TimestampMs};
 
 /// Decoded samples of one series in time order: a column of timestamps, one of floats, and the few histograms.
 ///
@@ -62,7 +62,8 @@ impl Column {
     }
 
     /// Merges samples in any order into those from index `start` on, which are in time order. Of several samples of one
-    /// time the one that is here stays, or else the first of `others`.
+    /// time the one that is here stays, or else the first of `others`. A histogram before which another sample comes than in
+    /// its own column says nothing about a counter reset any more.
     pub fn merge_from(&mut self, start: usize, others: &Column) {
         let tail = self.split_off(start);
         // Where each sample is: in the tail, or behind it in `others`. Stable, so the tail's come first.
@@ -76,11 +77,27 @@ impl Column {
         order.dedup_by_key(|place| time(place));
         self.timestamps_ms.reserve(order.len());
         self.values.reserve(order.len());
+        let mut previous = None;
         for place in order {
             match place.checked_sub(tail.len()) {
                 None => self.push_from(&tail, place),
                 Some(place) => self.push_from(others, place),
             }
+            let follows = previous.is_none_or(|previous| previous + 1 == place && place != tail.len());
+            if !follows {
+                self.forget_reset_hint();
+            }
+            previous = Some(place);
+        }
+    }
+
+    /// Forgets what the newest sample says about a counter reset: it says so of another sample than the one before it.
+    pub fn forget_reset_hint(&mut self) {
+        let newest = self.values.len().wrapping_sub(1);
+        if let Some((_, histogram)) = self.histograms.last_mut().filter(|(index, _)| *index == newest)
+            && histogram.counter_reset_hint != CounterResetHint::Gauge
+        {
+            histogram.counter_reset_hint = CounterResetHint::Unknown;
         }
     }
 

@@ -8,7 +8,7 @@ mod column;
 
 use std::sync::Arc;
 
-pub use batch::{BatchOutcome, Reject, RejectReason, SeriesEntry, WriteBatch};
+pub use batch::{BatchOutcome, HistogramSample, Reject, RejectReason, SeriesEntry, WriteBatch};
 pub use chunks::{Chunk, ChunkBytes, ChunkSeries, ChunkSource};
 pub use column::Column;
 
@@ -109,4 +109,35 @@ impl std::fmt::Debug for SelectedSeries {
 pub trait SampleSource: Send + Sync {
     /// Appends the samples of the closed `range`, in time order, to `column`. Staleness markers are included.
     fn read(&self, range: TimeRange, column: &mut Column) -> Result<(), StorageError>;
+
+    /// What a read of the closed `range` would have to decode. A source that cannot say gives nothing.
+    fn extent(&self, _range: TimeRange) -> Extent {
+        Extent::default()
+    }
+}
+
+/// What is stored for a range of time: whole chunks, also where only a part of their samples lies in the range.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Chunks that may have samples of the range.
+    pub chunks: u64,
+    /// Samples of these chunks, as the chunks say: a bound from above, since some lie outside the range, are deleted, or are
+    /// there twice.
+    pub samples: u64,
+    /// Bytes of these chunks as they are stored.
+    pub bytes: u64,
+}
+
+impl Extent {
+    /// Adds a chunk.
+    pub fn add_chunk(&mut self, samples: u64, bytes: usize) {
+        self.add(Extent { chunks: 1, samples, bytes: bytes as u64 });
+    }
+
+    /// Adds what is stored elsewhere.
+    pub fn add(&mut self, other: Extent) {
+        self.chunks += other.chunks;
+        self.samples += other.samples;
+        self.bytes += other.bytes;
+    }
 }

@@ -7,6 +7,7 @@ mod committer;
 mod contents;
 pub mod format;
 mod group_writer;
+mod lost;
 mod options;
 mod reader;
 pub mod record;

@@ -54,11 +54,14 @@ pub enum RecordType {
     OutOfOrderSamples = 225,
     /// Ours: what a checkpoint stands for; its last record.
     Checkpoint = 226,
+    /// Ours: native histograms that are older than the newest sample of their series. The body is a whole record of one of
+    /// the types of histograms, as it stands in `wbl/`.
+    OutOfOrderHistograms = 227,
 }
 
 impl RecordType {
     /// Every type, in the order of the numbers.
-    pub const ALL: [RecordType; 16] = [
+    pub const ALL: [RecordType; 17] = [
         RecordType::Series,
         RecordType::Samples,
         RecordType::Tombstones,
@@ -75,6 +78,7 @@ impl RecordType {
         RecordType::Seal,
         RecordType::OutOfOrderSamples,
         RecordType::Checkpoint,
+        RecordType::OutOfOrderHistograms,
     ];
 
     /// The type with this number, or `None` for one that is not known.
@@ -101,7 +105,13 @@ impl RecordType {
             RecordType::Seal => "seal",
             RecordType::OutOfOrderSamples => "out_of_order_samples",
             RecordType::Checkpoint => "checkpoint",
+            RecordType::OutOfOrderHistograms => "out_of_order_histograms",
         }
+    }
+
+    /// Whether the samples of such a record came late, which only records of ours say.
+    pub fn is_out_of_order(self) -> bool {
+        matches!(self, RecordType::OutOfOrderSamples | RecordType::OutOfOrderHistograms)
     }
 }
 

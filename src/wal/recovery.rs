@@ -14,12 +14,14 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::remove_unfinished;
 use super::contents::{Damage, LogScan, ReplayProgress, ReplaySink, UnsealedTail};
 use super::group_writer::Resume;
+use super::lost::lost_times;
 use super::options::{Compression, WalError};
 use super::reader::{LogFiles, SegmentEvent, SegmentReader};
 use super::scan::scan_files;
 use super::summary::ReplayFrom;
 use super::writer::{RecordCompressor, SegmentWriter};
 use crate::fs::{Fs, names};
+use crate::model::{TimeRange, TimestampMs};
 
 /// What to do about damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +44,8 @@ pub struct Recovery {
     pub torn_tail: Option<UnsealedTail>,
     /// Damage that was found now and set aside.
     pub damages: Vec<Damage>,
+    /// What is noted about each of these.
+    pub noted: Vec<QuarantineNote>,
     /// Damage that was set aside at earlier starts, from the notes in quarantine.
     pub known: Vec<QuarantineNote>,
     /// Why tails and damage could not be set aside, on a full disk say. They stay where they are, the log can be
@@ -50,7 +54,7 @@ pub struct Recovery {
 }
 
 /// The note beside bytes in quarantine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuarantineNote {
     /// `damage`, `torn_tail` or `abandoned`.
     pub kind: String,
@@ -69,11 +73,29 @@ pub struct QuarantineNote {
     pub groups: Option<(u64, u64)>,
     /// The file with the bytes, in the same directory.
     pub file: String,
+    /// Whether acknowledged samples may be missing because of it.
+    #[serde(default)]
+    pub is_lossy: bool,
+    /// The oldest of these, as far as the samples around it tell; `None` where nothing does.
+    #[serde(default)]
+    pub min_time_ms: Option<TimestampMs>,
+    /// The newest of these, likewise.
+    #[serde(default)]
+    pub max_time_ms: Option<TimestampMs>,
+    /// Whether the file with the bytes is there. A person takes it away who has done with the matter; the note stays, as
+    /// it tells the next start that the damage is known.
+    #[serde(skip)]
+    pub is_open: bool,
 }
 
 impl QuarantineNote {
-    fn of(damage: &Damage) -> Self {
+    /// The note of a damage, with the times of the samples that it may have cost.
+    fn of(damage: &Damage, lost: Option<TimeRange>) -> Self {
         QuarantineNote {
+            is_lossy: lost.is_some(),
+            min_time_ms: lost.map(|lost| lost.start_ms).filter(|at_ms| *at_ms != TimestampMs::MIN),
+            max_time_ms: lost.map(|lost| lost.end_ms).filter(|at_ms| *at_ms != TimestampMs::MAX),
+            is_open: true,
             kind: KIND_DAMAGE.into(),
             segment: damage.segment,
             checkpoint: damage.checkpoint,
@@ -83,6 +105,13 @@ impl QuarantineNote {
             groups: damage.groups,
             file: String::new(),
         }
+    }
+
+    /// The times of the samples that are missing because of it, unless there are none, or a person has closed it.
+    pub fn lost(&self) -> Option<TimeRange> {
+        let range =
+            TimeRange::new(self.min_time_ms.unwrap_or(TimestampMs::MIN), self.max_time_ms.unwrap_or(TimestampMs::MAX));
+        (self.is_lossy && self.is_open).then_some(range)
     }
 
     fn explains(&self, damage: &Damage) -> bool {
@@ -140,11 +169,13 @@ pub fn recover_from(
             data_dir: wal_dir.parent().unwrap_or(wal_dir).to_owned(),
         });
     }
+    let lost = lost_times(fs, wal_dir, &log, &damages)?;
+    let noted: Vec<_> = damages.iter().zip(lost).map(|(damage, lost)| QuarantineNote::of(damage, lost)).collect();
     let repair = Repair { fs, wal_dir, quarantine_dir };
-    let repair_failure = repair.run(&log, &damages).err().map(|error| error.to_string());
+    let repair_failure = repair.run(&log, &noted).err().map(|error| error.to_string());
     repair.sync_newest()?;
     let (resume, torn_tail) = (log.resume, log.torn_tail.clone());
-    Ok(Recovery { log, resume, torn_tail, damages, known, repair_failure })
+    Ok(Recovery { log, resume, torn_tail, damages, noted, known, repair_failure })
 }
 
 /// What a look at a log found.
@@ -192,7 +223,12 @@ fn look_from(
 pub fn read_notes(fs: &dyn Fs, quarantine_dir: &Path) -> Vec<QuarantineNote> {
     let entries = fs.list(quarantine_dir).unwrap_or_default();
     let notes = entries.iter().filter(|entry| entry.name.starts_with("wal-") && entry.name.ends_with(".json"));
-    notes.filter_map(|entry| serde_json::from_slice(&fs.read(&quarantine_dir.join(&entry.name)).ok()?).ok()).collect()
+    let note = |name: &str| serde_json::from_slice(&fs.read(&quarantine_dir.join(name)).ok()?).ok();
+    let with_bytes = |note: QuarantineNote| {
+        let is_open = entries.iter().any(|entry| entry.name == note.file);
+        QuarantineNote { is_open, ..note }
+    };
+    notes.filter_map(|entry| note(&entry.name)).map(with_bytes).collect()
 }
 
 /// Copies damaged bytes of a log that is in use to quarantine, with notes; what earlier notes explain is left out. The
@@ -207,7 +243,8 @@ pub(super) fn set_aside(
     let repair = Repair { fs, wal_dir, quarantine_dir };
     let new: Vec<_> = damages.iter().filter(|damage| !known.iter().any(|note| note.explains(damage))).collect();
     for damage in &new {
-        repair.quarantine(QuarantineNote::of(damage))?;
+        // The head has what they held.
+        repair.quarantine(QuarantineNote::of(damage, None))?;
     }
     if new.is_empty() {
         return Ok(());
@@ -230,7 +267,7 @@ struct Repair<'a> {
 }
 
 impl Repair<'_> {
-    fn run(&self, log: &LogScan, damages: &[Damage]) -> Result<(), WalError> {
+    fn run(&self, log: &LogScan, damages: &[QuarantineNote]) -> Result<(), WalError> {
         self.remove_unfinished_copies()?;
         remove_unfinished(self.fs, self.wal_dir)?;
         let mut plans: BTreeMap<(bool, u32), SegmentPlan> = BTreeMap::new();
@@ -248,12 +285,11 @@ impl Repair<'_> {
                 offset: tail.offset,
                 bytes: tail.bytes,
                 reason: tail.what.clone(),
-                groups: None,
-                file: String::new(),
+                ..QuarantineNote::default()
             })?;
         }
         for damage in damages {
-            self.quarantine(QuarantineNote::of(damage))?;
+            self.quarantine(damage.clone())?;
             let plan = plans.entry((damage.checkpoint, damage.segment)).or_default();
             if damage.bytes > 0 {
                 plan.damaged.push(damage.offset..damage.offset + damage.bytes);

@@ -250,7 +250,7 @@ impl Summary {
                     continue;
                 }
                 Some(kind)
-                    if kind != RecordType::OutOfOrderSamples
+                    if !kind.is_out_of_order()
                         && let Some(samples) = values(kind, body) =>
                 {
                     for sample in samples {

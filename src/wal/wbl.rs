@@ -101,10 +101,11 @@ impl WblWriter {
     /// [`write`](Self::write).
     pub fn add_group(&mut self, group: u64, records: &[Vec<u8>]) {
         for record in records {
-            let (Some(RecordType::OutOfOrderSamples), body) = split(record) else { continue };
-            let mut copy = Vec::with_capacity(record.len());
-            copy.push(RecordType::Samples as u8);
-            copy.extend_from_slice(body);
+            let copy = match split(record) {
+                (Some(RecordType::OutOfOrderSamples), body) => [&[RecordType::Samples as u8], body].concat(),
+                (Some(RecordType::OutOfOrderHistograms), whole) => whole.to_vec(),
+                _ => continue,
+            };
             self.waiting_bytes += copy.len();
             self.waiting.push_back((group, copy));
         }

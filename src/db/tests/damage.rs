@@ -224,3 +224,82 @@ fn every_kind_of_file_with_a_flipped_bit_or_a_missing_end_is_told_or_harmless() 
         assert!(kinds.contains(kind), "{kind} was not damaged: {kinds:?}");
     }
 }
+
+/// Warnings of a query of one moment.
+fn warnings_at(db: &Db, at_ms: i64) -> Vec<String> {
+    let (_, warnings) = read(&*db.queryable(), TimeRange::new(at_ms, at_ms)).unwrap();
+    warnings
+}
+
+#[test]
+fn query_of_a_time_that_the_log_lost_is_warned_until_somebody_closes_the_matter() {
+    let wal = WalOptions { segment_bytes: 4 << 10, ..options().wal };
+    let options = || DbOptions { wal: wal.clone(), ..options() };
+    let mut store = Store::new(options());
+    let times: Vec<i64> = (0..240).map(|number| START + number * MINUTE / 4).collect();
+    for &at_ms in &times {
+        store.advance_to(at_ms);
+        assert!(store.append(at_ms, &[("a".to_owned(), 1.0), ("b".to_owned(), 2.0)]));
+    }
+    let mut segments = store.fs.files();
+    segments.retain(|(path, _)| kind(path) == Some("log segment"));
+    assert!(segments.len() > 6, "{}", segments.len());
+    // Those of the first half are in head chunk files.
+    let (path, mut bytes) = segments[segments.len() * 3 / 4].clone();
+    let middle = bytes.iter().rposition(|byte| *byte != 0).unwrap() / 2;
+    bytes[middle..middle + 300].fill(0xff);
+    let disk = store.fs.copy();
+    disk.set_content(&path, bytes);
+
+    let mut db = open(&disk, &store.clock, options()).unwrap();
+    let is_warned =
+        |db: &Db, at_ms: &i64| warnings_at(db, *at_ms).iter().any(|warning| warning.contains("the log was damaged"));
+    let (found, _) = read(&*db.queryable(), TimeRange::ALL).unwrap();
+    let lost: Vec<i64> = times
+        .iter()
+        .copied()
+        .filter(|at_ms| found.keys().filter(|(_, found_ms)| found_ms == at_ms).count() < 2)
+        .collect();
+    assert!(!lost.is_empty() && lost.len() < 60, "{lost:?}");
+    for start in 0..2 {
+        assert!(lost.iter().all(|at_ms| is_warned(&db, at_ms)), "start {start}");
+        let warned = times.iter().filter(|at_ms| is_warned(&db, at_ms)).count();
+        assert!(warned < 120, "start {start}: {warned} of {} moments", times.len());
+        assert!(db.storage_status().alarms.iter().any(|(about, _)| *about == "log"), "start {start}");
+        db.close();
+        drop(db);
+        db = open(&disk, &store.clock, options()).unwrap();
+    }
+    let quarantine = Path::new(DATA).join(names::QUARANTINE_DIR);
+    for entry in disk.list(&quarantine).unwrap().iter().filter(|entry| entry.name.ends_with(".bin")) {
+        disk.remove_file(&quarantine.join(&entry.name)).unwrap();
+    }
+    db.reload_blocks().unwrap();
+    for start in 0..2 {
+        assert!(!times.iter().any(|at_ms| is_warned(&db, at_ms)), "start {start}");
+        assert!(db.storage_status().alarms.iter().all(|(about, _)| *about != "log"), "start {start}");
+        db.close();
+        drop(db);
+        db = open(&disk, &store.clock, options()).unwrap();
+    }
+}
+
+#[test]
+fn query_is_warned_of_the_samples_of_a_series_whose_name_the_log_lost() {
+    let mut store = Store::new(options());
+    store.append(START, &[("a".to_owned(), 1.0)]);
+    for number in 1..110 {
+        store.advance_to(START + number * MINUTE);
+        store.append(START + number * MINUTE, &[("a".to_owned(), 1.0), ("b".to_owned(), 1.0)]);
+    }
+    let disk = store.fs.copy();
+    let (path, mut bytes) = disk.files().into_iter().find(|(path, _)| kind(path) == Some("log segment")).unwrap();
+    // The labels of `b` stand in the second group.
+    let at = bytes.windows(2).position(|two| two == b"\x01b").unwrap();
+    bytes[at + 1] ^= 0x20;
+    disk.set_content(&path, bytes);
+    let db = open(&disk, &store.clock, options()).unwrap();
+    assert!(db.replayed().samples_unknown > 30, "{:?}", db.replayed());
+    let last = warnings_at(&db, START + 109 * MINUTE);
+    assert!(last.iter().any(|warning| warning.contains("the log was damaged")), "{last:?}");
+}

@@ -145,6 +145,45 @@ fn power_loss_at_every_operation_of_emptying_the_log_loses_nothing() {
 }
 
 #[test]
+fn deletion_after_a_flush_that_failed_holds_after_a_power_loss() {
+    let setup = || {
+        let mut store = Store::new(options());
+        fill(&mut store, 0..6);
+        store.db.committer.roll().wait().unwrap();
+        store
+    };
+    let whole = setup();
+    let first = whole.fs.operations();
+    whole.db.flush().unwrap();
+    let range = TimeRange::new(START + 2 * MINUTE, START + 3 * MINUTE);
+    let by_name = [crate::model::Matcher::equal("job", "b")];
+    let (mut failed, mut left) = (0, 0);
+    for operation in first..whole.fs.operations() {
+        let mut store = setup();
+        store.fs.fail(operation..u64::MAX, crate::fs::sim::Fault::NoSpace);
+        let is_flushed = store.db.flush().is_ok();
+        store.fs.heal();
+        failed += usize::from(!is_flushed);
+        left += usize::from(store.db.store.blocks.taken_back().is_some());
+        // The log looks by itself whether there is room again.
+        while store.db.delete_series(&by_name, range).is_err() {
+            std::thread::yield_now();
+        }
+        store.fs = store.fs.crash(operation);
+        let reopened = open(&store.fs, &store.clock, options()).unwrap();
+        let when = format!("full from operation {operation} on, flushed: {is_flushed}");
+        let querier = reopened.queryable().querier(range).unwrap();
+        for series in querier.select(&by_name, &SelectHints::default()).unwrap() {
+            let mut column = Column::default();
+            series.samples.read(range, &mut column).unwrap();
+            assert!(column.is_empty(), "{when}: {:?} came back", column.timestamps_ms);
+        }
+        assert_eq!(reopened.ledger_state().imbalance(), crate::model::Tally::ZERO, "{when}");
+    }
+    assert!(failed > 10 && left > 0, "{failed} failed, {left} left a block");
+}
+
+#[test]
 fn flush_ends_although_senders_never_pause() {
     let store = Store::new(options());
     let (fs, clock, db) = (store.fs.clone(), store.clock.clone(), store.db.clone());

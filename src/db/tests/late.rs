@@ -4,7 +4,7 @@ use super::witness::{Found, Witness, ask, minute};
 use super::*;
 use crate::encoding::crc32c;
 use crate::fs::{Fs, names};
-use crate::model::{SampleValue, Tally};
+use crate::model::{Histogram, SampleValue, Tally};
 use crate::wal::record::{HistogramsEncoder, SamplesEncoder, SeriesEncoder};
 
 /// The witness says what it found.
@@ -131,7 +131,7 @@ fn contradiction_of_a_block_is_believed_neither_by_queries_nor_by_the_compaction
 }
 
 #[test]
-fn late_histograms_of_prometheus_go_to_quarantine_and_are_named_and_its_floats_are_taken_over() {
+fn late_samples_of_prometheus_are_taken_over_whatever_their_kind_and_its_segment_goes() {
     let fs = SimFs::new(1);
     let write = |dir: &str, records: &[Vec<u8>]| {
         let dir = Path::new(DATA).join(dir);
@@ -155,20 +155,27 @@ fn late_histograms_of_prometheus_go_to_quarantine_and_are_named_and_its_floats_a
     SeriesEncoder::push(&mut series, 1, labels.iter());
     let mut histograms = Vec::new();
     let mut encoder = HistogramsEncoder::new();
-    for at in [10, 20] {
-        encoder.push(&mut histograms, 1, minute(at), &SampleValue::Histogram(Box::default()));
+    let of = |count: u64| Histogram { count, zero_count: count, sum: 2.5, ..Histogram::default() };
+    for at in [10, 20, 10] {
+        encoder.push(&mut histograms, 1, minute(at), &SampleValue::Histogram(Box::new(of(at as u64))));
     }
     write(names::WAL_DIR, &[series, samples(&[(minute(100), 1.0), (minute(50), 2.0)])]);
     write(names::WBL_DIR, &[samples(&[(minute(50), 2.0)]), histograms]);
     let clock = Arc::new(ManualClock::at(minute(100)));
     let db = open(&fs, &clock, options()).unwrap();
     let adopted = &db.wbl().adopted;
-    assert_eq!((adopted.outcome.added, adopted.histograms, adopted.records_left), (1, 2, 0));
-    assert_eq!(adopted.left().unwrap(), "2 out-of-order histograms, of which the head takes none");
-    let samples = BTreeMap::from([(minute(50), 2.0f64.to_bits()), (minute(100), 1.0f64.to_bits())]);
-    assert_same(&contents(&db, TimeRange::ALL), &Model::from([(labels, samples)]), "taken over");
-    let quarantine = Path::new(DATA).join(names::QUARANTINE_DIR);
-    assert!(fs.exists(&quarantine.join("wbl-00000000-0.bin")), "{:?}", listing(&fs));
+    assert_eq!((adopted.outcome.added, adopted.outcome.histograms, adopted.records_left), (3, 3, 0));
+    assert_eq!((adopted.outcome.duplicates, adopted.left()), (1, None));
+    let samples = [(10, 2.5), (20, 2.5), (50, 2.0), (100, 1.0f64)].map(|(at, value)| (minute(at), value.to_bits()));
+    let model = Model::from([(labels, BTreeMap::from(samples))]);
+    assert_same(&contents(&db, TimeRange::ALL), &model, "taken over");
+    assert!(!fs.exists(&Path::new(DATA).join(names::QUARANTINE_DIR)), "{:?}", listing(&fs));
     assert!(!fs.exists(&names::wal_segment(&Path::new(DATA).join(names::WBL_DIR), 0)));
+    db.close();
+    let db = open(&fs, &clock, options()).unwrap();
+    assert_same(&contents(&db, TimeRange::ALL), &model, "replayed");
+    let flushed = db.flush_out_of_order_samples().unwrap().unwrap();
+    assert_eq!(flushed.stored.samples, 3);
+    assert_same(&contents(&db, TimeRange::ALL), &model, "flushed");
     db.close();
 }

@@ -23,9 +23,10 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::fs::sim::SimFs;
 use crate::head::HeadOptions;
+use crate::model::histogram::{BucketSpan, CUSTOM_BUCKETS_SCHEMA};
 use crate::model::raw_labels::encode_canonical;
-use crate::model::{Label, LabelSet, RawLabels, Sample};
-use crate::storage::{Column, SelectHints, SeriesEntry};
+use crate::model::{FloatHistogram, Histogram, Label, LabelSet, RawLabels, Sample, SampleValue};
+use crate::storage::{Column, HistogramSample, SelectHints, SeriesEntry};
 use crate::wal::{RecoveryMode, WalOptions};
 use retention::RetentionPolicy;
 
@@ -55,6 +56,46 @@ pub(super) fn options() -> DbOptions {
             ..StorageOptions::default()
         },
     }
+}
+
+/// A native histogram with this sum. A query shows the sum among the values, so a plain map holds it as any value.
+pub(super) fn histogram(sum: f64) -> SampleValue {
+    let count = 2 + sum.to_bits() % 7;
+    SampleValue::Histogram(Box::new(Histogram {
+        schema: 3,
+        zero_threshold: 0.001,
+        zero_count: 1,
+        count,
+        sum,
+        positive_spans: vec![BucketSpan { offset: sum.to_bits() as i32 % 3, length: 1 }],
+        positive_deltas: vec![count as i64 - 1],
+        ..Histogram::default()
+    }))
+}
+
+/// One with float counts and custom buckets.
+pub(super) fn float_histogram(sum: f64) -> SampleValue {
+    let count = 2.0 + (sum.to_bits() % 7) as f64;
+    SampleValue::FloatHistogram(Box::new(FloatHistogram {
+        schema: CUSTOM_BUCKETS_SCHEMA,
+        count,
+        sum,
+        positive_spans: vec![BucketSpan { offset: 1, length: 1 }],
+        positive_buckets: vec![count],
+        custom_values: vec![0.25, 4.0],
+        ..FloatHistogram::default()
+    }))
+}
+
+/// Adds an entry of one sample to a batch.
+pub(super) fn push_sample<'a>(batch: &mut WriteBatch<'a>, labels: &'a [u8], timestamp_ms: i64, value: SampleValue) {
+    let start = batch.samples.len() as u32;
+    let entry = batch.series.len() as u32;
+    match value {
+        SampleValue::Float(value) => batch.samples.push(Sample { timestamp_ms, value }),
+        value => batch.histograms.push(HistogramSample { entry, timestamp_ms, value }),
+    }
+    batch.series.push(SeriesEntry { labels: RawLabels(labels), samples: start..batch.samples.len() as u32 });
 }
 
 /// A store on a simulated disk, and what it has to hold.

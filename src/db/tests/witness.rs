@@ -117,10 +117,10 @@ impl Witness {
             })
             .collect();
         let mut batch = WriteBatch::default();
-        for (labels, (_, value)) in raw.iter().zip(series) {
-            let start = batch.samples.len() as u32;
-            batch.samples.push(Sample { timestamp_ms: at_ms, value: *value });
-            batch.series.push(SeriesEntry { labels: RawLabels(labels), samples: start..start + 1 });
+        for (labels, (name, value)) in raw.iter().zip(series) {
+            // One series is of histograms.
+            let value = if *name == "late" { histogram(*value) } else { SampleValue::Float(*value) };
+            push_sample(&mut batch, labels, at_ms, value);
         }
         for (set, (_, value)) in sets.iter().zip(series) {
             self.sent.entry(set.clone()).or_default().insert(at_ms, value.to_bits());

@@ -1,11 +1,13 @@
 //! Function calls: the arguments are evaluated here, the functions themselves are those of the function table.
 
+use std::sync::atomic::Ordering;
+
 use super::MatrixSeries;
 use super::QueryError;
 use super::evaluate::Evaluator;
 use super::names;
 use super::plan::{CallKind, CallNode, Node, Selector};
-use super::stream::{Source, Stream, Work};
+use super::stream::{Source, Stream, Work, histogram_samples};
 use super::window::{Reach, remove_stale, windows};
 use crate::model::LabelSet;
 use crate::promql::functions::{CallContext, Implementation, absent_labels};
@@ -143,6 +145,8 @@ impl Evaluator<'_> {
             self.limits.check()?;
             let mut column = Column::default();
             series.samples.read(selector.read, &mut column)?;
+            self.limits.add_read(column.len());
+            selector.samples_read.fetch_add(column.len() as u64, Ordering::Relaxed);
             remove_stale(&mut column);
             let mut samples = Column::default();
             windows(&column, steps, &reach, |_, window| {
@@ -162,7 +166,8 @@ impl Evaluator<'_> {
                 let Some(extended) = extend(&samples, &reach, steps, mode)? else { continue };
                 samples = extended;
             }
-            self.limits.add_total(samples.len());
+            let histograms = histogram_samples(samples.histograms.iter().map(|(_, histogram)| histogram));
+            self.limits.add_at_step(0, (samples.len() - samples.histograms.len() + histograms) as u64);
             self.limits.hold(super::limits::Cost::of_column(samples.len(), samples.len() * 2))?;
             matrix.push(MatrixSeries { labels: series.labels.clone(), samples });
         }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use hashbrown::HashSet;
 
+use super::explain::{NodeKey, NodeRun, Profile, key_of};
 use super::limits::{Cost, Limits};
 use super::names;
 use super::plan::Node;
@@ -19,6 +20,8 @@ pub(super) struct Evaluator<'q> {
     pub(super) limits: &'q Limits,
     pub(super) querier: &'q dyn Querier,
     pub(super) annotations: RefCell<Annotations>,
+    /// What nodes took, where that is asked for.
+    pub(super) profile: Option<RefCell<Profile>>,
 }
 
 impl<'q> Evaluator<'q> {
@@ -28,7 +31,7 @@ impl<'q> Evaluator<'q> {
         limits: &'q Limits,
         querier: &'q dyn Querier,
     ) -> Self {
-        Evaluator { options, lookback_ms, limits, querier, annotations: RefCell::default() }
+        Evaluator { options, lookback_ms, limits, querier, annotations: RefCell::default(), profile: None }
     }
 
     pub(super) fn into_annotations(self) -> Annotations {
@@ -39,7 +42,8 @@ impl<'q> Evaluator<'q> {
     pub(super) fn eval(&self, node: &Node<'_>, steps: &Steps) -> Result<StepsValue, QueryError> {
         self.limits.check()?;
         let held = self.limits.held();
-        let value = self.eval_node(node, steps)?;
+        let series = |value: &StepsValue| if let StepsValue::Vector(series) = value { series.len() } else { 1 };
+        let value = self.timed(key_of(node), || self.eval_node(node, steps), series)?;
         self.limits.settle(held.plus(Cost::of(&value)))?;
         Ok(value)
     }
@@ -61,6 +65,35 @@ impl<'q> Evaluator<'q> {
                 return Err(QueryError::Execution("a range vector stands where it cannot be evaluated".to_owned()));
             }
         })
+    }
+
+    /// Evaluates a part of the plan and, where that is asked for, notes what it took. `series` counts what it gives.
+    pub(super) fn timed<T>(
+        &self,
+        key: NodeKey,
+        evaluate: impl FnOnce() -> Result<T, QueryError>,
+        series: impl FnOnce(&T) -> usize,
+    ) -> Result<T, QueryError> {
+        let Some(profile) = &self.profile else { return evaluate() };
+        let (began, read) = (self.limits.now(), self.limits.samples_read());
+        let value = evaluate()?;
+        let run = NodeRun {
+            elapsed: self.limits.now().saturating_sub(began),
+            series: series(&value) as u64,
+            samples_read: self.limits.samples_read().saturating_sub(read),
+        };
+        profile.borrow_mut().insert(key, run);
+        Ok(value)
+    }
+
+    /// Notes that one part of the plan took what another did.
+    pub(super) fn copy_run(&self, from: NodeKey, to: NodeKey) {
+        if let Some(profile) = &self.profile {
+            let mut profile = profile.borrow_mut();
+            if let Some(run) = profile.get(&from).copied() {
+                profile.insert(to, run);
+            }
+        }
     }
 
     /// The value of a node that is an instant vector.
@@ -93,7 +126,9 @@ impl<'q> Evaluator<'q> {
         };
         let may_collide = stream.may_collide();
         let mut seen = HashSet::new();
-        let annotations = stream.for_each(|one| {
+        let mut given = 0;
+        let each = |one: SeriesSteps| {
+            given += 1;
             if may_collide && !seen.insert(one.labels.clone()) {
                 return Err(QueryError::same_labels());
             }
@@ -101,7 +136,13 @@ impl<'q> Evaluator<'q> {
             consume(one)?;
             self.limits.release(cost);
             Ok(())
-        })?;
+        };
+        let annotations = self.timed(key_of(node), || stream.for_each(each), |_| 0)?;
+        if let Some(profile) = &self.profile
+            && let Some(run) = profile.borrow_mut().get_mut(&key_of(node))
+        {
+            run.series = given;
+        }
         self.annotations.borrow_mut().merge(annotations);
         Ok(())
     }
@@ -147,7 +188,9 @@ impl<'q> Evaluator<'q> {
     /// Evaluates a node at the first step, and repeats the value at all others.
     fn invariant(&self, inner: &Node<'_>, steps: &Steps) -> Result<StepsValue, QueryError> {
         let once = Steps { count: 1, ..*steps };
-        let value = self.eval(inner, &once)?;
+        let (value, samples) = self.limits.apart(|| self.eval(inner, &once));
+        self.limits.add_at_every_step(steps.count, samples);
+        let value = value?;
         if steps.count == 1 {
             return Ok(value);
         }

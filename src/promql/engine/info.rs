@@ -157,6 +157,7 @@ impl Evaluator<'_> {
             self.limits.room_for(steps.count)?;
             let mut taken_ms = vec![ABSENT; steps.count];
             let mut seen = 0;
+            self.limits.add_read(column.len());
             latest(&column, steps, reach, self.lookback_ms, |step, index| {
                 if column.histograms.binary_search_by_key(&index, |(at, _)| *at).is_ok() {
                     let labels = &series.labels;
@@ -164,12 +165,12 @@ impl Evaluator<'_> {
                     return Err(QueryError::Execution(text));
                 }
                 taken_ms[step] = column.timestamps_ms[index] as f64;
+                self.limits.add_at_step(step, 1);
                 seen += 1;
                 Ok(())
             })?;
             if seen > 0 {
                 self.limits.hold(Cost::of_column(seen, steps.count))?;
-                self.limits.add_total(seen);
                 infos.push(InfoSeries { labels: series.labels.clone(), taken_ms });
             }
         }

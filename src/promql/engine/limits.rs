@@ -1,20 +1,24 @@
 //! The bounds of one query: time, cancellation, samples and bytes held at a time.
 //!
 //! Samples are counted roughly as Prometheus counts them: those that intermediate results hold, and those of the window
-//! that is being looked at. Bytes are counted besides, since a column takes room for the steps without a value too.
+//! that is being looked at; a histogram counts for as many as take its room. Bytes are counted besides, since a column takes
+//! room for the steps without a value too.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::QueryError;
 use crate::clock::Clock;
-use crate::model::FloatHistogram;
-use crate::promql::value::{SeriesSteps, StepsValue};
+use crate::model::{FloatHistogram, TimestampMs};
+use crate::promql::value::{SeriesSteps, Steps, StepsValue};
 use crate::storage::Column;
 
 /// How much work may pass between two looks at the clock, in samples.
 pub(super) const CHECK_EVERY: usize = 4096;
+
+/// Bytes of a float sample: its time and its value.
+const SAMPLE_BYTES: usize = size_of::<i64>() + size_of::<f64>();
 
 /// Ends a query from outside.
 #[derive(Debug, Clone, Default)]
@@ -50,11 +54,19 @@ impl Cost {
         Cost { samples: samples as u64, bytes: (steps * size_of::<f64>() + size_of::<SeriesSteps>()) as u64 }
     }
 
+    /// What histograms cost beside the place that each has in its column: a sample for each 16 bytes.
+    pub(super) fn of_histograms<'h>(histograms: impl Iterator<Item = &'h FloatHistogram>) -> Self {
+        histograms.fold(Cost::default(), |cost, histogram| {
+            let bytes = histogram.size_bytes();
+            let samples = (bytes + size_of::<i64>()) / SAMPLE_BYTES;
+            cost.plus(Cost { samples: samples.saturating_sub(1) as u64, bytes: bytes as u64 })
+        })
+    }
+
     /// The bytes of decoded samples. Their number counts only as far as windows look at them.
     pub(super) fn of_decoded(column: &Column) -> Self {
-        let floats = (column.len() * (size_of::<i64>() + size_of::<f64>())) as u64;
         let histograms = Cost::of_histograms(column.histograms.iter().map(|(_, histogram)| histogram));
-        Cost { samples: 0, bytes: floats.saturating_add(histograms.bytes) }
+        Cost { samples: 0, bytes: (column.len() * SAMPLE_BYTES) as u64 + histograms.bytes }
     }
 
     /// The cost of a value.
@@ -69,18 +81,14 @@ impl Cost {
     /// The cost of several series.
     pub(super) fn of_series(series: &[SeriesSteps]) -> Self {
         series.iter().fold(Cost::default(), |cost, one| {
-            let column = Cost::of_column(super::names::present_count(one), one.values.capacity());
-            cost.plus(column).plus(Cost::of_histograms(one.histograms.iter().map(|(_, histogram)| histogram)))
+            let histograms = Cost::of_histograms(one.histograms.iter().map(|(_, histogram)| histogram));
+            cost.plus(Cost::of_column(super::names::present_count(one), one.values.capacity())).plus(histograms)
         })
     }
 
-    /// What histograms cost beside their places in a column. As in Prometheus, one is as many samples as floats with
-    /// their times would fit into its memory.
-    pub(super) fn of_histograms<'h>(histograms: impl Iterator<Item = &'h FloatHistogram>) -> Self {
-        histograms.fold(Cost::default(), |cost, histogram| {
-            let bytes = histogram.size_bytes() as u64;
-            cost.plus(Cost { samples: ((bytes + 8) / 16).saturating_sub(1), bytes })
-        })
+    /// The more of each.
+    pub(super) fn max(self, other: Cost) -> Self {
+        Cost { samples: self.samples.max(other.samples), bytes: self.bytes.max(other.bytes) }
     }
 
     pub(super) fn plus(self, other: Cost) -> Self {
@@ -99,6 +107,12 @@ pub(super) struct Limits {
     bytes: AtomicU64,
     samples_peak: AtomicU64,
     samples_total: AtomicU64,
+    /// Samples that were decoded.
+    samples_read: AtomicU64,
+    /// Samples that each step of the query looks at, where that is asked for.
+    per_step: Option<Box<[AtomicU64]>>,
+    /// How many parts with steps of their own are around what is being evaluated.
+    apart: AtomicU32,
 }
 
 impl Limits {
@@ -120,7 +134,20 @@ impl Limits {
             bytes: AtomicU64::new(0),
             samples_peak: AtomicU64::new(0),
             samples_total: AtomicU64::new(0),
+            samples_read: AtomicU64::new(0),
+            per_step: None,
+            apart: AtomicU32::new(0),
         }
+    }
+
+    /// Counts for each of the query's steps as well.
+    pub(super) fn count_per_step(&mut self, steps: usize) {
+        self.per_step = Some((0..steps).map(|_| AtomicU64::new(0)).collect());
+    }
+
+    /// The time now, from a start that means nothing.
+    pub(super) fn now(&self) -> Duration {
+        self.clock.monotonic()
     }
 
     /// Fails when the query was canceled or its time is over.
@@ -167,13 +194,67 @@ impl Limits {
         self.judge(Cost { samples: held.samples, bytes: held.bytes.saturating_add(steps as u64 * 8) })
     }
 
-    /// Counts samples that were looked at.
-    pub(super) fn add_total(&self, samples: usize) {
-        self.samples_total.fetch_add(samples as u64, Ordering::Relaxed);
+    /// Counts samples that were looked at, without saying at which step.
+    ///
+    /// The counts are those of Prometheus: each step counts what it would look at if it were evaluated alone. So samples in
+    /// overlapping windows count once for each, a histogram as many times as it takes the room of a float, and what
+    /// is evaluated once counts at all steps; the samples below a subquery don't count, those that it gives do.
+    pub(super) fn add_total(&self, samples: u64) {
+        self.samples_total.fetch_add(samples, Ordering::Relaxed);
+    }
+
+    /// Counts samples that one step looks at.
+    pub(super) fn add_at_step(&self, step: usize, samples: u64) {
+        self.add_total(samples);
+        if let Some(count) = self.steps().and_then(|steps| steps.get(step)) {
+            count.fetch_add(samples, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts samples that each of so many steps looks at.
+    pub(super) fn add_at_every_step(&self, steps: usize, samples: u64) {
+        self.add_total(samples.saturating_mul(steps as u64));
+        self.steps().into_iter().flatten().for_each(|count| {
+            count.fetch_add(samples, Ordering::Relaxed);
+        });
+    }
+
+    /// The counts of the query's steps, where what is evaluated has these steps.
+    pub(super) fn steps(&self) -> Option<&[AtomicU64]> {
+        self.per_step.as_deref().filter(|_| self.apart.load(Ordering::Relaxed) == 0)
+    }
+
+    /// Evaluates a part that has steps of its own. What it looks at is not counted, but given beside its value.
+    pub(super) fn apart<T>(&self, evaluate: impl FnOnce() -> T) -> (T, u64) {
+        self.apart.fetch_add(1, Ordering::Relaxed);
+        let before = self.samples_total();
+        let value = evaluate();
+        let samples = self.samples_total.swap(before, Ordering::Relaxed).saturating_sub(before);
+        self.apart.fetch_sub(1, Ordering::Relaxed);
+        (value, samples)
+    }
+
+    /// Counts samples that were decoded.
+    pub(super) fn add_read(&self, samples: usize) {
+        self.samples_read.fetch_add(samples as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn samples_read(&self) -> u64 {
+        self.samples_read.load(Ordering::Relaxed)
+    }
+
+    /// The time of each step and the samples that it looked at, if that was asked for.
+    pub(super) fn samples_per_step(&self, steps: &Steps) -> Option<Vec<(TimestampMs, u64)>> {
+        let counts = self.per_step.as_deref()?.iter().map(|count| count.load(Ordering::Relaxed));
+        Some(counts.enumerate().map(|(step, count)| (steps.at(step), count)).collect())
     }
 
     pub(super) fn samples_max(&self) -> u64 {
         self.samples_max
+    }
+
+    pub(super) fn bytes_max(&self) -> u64 {
+        self.bytes_max
     }
 
     pub(super) fn samples_total(&self) -> u64 {
@@ -184,7 +265,8 @@ impl Limits {
         self.samples_peak.load(Ordering::Relaxed)
     }
 
-    fn judge(&self, held: Cost) -> Result<(), QueryError> {
+    /// Fails where this is more than may be held at a time.
+    pub(super) fn judge(&self, held: Cost) -> Result<(), QueryError> {
         if held.samples > self.samples_max {
             return Err(QueryError::TooManySamples);
         }

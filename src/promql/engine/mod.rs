@@ -12,6 +12,7 @@ mod call;
 mod count_values;
 mod depth;
 mod error;
+mod estimate;
 mod evaluate;
 mod explain;
 mod histogram_fold;
@@ -34,11 +35,12 @@ mod subquery;
 mod tests;
 mod window;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::QueryError;
-pub use explain::{Explanation, PlanNode, SelectorPlan};
+pub use explain::{Explanation, Floor, NodeRun, PlanNode, SelectorPlan};
 pub use limits::CancelToken;
 pub use result::{MatrixSeries, QueryResult, QueryStats, QueryValue, VectorSample};
 
@@ -49,6 +51,7 @@ use crate::promql::parser::ast::{Expr, ExprKind, ValueType};
 use crate::promql::value::{SeriesSteps, Steps, StepsValue, is_absent};
 use crate::storage::{Column, Querier, Queryable};
 use evaluate::Evaluator;
+use explain::{Explainer, key_of};
 use limits::{Cost, Limits};
 pub(in crate::promql) use plan::is_step_dependent;
 use plan::{Node, Planner};
@@ -119,6 +122,10 @@ pub struct QueryOptions {
     pub timeout: Option<Duration>,
     /// Ends the query from outside.
     pub cancel: CancelToken,
+    /// Samples are counted for each step too.
+    pub per_step_stats: bool,
+    /// The result comes with the plan, and with what each of its nodes took.
+    pub analyze: bool,
 }
 
 /// Evaluates expressions.
@@ -189,8 +196,11 @@ impl Engine {
             let scope = TimeRange::new(start_ms, end_ms);
             let read = self.planner(lookback_ms, None).plan_range(&expr, scope)?;
             let querier = storage.map(|storage| storage.querier(read)).transpose()?;
-            let node = self.planner(lookback_ms, querier.as_deref()).plan(&expr, scope)?;
-            Ok(Explanation::of(&node, steps, read, querier.is_some()))
+            let mut planner = self.planner(lookback_ms, querier.as_deref());
+            let node = planner.plan(&expr, scope)?;
+            let (limits, series_bytes) = (self.limits(options), planner.series_bytes);
+            let explainer = Explainer { limits: &limits, series_bytes, selected: querier.is_some(), profile: None };
+            Explanation::of(&node, steps, read, &explainer)
         })
     }
 
@@ -231,13 +241,10 @@ impl Engine {
         instant: bool,
     ) -> Result<QueryResult, QueryError> {
         let started = self.clock.monotonic();
-        let limits = Limits::new(
-            self.clock.clone(),
-            options.cancel.clone(),
-            options.timeout.map_or(self.options.timeout, |timeout| timeout.min(self.options.timeout)),
-            self.options.samples_max,
-            self.options.bytes_max(),
-        );
+        let mut limits = self.limits(options);
+        if options.per_step_stats {
+            limits.count_per_step(steps.count);
+        }
         limits.check()?;
         let lookback_ms = self.lookback_ms(options);
         let expr = resolve(unparenthesized(expr), &times)?;
@@ -249,16 +256,22 @@ impl Engine {
         let mut planner = self.planner(lookback_ms, Some(querier.as_ref()));
         let node = planner.plan(&expr, scope)?;
         let series = planner.series;
-        limits.hold(Cost { samples: 0, bytes: planner.series_bytes })?;
+        let series_bytes = planner.series_bytes;
+        limits.hold(Cost { samples: 0, bytes: series_bytes })?;
+        limits.judge(limits.held().plus(estimate::floor(&node, &steps, &limits)))?;
         limits.check()?;
         let prepared = self.clock.monotonic();
 
-        let evaluator = Evaluator::new(&self.options, lookback_ms, &limits, querier.as_ref());
-        let mut value = match node {
-            Node::Range(selector) => QueryValue::Matrix(evaluator.matrix(&selector, &steps)?),
-            Node::Subquery(subquery) => QueryValue::Matrix(evaluator.subquery_matrix(&subquery, &steps)?),
+        let mut evaluator = Evaluator::new(&self.options, lookback_ms, &limits, querier.as_ref());
+        evaluator.profile = options.analyze.then(RefCell::default);
+        let mut value = match &node {
+            Node::Range(selector) => {
+                let matrix = evaluator.timed(key_of(&node), || evaluator.matrix(selector, &steps), Vec::len)?;
+                QueryValue::Matrix(matrix)
+            }
+            Node::Subquery(subquery) => QueryValue::Matrix(evaluator.subquery_matrix(subquery, &steps)?),
             node => {
-                let value = evaluator.eval(&node, &steps)?;
+                let value = evaluator.eval(node, &steps)?;
                 shown(evaluator.without_delayed_names(value)?, &steps, instant)
             }
         };
@@ -274,10 +287,30 @@ impl Engine {
             sorting: self.clock.monotonic().saturating_sub(evaluated),
             samples_total: limits.samples_total(),
             samples_peak: limits.samples_peak(),
+            samples_per_step: limits.samples_per_step(&steps),
             series,
         };
+        let profile = evaluator.profile.take().map(RefCell::into_inner);
         let annotations = evaluator.into_annotations();
-        Ok(QueryResult { value, annotations, storage_warnings: querier.warnings(), stats })
+        let explanation = match &profile {
+            None => None,
+            profile => {
+                let explainer = Explainer { limits: &limits, series_bytes, selected: true, profile: profile.as_ref() };
+                Some(Explanation::of(&node, steps, read, &explainer)?)
+            }
+        };
+        Ok(QueryResult { value, annotations, storage_warnings: querier.warnings(), stats, explanation })
+    }
+
+    /// The bounds of a query that begins now.
+    fn limits(&self, options: &QueryOptions) -> Limits {
+        Limits::new(
+            self.clock.clone(),
+            options.cancel.clone(),
+            options.timeout.map_or(self.options.timeout, |timeout| timeout.min(self.options.timeout)),
+            self.options.samples_max,
+            self.options.bytes_max(),
+        )
     }
 
     fn planner<'p>(&'p self, lookback_ms: i64, querier: Option<&'p dyn Querier>) -> Planner<'p> {

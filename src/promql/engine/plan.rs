@@ -4,6 +4,7 @@
 //! Source: Prometheus `promql/engine.go`, `preprocessExprHelper`, `getTimeRangesForSelector`, `subqueryTimes`.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use super::statistics::Need;
 use super::{EngineOptions, QueryError};
@@ -72,6 +73,8 @@ pub(super) struct Selector<'a> {
     /// Every sample that any step may need lies in here.
     pub(super) read: TimeRange,
     pub(super) series: Arc<[SelectedSeries]>,
+    /// Samples of these series that were decoded so far.
+    pub(super) samples_read: AtomicU64,
 }
 
 impl Selector<'_> {
@@ -303,6 +306,7 @@ impl Planner<'_> {
             statistics_only: self.need.is_statistics_only(),
             read,
             series,
+            samples_read: AtomicU64::new(0),
         })
     }
 
@@ -330,6 +334,7 @@ impl Planner<'_> {
             statistics_only: false,
             read,
             series: Arc::from([]),
+            samples_read: AtomicU64::new(0),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Explanation;
 use crate::model::{FloatHistogram, LabelSet, TimestampMs};
 use crate::promql::annotations::Annotations;
 use crate::storage::Column;
@@ -17,6 +18,8 @@ pub struct QueryResult {
     pub storage_warnings: Vec<String>,
     /// What it cost.
     pub stats: QueryStats,
+    /// The plan and what its nodes took, where that was asked for.
+    pub explanation: Option<Explanation>,
 }
 
 /// The value of a query.
@@ -77,6 +80,8 @@ pub struct QueryStats {
     pub samples_total: u64,
     /// Most samples that were held at a time.
     pub samples_peak: u64,
+    /// The time of each step and the samples that it looked at, where that was asked for.
+    pub samples_per_step: Option<Vec<(TimestampMs, u64)>>,
     /// Series that the selectors found.
     pub series: u64,
 }

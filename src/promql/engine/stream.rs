@@ -3,6 +3,8 @@
 //! A stream reads a series into a column, slides over it, and gives the values at all steps. Whoever consumes the
 //! stream decides what to keep: everything, or only what it folds them into.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::limits::{CHECK_EVERY, Cost, Limits};
 use super::names;
 use super::plan::Selector;
@@ -10,7 +12,7 @@ use super::smooth::Smoothed;
 use super::statistics::keep_statistics;
 use super::window::{Reach, latest, remove_stale, windows};
 use super::{QueryError, parallel};
-use crate::model::{LabelSet, METRIC_NAME, MatchOp};
+use crate::model::{FloatHistogram, LabelSet, METRIC_NAME, MatchOp};
 use crate::promql::annotations::Annotations;
 use crate::promql::functions::{HistogramRule, Notes, RangeKernel};
 use crate::promql::parser::ast::{Call, SelectorMode};
@@ -183,6 +185,8 @@ impl Stream<'_> {
                 let series = &selector.series[index];
                 read.clear();
                 series.samples.read(selector.read, &mut read)?;
+                self.limits.add_read(read.len());
+                selector.samples_read.fetch_add(read.len() as u64, Ordering::Relaxed);
                 // A marker ends a series for an instant selector; nothing else sees it.
                 let sees_stale = match self.work {
                     Work::Latest => selector.mode != Some(SelectorMode::Smoothed),
@@ -259,7 +263,7 @@ impl Stream<'_> {
     ) -> Result<usize, QueryError> {
         let steps = &self.steps;
         let mut present = 0;
-        let mut effort = Effort { limits: self.limits, since_check: 0, samples: 0, window_max: 0 };
+        let mut effort = Effort::new(self.limits);
         match (&self.work, &self.source) {
             (Work::Latest, Source::Selected(selector)) if selector.mode == Some(SelectorMode::Smoothed) => {
                 let labels = out.labels.clone();
@@ -267,36 +271,39 @@ impl Stream<'_> {
                 smoothed.at_steps(steps, annotations, |step, value| {
                     self.keep(out, step, value)?;
                     present += 1;
-                    effort.add(1)
+                    effort.add(step, 1)
                 })?;
             }
             (Work::Latest, Source::Selected(selector)) => {
                 let mut histograms = column.histograms.iter().peekable();
                 latest(column, steps, selector, self.lookback_ms, |step, index| {
                     while histograms.next_if(|(at, _)| *at < index).is_some() {}
+                    present += 1;
                     match histograms.peek() {
                         // The next step may see the same sample, so the histogram stays where it is.
                         Some((at, histogram)) if *at == index => {
                             self.keep(out, step, Value::Histogram(histogram.clone()))?;
+                            effort.add(step, histogram_samples(std::iter::once(histogram)))
                         }
-                        _ => out.values[step] = column.values[index],
+                        _ => {
+                            out.values[step] = column.values[index];
+                            effort.add(step, 1)
+                        }
                     }
-                    present += 1;
-                    effort.add(1)
                 })?;
             }
             (Work::Timestamp, Source::Selected(selector)) => {
                 latest(column, steps, selector, self.lookback_ms, |step, index| {
                     out.values[step] = column.timestamps_ms[index] as f64 / 1000.0;
                     present += 1;
-                    effort.add(1)
+                    effort.add(step, 1)
                 })?;
             }
             (Work::StartTimestamp, Source::Selected(selector)) => {
                 latest(column, steps, selector, self.lookback_ms, |step, index| {
                     out.values[step] = column.start_ms(index) as f64 / 1000.0;
                     present += 1;
-                    effort.add(1)
+                    effort.add(step, 1)
                 })?;
             }
             (Work::Latest | Work::Timestamp | Work::StartTimestamp, Source::Columns(_)) => {
@@ -305,7 +312,7 @@ impl Stream<'_> {
             (Work::Presence { reach }, _) => windows(column, steps, reach, |step, window| {
                 out.values[step] = 1.0;
                 present += 1;
-                effort.add(window_samples(window))
+                effort.add(step, window_samples(window))
             })?,
             (Work::Kernel { kernel, histograms, args, reach, .. }, _) => {
                 let Some(notes) = notes else {
@@ -320,13 +327,13 @@ impl Stream<'_> {
                             out.values[step] = value;
                             present += 1;
                         }
-                        return effort.add(window.values.len());
+                        return effort.add(step, window.values.len());
                     }
                     if let Some(value) = histograms.apply(*kernel, window, step_args, notes) {
                         self.keep(out, step, value)?;
                         present += 1;
                     }
-                    effort.add(window_samples(window))
+                    effort.add(step, window_samples(window))
                 })?;
             }
         }
@@ -335,25 +342,39 @@ impl Stream<'_> {
     }
 }
 
-/// How many samples a window counts for. A histogram counts for as many as take its room.
+/// How many samples histograms count for: as many as take their room.
+pub(super) fn histogram_samples<'h>(histograms: impl ExactSizeIterator<Item = &'h FloatHistogram>) -> usize {
+    histograms.len() + Cost::of_histograms(histograms).samples as usize
+}
+
+/// How many samples a window counts for.
 #[inline]
 fn window_samples(window: &Window<'_>) -> usize {
-    let histograms = Cost::of_histograms(window.histograms.iter().map(|(_, histogram)| histogram));
-    window.values.len() + histograms.samples as usize
+    let floats = window.values.len() - window.histograms.len();
+    floats + histogram_samples(window.histograms.iter().map(|(_, histogram)| histogram))
 }
 
 /// Counts the samples that one series makes the query look at.
 struct Effort<'l> {
     limits: &'l Limits,
+    /// The counts of the query's steps, where they are wanted.
+    steps: Option<&'l [AtomicU64]>,
     since_check: usize,
-    samples: usize,
+    samples: u64,
     window_max: usize,
 }
 
-impl Effort<'_> {
+impl<'l> Effort<'l> {
+    fn new(limits: &'l Limits) -> Self {
+        Effort { limits, steps: limits.steps(), since_check: 0, samples: 0, window_max: 0 }
+    }
+
     #[inline]
-    fn add(&mut self, window: usize) -> Result<(), QueryError> {
-        self.samples += window;
+    fn add(&mut self, step: usize, window: usize) -> Result<(), QueryError> {
+        self.samples += window as u64;
+        if let Some(count) = self.steps.and_then(|steps| steps.get(step)) {
+            count.fetch_add(window as u64, Ordering::Relaxed);
+        }
         self.window_max = self.window_max.max(window);
         self.since_check += window + 1;
         if self.since_check >= CHECK_EVERY {

@@ -2,6 +2,7 @@
 
 use super::QueryError;
 use super::evaluate::Evaluator;
+use super::explain::{key_of, key_of_subquery};
 use super::plan::Subquery;
 use super::stream::ColumnSeries;
 use super::window::Reach;
@@ -17,7 +18,7 @@ impl Subquery<'_> {
 
     /// The steps at which the child is evaluated for the outer `steps`: multiples of the resolution. `None` where no
     /// multiple lies in the range.
-    fn steps(&self, steps: &Steps) -> Option<(i64, i128)> {
+    pub(super) fn steps(&self, steps: &Steps) -> Option<(i64, i128)> {
         let first_ms = self.at_ms.unwrap_or(steps.start_ms).saturating_sub(self.offset_ms);
         let end_ms = self.at_ms.unwrap_or(steps.end_ms()).saturating_sub(self.offset_ms);
         let open_start_ms = first_ms.saturating_sub(self.range_ms);
@@ -35,15 +36,23 @@ impl Subquery<'_> {
 impl Evaluator<'_> {
     /// The series of a subquery, with the samples that the outer `steps` need.
     pub(super) fn subquery(&self, subquery: &Subquery<'_>, steps: &Steps) -> Result<Vec<ColumnSeries>, QueryError> {
+        self.counted_subquery(subquery, steps).map(|(series, _)| series)
+    }
+
+    /// The same with the samples that were looked at.
+    fn counted_subquery(&self, subquery: &Subquery<'_>, steps: &Steps) -> Result<(Vec<ColumnSeries>, u64), QueryError> {
         let Some((start_ms, count)) = subquery.steps(steps) else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         };
         // Every step of a scalar is a sample, so more steps than samples cannot be held.
         if count > i128::from(self.limits.samples_max()) {
             return Err(QueryError::TooManySamples);
         }
         let child_steps = Steps { start_ms, step_ms: subquery.step_ms, count: count as usize };
-        let series = match self.eval(&subquery.child, &child_steps)? {
+        let (value, looked_at) = self.limits.apart(|| self.eval(&subquery.child, &child_steps));
+        // A subquery is no more than its child at other steps.
+        self.copy_run(key_of(&subquery.child), key_of_subquery(subquery));
+        let series = match value? {
             StepsValue::Vector(series) => series,
             StepsValue::Scalar(values) => {
                 vec![SeriesSteps { labels: LabelSet::empty(), drop_name: false, values, histograms: Vec::new() }]
@@ -52,7 +61,7 @@ impl Evaluator<'_> {
         };
         let columns = series.into_iter().map(|one| samples_of(one, &child_steps));
         let columns = columns.map(|(labels, drop_name, samples)| ColumnSeries { labels, drop_name, samples });
-        Ok(columns.filter(|one| !one.samples.is_empty()).collect())
+        Ok((columns.filter(|one| !one.samples.is_empty()).collect(), looked_at))
     }
 
     /// The series of a subquery as the argument of a function.
@@ -80,8 +89,9 @@ impl Evaluator<'_> {
         steps: &Steps,
     ) -> Result<Vec<MatrixSeries>, QueryError> {
         let mut matrix: Vec<MatrixSeries> = Vec::new();
-        for one in self.subquery(subquery, steps)? {
-            self.limits.add_total(one.samples.len());
+        let (series, looked_at) = self.counted_subquery(subquery, steps)?;
+        self.limits.add_at_step(0, looked_at);
+        for one in series {
             let labels = if one.drop_name { names::without_metadata(&one.labels) } else { one.labels };
             matrix.push(MatrixSeries { labels, samples: one.samples });
         }

@@ -2,7 +2,8 @@
 
 use super::columns::{Args, merge_same_labels};
 use super::{CallContext, FunctionError};
-use crate::model::{METRIC_NAME, Pattern};
+use crate::model::pattern::PatternError;
+use crate::model::{METRIC_NAME, ReplacePattern};
 use crate::promql::value::{SeriesSteps, StepsValue};
 
 type Result = std::result::Result<StepsValue, FunctionError>;
@@ -12,17 +13,18 @@ pub(super) fn label_replace(context: &CallContext<'_>, args: Vec<StepsValue>) ->
     let mut args = Args::new(context.call.function.name, args);
     let mut vector = args.vector()?;
     let (dst, replacement, src, regex) = (args.string()?, args.string()?, args.string()?, args.string()?);
-    let pattern = Pattern::new(&regex)
-        .map_err(|_| FunctionError(format!("invalid regular expression in label_replace(): {regex}")))?;
+    let pattern = ReplacePattern::new(&regex).map_err(|error| match error {
+        PatternError::Syntax(_) => FunctionError(format!("invalid regular expression in label_replace(): {regex}")),
+        bound => FunctionError(format!("{bound} in label_replace()")),
+    })?;
     check_label_name(&dst, "destination", "label_replace")?;
     let mut budget = Budget::new("label_replace");
     for series in &mut vector {
         let value = series.labels.get(&src).unwrap_or_default();
-        let Some(captures) = pattern.regex().captures(value) else {
+        let replaced = pattern.replace(value, &replacement, VALUE_BYTES_MAX).map_err(|_| too_long("label_replace"))?;
+        let Some(replaced) = replaced else {
             continue;
         };
-        let mut replaced = String::new();
-        expand(&replacement, &captures, &mut replaced);
         budget.spend(replaced.len())?;
         set_label(series, &dst, &replaced);
     }
@@ -44,8 +46,10 @@ pub(super) fn label_join(context: &CallContext<'_>, args: Vec<StepsValue>) -> Re
     let mut budget = Budget::new("label_join");
     for series in &mut vector {
         let values: Vec<&str> = sources.iter().map(|name| series.labels.get(name).unwrap_or_default()).collect();
+        // Counted before it is made: there can be many sources.
+        let separators = separator.len().saturating_mul(values.len().saturating_sub(1));
+        budget.spend(values.iter().map(|value| value.len()).fold(separators, usize::saturating_add))?;
         let joined = values.join(&separator);
-        budget.spend(joined.len())?;
         set_label(series, &dst, &joined);
     }
     merge_same_labels(vector).map(StepsValue::Vector)
@@ -71,8 +75,7 @@ impl Budget {
     fn spend(&mut self, bytes: usize) -> std::result::Result<(), FunctionError> {
         let function = self.function;
         if bytes > VALUE_BYTES_MAX {
-            let text = format!("label value of {bytes} bytes in {function}(), at most {VALUE_BYTES_MAX} are allowed");
-            return Err(FunctionError(text));
+            return Err(too_long(function));
         }
         let Some(left) = self.left.checked_sub(bytes) else {
             let text = format!("label values of more than {CALL_BYTES_MAX} bytes in {function}()");
@@ -81,6 +84,10 @@ impl Budget {
         self.left = left;
         Ok(())
     }
+}
+
+fn too_long(function: &str) -> FunctionError {
+    FunctionError(format!("label value of more than {VALUE_BYTES_MAX} bytes in {function}()"))
 }
 
 fn check_label_name(name: &str, role: &str, function: &str) -> std::result::Result<(), FunctionError> {
@@ -98,73 +105,5 @@ fn set_label(series: &mut SeriesSteps, name: &str, value: &str) {
     series.labels = builder.build();
     if name == METRIC_NAME {
         series.drop_name = false;
-    }
-}
-
-/// Puts groups into a template by Go's rules: `$1`, `$name`, `${name}`, `$$`. A name reaches as far as letters, digits
-/// and underscores do, a group that is not there is empty, and a dollar sign that begins nothing stands for itself.
-fn expand(template: &str, captures: &regex::Captures<'_>, into: &mut String) {
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('$') {
-        into.push_str(before);
-        if let Some(after) = after.strip_prefix('$') {
-            into.push('$');
-            rest = after;
-            continue;
-        }
-        let Some((name, after)) = group_name(after) else {
-            into.push('$');
-            rest = after;
-            continue;
-        };
-        let group = match group_number(name) {
-            Some(number) => captures.get(number),
-            None => captures.name(name),
-        };
-        into.push_str(group.map_or("", |found| found.as_str()));
-        rest = after;
-    }
-    into.push_str(rest);
-}
-
-/// The name at the start of `text`, in braces or not, and what follows.
-fn group_name(text: &str) -> Option<(&str, &str)> {
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    let (inner, in_braces) = text.strip_prefix('{').map_or((text, false), |inner| (inner, true));
-    let end = inner.find(|c| !is_name(c)).unwrap_or(inner.len());
-    let (name, after) = inner.split_at(end);
-    if name.is_empty() {
-        return None;
-    }
-    if in_braces { after.strip_prefix('}').map(|after| (name, after)) } else { Some((name, after)) }
-}
-
-/// The number that a name is, if it is one: no leading zero, less than a billion.
-fn group_number(name: &str) -> Option<usize> {
-    let is_number = name.bytes().all(|byte| byte.is_ascii_digit()) && (name.len() == 1 || !name.starts_with('0'));
-    if is_number && name.len() <= 9 { name.parse().ok() } else { None }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn expanded(regex: &str, text: &str, template: &str) -> String {
-        let pattern = Pattern::new(regex).expect("a valid pattern");
-        let captures = pattern.regex().captures(text).expect("a match");
-        let mut into = String::new();
-        expand(template, &captures, &mut into);
-        into
-    }
-
-    #[test]
-    fn expand_follows_the_rules_of_go_templates() {
-        assert_eq!(expanded("(.*)-(.*)", "a-b", "$2/$1"), "b/a");
-        assert_eq!(expanded("(.*)-(?P<word>.*)", "a-b", "${word}x$word"), "bxb");
-        assert_eq!(expanded("(.*)", "a", "$1x"), "");
-        assert_eq!(expanded("(.*)", "a", "${1}x$$1"), "ax$1");
-        assert_eq!(expanded("(.*)", "a", "5$ and ${ and ${1 and $-"), "5$ and ${ and ${1 and $-");
-        assert_eq!(expanded("(.*)", "a", "$01$9"), "");
-        assert_eq!(expanded("(.*)", "a", "$0"), "a");
     }
 }

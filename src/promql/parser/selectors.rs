@@ -137,8 +137,10 @@ impl Parser<'_> {
         }
         let value_span = self.take().span;
         let value = unquote(self.text_of(value_span));
-        Matcher::new(name, op, value)
-            .map_err(|error| Failure::new(Span { start: name_span.start, end: value_span.end }, error.to_string()))
+        let failure = |message| Failure::new(Span { start: name_span.start, end: value_span.end }, message);
+        let matcher = Matcher::new(name, op, value).map_err(|error| failure(error.to_string()))?;
+        self.spend_on_pattern(&matcher).map_err(failure)?;
+        Ok(matcher)
     }
 
     /// `(a, b)`: the names of labels, and where the list ends.

@@ -273,6 +273,14 @@ fn text_of_too_many_tokens_is_refused() {
     );
 }
 
+#[test]
+fn patterns_that_are_large_together_are_refused() {
+    let query = |times: usize| format!("a{}", "{b=~\"(.{990}|c)d\"} or a".repeat(times));
+    parse_expr(&query(20)).unwrap();
+    let error = parse_expr(&query(990)).unwrap_err();
+    assert_eq!(error.message, "regular expressions are too large: at most 67108864 bytes are allowed");
+}
+
 /// Ways to nest: a text that is repeated before the core, the core, and a text that is repeated behind it.
 const NESTINGS: [(&str, &str, &str); 12] = [
     ("(", "a", ")"),

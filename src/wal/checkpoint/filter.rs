@@ -152,10 +152,16 @@ impl<'a> Filter<'a> {
                 }
                 Ok(())
             }
+            Some(RecordType::OutOfOrderHistograms) if !self.plan.keeps_out_of_order(position.group) => Ok(()),
             // Start timestamps are not kept, as replay passes over them.
             Some(kind) if let Some(values) = record::values(kind, body) => {
-                let (mut floats, mut histograms) = (SamplesEncoder::new(), HistogramsEncoder::new());
-                for sample in values.flatten().filter(|sample| self.plan.keeps_in_order(sample.timestamp_ms)) {
+                let is_late = kind.is_out_of_order();
+                let (mut floats, mut histograms) = match is_late {
+                    true => (SamplesEncoder::out_of_order(), HistogramsEncoder::out_of_order()),
+                    false => (SamplesEncoder::new(), HistogramsEncoder::new()),
+                };
+                let is_kept = |timestamp_ms| is_late || self.plan.keeps_in_order(timestamp_ms);
+                for sample in values.flatten().filter(|sample| is_kept(sample.timestamp_ms)) {
                     match sample.value {
                         SampleValue::Float(value) => {
                             floats.push(&mut out, sample.series_ref, sample.timestamp_ms, value);

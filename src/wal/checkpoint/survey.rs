@@ -179,7 +179,7 @@ impl ReplaySink for Survey<'_> {
                 Ok(())
             }
             Some(kind) if let Some(values) = record::values(kind, body) => {
-                self.samples(position, values, kind != RecordType::OutOfOrderSamples)
+                self.samples(position, values, !kind.is_out_of_order())
             }
             _ => Ok(()),
         };

@@ -5,7 +5,7 @@
 //!
 //! Source of the layouts: Prometheus `tsdb/record/record.go`; ours is in `docs/format/wal.md`.
 
-use super::{RecordType, RefSample};
+use super::{RecordType, RefSample, split};
 use crate::encoding::{Corruption, Cursor, put};
 use crate::model::histogram::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, is_known_schema};
 use crate::model::{CounterResetHint, FloatHistogram, Histogram, SampleValue, TimestampMs};
@@ -33,9 +33,28 @@ pub fn values(kind: RecordType, body: &[u8]) -> Option<ValuesIter<'_>> {
             (Form::Based(None), Values::FloatHistograms)
         }
         T::FloatHistogramSamplesV2 => (Form::StartTimes(None), Values::FloatHistograms),
+        // One that holds no histograms reads as one that is damaged at its first byte.
+        T::OutOfOrderHistograms => {
+            let (within, inner) = split(body);
+            let within = within.filter(|within| HISTOGRAM_TYPES.contains(within));
+            return Some(within.and_then(|within| values(within, inner)).unwrap_or_else(unreadable));
+        }
         _ => return None,
     };
     Some(ValuesIter { cursor: Cursor::new(body), form, values })
+}
+
+/// The types of records of histograms that are written.
+const HISTOGRAM_TYPES: [RecordType; 4] = [
+    RecordType::HistogramSamples,
+    RecordType::FloatHistogramSamples,
+    RecordType::CustomBucketsHistogramSamples,
+    RecordType::CustomBucketsFloatHistogramSamples,
+];
+
+/// What is read of a record that should hold histograms and does not: that its base is cut.
+fn unreadable<'a>() -> ValuesIter<'a> {
+    ValuesIter { cursor: Cursor::new(&[0]), form: Form::Based(None), values: Values::Histograms }
 }
 
 /// The samples of a record. After an error it goes on behind a histogram that is refused, and ends where the place of
@@ -230,12 +249,18 @@ fn read_float_histogram(cursor: &mut Cursor<'_>) -> Result<FloatHistogram, Corru
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HistogramsEncoder {
     base: Option<(u64, TimestampMs)>,
+    is_out_of_order: bool,
 }
 
 impl HistogramsEncoder {
     /// An encoder for the next record.
     pub fn new() -> Self {
         HistogramsEncoder::default()
+    }
+
+    /// An encoder for the next record of out-of-order histograms.
+    pub fn out_of_order() -> Self {
+        HistogramsEncoder { base: None, is_out_of_order: true }
     }
 
     /// The type of the records that hold such a histogram: those of one record have the same. `None` for a float.
@@ -260,6 +285,9 @@ impl HistogramsEncoder {
         let (base_ref, base_ms) = match self.base {
             Some(base) => base,
             None => {
+                if self.is_out_of_order {
+                    out.push(RecordType::OutOfOrderHistograms as u8);
+                }
                 out.push(kind as u8);
                 put::u64_be(out, series_ref);
                 put::u64_be(out, timestamp_ms as u64);
@@ -487,6 +515,23 @@ mod tests {
         }
         let stale = Histogram { positive_deltas: vec![1], ..Histogram::stale() };
         assert!(decode(&encode(&[(1, 3, SampleValue::Histogram(Box::new(stale)))]))[0].is_ok());
+    }
+
+    #[test]
+    fn out_of_order_record_is_a_record_of_prometheus_behind_a_type_of_ours() {
+        for value in all_kinds().into_iter().take(4) {
+            let (mut record, mut encoder) = (Vec::new(), HistogramsEncoder::out_of_order());
+            let samples = [(9, 5, value.clone()), (2, 20, value)];
+            for (series_ref, timestamp_ms, value) in &samples {
+                encoder.push(&mut record, *series_ref, *timestamp_ms, value);
+            }
+            assert_eq!((record[0], &record[1..]), (227, &encode(&samples)[..]));
+            let read: Vec<_> = decode(&record).into_iter().map(|value| value.unwrap().value).collect();
+            assert_eq!(read, [samples[0].2.clone(), samples[1].2.clone()]);
+        }
+        for other in [&[227][..], &[227, 2], &[227, 227, 7], &[227, 99]] {
+            assert!(matches!(decode(other)[..], [Err(_)]), "{other:?}");
+        }
     }
 
     #[test]

@@ -53,11 +53,12 @@ fn write_groups(writer: &mut GroupWriter, groups: std::ops::Range<u64>) {
         records.push(samples_record(&samples));
         let late = [(1 + group % SERIES, time_ms - 3_500, noise(50))];
         records.push(out_of_order_record(&late));
+        records.push(late_histogram_record(1 + group % SERIES, time_ms - 3_400, noise(60)));
         let mut tombstones = Vec::new();
         let (start_ms, end_ms) = (time_ms - 500, time_ms - 400);
         push_tombstone(&mut tombstones, Tombstone { series_ref: 1, start_ms, end_ms });
         records.push(tombstones);
-        let count = samples.len() as u64 + 1;
+        let count = samples.len() as u64 + 2;
         writer.form_group(&[(count, Digest(u128::from(group)))], GroupRecords { records, on_durable: None }, false);
         let (durable, result) = writer.write_pending();
         result.unwrap();
@@ -129,9 +130,10 @@ fn needed(log: &LogScan, kept: &Kept) -> Needed {
                     .filter(|tombstone| tombstone.end_ms >= MIN_TIME_MS)
                     .map(|tombstone| (tombstone.series_ref, tombstone.start_ms, tombstone.end_ms)),
             ),
-            (Some(kind @ (RecordType::Samples | RecordType::OutOfOrderSamples)), body) => {
-                for sample in record::samples(body).map(|sample| sample.unwrap()) {
-                    let entry = (sample.series_ref, sample.timestamp_ms, sample.value.to_bits());
+            (Some(kind), body) if let Some(values) = record::values(kind, body) => {
+                for sample in values.map(|sample| sample.unwrap()) {
+                    let bits = Digest::ZERO.of_value(0, &sample.value).0 as u64;
+                    let entry = (sample.series_ref, sample.timestamp_ms, bits);
                     let is_needed = match kind {
                         RecordType::Samples => sample.timestamp_ms >= MIN_TIME_MS,
                         _ => position.group.unwrap() > OUT_OF_ORDER_GROUP,
@@ -225,24 +227,24 @@ fn checkpoint_keeps_what_is_needed_and_tells_what_left() {
         .collect();
     assert!(!series.contains(&101) && series.contains(&1) && series.contains(&145), "{series:?}");
     // What left and what is kept is what the segments had.
-    let digests = |records: &Kept, kind: RecordType| -> Tally {
+    let digests = |records: &Kept, is_late: bool| -> Tally {
         let name = |series_ref: u64| match is_live(series_ref) {
             true => format!("live_{series_ref}"),
             false => format!("short_{}", series_ref - 100),
         };
         let mut tally = Tally::ZERO;
-        for (_, record) in records.records.iter().filter(|(_, record)| record[0] == kind as u8) {
-            for sample in record::samples(&record[1..]).map(|sample| sample.unwrap()) {
+        for (_, record) in &records.records {
+            let (Some(kind), body) = record::split(record) else { continue };
+            let values = record::values(kind, body).filter(|_| kind.is_out_of_order() == is_late);
+            for sample in values.into_iter().flatten().map(|sample| sample.unwrap()) {
                 let labels = LabelSet::from_pairs([("__name__", name(sample.series_ref).as_str())]);
-                tally.add_sample(Digest::of_labels(&labels).of_sample(sample.timestamp_ms, sample.value));
+                tally.add_sample(Digest::of_labels(&labels).of_value(sample.timestamp_ms, &sample.value));
             }
         }
         tally
     };
-    for (kind, left) in
-        [(RecordType::Samples, report.left_in_order), (RecordType::OutOfOrderSamples, report.left_out_of_order)]
-    {
-        assert_eq!(digests(&before_records, kind) - digests(&after_records, kind), left);
+    for (is_late, left) in [(false, report.left_in_order), (true, report.left_out_of_order)] {
+        assert_eq!(digests(&before_records, is_late) - digests(&after_records, is_late), left);
         assert!(left.samples > 0);
     }
     let commits: Vec<u64> = report.requests.iter().map(|request| request.commit).collect();

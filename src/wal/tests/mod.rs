@@ -10,10 +10,10 @@ mod wbl;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use super::record::{SamplesEncoder, SeriesEncoder};
+use super::record::{HistogramsEncoder, SamplesEncoder, SeriesEncoder};
 use super::*;
 use crate::fs::Fs;
-use crate::model::{Digest, Label};
+use crate::model::{Digest, Histogram, Label, SampleValue};
 
 /// Keeps everything that a replay gives.
 #[derive(Debug, Default)]
@@ -73,6 +73,14 @@ pub(super) fn samples_record(samples: &[(u64, i64, f64)]) -> Vec<u8> {
     for &(series_ref, timestamp_ms, value) in samples {
         encoder.push(&mut record, series_ref, timestamp_ms, value);
     }
+    record
+}
+
+/// A histogram that came late. Its sum tells it from others.
+pub(super) fn late_histogram_record(series_ref: u64, timestamp_ms: i64, sum: f64) -> Vec<u8> {
+    let (mut record, mut encoder) = (Vec::new(), HistogramsEncoder::out_of_order());
+    let histogram = Histogram { count: 1, zero_count: 1, sum, ..Histogram::default() };
+    encoder.push(&mut record, series_ref, timestamp_ms, &SampleValue::Histogram(Box::new(histogram)));
     record
 }
 

@@ -36,10 +36,12 @@ fn times(fs: &SimFs) -> Vec<i64> {
         let mut reader = SegmentReader::open(fs, &file.path).unwrap();
         loop {
             match reader.next_event() {
-                SegmentEvent::Record { bytes, .. } if bytes[0] == RecordType::Samples as u8 => {
-                    times.extend(record::samples(&bytes[1..]).map(|sample| sample.unwrap().timestamp_ms));
+                SegmentEvent::Record { bytes, .. } if bytes[0] == RecordType::Seal as u8 => {}
+                SegmentEvent::Record { bytes, .. } => {
+                    let (kind, body) = record::split(&bytes);
+                    let kind = kind.filter(|kind| (*kind as u8) < RecordType::Seal as u8).unwrap();
+                    times.extend(record::values(kind, body).unwrap().map(|sample| sample.unwrap().timestamp_ms));
                 }
-                SegmentEvent::Record { bytes, .. } => assert_eq!(bytes[0], RecordType::Seal as u8),
                 SegmentEvent::Damage { what, .. } => panic!("{what}"),
                 SegmentEvent::End { .. } => break,
             }
@@ -78,6 +80,9 @@ fn copy_holds_the_out_of_order_samples_alone_and_no_file_without_any() {
     assert_eq!(times(&fs), [50]);
     assert_eq!(times(&fs.crash(1)), [50], "durable");
     assert_eq!((wbl.status().records, wbl.status().records_waiting), (1, 0));
+    wbl.add_group(3, &[late_histogram_record(1, 60, 1.0)]);
+    wbl.write();
+    assert_eq!(times(&fs), [50, 60]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use ulid::Ulid;
 
 use super::super::*;
 use crate::fs::sim::SimFs;
-use crate::model::{Digest, Matcher, Tally};
+use crate::model::{Digest, Matcher, SampleValue, Tally};
 use crate::storage::Queryable;
 
 /// What can happen to a store.
@@ -66,6 +66,8 @@ pub(in crate::db) const KEPT: i64 = 10 * PERIOD;
 const LONG: i64 = 17 * PERIOD;
 const LATE: usize = 3;
 const FIRST_NEW: usize = 4;
+/// What comes late in the first series.
+const LATE_VALUE: f64 = 0.25;
 const STALE: u64 = 0x7ff0_0000_0000_0002;
 /// Another value that is not a number, one that would not survive being computed with, and a zero with a sign.
 const ODD: [u64; 4] = [0x7ff8_0000_0000_0001, 0xfff0_0000_dead_beef, 0x8000_0000_0000_0000, 1];
@@ -85,6 +87,19 @@ static ENCODED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     };
     SERIES.iter().map(encode).collect()
 });
+
+/// What is sent where these bits are to be shown. One series, and every other new one, consists of histograms, of another
+/// those are that come late, and the one that only has late samples is of histograms with float counts.
+fn value(series: usize, bits: u64) -> SampleValue {
+    let value = f64::from_bits(bits);
+    match series {
+        1 => histogram(value),
+        LATE => float_histogram(value),
+        0 if value == LATE_VALUE => histogram(value),
+        new if new >= FIRST_NEW && new % 2 == 1 => histogram(value),
+        _ => SampleValue::Float(value),
+    }
+}
 
 /// A store of which an append, a flush and a compaction really do something.
 pub(in crate::db) fn small(name_seed: u64) -> DbOptions {
@@ -130,7 +145,7 @@ impl Expected {
 pub(in crate::db) fn tally<'a>(samples: impl IntoIterator<Item = (&'a Key, &'a u64)>) -> Tally {
     let mut tally = Tally::ZERO;
     for ((series, at_ms), bits) in samples {
-        tally.add_sample(Digest::of_labels(&SERIES[*series]).of_sample(*at_ms, f64::from_bits(*bits)));
+        tally.add_sample(Digest::of_labels(&SERIES[*series]).of_value(*at_ms, &value(*series, *bits)));
     }
     tally
 }
@@ -270,9 +285,7 @@ impl Life {
         self.note();
         let mut batch = WriteBatch::default();
         for ((series, at_ms), bits) in samples {
-            let start = batch.samples.len() as u32;
-            batch.samples.push(Sample { timestamp_ms: *at_ms, value: f64::from_bits(*bits) });
-            batch.series.push(SeriesEntry { labels: RawLabels(&ENCODED[*series]), samples: start..start + 1 });
+            push_sample(&mut batch, &ENCODED[*series], *at_ms, value(*series, *bits));
         }
         let (outcome, durable) =
             self.db.append(&batch, self.clock.now_ms()).map_err(|error| format!("not admitted: {error}"))?;
@@ -343,7 +356,7 @@ impl Life {
                 samples.push(((FIRST_NEW + number % 512, at_ms), value));
             }
             if part == 3 {
-                let late = [(0, 900, 0.25), (LATE, 700, 0.5), (LATE, 600, -0.5), (1, 2900, f64::INFINITY)];
+                let late = [(0, 900, LATE_VALUE), (LATE, 700, 0.5), (LATE, 600, -0.5), (1, 2900, f64::INFINITY)];
                 samples.extend(late.map(|(series, after_ms, value): (usize, i64, f64)| {
                     ((series, base_ms + after_ms), value.to_bits())
                 }));

@@ -2,6 +2,7 @@
 
 mod aggregations;
 mod bounds;
+mod cost;
 mod equivalence;
 mod operators;
 mod selectors;

@@ -1,0 +1,148 @@
+//! From when to when the samples may be that damage cost: bounded by the samples that stand before and behind it.
+//!
+//! Found by reading the log once more, which is done only where there is new damage. Late samples are left out: they would
+//! widen the bounds without end, and those that are lost can be of any time that is taken.
+
+use std::path::Path;
+
+use super::contents::{Damage, LogScan, RecordPosition, ReplayProgress, ReplaySink};
+use super::options::WalError;
+use super::reader::LogFiles;
+use super::record::{self, RecordType};
+use super::scan::scan_files;
+use crate::fs::Fs;
+use crate::model::{TimeRange, TimestampMs};
+
+/// Samples of about this many bytes of the log are looked at together.
+const STRETCH_BYTES: u64 = 4 * 1024;
+
+/// For each damage the times of the samples that it may have cost; `None` where it cost nothing that was acknowledged.
+/// A bound that nothing tells is the end of time.
+pub(super) fn lost_times(
+    fs: &dyn Fs,
+    wal_dir: &Path,
+    log: &LogScan,
+    damages: &[Damage],
+) -> Result<Vec<Option<TimeRange>>, WalError> {
+    if !damages.iter().any(|damage| is_costly(log, damage)) {
+        return Ok(vec![None; damages.len()]);
+    }
+    let mut timeline = Timeline::default();
+    let files = LogFiles::list(fs, wal_dir)?;
+    scan_files(fs, &files, &mut timeline, &ReplayProgress::default(), Vec::new(), None)?;
+    timeline.stretches.sort_by_key(|stretch| stretch.place);
+    Ok(damages.iter().map(|damage| is_costly(log, damage).then(|| timeline.around(damage))).collect())
+}
+
+/// Whether a damage may have cost acknowledged samples. What a segment with seals lost is named by its groups.
+fn is_costly(log: &LogScan, damage: &Damage) -> bool {
+    let is_of = |summary: &super::SegmentSummary| {
+        (summary.segment, summary.checkpoint) == (damage.segment, damage.checkpoint)
+            && (summary.marked || summary.seals > 0)
+    };
+    damage.groups.is_some() || !log.segments.iter().any(is_of)
+}
+
+/// Where something stands: a checkpoint comes first, then the segments by number.
+type Place = (bool, u32, u64);
+
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    place: Place,
+    range: TimeRange,
+}
+
+/// From when to when the in-order samples are, along the log.
+#[derive(Debug, Default)]
+struct Timeline {
+    stretches: Vec<Stretch>,
+}
+
+impl Timeline {
+    /// The samples before and behind a place, together.
+    fn around(&self, damage: &Damage) -> TimeRange {
+        let place = (!damage.checkpoint, damage.segment, damage.offset);
+        let next = self.stretches.partition_point(|stretch| stretch.place <= place);
+        let before = next.checked_sub(1).and_then(|index| self.stretches.get(index)).map(|stretch| stretch.range);
+        let behind = self.stretches.get(next).map(|stretch| stretch.range);
+        let start_ms =
+            before.map(|before| behind.map_or(before.start_ms, |behind| behind.start_ms.min(before.start_ms)));
+        let end_ms = behind.map(|behind| before.map_or(behind.end_ms, |before| before.end_ms.max(behind.end_ms)));
+        TimeRange::new(start_ms.unwrap_or(TimestampMs::MIN), end_ms.unwrap_or(TimestampMs::MAX))
+    }
+}
+
+impl ReplaySink for Timeline {
+    fn record(&mut self, position: RecordPosition, record: Vec<u8>) -> Result<(), WalError> {
+        let (kind, body) = record::split(&record);
+        let Some(kind) = kind.filter(|kind| *kind != RecordType::OutOfOrderSamples) else { return Ok(()) };
+        let times = record::values(kind, body).into_iter().flatten().flatten().map(|sample| sample.timestamp_ms);
+        let Some(range) = times.fold(None, |range: Option<TimeRange>, at_ms| {
+            let range = range.unwrap_or(TimeRange::new(at_ms, at_ms));
+            Some(TimeRange::new(range.start_ms.min(at_ms), range.end_ms.max(at_ms)))
+        }) else {
+            return Ok(());
+        };
+        let place: Place = (!position.checkpoint, position.segment, position.offset);
+        let is_near = |last: &Stretch| {
+            (last.place.0, last.place.1) == (place.0, place.1) && place.2.saturating_sub(last.place.2) < STRETCH_BYTES
+        };
+        match self.stretches.last_mut().filter(|last| is_near(last)) {
+            Some(last) => {
+                let (start_ms, end_ms) = (last.range.start_ms.min(range.start_ms), last.range.end_ms.max(range.end_ms));
+                last.range = TimeRange::new(start_ms, end_ms);
+            }
+            None => self.stretches.push(Stretch { place, range }),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wal::SegmentSummary;
+
+    fn damage(checkpoint: bool, segment: u32, offset: u64, groups: Option<(u64, u64)>) -> Damage {
+        Damage { segment, checkpoint, offset, bytes: 1, what: String::new(), groups }
+    }
+
+    fn record(timeline: &mut Timeline, position: (bool, u32, u64), samples: &[i64], late: bool) {
+        let mut encoder = if late { record::SamplesEncoder::out_of_order() } else { record::SamplesEncoder::new() };
+        let mut bytes = Vec::new();
+        samples.iter().for_each(|at_ms| encoder.push(&mut bytes, 1, *at_ms, 0.0));
+        let (checkpoint, segment, offset) = position;
+        timeline.record(RecordPosition { segment, offset, checkpoint, group: None }, bytes).unwrap();
+    }
+
+    #[test]
+    fn times_of_a_damage_are_those_around_it_and_open_where_nothing_stands() {
+        let mut timeline = Timeline::default();
+        record(&mut timeline, (true, 0, 0), &[10, 20], false);
+        record(&mut timeline, (false, 5, 100), &[110, 105], false);
+        record(&mut timeline, (false, 5, 200), &[1], true);
+        record(&mut timeline, (false, 5, 300), &[120], false);
+        record(&mut timeline, (false, 5, 100 + STRETCH_BYTES), &[130, 140], false);
+        record(&mut timeline, (false, 7, 0), &[90, 200], false);
+        let around = |timeline: &Timeline, checkpoint, segment, offset| {
+            timeline.around(&damage(checkpoint, segment, offset, None))
+        };
+        assert_eq!(around(&timeline, true, 0, 50), TimeRange::new(10, 120));
+        assert_eq!(around(&timeline, false, 5, 50), TimeRange::new(10, 120));
+        assert_eq!(around(&timeline, false, 5, 400), TimeRange::new(105, 140));
+        assert_eq!(around(&timeline, false, 6, 0), TimeRange::new(90, 200));
+        assert_eq!(around(&timeline, false, 7, 50), TimeRange::new(90, TimestampMs::MAX));
+        timeline.stretches.remove(0);
+        assert_eq!(around(&timeline, true, 0, 50), TimeRange::new(TimestampMs::MIN, 120));
+    }
+
+    #[test]
+    fn damage_is_costly_where_groups_lost_something_or_no_seal_can_tell() {
+        let ours = SegmentSummary { segment: 1, marked: true, ..SegmentSummary::default() };
+        let foreign = SegmentSummary { segment: 2, ..SegmentSummary::default() };
+        let log = LogScan { segments: vec![ours, foreign], ..LogScan::default() };
+        let costly = |segment, groups| is_costly(&log, &damage(false, segment, 0, groups));
+        assert!(!costly(1, None) && costly(1, Some((4, 4))));
+        assert!(costly(2, None) && costly(3, None), "foreign, and missing");
+    }
+}

@@ -69,12 +69,13 @@ fn split(value: f64) -> (f64, i64) {
     (f64::from_bits((bits & !EXPONENT_BITS) | (1022 << 52)), exponent + shift)
 }
 
-/// `value` times 2 to the power of `scale`, rounded once.
+/// `value`, which may itself be as small as 2 to the power of -600 or as large as 2 to that of 600, times 2 to the power of
+/// `scale`, rounded once.
 fn scaled(value: f64, scale: i64) -> f64 {
-    // Beyond these the result is 0 or infinite; within them half of the power is a normal number.
-    let scale = scale.clamp(-1300, 1300) as i32;
-    let half = scale / 2;
-    value * 2f64.powi(half) * 2f64.powi(scale - half)
+    // Beyond these the result is 0 or infinite; within them a third of the power is a normal number.
+    let scale = scale.clamp(-2600, 2600) as i32;
+    let third = scale / 3;
+    value * 2f64.powi(third) * 2f64.powi(third) * 2f64.powi(scale - 2 * third)
 }
 
 #[cfg(test)]
@@ -105,6 +106,9 @@ mod tests {
         assert_eq!(power(10.0, 400.0), f64::INFINITY);
         assert_eq!(power(-10.0, 401.0), f64::NEG_INFINITY);
         assert_eq!(power(10.0, -400.0), 0.0);
+        // The part of a fraction of an exponent is far from 1 itself.
+        assert_eq!(power(1e308, -7.6), 0.0);
+        assert_eq!(power(1e-308, -7.6), f64::INFINITY);
         assert!(power(-8.0, 1.0 / 3.0).is_nan());
         assert_eq!(power(0.0, -1.0), f64::INFINITY);
         assert_eq!(power(f64::NAN, 0.0), 1.0);

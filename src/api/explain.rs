@@ -78,7 +78,7 @@ impl Api {
         };
         let plan = off_the_way(move || {
             let _permit = permit;
-            let expr = parse_query_text(&text)?;
+            let expr = parse_query_text(&text, &engine.options().language)?;
             let plan = engine.explain(Some(&*data), &expr, start_ms, end_ms, step_ms, &options);
             Ok(plan.map_err(|fault| query_error(&fault))?.to_json())
         })

@@ -233,9 +233,9 @@ impl Api {
     ) -> Result<Response<ApiBody>, ApiError> {
         match route {
             Route::Ready => Ok(self.ready(&db)),
-            Route::QueryExemplars => query::exemplars(&request),
-            Route::FormatQuery => query::format_query(request).await,
-            Route::ParseQuery => query::parse_query(request).await,
+            Route::QueryExemplars => query::exemplars(&request, &self.options.engine.language),
+            Route::FormatQuery => query::format_query(request, self.options.engine.language).await,
+            Route::ParseQuery => query::parse_query(request, self.options.engine.language).await,
             Route::Metadata => series::metadata(&request, &db),
             Route::Rules => stubs::rules(&request),
             Route::Alerts => Ok(response::success(|json| {

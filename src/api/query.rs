@@ -15,7 +15,7 @@ use super::{Api, ApiRequest, off_the_way, render};
 use crate::promql::annotations::Level;
 use crate::promql::engine::{QueryError, QueryOptions, QueryResult, QueryStats, QueryValue};
 use crate::promql::parser::ast::Expr;
-use crate::promql::parser::parse_expr;
+use crate::promql::parser::{LanguageOptions, parse_expr_with};
 use crate::storage::Queryable;
 use crate::telemetry::{Counter, Summary};
 
@@ -221,11 +221,12 @@ impl Api {
             analyze,
         };
         let text = common.text;
+        let language = self.engine.options().language;
         let (metrics, clock, slow) = (self.metrics.clone(), self.clock.clone(), self.options.slow_query);
         let evaluated = off_the_way(move || {
             // Both go when the evaluation ends, even if nobody waits for it any more.
             let (_permit, _active) = (permit, active);
-            let expr = parse_query_text(&text)?;
+            let expr = parse_query_text(&text, &language)?;
             let result = run(&expr, &options);
             let outcome = result.as_ref().map(|result| result.stats.clone()).map_err(ToString::to_string);
             metrics.log.end(&query, clock.monotonic(), outcome, slow);
@@ -271,8 +272,8 @@ fn truncate(value: &mut QueryValue, limit: usize) -> bool {
     true
 }
 
-pub(super) fn parse_query_text(text: &str) -> Result<Expr, ApiError> {
-    parse_expr(text).map_err(|fault| ApiError::parameter("query", fault))
+pub(super) fn parse_query_text(text: &str, language: &LanguageOptions) -> Result<Expr, ApiError> {
+    parse_expr_with(text, language).map_err(|fault| ApiError::parameter("query", fault))
 }
 
 /// What the API answers to a query that failed.
@@ -287,7 +288,7 @@ pub(super) fn query_error(fault: &QueryError) -> ApiError {
 }
 
 /// `query_exemplars`: the parameters are checked; there are no exemplars in this store.
-pub(super) fn exemplars(request: &ApiRequest) -> Result<Response<ApiBody>, ApiError> {
+pub(super) fn exemplars(request: &ApiRequest, language: &LanguageOptions) -> Result<Response<ApiBody>, ApiError> {
     let params = request.params();
     let start_ms = params.optional_time("start")?;
     let end_ms = params.optional_time("end")?;
@@ -297,15 +298,19 @@ pub(super) fn exemplars(request: &ApiRequest) -> Result<Response<ApiBody>, ApiEr
         return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
     }
     // Here Prometheus does not say which parameter it is.
-    parse_expr(params.get("query").unwrap_or("")).map_err(|fault| ApiError::bad_data(fault.to_string()))?;
+    let text = params.get("query").unwrap_or("");
+    parse_expr_with(text, language).map_err(|fault| ApiError::bad_data(fault.to_string()))?;
     Ok(super::empty_list())
 }
 
 /// `format_query`: the query as Prometheus prints it.
-pub(super) async fn format_query(request: ApiRequest) -> Result<Response<ApiBody>, ApiError> {
+pub(super) async fn format_query(
+    request: ApiRequest,
+    language: LanguageOptions,
+) -> Result<Response<ApiBody>, ApiError> {
     off_the_way(move || {
         let params = request.params();
-        let expr = parse_query_text(params.get("query").unwrap_or(""))?;
+        let expr = parse_query_text(params.get("query").unwrap_or(""), &language)?;
         let text = crate::promql::parser::format(&expr);
         Ok(response::success(|json| {
             json.string(&text);
@@ -315,10 +320,10 @@ pub(super) async fn format_query(request: ApiRequest) -> Result<Response<ApiBody
 }
 
 /// `parse_query`: the syntax tree.
-pub(super) async fn parse_query(request: ApiRequest) -> Result<Response<ApiBody>, ApiError> {
+pub(super) async fn parse_query(request: ApiRequest, language: LanguageOptions) -> Result<Response<ApiBody>, ApiError> {
     off_the_way(move || {
         let params = request.params();
-        let expr = parse_query_text(params.get("query").unwrap_or(""))?;
+        let expr = parse_query_text(params.get("query").unwrap_or(""), &language)?;
         let tree = crate::promql::parser::to_json(&expr);
         Ok(response::success(|json| {
             json.raw(tree.to_string().as_bytes());

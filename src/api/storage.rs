@@ -76,20 +76,14 @@ pub(super) fn write_disk(json: &mut JsonWriter<'_>, storage: &StorageStatus) {
 
 /// What became of all that was acknowledged, as far as it left the log.
 fn write_ledger(json: &mut JsonWriter<'_>, ledger: &LedgerState) {
-    let (left, totals) = (&ledger.left_log, &ledger.totals);
+    let left = &ledger.left_log;
     json.begin_object();
-    for (key, tally) in [
-        ("stored", ledger.stored()),
-        ("flushed", totals.flushed),
-        ("adopted", totals.adopted),
-        ("deleted", totals.deleted),
-        ("expired", totals.expired),
-        ("deduplicated", totals.deduplicated),
-        ("quarantined", totals.quarantined),
+    let others = [
         ("left_log_in_order", left.samples.in_order),
         ("left_log_out_of_order", left.samples.out_of_order),
         ("imbalance", ledger.imbalance()),
-    ] {
+    ];
+    for (key, tally) in ledger.named().into_iter().chain(others) {
         write_tally(json.key(key), tally);
     }
     json.key("left_log_requests").uint(left.requests).end_object();

@@ -25,18 +25,20 @@ pub(super) fn run(flags: &ConfigFlags) -> CommandResult {
 
 fn server_options(resolved: &Resolved) -> ServerOptions {
     let config = &resolved.config;
+    let mut engine = EngineOptions {
+        lookback_delta_ms: millis(config.query.lookback_delta),
+        samples_max: config.query.max_samples,
+        series_max: config.query.max_series.unwrap_or(0),
+        timeout: config.query.timeout,
+        // In a small control group a query leaves room for the head, whatever it is allowed elsewhere.
+        memory_max: Some(memory_limit_bytes().map_or(u64::MAX, |limit| limit / 10).min(config.query.max_memory.0)),
+        ..EngineOptions::default()
+    };
+    config.features.apply(&mut engine);
     ServerOptions {
         listen: config.listen.clone(),
         db: db_options(config),
-        engine: EngineOptions {
-            lookback_delta_ms: millis(config.query.lookback_delta),
-            samples_max: config.query.max_samples,
-            series_max: config.query.max_series.unwrap_or(0),
-            timeout: config.query.timeout,
-            // In a small control group a query leaves room for the head, whatever it is allowed elsewhere.
-            memory_max: Some(memory_limit_bytes().map_or(u64::MAX, |limit| limit / 10).min(config.query.max_memory.0)),
-            ..EngineOptions::default()
-        },
+        engine,
         queries_max: config.query.max_concurrency,
         slow_query: config.query.log_slower_than,
         write_limits: WriteLimits {
@@ -127,6 +129,14 @@ mod tests {
         assert_eq!(storage.retention, policy);
         assert_eq!((storage.reserve_bytes, storage.scrub_bytes_per_second), (1 << 20, 2 << 20));
         assert!(set.admin && !options(&[]).admin);
+    }
+
+    #[test]
+    fn features_that_are_named_reach_the_engine() {
+        let set = options(&[("enable_feature", "promql-experimental-functions,use-start-timestamps")]);
+        assert!(set.engine.language.experimental_functions && set.engine.start_timestamps);
+        let default = options(&[]).engine;
+        assert!(!default.language.experimental_functions && !default.start_timestamps);
     }
 
     #[test]

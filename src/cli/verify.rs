@@ -54,6 +54,7 @@ pub(super) fn run(args: &VerifyArgs) -> CommandResult {
     match (report.verdict(), report.error) {
         (Verdict::Proven, _) => Ok(Done::Good),
         (Verdict::Wrong, _) => Ok(Done::Wrong),
+        (Verdict::Unproven, _) => Err("not everything can be shown: see what is not proven".into()),
         (Verdict::CouldNotRun, error) => Err(error.unwrap_or_else(|| "verify could not run".to_owned()).into()),
     }
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::units::{Bytes, format_duration, parse_duration};
-use super::{Config, MemoryBound};
+use super::{Config, Features, MemoryBound};
 use crate::wal::{Compression, Durability, RecoveryMode};
 
 /// One configuration key.
@@ -312,6 +312,17 @@ pub static KEYS: &[Key] = &[
                group or the machine has.",
         set: |config, text| put(&mut config.query.max_memory, size(text, MIB, 1024 * GIB)?),
         get: |config| config.query.max_memory.to_string(),
+    },
+    Key {
+        name: "enable_feature",
+        default: "none",
+        allowed: "names of features with commas between them, or none",
+        help: "Prometheus' feature switches, by its names: `promql-experimental-functions`, \
+               `promql-extended-range-selectors`, `promql-binop-fill-modifiers`, `promql-delayed-name-removal`, \
+               `type-and-unit-labels`, `use-start-timestamps`. Those of its other switches that mean nothing here are \
+               accepted and do nothing.",
+        set: |config, text| put(&mut config.features, Features::parse(text)?),
+        get: |config| config.features.to_string(),
     },
     Key {
         name: "query.log_slower_than",

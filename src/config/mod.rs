@@ -1,5 +1,6 @@
 //! Configuration: defaults, then the file, then the environment, then flags; every value knows where it came from.
 
+pub mod features;
 pub mod keys;
 pub mod units;
 
@@ -7,6 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use features::Features;
 use keys::{ENV_PREFIX, KEYS};
 use units::Bytes;
 
@@ -134,6 +136,8 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// Blocks.
     pub storage: StorageConfig,
+    /// What was switched on of Prometheus' features.
+    pub features: Features,
     /// Queries.
     pub query: QueryConfig,
     /// Bounds of what is written.
@@ -164,6 +168,7 @@ impl Default for Config {
             },
             retention: RetentionConfig { time: None, size: None },
             storage: StorageConfig { reserve: Bytes(0), scrub_rate: Bytes(0) },
+            features: Features::default(),
             query: QueryConfig {
                 timeout: Duration::ZERO,
                 max_samples: 0,

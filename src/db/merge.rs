@@ -196,9 +196,9 @@ fn merge_tail(column: &mut Column, start: usize, middle: usize) {
             (None, None) => return,
         };
         if is_second {
-            second.give(column)
+            second.give(column);
         } else {
-            first.give(column)
+            first.give(column);
         }
         // What a histogram says about a counter reset it says of the one before it in its own run.
         if latest.replace(is_second).is_some_and(|latest| latest != is_second) {

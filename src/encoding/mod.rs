@@ -10,7 +10,7 @@ pub mod put;
 pub mod quote;
 
 pub use cursor::{Corruption, Cursor};
-pub use quote::quote;
+pub use quote::{quote, quote_bytes};
 
 /// CRC-32C (Castagnoli), the checksum of every Prometheus file format.
 #[inline]

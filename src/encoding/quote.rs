@@ -8,6 +8,25 @@ use std::fmt::Write;
 pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
+    escape(text, &mut out);
+    out.push('"');
+    out
+}
+
+/// Bytes that may not be UTF-8 in double quotes, with Go's escapes.
+pub fn quote_bytes(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 2);
+    out.push('"');
+    for chunk in bytes.utf8_chunks() {
+        escape(chunk.valid(), &mut out);
+        // Writing to a string cannot fail.
+        chunk.invalid().iter().for_each(|byte| _ = write!(out, "\\x{byte:02x}"));
+    }
+    out.push('"');
+    out
+}
+
+fn escape(text: &str, out: &mut String) {
     for character in text.chars() {
         match character {
             '"' => out.push_str("\\\""),
@@ -29,8 +48,6 @@ pub fn quote(text: &str) -> String {
             _ => _ = write!(out, "\\U{:08x}", u32::from(character)),
         }
     }
-    out.push('"');
-    out
 }
 
 /// Whether a character beyond ASCII has a visible form.
@@ -59,5 +76,10 @@ mod tests {
         ] {
             assert_eq!(quote(text), quoted);
         }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_quoted_as_numbers() {
+        assert_eq!(quote_bytes(b"a\xc5z\n\xc3\xbc\xff"), r#""a\xc5z\nü\xff""#);
     }
 }

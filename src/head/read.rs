@@ -12,7 +12,7 @@ use super::{Head, Shared};
 use crate::chunk::{self, OUT_OF_ORDER};
 use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
-use crate::model::{ChunkEncoding, LabelSet, LabelSetScratch, Matcher, Sample, SampleValue, TimeRange};
+use crate::model::{ChunkEncoding, LabelSet, LabelSetScratch, Matcher, SampleValue, TimeRange};
 use crate::storage::{Column, Extent, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError};
 
 /// Warnings that a query keeps; damage beyond is one more line of the same kind.
@@ -240,12 +240,10 @@ impl Shared {
             for chunk in &late.chunks {
                 self.visit_chunk(&chunk.place, chunk.range, &mut add, warn);
             }
-            let buffered = late.buffered.len();
+            let buffered = late.buffered.len() + late.histograms.len();
             if buffered > 0 {
-                extent.add_chunk(buffered as u64, buffered * size_of::<Sample>());
-            }
-            for (_, histogram) in &late.histograms {
-                extent.add_chunk(1, size_of_val(histogram));
+                let bytes = size_of_val(&*late.buffered) + size_of_val(&*late.histograms);
+                extent.add_chunk(buffered as u64, bytes);
             }
         }
         extent

@@ -170,8 +170,11 @@ fn replace(fs: &SimFs, path: &Path, bytes: &[u8]) {
 fn samples_of_groups_behind_the_watermark_are_read_however_old_they_are() {
     let mut store = store();
     let before = store.writer.durable().0;
-    // Whole segments of them.
-    (10..600).for_each(|at_ms| store.group(&[(LATE, at_ms)]));
+    // Whole segments of them, and no full chunk.
+    let names: Vec<String> = (0..10).map(|number| format!("{LATE}{number}")).collect();
+    for (at_ms, name) in (10..600).zip(names.iter().cycle()) {
+        store.group(&[(name, at_ms)]);
+    }
     summarize(&store.fs, &path("wal"), false).unwrap();
     assert!(store.writer.durable().0 - before > 500);
     let expected = contents(&store.head);

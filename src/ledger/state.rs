@@ -137,6 +137,20 @@ impl LedgerState {
         self.blocks.values().copied().sum()
     }
 
+    /// What there is and what became of the rest, by the names that reports use.
+    pub fn named(&self) -> [(&'static str, Tally); 7] {
+        let Totals { flushed, adopted, deleted, expired, deduplicated, quarantined, unlogged: _ } = self.totals;
+        [
+            ("stored", self.stored()),
+            ("flushed", flushed),
+            ("adopted", adopted),
+            ("deleted", deleted),
+            ("expired", expired),
+            ("deduplicated", deduplicated),
+            ("quarantined", quarantined),
+        ]
+    }
+
     /// All that came in, less where it is now and what became of the rest: [`Tally::ZERO`] unless something was lost,
     /// counted twice, or not recorded.
     pub fn imbalance(&self) -> Tally {

@@ -156,6 +156,14 @@ fn append_after_a_failed_one_is_durable_and_what_failed_does_not_count() {
     }
 }
 
+/// A disk with a ledger that has only this file.
+fn disk_with(path: &Path, bytes: &[u8]) -> SimFs {
+    let disk = disk();
+    disk.create_dir_all(&dir()).unwrap();
+    disk.create(path).unwrap().write_all(bytes).unwrap();
+    disk
+}
+
 #[test]
 fn every_flipped_bit_is_named_and_costs_one_entry_at_most() {
     let fs = disk();
@@ -166,9 +174,7 @@ fn every_flipped_bit_is_named_and_costs_one_entry_at_most() {
     for bit in 0..bytes.len() * 8 {
         let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        let disk = disk();
-        disk.create_dir_all(&dir()).unwrap();
-        disk.create(&path).unwrap().write_all(&damaged).unwrap();
+        let disk = disk_with(&path, &damaged);
         let opened = open(&disk);
         assert!(!opened.damages().is_empty(), "bit {bit}");
         // A line feed that is lost, or appears, costs the two lines beside it.
@@ -187,9 +193,7 @@ fn every_truncation_is_named_or_leaves_whole_entries() {
     let path = dir().join("entries");
     let bytes = fs.read(&path).unwrap();
     for len in 0..bytes.len() {
-        let disk = disk();
-        disk.create_dir_all(&dir()).unwrap();
-        disk.create(&path).unwrap().write_all(&bytes[..len]).unwrap();
+        let disk = disk_with(&path, &bytes[..len]);
         let opened = open(&disk);
         assert_eq!(opened.entries(), &ledger.entries()[..opened.entries().len()]);
         let is_whole = len == 0 || bytes[len - 1] == b'\n';
@@ -204,15 +208,13 @@ fn missing_line_is_named() {
     history().chunks(1).for_each(|event| ledger.append(event, 0).unwrap());
     let text = String::from_utf8(fs.read(&dir().join("entries")).unwrap()).unwrap();
     for missing in 1..text.lines().count() - 1 {
-        let disk = disk();
-        disk.create_dir_all(&dir()).unwrap();
         let kept: String = text
             .split_inclusive('\n')
             .enumerate()
             .filter(|(index, _)| *index != missing)
             .map(|(_, line)| line)
             .collect();
-        disk.create(&dir().join("entries")).unwrap().write_all(kept.as_bytes()).unwrap();
+        let disk = disk_with(&dir().join("entries"), kept.as_bytes());
         let damages = read(&disk, &dir()).unwrap().damages;
         assert_eq!(damages.len(), 1, "line {missing}");
         assert!(damages[0].what.contains("missing"));
@@ -279,9 +281,7 @@ fn every_flipped_bit_of_a_receipts_file_is_an_error_or_changes_no_answer() {
     for bit in 0..bytes.len() * 8 {
         let mut damaged = bytes.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
-        let disk = disk();
-        disk.create_dir_all(&dir()).unwrap();
-        disk.create(&path).unwrap().write_all(&damaged).unwrap();
+        let disk = disk_with(&path, &damaged);
         for &(commit, held) in &all {
             assert!(
                 open(&disk).request(commit).is_err_and(|error| error.to_string().contains("receipts-"))

@@ -1,3 +1,5 @@
+//! Arithmetic of histograms, case by case.
+
 use super::*;
 use crate::model::HistogramMean;
 use crate::model::histogram::CUSTOM_BUCKETS_SCHEMA;

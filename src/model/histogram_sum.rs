@@ -5,6 +5,8 @@
 //! have. Source: Prometheus `model/histogram/float_histogram.go`, version 3.14 (`Add`, `Sub`, `KahanAdd`); sums are equal
 //! to the last bit, so the order of float operations is not free.
 
+use std::cmp::Ordering;
+
 use super::histogram::{BucketSpan, CounterResetHint, FloatHistogram};
 use super::histogram_arithmetic::{Conflicts, IncompatibleSchemas};
 use super::histogram_bounds::exponential_bound;
@@ -154,8 +156,8 @@ impl HistogramSum {
     fn reconcile_zero_buckets(&mut self, other: &FloatHistogram) -> Sum {
         let mut zero = Sum::starting_with(other.zero_count);
         let mut threshold = other.zero_threshold;
-        // Not `!=`, which would never end with a threshold that is no number.
-        while threshold < self.zero_threshold || threshold > self.zero_threshold {
+        // Thresholds that are no numbers never become equal, but cannot be compared either.
+        while threshold.partial_cmp(&self.zero_threshold).is_some_and(Ordering::is_ne) {
             if threshold < self.zero_threshold {
                 (zero, threshold) = zero_count_for(other, self.zero_threshold);
             }

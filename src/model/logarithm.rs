@@ -3,8 +3,8 @@
 //! The methods are those of FreeBSD's `e_log.c` and `e_exp.c`, in the order of operations of Go's `math`.
 
 /// ln 2 in two parts, which together have more digits than a float.
-const LN_2_HIGH: f64 = 6.931_471_803_691_238_164_90e-1;
-const LN_2_LOW: f64 = 1.908_214_929_270_587_700_02e-10;
+const LN_2_HIGH: f64 = 6.931_471_803_691_238e-1;
+const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 
 /// A positive, finite number as a fraction from 0.5 to 1, and the exponent of 2 that it is multiplied with.
 fn fraction_and_exponent(value: f64) -> (f64, i32) {
@@ -18,13 +18,9 @@ fn fraction_and_exponent(value: f64) -> (f64, i32) {
 /// The natural logarithm.
 pub fn natural_log(value: f64) -> f64 {
     // Coefficients of a series in the square of `part`, by turns for even and odd powers.
-    const EVEN: [f64; 4] = [
-        6.666_666_666_666_735_130e-1,
-        2.857_142_874_366_239_149e-1,
-        1.818_357_216_161_805_012e-1,
-        1.479_819_860_511_658_591e-1,
-    ];
-    const ODD: [f64; 3] = [3.999_999_999_940_941_908e-1, 2.222_219_843_214_978_396e-1, 1.531_383_769_920_937_332e-1];
+    const EVEN: [f64; 4] =
+        [6.666_666_666_666_735e-1, 2.857_142_874_366_239e-1, 1.818_357_216_161_805e-1, 1.479_819_860_511_658_6e-1];
+    const ODD: [f64; 3] = [3.999_999_999_940_942e-1, 2.222_219_843_214_978_4e-1, 1.531_383_769_920_937_3e-1];
     if value <= 0.0 || !value.is_finite() {
         return value.ln();
     }
@@ -60,11 +56,11 @@ pub fn log_base_2(value: f64) -> f64 {
 /// The whole part is the exponent of the result; the rest is a power of e, by a rational function.
 pub fn exp_base_2(exponent: f64) -> f64 {
     const COEFFICIENTS: [f64; 5] = [
-        1.666_666_666_666_666_574_15e-1,
-        -2.777_777_777_701_559_338_42e-3,
-        6.613_756_321_437_934_361_17e-5,
-        -1.653_390_220_546_525_153_90e-6,
-        4.138_136_797_057_238_460_39e-8,
+        1.666_666_666_666_666_6e-1,
+        -2.777_777_777_701_559_3e-3,
+        6.613_756_321_437_934e-5,
+        -1.653_390_220_546_525_2e-6,
+        4.138_136_797_057_238_5e-8,
     ];
     if exponent.is_nan() || exponent > 1.023_999_999_999_999_9e3 {
         return if exponent.is_nan() { exponent } else { f64::INFINITY };
@@ -105,6 +101,9 @@ mod tests {
         for value in [1e-320, 1e-300, 0.1, 0.7, 0.71, 1.5, 3.0, 1e10, f64::MAX] {
             assert!((natural_log(value) / value.ln() - 1.0).abs() < 1e-15, "{value}");
         }
+        // As Prometheus prints it; the logarithms of the C library end in 34 and 54.
+        let printed = [1.404, 16.649].map(|value| natural_log(value).to_string());
+        assert_eq!(printed, ["0.3393253056036193", "2.812350154562715"]);
         assert_eq!((natural_log(1.0), natural_log(0.0)), (0.0, f64::NEG_INFINITY));
         assert!(natural_log(-1.0).is_nan() && natural_log(f64::NAN).is_nan());
     }

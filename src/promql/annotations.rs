@@ -57,6 +57,8 @@ enum Detail {
         max_diff: f64,
         more: u64,
     },
+    /// How often it was raised.
+    Occurrences(u64),
 }
 
 /// One warning or info.
@@ -218,6 +220,13 @@ impl Annotation {
         Annotation::info(span, format!("mismatched custom buckets were reconciled during {operation}"))
     }
 
+    /// A sample counts from before the sample before it, and with another start.
+    pub fn start_time_overlap(metric_name: &str, span: Span) -> Self {
+        let text = "sample has start time that overlaps with previous sample timestamp for metric";
+        let warning = Annotation::warning(span, format!("{text} {}", quote(metric_name)));
+        Annotation { detail: Detail::Occurrences(1), ..warning }
+    }
+
     /// How grave it is.
     pub fn level(&self) -> Level {
         self.level
@@ -241,12 +250,20 @@ impl Annotation {
                 ", from buckets {from} to {to}, with a max diff of {diff}, over {samples} samples from {start} to {end}"
             );
         }
+        if let Detail::Occurrences(count @ 2..) = &self.detail {
+            let _ = write!(text, " ({count} occurrences)");
+        }
         let _ = write!(text, " ({})", position(query, self.span));
         text
     }
 
     /// Takes over what `earlier`, of the same text, knew.
     fn absorb(&mut self, earlier: &Annotation) {
+        if let (Detail::Occurrences(own), Detail::Occurrences(count)) = (&mut self.detail, &earlier.detail) {
+            *own += count;
+            self.span = earlier.span;
+            return;
+        }
         let Detail::Monotonicity { min_ms, max_ms, min_bucket, max_bucket, max_diff, more } = &earlier.detail else {
             return;
         };
@@ -414,6 +431,17 @@ mod tests {
         let end = "for metric name \"b\", from buckets 1 to 4.5, with a max diff of 3, over 3 samples from \
                    1970-01-01T00:00:01Z to 1970-01-01T00:00:05Z (1:1)";
         assert!(texts[0].ends_with(end), "{}", texts[0]);
+    }
+
+    #[test]
+    fn overlaps_of_start_times_are_counted() {
+        let mut annotations = Annotations::new();
+        annotations.add(Annotation::start_time_overlap("c", span(12)));
+        let text =
+            "PromQL warning: sample has start time that overlaps with previous sample timestamp for metric \"c\"";
+        assert_eq!(annotations.render(Level::Warning, QUERY), [format!("{text} (2:8)")]);
+        annotations.add(Annotation::start_time_overlap("c", span(0)));
+        assert_eq!(annotations.render(Level::Warning, QUERY), [format!("{text} (2 occurrences) (2:8)")]);
     }
 
     #[test]

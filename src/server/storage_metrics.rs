@@ -292,17 +292,7 @@ fn write_proofs(out: &mut Exposition, db: &Db, storage: &StorageStatus) {
     out.gauge("chronolith_ledger_imbalance_samples", help, ledger.imbalance().samples as i64 as f64);
     let name = "chronolith_ledger_samples";
     out.family(name, Kind::Gauge, "Samples that left the log, by what became of them.");
-    let totals = &ledger.totals;
-    for (what, tally) in [
-        ("stored", ledger.stored()),
-        ("flushed", totals.flushed),
-        ("adopted", totals.adopted),
-        ("deleted", totals.deleted),
-        ("expired", totals.expired),
-        ("deduplicated", totals.deduplicated),
-        ("quarantined", totals.quarantined),
-        ("unlogged", totals.unlogged),
-    ] {
+    for (what, tally) in ledger.named().into_iter().chain([("unlogged", ledger.totals.unlogged)]) {
         out.sample(name, &[("what", what)], tally.samples as f64);
     }
     if let Some(verified) = &storage.verified {

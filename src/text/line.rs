@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use crate::encoding::go_float;
 use crate::model::{LabelSet, METRIC_NAME, TimestampMs};
 
+/// A series with more labels is none: each is compared with those before it.
+const LABELS_MAX: usize = 4096;
+
 /// Which format a text is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextFormat {
@@ -185,6 +188,9 @@ impl<'a> LineCursor<'a> {
             } else {
                 return Err(self.fault("a label has no value"));
             };
+            if labels.len() >= LABELS_MAX {
+                return Err(LineError { column: began + 1, what: "more labels than any series has" });
+            }
             if labels.iter().any(|(known, _)| *known == name) {
                 return Err(LineError { column: began + 1, what: "a label stands there twice" });
             }
@@ -375,6 +381,9 @@ mod tests {
         ] {
             assert_eq!(fault(line, text), expected, "{line}");
         }
+        let many = |count: usize| format!("a{{{}}} 1", (1..count).map(|n| format!("b{n}=\"\",")).collect::<String>());
+        assert!(parse_line(&many(LABELS_MAX), TextFormat::Prometheus).is_ok());
+        assert_eq!(fault(&many(LABELS_MAX + 1), TextFormat::Prometheus).1, "more labels than any series has");
         assert_eq!(fault("a 1 nan", TextFormat::OpenMetrics), (5, "the time is out of range"));
         assert_eq!(fault("# EOF x", TextFormat::OpenMetrics), (7, "text behind EOF"));
     }

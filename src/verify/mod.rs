@@ -20,6 +20,7 @@ pub mod live;
 pub mod receipts;
 pub mod replay;
 pub mod report;
+mod taken_over;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use live::LiveHead;
 use receipts::Receipts;
 use replay::Replay;
 pub use report::{Stage, StageStatus, Verdict, VerifyReport};
+use taken_over::TakenOver;
 
 /// What to prove.
 #[derive(Debug, Clone, Default)]
@@ -120,7 +122,8 @@ fn verify_into(shared_fs: &Arc<dyn Fs>, options: &VerifyOptions, report: &mut Ve
     if let Some(receipts) = &mut replay.receipts {
         leaving_requests(fs, &options.data_dir, &log, &ledger, receipts)?;
     }
-    report.stages.push(log_stage(&log));
+    let taken_over = TakenOver::find(&log, &ledger.state.left_log, &replay);
+    report.stages.push(log_stage(&log, taken_over));
     for note in read_notes(fs, &options.data_dir.join(names::QUARANTINE_DIR)) {
         let groups = note.groups.map_or(String::new(), |(first, last)| format!(", groups {first} to {last}"));
         let place = place(note.checkpoint, note.segment, note.offset);
@@ -128,12 +131,11 @@ fn verify_into(shared_fs: &Arc<dyn Fs>, options: &VerifyOptions, report: &mut Ve
     }
     report.stages.push(replay.stage());
     if let Some(receipts) = &replay.receipts {
-        report
-            .stages
-            .push(receipts.stage(&replay, &mut RequestReader::new(fs, &options.data_dir.join(names::LEDGER_DIR))));
+        let mut left = RequestReader::new(fs, &options.data_dir.join(names::LEDGER_DIR));
+        report.stages.push(receipts.stage(&replay, &mut left, taken_over));
     }
     let blocks = blocks_stage(shared_fs, options, report)?;
-    report.stages.push(conservation::stage(fs, &options.data_dir, &ledger, &blocks, &replay, &log)?);
+    report.stages.push(conservation::stage(fs, &options.data_dir, &ledger, &blocks, &replay, &log, taken_over)?);
     if let Some(live) = live {
         let mut differences = live.compare(&replay);
         let mut names = SeriesNames::of(differences.named().iter().map(|(series, _)| *series));
@@ -212,7 +214,7 @@ fn leaving_requests(
 }
 
 /// What the reader of the log says.
-fn log_stage(log: &LogScan) -> Stage {
+fn log_stage(log: &LogScan, taken_over: Option<TakenOver>) -> Stage {
     let mut stage = Stage::new("log");
     let bytes: u64 = log.segments.iter().map(|segment| segment.bytes).sum();
     stage.summary = match log.groups {
@@ -220,6 +222,9 @@ fn log_stage(log: &LogScan) -> Stage {
         None => "no sealed group".to_owned(),
     };
     stage.summary.push_str(&format!(" in {} segments of {bytes} bytes", log.segments.len()));
+    if let Some((taken_over, (first, last))) = taken_over.and_then(|taken| Some(taken).zip(taken.groups)) {
+        stage.leave_open(&format!("groups {first} to {last}: {taken_over}"));
+    }
     if log.unsealed_records > 0 {
         stage.note(format!("{} records are unsealed: no digest or chain covers them", log.unsealed_records));
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::VerifyError;
 use super::replay::Replay;
 use super::report::Stage;
+use super::taken_over::TakenOver;
 use crate::fs::Fs;
 use crate::ledger::RequestReader;
 use crate::model::{Digest, ReceiptLine, Tally};
@@ -81,9 +82,10 @@ impl Receipts {
     }
 
     /// The stage's result, once all seals were read. What left the log is looked up in the ledger.
-    pub(super) fn stage(&self, replay: &Replay, left: &mut RequestReader<'_>) -> Stage {
+    pub(super) fn stage(&self, replay: &Replay, left: &mut RequestReader<'_>, taken_over: Option<TakenOver>) -> Stage {
         let mut stage = Stage::new("receipts");
         let (mut proven, mut from_ledger, mut leaving, mut samples) = (0u64, 0u64, 0u64, 0u64);
+        let mut taken = 0u64;
         for (number, error) in &self.unreadable {
             stage.find(|| format!("line {number} is not a receipt: {error}"));
         }
@@ -108,6 +110,7 @@ impl Receipts {
                         let (samples, digest) = (receipt.samples, receipt.digest);
                         format!("{} says {samples} samples with digest {digest}, the ledger says {tally}", named())
                     }),
+                    Ok(None) if taken_over.is_some_and(|taken_over| taken_over.has_request(commit)) => taken += 1,
                     Ok(None) => {
                         stage.find(|| {
                             format!(
@@ -148,6 +151,9 @@ impl Receipts {
         if from_ledger > 0 {
             stage.note(format!("{from_ledger} of them are proven by the ledger: their samples left the log"));
         }
+        if let Some(taken_over) = taken_over.filter(|_| taken > 0) {
+            stage.leave_open(&format!("{taken} receipts: {taken_over}"));
+        }
         if leaving > 0 {
             stage.note(format!("{leaving} of them are in segments that a truncation was about to remove"));
         }
@@ -157,6 +163,7 @@ impl Receipts {
         stage.number("receipts", total);
         stage.number("receipts_proven", proven);
         stage.number("receipts_proven_by_ledger", from_ledger);
+        stage.number("receipts_unproven", taken);
         stage.number("samples_proven", samples);
         stage
     }

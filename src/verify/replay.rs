@@ -50,6 +50,8 @@ pub struct Replay {
     group: Tally,
     groups_proven: u64,
     last_group: Option<u64>,
+    /// The first request that a seal names.
+    first_commit: Option<u64>,
     groups_wrong: HashSet<u64>,
     findings: Vec<String>,
     findings_total: u64,
@@ -113,6 +115,11 @@ impl Replay {
     /// The last sealed group.
     pub(super) fn last_group(&self) -> Option<u64> {
         self.last_group
+    }
+
+    /// The number of the first request that a seal names.
+    pub(super) fn first_commit(&self) -> Option<u64> {
+        self.first_commit
     }
 
     fn find(&mut self, finding: String) {
@@ -254,6 +261,7 @@ impl ReplaySink for Replay {
             self.groups_wrong.insert(group);
         }
         self.last_group = Some(group);
+        self.first_commit = self.first_commit.or_else(|| seal.requests.first().map(|request| request.commit));
         if let Some(receipts) = &mut self.receipts {
             seal.requests.iter().for_each(|request| receipts.sealed(group, request));
         }

@@ -17,6 +17,8 @@ const FINDINGS_MAX: usize = 20;
 pub enum StageStatus {
     /// All of it.
     Proven,
+    /// Not all of it: what would show the rest is not there, and nothing tells that it should be.
+    Unproven,
     /// Something is missing or wrong.
     Wrong,
 }
@@ -62,6 +64,14 @@ impl Stage {
         }
     }
 
+    /// Adds something that can be neither shown nor refuted.
+    pub(super) fn leave_open(&mut self, what: &str) {
+        if self.status == StageStatus::Proven {
+            self.status = StageStatus::Unproven;
+        }
+        self.note(format!("not proven: {what}"));
+    }
+
     /// Adds something that is worth knowing.
     pub(super) fn note(&mut self, note: String) {
         if self.notes.len() < FINDINGS_MAX {
@@ -80,6 +90,8 @@ impl Stage {
 pub enum Verdict {
     /// Everything that was asked for is proven.
     Proven,
+    /// Nothing wrong was found, and not everything can be shown any more.
+    Unproven,
     /// Something is missing or wrong.
     Wrong,
     /// Nothing wrong was found, and not everything could be looked at.
@@ -160,17 +172,19 @@ impl VerifyReport {
             Verdict::Wrong
         } else if self.error.is_some() {
             Verdict::CouldNotRun
+        } else if self.stages.iter().any(|stage| stage.status == StageStatus::Unproven) {
+            Verdict::Unproven
         } else {
             Verdict::Proven
         }
     }
 
-    /// 0 proven, 1 something is missing or wrong, 2 could not run.
+    /// 0 proven, 1 something is missing or wrong, 2 could not run, or not over everything.
     pub fn exit_code(&self) -> u8 {
         match self.verdict() {
             Verdict::Proven => 0,
             Verdict::Wrong => 1,
-            Verdict::CouldNotRun => 2,
+            Verdict::Unproven | Verdict::CouldNotRun => 2,
         }
     }
 
@@ -191,6 +205,7 @@ impl VerifyReport {
         for stage in &self.stages {
             let result = match stage.status {
                 StageStatus::Proven => "proven".to_owned(),
+                StageStatus::Unproven => "not proven".to_owned(),
                 StageStatus::Wrong => format!("WRONG ({})", stage.findings_total),
             };
             table.add_row([stage.name.to_owned(), result, stage.summary.clone()]);
@@ -216,6 +231,7 @@ impl VerifyReport {
         }
         out.push_str(match self.verdict() {
             Verdict::Proven => "verdict: proven",
+            Verdict::Unproven => "verdict: not proven, nothing wrong was found and not everything can be shown",
             Verdict::Wrong => "verdict: WRONG, something is missing or damaged",
             Verdict::CouldNotRun => "verdict: could not run",
         });

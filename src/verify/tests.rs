@@ -30,6 +30,11 @@ fn labels(series: u64) -> LabelSet {
 
 impl Log {
     fn new() -> Self {
+        Log::rolled_before(None)
+    }
+
+    /// With a second segment that begins with this group.
+    fn rolled_before(roll_before: Option<u64>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let wal_dir = dir.path().join(names::WAL_DIR);
         SystemFs.create_dir_all(&wal_dir).unwrap();
@@ -37,6 +42,9 @@ impl Log {
         let mut writer = GroupWriter::new(Arc::new(SystemFs), wal_dir, Resume::default(), WalOptions::default(), clock);
         let mut receipts = Vec::new();
         for group in 1..=GROUPS {
+            if Some(group) == roll_before {
+                writer.roll_before_next();
+            }
             let mut series = Vec::new();
             let set = labels(group);
             SeriesEncoder::push(&mut series, group, set.iter());
@@ -480,4 +488,54 @@ fn samples_that_prometheus_wrote_late_to_both_of_its_logs_count_once() {
     encoder.push(&mut unknown, 9, 50, 1.0);
     write_foreign(&dir.path().join(names::WBL_DIR), &[unknown]);
     assert_wrong(&verify(&fs, &options), "replay", "wbl segment 00000000 are of series that the log lacks");
+}
+
+/// Our log after Prometheus ran on it: its checkpoint stands for the first segment, with groups 1 and 2.
+fn taken_over() -> Log {
+    let log = Log::rolled_before(Some(3));
+    let wal_dir = log.dir.path().join(names::WAL_DIR);
+    SystemFs.remove_file(&names::wal_segment(&wal_dir, 0)).unwrap();
+    let (mut series, mut samples, mut encoder) = (Vec::new(), Vec::new(), SamplesEncoder::new());
+    (1..=2).for_each(|number| SeriesEncoder::push(&mut series, number, labels(number).iter()));
+    encoder.push(&mut samples, 1, 21, 1.0 / 3.0);
+    write_foreign(&names::checkpoint_dir(&wal_dir, 0), &[series, samples]);
+    log
+}
+
+#[test]
+fn groups_and_receipts_that_prometheus_truncated_are_neither_proven_nor_wrong() {
+    let log = taken_over();
+    let report = log.verify();
+    assert_eq!((report.verdict(), report.exit_code()), (Verdict::Unproven, 2), "{}", report.to_table());
+    assert_eq!(stage(&report, "replay").status, StageStatus::Proven, "{}", report.to_table());
+    for (name, words) in [("log", "groups 1 to 2: another program"), ("receipts", "not proven: 4 receipts: another")] {
+        let stage = stage(&report, name);
+        assert_eq!(stage.status, StageStatus::Unproven, "{}", report.to_table());
+        assert!(stage.notes.iter().any(|note| note.contains(words)), "{}", report.to_table());
+    }
+    assert_eq!(stage(&report, "receipts").numbers["receipts_proven"], 4);
+    assert!(report.to_table().contains("verdict: not proven"));
+}
+
+#[test]
+fn receipts_between_or_behind_requests_that_are_still_sealed_are_wrong_whoever_truncated_the_log() {
+    let log = taken_over();
+    let line = |commit| {
+        let receipt = ReceiptLine { commit, digest: Digest(7), samples: 3, durability: "fsync".into(), sent_at_ms: 0 };
+        serde_json::to_string(&receipt).unwrap() + "\n"
+    };
+    log.replace(&log.receipts_path(), line(9).as_bytes());
+    assert_wrong(&log.verify(), "receipts", "commit 9 (3 samples) is not in the log");
+    // Sealed, with other samples.
+    log.replace(&log.receipts_path(), line(6).as_bytes());
+    assert_wrong(&log.verify(), "receipts", "commit 6 says 3 samples");
+}
+
+#[test]
+fn segment_that_is_missing_without_a_checkpoint_is_nobodys_truncation() {
+    let log = taken_over();
+    let wal_dir = log.dir.path().join(names::WAL_DIR);
+    SystemFs.remove_file(&names::wal_segment(&names::checkpoint_dir(&wal_dir, 0), 0)).unwrap();
+    std::fs::remove_dir(names::checkpoint_dir(&wal_dir, 0)).unwrap();
+    assert_wrong(&log.verify(), "receipts", "commit 1 ");
 }

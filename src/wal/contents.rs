@@ -135,6 +135,9 @@ pub struct LogScan {
     pub checkpoint_records: u64,
     /// The end of the checkpoint, where it is of ours and its end can be read.
     pub checkpoint: Option<CheckpointEnd>,
+    /// The last segment that the checkpoint stands for, where another program made it: nothing of ours is in it, nor is
+    /// it damaged.
+    pub foreign_checkpoint: Option<u32>,
     /// Records of a type that is not known.
     pub unknown_records: u64,
     /// Groups that stood in the log a second time.

@@ -97,6 +97,8 @@ pub(crate) fn scan_files(
     scanner.end_checkpoint();
     let mut log = scanner.finish()?;
     log.resume.next_segment = files.next_segment;
+    let is_ours = log.checkpoint.is_some() || log.damages.iter().any(|damage| damage.checkpoint);
+    log.foreign_checkpoint = files.checkpoint.filter(|_| !is_ours);
     Ok(log)
 }
 

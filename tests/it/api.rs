@@ -456,3 +456,23 @@ fn api_admin_paths_take_post_and_put_and_a_confirmed_truncation_keeps_every_samp
     server.kill_and_restart();
     assert_eq!(count(&server), "100");
 }
+
+#[test]
+fn api_refuses_a_query_of_a_feature_that_is_off_in_the_words_of_prometheus() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = Settings::default().with("enable_feature", "promql-binop-fill-modifiers,native-histograms");
+    let server = Chronolith::start_with(&dir.path().join("data"), settings);
+    let switch = "must be enabled with --enable-feature=promql-experimental-functions";
+    for (query, refusal) in [
+        ("limitk(1, up)", format!("1:1: parse error: limitk() is experimental and {switch}")),
+        ("abs(info(up))", "1:5: parse error: function \"info\" is not enabled".to_owned()),
+        ("rate(up[1m] smoothed)", "1:6: parse error: smoothed modifier is experimental and not enabled".to_owned()),
+    ] {
+        for path in ["query", "query_explain", "parse_query", "format_query"] {
+            let answer = server.get(&format!("/api/v1/{path}?{}", http::form(&[("query", query)])));
+            assert_eq!((answer.status, &answer.json()["errorType"]), (400, &json!("bad_data")), "{path} {query}");
+            assert_eq!(answer.json()["error"], format!("invalid parameter \"query\": {refusal}"), "{path}");
+        }
+    }
+    assert_eq!(server.query("up + on (a) fill (0) up", 0.0)["resultType"], "vector");
+}

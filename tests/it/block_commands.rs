@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chronolith::block::{Block, BlockOrigin, BlockWriter, WriterOptions, accel};
-use chronolith::chunk::XorAppender;
+use chronolith::chunk::ChunkBuilder;
 use chronolith::fs::SystemFs;
-use chronolith::model::{ChunkEncoding, Digest, LabelSet, Matcher, Tally, TimeRange};
-use chronolith::storage::{Chunk, ChunkBytes};
+use chronolith::model::{Digest, LabelSet, Matcher, SampleValue, Tally, TimeRange};
+use chronolith::storage::Chunk;
 use serde_json::Value;
 use tempfile::TempDir;
 use ulid::Ulid;
@@ -28,17 +28,11 @@ fn labels(series: usize) -> LabelSet {
 }
 
 fn chunk(samples: &[(i64, f64)]) -> Chunk {
-    let (first, rest) = samples.split_first().unwrap();
-    let mut bytes = Vec::new();
-    let mut appender = XorAppender::start(&mut bytes, first.0, first.1.to_bits());
-    let mut last = *first;
-    for &(timestamp_ms, value) in rest {
-        appender.append(&mut bytes, last.0, last.1.to_bits(), timestamp_ms, value.to_bits());
-        last = (timestamp_ms, value);
+    let mut builder = ChunkBuilder::new();
+    for &(timestamp_ms, value) in samples {
+        assert!(builder.push(timestamp_ms, &SampleValue::Float(value)).is_none());
     }
-    appender.write_count(&mut bytes);
-    let range = TimeRange::new(first.0, last.0);
-    Chunk { range, encoding: ChunkEncoding::Xor, bytes: ChunkBytes::Memory(bytes.into()) }
+    builder.finish().unwrap()
 }
 
 /// A data directory with two blocks of twelve series, the first with an accelerator and a deletion.

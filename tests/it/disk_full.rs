@@ -184,6 +184,193 @@ fn faults_disk_full_deletion_runs_on_the_reserve() {
     });
 }
 
+/// Series of a wave.
+const WAVE: u64 = 3000;
+
+/// Series with one sample each, and labels that no compression shortens.
+fn wave(name: &str, words: usize, at_ms: i64) -> Vec<Series> {
+    let one = |number: u64| {
+        // Hexadecimal digits of a simple generator.
+        let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ name.len() as u64;
+        let digits = (0..words).map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            format!("{:016x}", state ^ (state >> 29))
+        });
+        let (number, digits) = (format!("{name}-{number}"), digits.collect::<String>());
+        let labels = [("__name__", name), ("digits", &digits), ("job", "a"), ("n", &number), ("region", "b")];
+        Series::new(&labels, &[(at_ms, 1.0)])
+    };
+    (0..WAVE).map(one).collect()
+}
+
+/// A server whose work is that of one test alone, on a disk without a reserve.
+struct Quiet {
+    disk: SmallDisk,
+    data: PathBuf,
+    server: Chronolith,
+    settings: Settings,
+    acknowledged: u64,
+    // Dropped last.
+    _dir: TempDir,
+}
+
+impl Quiet {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mount = dir.path().join("small");
+        let disk = SmallDisk::mount(&mount, DISK);
+        let data = mount.join("data");
+        let settings = Settings { log_dir: Some(dir.path().to_owned()), ..settings() }.with("storage.reserve", "0");
+        let server = Chronolith::start_with(&data, settings.clone());
+        Quiet { disk, data, server, settings, acknowledged: 0, _dir: dir }
+    }
+
+    fn write(&mut self, name: &str, words: usize, at_ms: i64) {
+        for part in wave(name, words, at_ms).chunks(250) {
+            let answer = remote_write::send(self.server.address, part).unwrap();
+            assert!(answer.status < 300, "{}", answer.text());
+            self.acknowledged += part.len() as u64;
+        }
+    }
+
+    fn blocks(&self) -> Vec<serde_json::Value> {
+        let answer: serde_json::Value =
+            serde_json::from_str(&self.server.get("/api/v1/storage/blocks").text()).unwrap();
+        answer["data"]["blocks"].as_array().unwrap().clone()
+    }
+
+    fn block_bytes(&self) -> u64 {
+        self.blocks().iter().map(|block| block["disk_usage_bytes"].as_u64().unwrap()).sum()
+    }
+
+    /// Waits for so many blocks, with all that comes behind a flush but for the truncation of the log.
+    fn wait_for_blocks(&self, count: usize) {
+        wait_for("blocks", Duration::from_secs(90), || {
+            let blocks = self.blocks();
+            let is_done = blocks.len() == count && blocks.iter().all(|block| block["accelerated"] == true);
+            is_done.then_some(()).ok_or_else(|| format!("{blocks:?}"))
+        });
+    }
+
+    /// How often a task of maintenance has failed.
+    fn failures(&self, task: &str) -> f64 {
+        self.server.metric(&format!("chronolith_maintenance_failures_total{{task=\"{task}\"}}")).unwrap()
+    }
+
+    fn assert_all_there(&self) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+        let count = self.server.query("sum(count_over_time({n=~\".+\"}[2h]))", now);
+        assert_eq!(count["result"][0]["value"][1], self.acknowledged.to_string(), "{count}");
+        let left: Vec<_> = std::fs::read_dir(&self.data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(!left.iter().any(|name| name.to_string_lossy().contains("tmp")), "{left:?}");
+    }
+
+    /// Proves it all, killed, and started again.
+    fn finish(mut self, line: &str) {
+        self.assert_all_there();
+        self.server.process.kill();
+        chronolith::verify(&self.data, None);
+        self.server = Chronolith::start_with(&self.data, self.settings.clone());
+        self.assert_all_there();
+        eprintln!("{line}; {} samples acknowledged, 0 lost", self.acknowledged);
+    }
+}
+
+/// A time in the past that blocks of `blocks` minutes begin at.
+fn aligned_before(minutes: i64, blocks: i64) -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let range = blocks * 60_000;
+    (now - minutes * 60_000).div_euclid(range) * range
+}
+
+/// The planner asks for as much room as the parents take. Where they have no series in common the child takes as much, and
+/// its series are set aside in a file meanwhile: with a little more room than is asked for it begins, and cannot end.
+#[test]
+fn faults_disk_full_in_the_middle_of_a_compaction_keeps_the_parents_and_compacts_when_there_is_room() {
+    with_peers(|_| {
+        let mut quiet = Quiet::start();
+        let start_ms = aligned_before(12, 3);
+        let mut parents = 0;
+        for (minute, name) in (0i64..).zip(["w", "wa", "wav", "wave"]) {
+            quiet.write(name, 4, start_ms + minute * 60_000);
+            assert_eq!(post(quiet.server.address, FLUSH).0, 200);
+            if minute == 2 {
+                parents = quiet.block_bytes();
+            }
+        }
+        quiet.wait_for_blocks(4);
+        // The first three are due when there are two behind them. Until that one is made there is too little room.
+        quiet.write("waves", 4, start_ms + 240_000);
+        quiet.disk.leave_free(parents * 9 / 10);
+        assert_eq!(post(quiet.server.address, FLUSH).0, 200);
+        quiet.wait_for_blocks(5);
+        quiet.disk.leave_free(parents + parents / 50);
+        let (status, text) = post(quiet.server.address, COMPACT);
+        assert!(status >= 500 && text.contains("os error 28"), "{status} {text}");
+        assert!(quiet.failures("compact") >= 1.0);
+        assert_eq!(quiet.server.metric("prometheus_tsdb_blocks_loaded"), Some(5.0));
+        quiet.assert_all_there();
+        quiet.disk.resize(DISK);
+        quiet.write("behind", 4, start_ms + 300_000);
+        let (status, text) = post(quiet.server.address, COMPACT);
+        assert_eq!(status, 200, "{text}");
+        quiet.wait_for_blocks(3);
+        quiet.finish("disk full in the middle of a compaction");
+    });
+}
+
+/// What a flush and a checkpoint take is known from a first round of the same size: then there is room for the block, and
+/// for half of the checkpoint behind it.
+#[test]
+fn faults_disk_full_in_the_middle_of_a_checkpoint_keeps_the_log_and_truncates_when_there_is_room() {
+    with_peers(|_| {
+        let mut quiet = Quiet::start();
+        let start_ms = aligned_before(12, 1);
+        let checkpoints = |quiet: &Quiet| {
+            let entries = std::fs::read_dir(quiet.data.join("wal")).unwrap().map(|entry| entry.unwrap().path());
+            entries.filter(|path| path.to_string_lossy().contains("checkpoint.")).collect::<Vec<_>>()
+        };
+        let created = |quiet: &Quiet| quiet.server.metric("prometheus_tsdb_checkpoint_creations_total").unwrap();
+        let wait_for_truncation = |quiet: &Quiet, count: f64| {
+            wait_for("a checkpoint", Duration::from_secs(90), || {
+                let now = created(quiet);
+                (now >= count).then_some(()).ok_or_else(|| format!("{now}"))
+            });
+        };
+        // A sample 100 s later makes the first minute due, and keeps the series alive, so that the checkpoint has them.
+        quiet.write("w", 32, start_ms);
+        quiet.write("w", 32, start_ms + 100_000);
+        wait_for_truncation(&quiet, 1.0);
+        quiet.wait_for_blocks(1);
+        let block = quiet.block_bytes();
+        let files = checkpoints(&quiet).iter().flat_map(|dir| std::fs::read_dir(dir).unwrap()).collect::<Vec<_>>();
+        let checkpoint: u64 = files.into_iter().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+        assert!(checkpoint > 512 << 10, "{checkpoint} bytes");
+
+        quiet.write("wa", 32, start_ms + 200_000);
+        quiet.wait_for_blocks(2);
+        wait_for_truncation(&quiet, 2.0);
+        let (flushed, before) = (quiet.blocks().len(), created(&quiet));
+        assert_eq!((quiet.failures("truncate"), quiet.failures("flush")), (0.0, 0.0));
+        quiet.disk.leave_free(block + checkpoint / 2);
+        quiet.write("wa", 32, start_ms + 300_000);
+        wait_for("a checkpoint that fails", Duration::from_secs(90), || {
+            let failures = quiet.failures("truncate");
+            (failures >= 1.0).then_some(()).ok_or_else(|| format!("{failures}, {} blocks", quiet.blocks().len()))
+        });
+        assert_eq!((quiet.blocks().len(), quiet.failures("flush")), (flushed + 1, 0.0), "the block is made");
+        assert_eq!(created(&quiet), before);
+        let health = quiet.server.get("/health").text();
+        assert!(health.contains("the log cannot be truncated") && health.contains("os error 28"), "{health}");
+        quiet.assert_all_there();
+        quiet.disk.resize(DISK);
+        quiet.write("wav", 4, start_ms + 310_000);
+        wait_for_truncation(&quiet, before + 1.0);
+        assert_eq!(checkpoints(&quiet).len(), 1);
+        quiet.finish("disk full in the middle of a checkpoint");
+    });
+}
+
 #[test]
 fn faults_disk_full_retention_by_size_recovers_by_itself() {
     with_peers(|_| {

@@ -160,7 +160,9 @@ fn hostile_labels_are_refused_and_named() {
     }
     for (what, name, value) in [("value", &b"job"[..], &b"\xff\xfe"[..]), ("name", b"\xff", b"x")] {
         let labels = vec![(b"__name__".to_vec(), b"a".to_vec()), (name.to_vec(), value.to_vec())];
-        let answer = remote_write::send(server.address, &[Series { labels, samples: vec![(at, 1.0)] }]).unwrap();
+        let answer =
+            remote_write::send(server.address, &[Series { labels, samples: vec![(at, 1.0)], ..Series::default() }])
+                .unwrap();
         assert_refused(&format!("label {what} that is not UTF-8"), &answer, 400, &["utf-8", "utf8", "label"]);
     }
     assert_goes_on(&mut server);

@@ -169,16 +169,18 @@ impl<'a> Postings<'a> {
     pub(super) fn union(&self, ranges: &[Range<u32>]) -> Result<Bitmap, Corruption> {
         let mut few: Vec<u32> = Vec::new();
         let mut views: Vec<BitmapView<'_>> = Vec::new();
+        let mut total = 0;
         for list in ranges.iter().cloned().flatten() {
+            // Lists of one label are apart from each other, so there cannot be more than all series.
+            total += self.count(list)?;
+            if total > u64::from(self.series) {
+                return Err(Corruption { what: "postings of a label overlap", offset: list as usize });
+            }
             match self.list(list)? {
                 List::None => {}
                 List::One(ordinal) => few.push(ordinal),
                 List::Deltas { count, bytes } => self.decode(count, bytes, &mut few)?,
                 List::Bitmap(view) => views.push(view),
-            }
-            // Lists of one label are apart from each other, so there cannot be more than all series.
-            if few.len() > self.series as usize {
-                return Err(Corruption { what: "postings of a label overlap", offset: list as usize });
             }
         }
         let mut union = match views.as_slice() {
@@ -342,6 +344,15 @@ mod tests {
                 prop_assert_eq!(postings.intersects(number, &Bitmap::of(&mixed)).unwrap(), !set.is_disjoint(&list));
             }
         }
+    }
+
+    #[test]
+    fn postings_that_overlap_are_refused_before_they_are_more_than_all_series() {
+        let list: Vec<u32> = (0..100).map(|ordinal| ordinal * 3).collect();
+        let section = section(&[list.clone(), list.clone(), list.clone(), list]);
+        let union = |end| Postings::new(&section, 4, 300).unwrap().union(std::slice::from_ref(&(0..end)));
+        assert!(union(3).is_ok());
+        assert_eq!(union(4).unwrap_err().what, "postings of a label overlap");
     }
 
     #[test]

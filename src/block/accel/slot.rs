@@ -1,9 +1,11 @@
 //! The accelerator that a block has at the moment, or why it has none.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{Accel, AccelError, IndexIdentity};
+use crate::encoding::Corruption;
 use crate::fs::{Fs, names};
 
 /// Whether a block has an accelerator that can be used.
@@ -87,7 +89,11 @@ impl AccelSlot {
     /// and the accelerator is not asked again.
     pub fn ask<T>(&self, question: impl FnOnce(&Accel) -> Result<T, AccelError>) -> Option<T> {
         let accel = self.get()?;
-        match question(&accel) {
+        // The library of the automaton panics on nonsense, and who writes nonsense may have written the checksum too.
+        let answer = catch_unwind(AssertUnwindSafe(|| question(&accel))).unwrap_or_else(|_told| {
+            Err(Corruption { what: "its checksums match and its content is nonsense", offset: 0 }.into())
+        });
+        match answer {
             Ok(answer) => Some(answer),
             Err(fault) => {
                 let mut held = self.held.write().unwrap_or_else(PoisonError::into_inner);

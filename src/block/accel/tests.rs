@@ -250,6 +250,49 @@ fn accel_with_any_bit_flipped_or_cut_anywhere_is_refused() {
     assert!(answers(&[whole, vec![0]].concat()).is_none());
 }
 
+/// The file with one byte of a section replaced, and all checksums made to match.
+fn forged(whole: &[u8], at: usize, byte: u8) -> Vec<u8> {
+    let mut table = format::read_table(whole).unwrap();
+    let trailer = whole.len() - format::TRAILER_BYTES;
+    let end = u64::from_be_bytes(*whole[trailer..].first_chunk().unwrap());
+    let mut out = whole[..end as usize].to_vec();
+    out[at] = byte;
+    let labels = table.labels.iter_mut().flat_map(|label| [&mut label.terms, &mut label.texts, &mut label.postings]);
+    for extent in [&mut table.refs, &mut table.tallies].into_iter().chain(labels) {
+        extent.crc = crate::encoding::crc32c(&out[extent.offset as usize..][..extent.bytes as usize]);
+    }
+    out.extend_from_slice(&format::table_and_trailer(&table, end));
+    out
+}
+
+#[test]
+fn slot_with_a_forged_file_whose_checksums_match_answers_or_gives_it_up() {
+    let fs = disk();
+    write(&fs, &fleet(40));
+    let whole = fs.read(&path()).unwrap();
+    let slot = AccelSlot::open(&fs, Path::new("data"), IDENTITY);
+    let questions = [
+        matcher("pod", MatchOp::Equal, "pod-00007-web"),
+        matcher("pod", MatchOp::Regex, "pod-0000.+"),
+        matcher("pod", MatchOp::Regex, ".*[47]-w?[ed]b"),
+        matcher("pod", MatchOp::Regex, ".*web.*"),
+    ];
+    let pod = format::read_table(&whole).unwrap().labels.into_iter().find(|label| label.name == "pod").unwrap();
+    let mut given_up = 0;
+    for extent in [pod.terms, pod.texts, pod.postings] {
+        for (at, byte) in (extent.offset..extent.offset + extent.bytes).flat_map(|at| [(at, 0), (at, 0x7f), (at, 0xff)])
+        {
+            fs.set_content(&path(), forged(&whole, at as usize, byte));
+            slot.reload(&fs);
+            for question in &questions {
+                slot.ask(|accel| accel.series_refs(&accel.select(std::slice::from_ref(question))?));
+            }
+            given_up += u32::from(slot.state() != AccelState::Ready);
+        }
+    }
+    assert!(given_up > 100, "{given_up}");
+}
+
 #[test]
 fn slot_remembers_damage_that_shows_at_use_until_the_file_is_made_anew() {
     let fs = disk();

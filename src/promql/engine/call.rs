@@ -92,6 +92,7 @@ impl Evaluator<'_> {
             lookback_ms: self.lookback_ms,
             delayed_names: self.options.delayed_name_removal,
             start_times: self.options.start_timestamps,
+            type_labels: self.options.type_and_unit_labels,
             limits: self.limits,
             workers: self.options.parallelism,
         }

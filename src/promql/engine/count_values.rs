@@ -15,13 +15,12 @@ impl Evaluator<'_> {
         let Some(Node::String(value_label)) = &node.param else {
             return Err(QueryError::Execution("expected a string as the parameter of count_values".to_owned()));
         };
-        // The parser puts U+FFFD where the text is not UTF-8, which no label name may hold.
-        if value_label.is_empty() || value_label.contains(char::REPLACEMENT_CHARACTER) {
-            return Err(QueryError::Execution(format!("invalid label name {value_label:?}")));
+        if value_label.is_empty() || !value_label.is_utf8() {
+            return Err(QueryError::Execution(format!("invalid label name {}", value_label.quoted())));
         }
         let named = |name: &str| node.expr.grouping.iter().any(|one| one == name);
         let drops = |name: &str| {
-            if node.expr.without { named(name) || name == METRIC_NAME } else { !named(name) && name != *value_label }
+            if node.expr.without { named(name) || name == METRIC_NAME } else { !named(name) && *name != ***value_label }
         };
         let mut result: Vec<SeriesSteps> = Vec::new();
         let mut place_of: HashMap<LabelSet, usize> = HashMap::new();

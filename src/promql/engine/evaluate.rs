@@ -54,7 +54,7 @@ impl<'q> Evaluator<'q> {
                 self.limits.room_for(steps.count)?;
                 StepsValue::Scalar(vec![*value; steps.count])
             }
-            Node::String(text) => StepsValue::String((*text).to_owned()),
+            Node::String(text) => StepsValue::String(text.to_string()),
             Node::Negate(inner) => self.negate(inner, steps)?,
             Node::Binary(binary) => self.binary(binary, steps)?,
             Node::Aggregate(aggregate) => StepsValue::Vector(self.aggregate(aggregate, steps)?),

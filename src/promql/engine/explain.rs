@@ -194,7 +194,7 @@ impl Explanation {
     fn visit(&mut self, node: &Node<'_>, depth: usize, explainer: &Explainer<'_>) -> Result<(), QueryError> {
         let text = match node {
             Node::Number(value) => format!("number {value}"),
-            Node::String(text) => format!("string {text:?}"),
+            Node::String(text) => format!("string {}", text.quoted()),
             Node::Instant(selector) => self.selector("instant selector", selector, explainer)?,
             Node::Range(selector) => self.selector("range selector", selector, explainer)?,
             Node::Subquery(subquery) => {

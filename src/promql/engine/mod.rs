@@ -28,6 +28,7 @@ mod resolve;
 mod result;
 mod select_k;
 mod smooth;
+mod statistics;
 mod stream;
 mod subquery;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use result::{MatrixSeries, QueryResult, QueryStats, QueryValue, VectorSample
 
 use crate::clock::Clock;
 use crate::model::{LabelSet, TimeRange, TimestampMs};
+use crate::promql::parser::LanguageOptions;
 use crate::promql::parser::ast::{Expr, ExprKind, ValueType};
 use crate::promql::value::{SeriesSteps, Steps, StepsValue, is_absent};
 use crate::storage::{Column, Querier, Queryable};
@@ -54,6 +56,7 @@ use limits::{Cost, Limits};
 pub(in crate::promql) use plan::is_step_dependent;
 use plan::{Node, Planner};
 use resolve::{QueryTimes, resolve, unparenthesized};
+use statistics::Need;
 
 /// Bytes per allowed sample that a query may hold where no bound on memory is set.
 const BYTES_PER_SAMPLE: u64 = 32;
@@ -79,9 +82,10 @@ pub struct EngineOptions {
     pub delayed_name_removal: bool,
     /// Whether functions use the start timestamps of samples: when a counter was last at zero.
     pub start_timestamps: bool,
-    /// Whether the parts of the language are understood that Prometheus has behind feature flags: experimental functions
-    /// and aggregations, `fill`, `anchored` and `smoothed`.
-    pub experimental: bool,
+    /// Whether the `__type__` label says if a metric is a counter, and not the end of its name.
+    pub type_and_unit_labels: bool,
+    /// What of the language is understood. The engine evaluates all of it; this is for whoever parses.
+    pub language: LanguageOptions,
 }
 
 impl Default for EngineOptions {
@@ -96,7 +100,8 @@ impl Default for EngineOptions {
             memory_max: None,
             delayed_name_removal: false,
             start_timestamps: false,
-            experimental: true,
+            type_and_unit_labels: false,
+            language: LanguageOptions::default(),
         }
     }
 }
@@ -309,7 +314,15 @@ impl Engine {
     }
 
     fn planner<'p>(&'p self, lookback_ms: i64, querier: Option<&'p dyn Querier>) -> Planner<'p> {
-        Planner { options: &self.options, lookback_ms, querier, read: None, series: 0, series_bytes: 0 }
+        Planner {
+            options: &self.options,
+            lookback_ms,
+            querier,
+            need: Need::default(),
+            read: None,
+            series: 0,
+            series_bytes: 0,
+        }
     }
 }
 

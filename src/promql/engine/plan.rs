@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::statistics::Need;
 use super::{EngineOptions, QueryError};
 use crate::model::{Matcher, TimeRange};
 use crate::promql::functions::{self, Implementation};
 use crate::promql::parser::ast::{
-    AggregateExpr, AggregateOp, AtModifier, BinaryExpr, Call, Duration, Expr, ExprKind, SelectorMode, Span,
+    AggregateExpr, AtModifier, BinaryExpr, Call, Duration, Expr, ExprKind, SelectorMode, Span, StringLiteral,
     SubqueryExpr, VectorSelector,
 };
 use crate::storage::{Querier, SelectHints, SelectedSeries};
@@ -42,7 +43,7 @@ pub(in crate::promql) fn is_step_dependent(function: &str) -> bool {
 /// A node of the plan.
 pub(super) enum Node<'a> {
     Number(f64),
-    String(&'a str),
+    String(&'a StringLiteral),
     /// An instant selector.
     Instant(Selector<'a>),
     /// A range selector: an argument of a function, or the whole of an instant query.
@@ -67,6 +68,8 @@ pub(super) struct Selector<'a> {
     pub(super) mode: Option<SelectorMode>,
     /// 0 for an instant selector.
     pub(super) range_ms: i64,
+    /// Of histograms only count and sum are needed.
+    pub(super) statistics_only: bool,
     /// Every sample that any step may need lies in here.
     pub(super) read: TimeRange,
     pub(super) series: Arc<[SelectedSeries]>,
@@ -138,6 +141,8 @@ pub(super) struct Planner<'p> {
     pub(super) lookback_ms: i64,
     /// `None` while only the time range of the query is wanted.
     pub(super) querier: Option<&'p dyn Querier>,
+    /// What is needed of the histograms at the place that is being planned.
+    pub(super) need: Need,
     /// What all selectors together read.
     pub(super) read: Option<TimeRange>,
     /// How many series were selected.
@@ -169,11 +174,11 @@ impl Planner<'_> {
                 (if *negative { Node::Negate(Box::new(node)) } else { node }, invariance)
             }
             ExprKind::Binary(binary) => {
-                if binary.matching.as_ref().is_some_and(|it| it.fill_left.is_some() || it.fill_right.is_some()) {
-                    self.experimental(|| "binop fill modifiers are experimental and not enabled".to_owned())?;
-                }
+                let around = self.need;
+                self.need = around.inside_binary(binary.op);
                 let (left, of_left) = self.node(&binary.left, scope)?;
                 let (right, of_right) = self.node(&binary.right, scope)?;
+                self.need = around;
                 let both = of_left.invariant && of_right.invariant;
                 let left = wrap_if(of_left.wrap && !both, left);
                 let right = wrap_if(of_right.wrap && !both, right);
@@ -181,9 +186,6 @@ impl Planner<'_> {
                 (Node::Binary(Box::new(node)), Invariance::all(both))
             }
             ExprKind::Aggregate(aggregate) => {
-                if matches!(aggregate.op, AggregateOp::Limitk | AggregateOp::LimitRatio) {
-                    self.experimental(|| format!("{}() is experimental and not enabled", aggregate.op.as_str()))?;
-                }
                 let (child, invariance) = self.node(&aggregate.expr, scope)?;
                 let param = match &aggregate.param {
                     Some(param) => Some(self.plan(param, scope)?),
@@ -213,16 +215,16 @@ impl Planner<'_> {
 
     fn call<'a>(&mut self, call: &'a Call, span: Span, scope: TimeRange) -> Result<(Node<'a>, Invariance), QueryError> {
         let name = call.function.name;
-        if call.function.experimental {
-            self.experimental(|| format!("function {name:?} is not enabled"))?;
-        }
         let function = self.call_kind(call)?;
         let mut args = Vec::with_capacity(call.args.len());
         // The second argument of `info` is no expression but a set of matchers.
         let evaluated = if matches!(function, CallKind::Info) { &call.args[..1] } else { &call.args[..] };
+        let around = self.need;
+        self.need = around.inside_call(call);
         for arg in evaluated {
             args.push(self.node(arg, scope)?);
         }
+        self.need = around;
         let info = match (function, call.args.first()) {
             (CallKind::Info, Some(arg)) => Some(self.info_reach(arg, scope)),
             _ => None,
@@ -259,7 +261,10 @@ impl Planner<'_> {
         };
         let start = at_ms.unwrap_or(scope.start_ms).saturating_sub(offset_ms).saturating_sub(range_ms);
         let end = at_ms.unwrap_or(scope.end_ms).saturating_sub(offset_ms);
+        let around = self.need;
+        self.need = around.inside_subquery();
         let (child, invariance) = self.node(&subquery.expr, TimeRange::new(start, end))?;
+        self.need = around;
         let child = wrap_if(invariance.invariant && !matches!(child, Node::Range(_) | Node::Subquery(_)), child);
         Ok(Subquery { child, range_ms, step_ms, offset_ms, at_ms })
     }
@@ -271,10 +276,6 @@ impl Planner<'_> {
         range_ms: i64,
         scope: TimeRange,
     ) -> Result<Selector<'a>, QueryError> {
-        if let Some(mode) = selector.mode {
-            let mode = if mode == SelectorMode::Smoothed { "smoothed" } else { "anchored" };
-            self.experimental(|| format!("{mode} modifier is experimental and not enabled"))?;
-        }
         let offset_ms = selector.offset.fixed_ms();
         let at_ms = at_ms(selector.at);
         let mut back_ms = if range_ms == 0 { self.lookback_ms } else { range_ms };
@@ -302,15 +303,11 @@ impl Planner<'_> {
             at_ms,
             mode: selector.mode,
             range_ms,
+            statistics_only: self.need.is_statistics_only(),
             read,
             series,
             samples_read: AtomicU64::new(0),
         })
-    }
-
-    /// Refuses a part of the language that is experimental where that is switched off.
-    fn experimental(&self, refusal: impl FnOnce() -> String) -> Result<(), QueryError> {
-        if self.options.experimental { Ok(()) } else { Err(QueryError::BadExpression(refusal())) }
     }
 
     fn will_read(&mut self, read: TimeRange) {
@@ -334,6 +331,7 @@ impl Planner<'_> {
             at_ms,
             mode: None,
             range_ms: 0,
+            statistics_only: false,
             read,
             series: Arc::from([]),
             samples_read: AtomicU64::new(0),

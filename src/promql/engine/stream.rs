@@ -9,6 +9,7 @@ use super::limits::{CHECK_EVERY, Cost, Limits};
 use super::names;
 use super::plan::Selector;
 use super::smooth::Smoothed;
+use super::statistics::keep_statistics;
 use super::window::{Reach, latest, remove_stale, windows};
 use super::{QueryError, parallel};
 use crate::model::{FloatHistogram, LabelSet, METRIC_NAME, MatchOp};
@@ -70,6 +71,8 @@ pub(super) struct Stream<'s> {
     pub(super) delayed_names: bool,
     /// Functions see start timestamps.
     pub(super) start_times: bool,
+    /// A label says whether a metric is a counter.
+    pub(super) type_labels: bool,
     pub(super) limits: &'s Limits,
     pub(super) workers: usize,
 }
@@ -154,7 +157,7 @@ impl Stream<'_> {
         let mut series = Vec::with_capacity(to - from);
         let mut annotations = Annotations::new();
         let mut notes = match &self.work {
-            Work::Kernel { call, .. } => Some(Notes::new(call)),
+            Work::Kernel { call, .. } => Some(Notes::new(call, self.type_labels)),
             _ => None,
         };
         for index in from..to {
@@ -196,6 +199,9 @@ impl Stream<'_> {
                 if !sees_stale {
                     remove_stale(&mut read);
                 }
+                if selector.statistics_only && read.has_histograms() {
+                    keep_statistics(&mut read);
+                }
                 (&series.labels, false, &read)
             }
             Source::Columns(columns) => {
@@ -227,8 +233,7 @@ impl Stream<'_> {
         match result {
             None => Ok(None),
             Some((out, present)) => {
-                let histograms = Cost::of_histograms(out.histograms.iter().map(|(_, histogram)| histogram));
-                self.limits.hold(Cost::of_column(present, out.values.capacity()).plus(histograms))?;
+                self.limits.hold(Cost::of_column(present, out.values.capacity()))?;
                 Ok(Some(out))
             }
         }
@@ -278,7 +283,7 @@ impl Stream<'_> {
                         // The next step may see the same sample, so the histogram stays where it is.
                         Some((at, histogram)) if *at == index => {
                             self.keep(out, step, Value::Histogram(histogram.clone()))?;
-                            effort.add(step, histogram_samples(std::slice::from_ref(histogram).iter()))
+                            effort.add(step, histogram_samples(std::iter::once(histogram)))
                         }
                         _ => {
                             out.values[step] = column.values[index];

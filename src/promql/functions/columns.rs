@@ -79,11 +79,6 @@ pub(super) fn drop_histograms(series: &mut SeriesSteps) -> Vec<(u32, FloatHistog
     histograms
 }
 
-/// Whether the series has a histogram at this step.
-pub(super) fn has_histogram(series: &SeriesSteps, step: usize) -> bool {
-    series.histograms.binary_search_by_key(&(step as u32), |(at, _)| *at).is_ok()
-}
-
 /// Joins series that came to have the same labels. Two values at one step are an error.
 pub fn merge_same_labels(vector: Vec<SeriesSteps>) -> Result<Vec<SeriesSteps>, FunctionError> {
     let mut merged: Vec<SeriesSteps> = Vec::with_capacity(vector.len());

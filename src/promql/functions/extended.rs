@@ -150,7 +150,7 @@ pub(super) fn extended_histograms(
     let right =
         if smoothed && last > 0 && times[last] > end_ms { between(last - 1, end_ms)? } else { points[last].1.clone() };
     let is_gauge = |end: &FloatHistogram| end.counter_reset_hint == CounterResetHint::Gauge;
-    if !is_counter && !(is_gauge(&left) && is_gauge(&right)) {
+    if !is_counter && (!is_gauge(&left) || !is_gauge(&right)) {
         notes.add_for_metric(0, Annotation::native_histogram_not_gauge);
     }
     let mut result = right.clone();

@@ -1,6 +1,6 @@
 //! Change between the last two samples: `irate` and `idelta`.
 
-use super::window::histogram_at;
+use super::window::{histogram_at, is_started_anew};
 use super::{HistogramOperation, Notes};
 use crate::model::{CounterResetHint, FloatHistogram, IncompatibleSchemas};
 use crate::promql::annotations::Annotation;
@@ -36,7 +36,8 @@ fn between_floats(window: &Window<'_>, is_rate: bool) -> Option<f64> {
     let &[.., previous, last] = window.values else { return None };
     let interval_ms = interval_ms(window)?;
     // After a counter reset, the value itself is the increase.
-    let result = if is_rate && last < previous { last } else { last - previous };
+    let is_reset = is_rate && (last < previous || is_started_anew(window, window.values.len() - 1));
+    let result = if is_reset { last } else { last - previous };
     Some(if is_rate { result / (interval_ms as f64 / 1000.0) } else { result })
 }
 
@@ -46,7 +47,10 @@ fn between_either(window: &Window<'_>, notes: &mut Notes<'_>, is_rate: bool) -> 
         (None, None) => between_floats(window, is_rate).map(Value::Float),
         (Some(previous), Some(last)) => {
             let interval_ms = interval_ms(window)?;
-            between_histograms(previous, last, interval_ms, notes, is_rate).map(Value::Histogram)
+            let is_reset =
+                is_rate && (is_started_anew(window, window.values.len() - 1) || last.is_reset_after(previous));
+            let increase = increase(previous, last, is_reset, notes, is_rate)?;
+            Some(Value::Histogram(if is_rate { per_second(increase, interval_ms) } else { increase }))
         }
         _ => {
             interval_ms(window)?;
@@ -56,10 +60,15 @@ fn between_either(window: &Window<'_>, notes: &mut Notes<'_>, is_rate: bool) -> 
     }
 }
 
-fn between_histograms(
+fn per_second(mut increase: FloatHistogram, interval_ms: i64) -> FloatHistogram {
+    increase.divide(interval_ms as f64 / 1000.0);
+    increase
+}
+
+fn increase(
     previous: &FloatHistogram,
     last: &FloatHistogram,
-    interval_ms: i64,
+    is_reset: bool,
     notes: &mut Notes<'_>,
     is_rate: bool,
 ) -> Option<FloatHistogram> {
@@ -67,11 +76,11 @@ fn between_histograms(
     if is_rate && (is_gauge(previous) || is_gauge(last)) {
         notes.add_for_metric_at_args(Annotation::native_histogram_not_counter);
     }
-    if !is_rate && !(is_gauge(previous) && is_gauge(last)) {
+    if !is_rate && (!is_gauge(previous) || !is_gauge(last)) {
         notes.add_for_metric_at_args(Annotation::native_histogram_not_gauge);
     }
     let mut result = last.clone();
-    if !is_rate || !last.is_reset_after(previous) {
+    if !is_reset {
         match result.subtract(previous) {
             Err(IncompatibleSchemas) => {
                 notes.add_for_metric_at_args(Annotation::mixed_exponential_custom_histograms);
@@ -86,8 +95,5 @@ fn between_histograms(
     }
     result.counter_reset_hint = CounterResetHint::Gauge;
     result.compact();
-    if is_rate {
-        result.divide(interval_ms as f64 / 1000.0);
-    }
     Some(result)
 }

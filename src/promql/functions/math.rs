@@ -5,7 +5,7 @@
 
 use super::columns::{Args, map_floats};
 use super::{CallContext, FunctionError};
-use crate::model::logarithm::log_base_2;
+use crate::model::logarithm::{log_base_2, natural_log};
 use crate::promql::value::{ABSENT, StepsValue};
 
 type Result = std::result::Result<StepsValue, FunctionError>;
@@ -50,9 +50,9 @@ of_one_number! {
     /// `floor`
     floor = f64::floor;
     /// `ln`
-    ln = f64::ln;
+    ln = natural_log;
     /// `log10`
-    log10 = |value| value.ln() * std::f64::consts::LOG10_E;
+    log10 = |value| natural_log(value) * std::f64::consts::LOG10_E;
     /// `log2`
     log2 = log_base_2;
     /// `rad`: degrees to radians.

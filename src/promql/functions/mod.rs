@@ -80,7 +80,8 @@ impl HistogramRule {
                     return None;
                 }
                 notes.add_for_metric(0, Annotation::histogram_ignored_in_mixed_range);
-                let floats = Window { timestamps_ms: &times, values: &values, histograms: &[], ..*window };
+                let (timestamps_ms, values) = (&times[..], &values[..]);
+                let floats = Window { timestamps_ms, values, histograms: &[], starts_ms: &[], ..*window };
                 kernel(&floats, args, notes).map(Value::Float)
             }
         }
@@ -218,6 +219,7 @@ const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
 #[derive(Debug)]
 pub struct Notes<'a> {
     call: &'a Call,
+    type_labels: bool,
     labels: LabelSet,
     counter_checked: bool,
     annotations: Annotations,
@@ -225,10 +227,11 @@ pub struct Notes<'a> {
 }
 
 impl<'a> Notes<'a> {
-    /// Notes on `call`.
-    pub fn new(call: &'a Call) -> Self {
+    /// Notes on `call`. With `type_labels` the label `__type__` says whether a metric is a counter, else its name.
+    pub fn new(call: &'a Call, type_labels: bool) -> Self {
         Notes {
             call,
+            type_labels,
             labels: LabelSet::empty(),
             counter_checked: false,
             annotations: Annotations::new(),
@@ -258,14 +261,22 @@ impl<'a> Notes<'a> {
         })
     }
 
-    /// Notes, once per series, if the name of the current series is not one that a counter should have.
+    /// Notes, once per series, if the current series does not look like a counter.
     fn expect_counter(&mut self) {
         if self.counter_checked {
             return;
         }
         self.counter_checked = true;
         let name = self.metric_name();
-        if !name.is_empty() && !COUNTER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
+        if name.is_empty() {
+            return;
+        }
+        if self.type_labels {
+            let kind = self.labels.get("__type__").unwrap_or_default();
+            if !matches!(kind, "counter" | "histogram") {
+                self.add(Annotation::possible_non_counter_label(name, kind, self.span_of_arg(0)));
+            }
+        } else if !COUNTER_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) {
             self.add_for_metric(0, Annotation::possible_non_counter);
         }
     }

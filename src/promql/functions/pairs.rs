@@ -1,14 +1,20 @@
 //! What happened between neighbouring samples: `resets` and `changes`.
 
 use super::Notes;
-use super::window::histogram_at;
+use super::window::{histogram_at, is_started_anew};
 use crate::model::FloatHistogram;
 use crate::promql::parser::ast::SelectorMode;
 use crate::promql::value::{Value, Window};
 
 /// `resets`: how often a counter fell.
 pub(super) fn resets(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Option<f64> {
-    count_pairs(window, notes, is_lower)
+    if window.starts_ms.is_empty() {
+        return count_pairs(window, notes, is_lower);
+    }
+    let first = first_index(window, notes)?;
+    let is_reset =
+        |&index: &usize| is_lower(window.values[index - 1], window.values[index]) || is_started_anew(window, index);
+    Some((first + 1..window.values.len()).filter(is_reset).count() as f64)
 }
 
 /// `changes`: how often the value changed.
@@ -18,12 +24,12 @@ pub(super) fn changes(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> 
 
 /// `resets` where the window holds histograms.
 pub(super) fn resets_among_histograms(window: &Window<'_>, notes: &mut Notes<'_>) -> Option<Value> {
-    count_mixed_pairs(window, notes, is_lower, |previous, current| current.is_reset_after(previous))
+    count_mixed_pairs(window, notes, is_lower, |previous, current| current.is_reset_after(previous), is_started_anew)
 }
 
 /// `changes` where the window holds histograms.
 pub(super) fn changes_among_histograms(window: &Window<'_>, notes: &mut Notes<'_>) -> Option<Value> {
-    count_mixed_pairs(window, notes, is_other, |previous, current| !current.has_data_of(previous))
+    count_mixed_pairs(window, notes, is_other, |previous, current| !current.has_data_of(previous), |_, _| false)
 }
 
 fn is_lower(previous: f64, current: f64) -> bool {
@@ -49,21 +55,23 @@ fn count_pairs(window: &Window<'_>, notes: &Notes<'_>, differ: impl Fn(f64, f64)
     Some(values.windows(2).filter(|pair| differ(pair[0], pair[1])).count() as f64)
 }
 
-/// Counts the neighbours that differ. From a float to a histogram, or back, always counts.
+/// Counts the neighbours that differ, in value or otherwise. From a float to a histogram, or back, always counts.
 fn count_mixed_pairs(
     window: &Window<'_>,
     notes: &Notes<'_>,
     floats_differ: impl Fn(f64, f64) -> bool,
     histograms_differ: impl Fn(&FloatHistogram, &FloatHistogram) -> bool,
+    otherwise: impl Fn(&Window<'_>, usize) -> bool,
 ) -> Option<Value> {
     let first = first_index(window, notes)?;
     let pairs = window.values[first..].windows(2).enumerate().filter(|(offset, pair)| {
         let index = first + offset;
-        match (histogram_at(window, index), histogram_at(window, index + 1)) {
+        let values_differ = match (histogram_at(window, index), histogram_at(window, index + 1)) {
             (None, None) => floats_differ(pair[0], pair[1]),
             (Some(previous), Some(current)) => histograms_differ(previous, current),
             _ => true,
-        }
+        };
+        values_differ || otherwise(window, index + 1)
     });
     Some(Value::Float(pairs.count() as f64))
 }

@@ -1,6 +1,6 @@
 //! Functions of time: the evaluation time itself, and parts of a date in UTC.
 
-use super::columns::{Args, has_histogram, map_floats};
+use super::columns::{Args, map_floats};
 use super::{CallContext, FunctionError};
 use crate::model::LabelSet;
 use crate::promql::value::{ABSENT, SeriesSteps, StepsValue, is_absent};
@@ -17,7 +17,7 @@ pub(super) fn timestamp(context: &CallContext<'_>, args: Vec<StepsValue>) -> Res
     let vector = Args::new(context.call.function.name, args).vector()?;
     let stamped = vector.into_iter().map(|series| {
         let value_at = |step: usize| {
-            let present = !is_absent(series.values[step]) || has_histogram(&series, step);
+            let present = !is_absent(series.values[step]);
             if present { context.steps.at(step) as f64 / 1000.0 } else { ABSENT }
         };
         let values = (0..series.values.len()).map(value_at).collect();

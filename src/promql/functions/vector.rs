@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::columns::{Args, absent_labels, drop_histograms, has_histogram};
+use super::columns::{Args, absent_labels, drop_histograms};
 use super::{CallContext, FunctionError};
 use crate::model::LabelSet;
 use crate::promql::annotations::Annotation;
@@ -35,8 +35,7 @@ pub(super) fn scalar(context: &CallContext<'_>, args: Vec<StepsValue>) -> Result
 /// `absent(v)`: 1 where the vector is empty, with the labels that the selector asks for.
 pub(super) fn absent(context: &CallContext<'_>, args: Vec<StepsValue>) -> Result {
     let vector = Args::new(context.call.function.name, args).vector()?;
-    let is_present =
-        |step: usize| vector.iter().any(|series| !is_absent(series.values[step]) || has_histogram(series, step));
+    let is_present = |step: usize| vector.iter().any(|series| !is_absent(series.values[step]));
     let values = (0..context.steps.count).map(|step| if is_present(step) { ABSENT } else { 1.0 }).collect();
     let labels = context.call.args.first().map_or_else(LabelSet::empty, absent_labels);
     Ok(StepsValue::Vector(vec![SeriesSteps { labels, drop_name: false, values, histograms: Vec::new() }]))

@@ -11,6 +11,32 @@ pub(super) fn range_seconds(window: &Window<'_>) -> f64 {
     (range_ms / 1000) as f64 + ((range_ms % 1000) * 1_000_000) as f64 / 1e9
 }
 
+/// Since when the sample at `index` counts, in milliseconds; 0 where that is not known.
+#[inline]
+pub(super) fn start_ms(window: &Window<'_>, index: usize) -> i64 {
+    window.starts_ms.get(index).copied().unwrap_or_default()
+}
+
+/// Whether start timestamps say that a counter was reset between the sample at `index` and the one before it.
+pub(super) fn is_started_anew(window: &Window<'_>, index: usize) -> bool {
+    let start = start_ms(window, index);
+    let (Some(before), Some(&at_ms)) = (index.checked_sub(1), window.timestamps_ms.get(index)) else { return false };
+    let (before_ms, start_before) = (window.timestamps_ms[before], start_ms(window, before));
+    if start == 0 || start >= at_ms || start < before_ms {
+        return false;
+    }
+    // One that starts with the sample before it is a delta, unless nothing is known of that sample's own start.
+    start > before_ms || (start_before != 0 && start_before < before_ms)
+}
+
+/// Whether the sample at `index` starts before the one before it was taken, and with another start.
+pub(super) fn starts_too_early(window: &Window<'_>, index: usize) -> bool {
+    let start = start_ms(window, index);
+    index
+        .checked_sub(1)
+        .is_some_and(|before| start != 0 && start < window.timestamps_ms[before] && start != start_ms(window, before))
+}
+
 /// Timestamps and values of the samples that are floats.
 pub(super) fn only_floats(window: &Window<'_>) -> (Vec<i64>, Vec<f64>) {
     let mut histograms = window.histograms.iter().map(|(index, _)| index.wrapping_sub(window.first_index)).peekable();

@@ -2,6 +2,9 @@
 //!
 //! Source: Prometheus `promql/parser/ast.go`, version 3.14.
 
+use std::ops::Deref;
+
+use crate::encoding::quote_bytes;
 use crate::model::Matcher;
 
 /// A range of bytes in the text of the query: `start` is included, `end` is not.
@@ -41,7 +44,7 @@ pub enum ExprKind {
     /// A number.
     Number(NumberLiteral),
     /// A quoted text, unquoted.
-    String(String),
+    String(StringLiteral),
     /// An expression in parentheses.
     Paren(Box<Expr>),
     /// `+x` or `-x`.
@@ -72,6 +75,45 @@ pub struct NumberLiteral {
     pub value: f64,
     /// Whether it was written as a duration (`5m`), for printing.
     pub is_duration: bool,
+}
+
+/// A text that stood in quotes. Its escapes may have spelled bytes that are not UTF-8; the text has U+FFFD for those.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StringLiteral {
+    text: String,
+    /// The bytes, where they are not UTF-8.
+    bytes: Option<Box<[u8]>>,
+}
+
+impl StringLiteral {
+    /// The literal that means these bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        match String::from_utf8(bytes) {
+            Ok(text) => StringLiteral { text, bytes: None },
+            Err(error) => {
+                let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+                StringLiteral { text, bytes: Some(error.into_bytes().into()) }
+            }
+        }
+    }
+
+    /// Whether it spells UTF-8.
+    pub fn is_utf8(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    /// The literal in quotes again.
+    pub fn quoted(&self) -> String {
+        quote_bytes(self.bytes.as_deref().unwrap_or(self.text.as_bytes()))
+    }
+}
+
+impl Deref for StringLiteral {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
 }
 
 /// A duration: fixed, or an expression that needs the query's step and range.

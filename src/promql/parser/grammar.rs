@@ -9,12 +9,12 @@
 
 use super::ast::{
     AggregateExpr, AggregateOp, BinaryExpr, BinaryOp, Call, Expr, ExprKind, MatchCardinality, NumberLiteral, Span,
-    VectorMatching,
+    StringLiteral, VectorMatching,
 };
 use super::error::Failure;
 use super::functions;
 use super::lexer::Lexer;
-use super::quote::{parse_number, unquote};
+use super::quote::{parse_number, unquote_bytes};
 use super::token::{Keyword, Token, TokenKind};
 use crate::encoding::quote;
 use crate::model::Matcher;
@@ -244,7 +244,7 @@ impl<'a> Parser<'a> {
             TokenKind::Number | TokenKind::Duration => self.number(),
             TokenKind::String => {
                 let span = self.take().span;
-                Ok(self.push(ExprKind::String(unquote(self.text_of(span))), span, 0)?)
+                Ok(self.push(ExprKind::String(StringLiteral::new(unquote_bytes(self.text_of(span)))), span, 0)?)
             }
             TokenKind::LeftParen => self.parenthesized(),
             TokenKind::LeftBrace | TokenKind::MetricIdentifier => self.vector_selector(),

@@ -1,8 +1,7 @@
 //! From the text of a query to its syntax tree, and back.
 //!
 //! The lexer and the grammar are written by hand. They follow Prometheus' grammar (`promql/parser/generated_parser.y`,
-//! version 3.14) in what they accept and, as far as a user sees them, in the texts and positions of errors. All of the
-//! language is always understood; what Prometheus hides behind feature flags is for the caller to refuse.
+//! version 3.14) in what they accept and, as far as a user sees them, in the texts and positions of errors.
 //!
 //! Queries are hostile: the length of the text and the height of the tree are bounded, so that neither the parser nor
 //! whoever walks the tree by recursion runs out of stack.
@@ -12,6 +11,7 @@ mod duration_grammar;
 mod error;
 mod grammar;
 mod lexer;
+mod options;
 mod pretty;
 mod printer;
 mod quote;
@@ -26,6 +26,7 @@ pub mod series_description;
 
 pub use error::ParseError;
 pub use grammar::DEPTH_MAX;
+pub use options::LanguageOptions;
 pub use pretty::format;
 pub use series_description::parse_series_description;
 pub use tree::{to_json, tree_text};
@@ -38,11 +39,17 @@ use grammar::Parser;
 /// Longest text of a query, in bytes.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
-/// Parses an expression and checks its types.
+/// Parses an expression and checks its types. The whole language is understood.
 pub fn parse_expr(text: &str) -> Result<Expr, ParseError> {
+    parse_expr_with(text, &LanguageOptions::ALL)
+}
+
+/// Parses an expression in that part of the language that `options` say, and checks its types.
+pub fn parse_expr_with(text: &str, options: &LanguageOptions) -> Result<Expr, ParseError> {
     let parse = || {
         check_length(text)?;
         let mut expr = Parser::new(text).whole_expression()?;
+        options.check(&expr)?;
         check::check(&mut expr, text)?;
         Ok(expr)
     };

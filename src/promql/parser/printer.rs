@@ -18,7 +18,7 @@ impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ExprKind::Number(number) => number.fmt(f),
-            ExprKind::String(text) => f.write_str(&quote(text)),
+            ExprKind::String(text) => f.write_str(&text.quoted()),
             ExprKind::Paren(inner) => write!(f, "({inner})"),
             ExprKind::Unary { negative, expr } => {
                 f.write_char(sign(*negative))?;

@@ -22,11 +22,19 @@ pub(super) fn quote_char(character: char) -> String {
 ///
 /// Escapes may spell bytes that are not UTF-8. A label cannot hold them, so they become U+FFFD.
 pub(super) fn unquote(token: &str) -> String {
+    match String::from_utf8(unquote_bytes(token)) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    }
+}
+
+/// The bytes that a quoted token means.
+pub(super) fn unquote_bytes(token: &str) -> Vec<u8> {
     let mut characters = token.chars();
-    let Some(quote) = characters.next() else { return String::new() };
+    let Some(quote) = characters.next() else { return Vec::new() };
     let inner = characters.as_str().strip_suffix(quote).unwrap_or_default();
     if quote == '`' || !inner.contains('\\') {
-        return inner.to_owned();
+        return inner.as_bytes().to_vec();
     }
 
     let mut bytes = Vec::with_capacity(inner.len());
@@ -55,10 +63,7 @@ pub(super) fn unquote(token: &str) -> String {
         rest = escape.as_str();
     }
     bytes.extend_from_slice(rest.as_bytes());
-    match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-    }
+    bytes
 }
 
 /// The number that the next `count` digits make; fewer where the text ends, which the lexer does not let happen.

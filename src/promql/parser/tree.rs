@@ -11,7 +11,7 @@ use super::ast::{
     VectorMatching, VectorSelector,
 };
 use super::printer::{matcher_text, sign, write_aggregate_head, write_operator};
-use crate::encoding::{go_float, quote};
+use crate::encoding::go_float;
 
 /// The tree as `/api/v1/parse_query` gives it.
 pub fn to_json(expr: &Expr) -> Value {
@@ -46,7 +46,7 @@ fn put(node: &mut Value, name: &str, part: Value) {
 fn own_json(expr: &Expr) -> Value {
     match &expr.kind {
         ExprKind::Number(number) => json!({"type": "numberLiteral", "val": go_float::plain(number.value)}),
-        ExprKind::String(text) => json!({"type": "stringLiteral", "val": text}),
+        ExprKind::String(text) => json!({"type": "stringLiteral", "val": **text}),
         ExprKind::Paren(_) => json!({"type": "parenExpr"}),
         ExprKind::Unary { negative, .. } => json!({"type": "unaryExpr", "op": sign(*negative)}),
         ExprKind::Binary(binary) => json!({
@@ -224,7 +224,7 @@ fn write_node(out: &mut String, expr: &Expr, level: usize, role: &str) -> fmt::R
 fn write_own(out: &mut String, expr: &Expr) -> fmt::Result {
     match &expr.kind {
         ExprKind::Number(number) => write!(out, "number {number}"),
-        ExprKind::String(text) => write!(out, "string {}", quote(text)),
+        ExprKind::String(text) => write!(out, "string {}", text.quoted()),
         ExprKind::Paren(_) => out.write_str("parentheses"),
         ExprKind::Unary { negative, .. } => write!(out, "sign {}", sign(*negative)),
         ExprKind::Binary(binary) => {

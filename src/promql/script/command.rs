@@ -261,7 +261,7 @@ fn expectation(line: &str, eval: &mut Eval) -> Result<More, String> {
         let Some(ExprKind::String(text)) = literal else {
             return Err("expected string literal not valid - check that the string is correctly quoted".to_owned());
         };
-        expectations.text = Some(text);
+        expectations.text = Some(text.to_string());
         return Ok(More::Lines);
     }
     if line.split(' ').next() == Some("expect") {

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::model::TimestampMs;
 use crate::promql::engine::{Engine, EngineOptions, QueryOptions, QueryValue};
 use crate::promql::parser::ast::Expr;
-use crate::promql::parser::parse_expr;
+use crate::promql::parser::{LanguageOptions, parse_expr_with};
 use crate::promql::testing::MemoryStorage;
 
 /// How scripts are run.
@@ -33,6 +33,7 @@ impl ScriptOptions {
             parallelism: 1,
             delayed_name_removal: true,
             start_timestamps: true,
+            language: LanguageOptions::ALL,
             ..EngineOptions::default()
         };
         ScriptOptions { engine, clock }
@@ -87,7 +88,7 @@ pub fn run_script(text: &str, options: &ScriptOptions) -> ScriptReport {
                 report.unparsed += usize::from(query.is_some());
                 report.fail(command.line, query.as_deref().unwrap_or_default(), reason);
             }
-            CommandKind::Eval(eval) => match parse_expr(&eval.query) {
+            CommandKind::Eval(eval) => match parse_expr_with(&eval.query, &options.engine.language) {
                 Err(error) => {
                     report.unparsed += 1;
                     report.fail(command.line, &eval.query, error.to_string());

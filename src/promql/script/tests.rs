@@ -236,6 +236,7 @@ fn scripts_of_this_repository_pass() {
         "scalars",
         "selectors",
         "sorting",
+        "start_timestamps",
         "time",
     ];
     for (name, script) in scripts {

@@ -1,7 +1,8 @@
 //! A sender that remembers what was acknowledged, and checks later that all of it is there.
 //!
 //! Each worker owns series of its own and sends them scrape after scrape; a scrape that was not acknowledged is sent
-//! again until it is, as Prometheus does. Each value is a function of worker, series and scrape. What was acknowledged is
+//! again until it is, as Prometheus does. Each value is a function of worker, series and scrape; in every third series it is the
+//! sum of a native histogram. What was acknowledged is
 //! proven twice: by `chronolith verify` from the receipts, and by reading every sample back through PromQL.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -165,12 +166,13 @@ impl Load {
             assert_eq!(found.len(), self.series, "series of worker {worker}");
             for one in found {
                 let series: usize = one["metric"]["series"].as_str().unwrap().parse().unwrap();
-                let samples = one["values"].as_array().unwrap();
+                let samples = one[if is_histogram(series) { "histograms" } else { "values" }].as_array().unwrap();
                 let stored: HashMap<i64, u64> = samples
                     .iter()
                     .map(|sample| {
                         let timestamp_ms = (sample[0].as_f64().unwrap() * 1000.0).round() as i64;
-                        (timestamp_ms, sample[1].as_str().unwrap().parse::<f64>().unwrap().to_bits())
+                        let value = if is_histogram(series) { &sample[1]["sum"] } else { &sample[1] };
+                        (timestamp_ms, value.as_str().unwrap().parse::<f64>().unwrap().to_bits())
                     })
                     .collect();
                 assert_eq!(stored.len(), samples.len(), "a time twice: worker {worker}, series {series}");
@@ -208,6 +210,11 @@ fn value(worker: usize, series: usize, scrape: u64) -> f64 {
     if bits & 1 == 0 { (bits >> 50) as f64 } else { bits as f64 / 1e9 }
 }
 
+/// Whether a series is of native histograms.
+fn is_histogram(series: usize) -> bool {
+    series % 3 == 2
+}
+
 /// The scrapes of a worker, in the order in which they are sent.
 fn scrapes(late: bool) -> impl Iterator<Item = u64> {
     let is_late = move |scrape: &u64| late && scrape % LATE.0 == LATE.1;
@@ -231,7 +238,11 @@ fn send_scrapes(
             .map(|series| {
                 let (worker_label, series_label) = (worker.to_string(), series.to_string());
                 let labels = [("__name__", "load_value"), ("series", &*series_label), ("worker", &*worker_label)];
-                Series::new(&labels, &[(timestamp_ms, value(worker, series, scrape))])
+                let (sample, labels) = ((timestamp_ms, value(worker, series, scrape)), Series::new(&labels, &[]));
+                match is_histogram(series) {
+                    true => Series { histograms: vec![sample], ..labels },
+                    false => Series { samples: vec![sample], ..labels },
+                }
             })
             .collect();
         let body = remote_write::compress(&remote_write::encode(&request));

@@ -60,6 +60,17 @@ impl Peers {
         self.start(address, data_dir, config, &[])
     }
 
+    /// The same with both.
+    pub fn prometheus_with_at(
+        &self,
+        address: SocketAddr,
+        data_dir: &Path,
+        config: &str,
+        arguments: &[&str],
+    ) -> Prometheus {
+        self.start(address, data_dir, config, arguments)
+    }
+
     fn start(&self, address: SocketAddr, data_dir: &Path, config: &str, arguments: &[&str]) -> Prometheus {
         let dir = data_dir.parent().unwrap();
         let config_file = dir.join(format!("prometheus-{}.yml", address.port()));

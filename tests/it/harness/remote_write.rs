@@ -14,13 +14,15 @@ pub struct Series {
     pub labels: Vec<(Vec<u8>, Vec<u8>)>,
     /// Timestamp in milliseconds and value.
     pub samples: Vec<(i64, f64)>,
+    /// Native histograms, each with a timestamp and a sum; the rest of them is the same in all.
+    pub histograms: Vec<(i64, f64)>,
 }
 
 impl Series {
     /// A series of text labels.
     pub fn new(labels: &[(&str, &str)], samples: &[(i64, f64)]) -> Self {
         let labels = labels.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
-        Series { labels, samples: samples.to_vec() }
+        Series { labels, samples: samples.to_vec(), histograms: Vec::new() }
     }
 }
 
@@ -42,9 +44,24 @@ pub fn encode(series: &[Series]) -> Vec<u8> {
             put_varint(&mut sample, *timestamp_ms as u64);
             put_bytes(&mut message, 2, &sample);
         }
+        for (timestamp_ms, sum) in &one.histograms {
+            put_bytes(&mut message, 4, &histogram(*timestamp_ms, *sum));
+        }
         put_bytes(&mut request, 1, &message);
     }
     request
+}
+
+/// Seven observations: three of them zero, one and three in two buckets.
+fn histogram(timestamp_ms: i64, sum: f64) -> Vec<u8> {
+    let mut message = vec![1 << 3, 7, 3 << 3 | 1];
+    message.extend_from_slice(&sum.to_bits().to_le_bytes());
+    message.extend([4 << 3, 6, 6 << 3, 3]);
+    put_bytes(&mut message, 11, &[1 << 3, 5, 2 << 3, 2]);
+    put_bytes(&mut message, 12, &[2, 4]);
+    message.push(15 << 3);
+    put_varint(&mut message, timestamp_ms as u64);
+    message
 }
 
 /// Snappy's block format.

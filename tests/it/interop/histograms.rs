@@ -16,7 +16,8 @@ use crate::harness::process::{copy_dir, run_well};
 use crate::harness::remote_write::{compress, put_bytes, put_varint, send_raw};
 use crate::harness::{Chronolith, chronolith, http};
 
-const SENT: &str = include_str!("../../../testdata/histograms/sent.txt");
+/// What Prometheus was sent for the specimens, a sample in each line.
+pub const SENT: &str = include_str!("../../../testdata/histograms/sent.txt");
 
 /// Asked over all that was sent. Where buckets lie within the zero threshold, as some of `layouts` do, Prometheus shows
 /// them cut to it.
@@ -73,9 +74,11 @@ fn interop_histograms_are_stored_as_prometheus_does_and_served_from_its_director
     });
 }
 
-type Answers = BTreeMap<&'static str, BTreeMap<String, Vec<Value>>>;
+/// Samples by query and series.
+pub type Answers = BTreeMap<&'static str, BTreeMap<String, Vec<Value>>>;
 
-fn assert_same(who: &str, expected: &Answers, found: &Answers) {
+/// Panics at the first sample that two servers answer differently.
+pub fn assert_same(who: &str, expected: &Answers, found: &Answers) {
     for (query, expected) in expected {
         let found = &found[query];
         assert!(found.keys().eq(expected.keys()), "{who}, {query}: {:?}", found.keys());
@@ -117,7 +120,7 @@ pub fn send(address: SocketAddr) {
 }
 
 /// The `Histogram` message of `prompb/types.proto`.
-fn histogram(fields: &[&str], timestamp_ms: i64) -> Vec<u8> {
+pub fn histogram(fields: &[&str], timestamp_ms: i64) -> Vec<u8> {
     let &[kind, hint, schema, threshold, zero_count, count, sum, spans, buckets, negative_spans, negative, custom] =
         fields
     else {
@@ -196,14 +199,25 @@ fn answers(address: SocketAddr) -> Answers {
         .filter(|line| !line.starts_with('#'))
         .map(|line| line.split(' ').nth(2).unwrap().parse().unwrap())
         .collect();
-    let (first, last) = (times.iter().min().unwrap() / 1000, times.iter().max().unwrap() / 1000 + 400);
-    let answers = QUERIES.iter().map(|&query| {
-        let parameters = [("query", query), ("start", &first.to_string()), ("end", &last.to_string()), ("step", "7")];
+    range_answers(address, QUERIES, times.iter().min().unwrap() / 1000, times.iter().max().unwrap() / 1000 + 400, 7)
+}
+
+/// What a server answers from one second to another, with a step in seconds, series by their labels.
+pub fn range_answers(
+    address: SocketAddr,
+    queries: &'static [&'static str],
+    first: i64,
+    last: i64,
+    step: i64,
+) -> Answers {
+    let answers = queries.iter().map(|&query| {
+        let [first, last, step] = [first, last, step].map(|number| number.to_string());
+        let parameters = [("query", query), ("start", &*first), ("end", &*last), ("step", &*step)];
         let answer = http::post_form(address, "/api/v1/query_range", &parameters).unwrap();
         assert_eq!(answer.status, 200, "{query}: {}", answer.text());
         let json = answer.json();
         let series = json["data"]["result"].as_array().unwrap();
-        assert!(series.len() > 1, "{query}: {json}");
+        assert!(!series.is_empty(), "{query}: {json}");
         let by_labels = series.iter().map(|series| {
             let kinds = [&series["values"], &series["histograms"]];
             let samples = kinds.into_iter().filter_map(Value::as_array).flatten().cloned().collect();

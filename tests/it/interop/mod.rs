@@ -2,12 +2,14 @@
 
 mod answers;
 mod flow;
-mod histograms;
+mod histogram_writes;
+pub mod histograms;
 mod killed;
 mod metrics;
 mod parity;
 mod queries;
 mod regex;
 mod stats;
+mod taken_over;
 mod transfer;
 mod world;

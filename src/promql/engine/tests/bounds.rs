@@ -3,6 +3,8 @@
 use super::super::CancelToken;
 use super::*;
 use crate::clock::Clock;
+use crate::model::FloatHistogram;
+use crate::model::histogram::BucketSpan;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn counters(count: u32) -> MemoryStorage {
@@ -44,6 +46,32 @@ fn query_past_its_samples_ends_with_prometheus_own_error() {
     let folded = ask("sum(n)").unwrap();
     assert!(folded.stats.samples_peak <= 10_000);
     assert_eq!(folded.stats.series, 200);
+}
+
+#[test]
+fn histograms_count_for_as_many_samples_as_take_their_room() {
+    let mut storage = MemoryStorage::new();
+    let spans = vec![BucketSpan { offset: 0, length: 100 }];
+    let histogram =
+        FloatHistogram { positive_spans: spans, positive_buckets: vec![1.0; 100], ..FloatHistogram::default() };
+    // 168 bytes, a span and 100 buckets of 8 bytes each, and a time: 61 floats.
+    assert_eq!(histogram.size_bytes(), 976);
+    for sample in 0..100 {
+        storage.append_histogram(&labels(&[("__name__", "n")]), sample * 10 * SECOND, histogram.clone());
+    }
+    let peak = |query: &str, samples_max: u64| {
+        let engine = engine(EngineOptions { samples_max, memory_max: Some(1 << 20), ..EngineOptions::default() });
+        let expr = parse_expr(query).unwrap();
+        let result = engine.range(&storage, &expr, 0, 990 * SECOND, 10 * SECOND, &QueryOptions::default());
+        result.map(|result| result.stats.samples_peak).map_err(|error| error.to_string())
+    };
+    let too_many = Err(QueryError::TooManySamples.to_string());
+    assert_eq!(peak("n", 6_100), Ok(6_100));
+    for query in ["n", "last_over_time(n[15s])", "n smoothed"] {
+        assert_eq!(peak(query, 6_000), too_many, "{query}");
+    }
+    assert_eq!(peak("count_over_time(n[5m])", 1_900), Ok(30 * 61));
+    assert_eq!(peak("count_over_time(n[5m])", 1_800), too_many);
 }
 
 #[test]
@@ -98,18 +126,6 @@ fn range_query_of_a_range_vector_or_a_string_is_refused() {
     assert!(range(&storage, "\"text\"", 0, 10, 1).is_err());
     assert!(range(&storage, "n", 10, 0, 1).is_err());
     assert!(range(&storage, "n", 0, 10, 0).is_err());
-}
-
-#[test]
-fn experimental_parts_of_the_language_can_be_switched_off() {
-    let storage = counters(1);
-    let engine = engine(EngineOptions { experimental: false, ..EngineOptions::default() });
-    let ask = |query: &str| engine.instant(&storage, &parse_expr(query).unwrap(), 0, &QueryOptions::default());
-    assert_eq!(ask("info(n)").unwrap_err().to_string(), "function \"info\" is not enabled");
-    for query in ["limitk(1, n)", "n + fill (0) n", "rate(n[1m] anchored)"] {
-        assert!(matches!(ask(query), Err(QueryError::BadExpression(_))), "{query}");
-    }
-    assert!(ask("rate(n[1m])").is_ok());
 }
 
 #[test]

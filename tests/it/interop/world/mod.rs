@@ -25,7 +25,7 @@ use crate::harness::peers::{Peers, Prometheus, with_peers};
 use crate::harness::process::{copy_dir, run_well, temp_dir};
 use crate::harness::remote_write::send_raw;
 use crate::harness::{Chronolith, Random, Settings, chronolith, http, wait_for};
-use shape::{LATE_JOB, Request, STEP_MS, World};
+use shape::{LATE_JOB, PER_INSTANCE, Request, STEP_MS, World};
 
 /// Steps of an hour.
 const HOUR: i64 = 3_600_000 / STEP_MS;
@@ -78,7 +78,7 @@ fn interop_world_of_two_days_is_the_same_in_prometheus_and_travels_between_both(
     with_peers(|peers| {
         let dir = temp_dir();
         let (ours, theirs) = (dir.path().join("chronolith"), dir.path().join("prometheus"));
-        let series = from_env("CHRONOLITH_WORLD_SERIES", 80) as usize;
+        let series = from_env("CHRONOLITH_WORLD_SERIES", 4 * PER_INSTANCE as u64) as usize;
         let steps = from_env("CHRONOLITH_WORLD_HOURS", 48) as i64 * HOUR;
         let now_ms = UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
         let start_ms = (now_ms - (steps + 2 * ROUNDS * TURN + HOUR) * STEP_MS) / STEP_MS * STEP_MS;
@@ -147,6 +147,7 @@ impl Writing<'_> {
             (steps * 2 / 5, "{instance=~\".*[13]:9100\"}", hours(-10.0)..hours(-8.5)),
             (steps * 3 / 5, "world_odd{job=\"api\"}", all),
             (steps * 7 / 10, "world_latency_seconds_bucket{job=\"db\",le=~\"..*\"}", hours(-5.0)..hours(-0.2)),
+            (steps * 3 / 4, "world_sizes_bytes{job=~\"api|web\"}", hours(-4.0)..hours(-0.4)),
             (steps * 4 / 5, &old, hours(-12.0)..hours(-9.0)),
             (steps - 1, "world_memory_bytes{job=\"web\"}", hours(-1.5)..hours(-1.0)),
         ];
@@ -279,7 +280,7 @@ fn settings() -> Settings {
 }
 
 fn start_prometheus(peers: &Peers, dir: &Path) -> Prometheus {
-    peers.prometheus_with(dir, CONFIG, &["--web.enable-admin-api"])
+    peers.prometheus_with(dir, CONFIG, &["--web.enable-admin-api", "--enable-feature=native-histograms"])
 }
 
 fn stop(server: &mut Chronolith) {

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use crate::harness::random::mix;
 use crate::harness::remote_write::{compress, put_bytes, put_varint};
+use crate::interop::histograms::histogram;
 
 /// Time between two scrapes.
 pub const INTERVAL_MS: i64 = 15_000;
@@ -17,7 +18,9 @@ const STEP_SCRAPES: i64 = 8;
 /// Time of one step.
 pub const STEP_MS: i64 = STEP_SCRAPES * INTERVAL_MS;
 /// Series that one instance exports.
-const PER_INSTANCE: usize = 20;
+pub const PER_INSTANCE: usize = 21;
+/// The one of them that is of native histograms, of a kind that depends on the job.
+const HISTOGRAM: usize = 20;
 /// Instances in one request.
 const PER_REQUEST: usize = 25;
 /// A late batch comes this many steps late at least, and fewer than this more: 10 to 40 minutes.
@@ -26,7 +29,9 @@ const DELAY: (i64, i64) = (5, 15);
 const STALE: u64 = 0x7ff0_0000_0000_0002;
 
 /// Jobs, by the number of the instance. The last one's batches may be late, and are sometimes sent twice.
-const JOBS: [&str; 4] = ["api", "db", "web", LATE_JOB];
+const JOBS: [&str; 4] = ["api", "db", CUSTOM_JOB, LATE_JOB];
+/// The job whose native histograms have custom buckets.
+const CUSTOM_JOB: &str = "web";
 /// The job whose batches may be late.
 pub const LATE_JOB: &str = "batch";
 
@@ -131,7 +136,7 @@ impl World {
         }
         let offset_ms = (self.hash(instance, 0, 5) % INTERVAL_MS as u64) as i64;
         for (life, scrapes) in of_lives {
-            for kind in 0..PER_INSTANCE {
+            for kind in 0..HISTOGRAM {
                 let samples = scrapes.iter().map(|&scrape| {
                     let value = match scrape < life.scrapes.end {
                         true => self.value(instance, kind, scrape, &life),
@@ -142,6 +147,58 @@ impl World {
                 let samples: Vec<(i64, f64)> = samples.collect();
                 let labels = self.labels.entry((instance, life.generation)).or_insert_with(|| labels(instance, &life));
                 message.put(&labels[kind], &samples);
+            }
+            let labels = &self.labels[&(instance, life.generation)][HISTOGRAM];
+            for scrape in scrapes {
+                let at_ms = self.start_ms + offset_ms + scrape * INTERVAL_MS;
+                let is_end = scrape == life.scrapes.end;
+                // A float ends a series of histograms too. Not one with custom buckets: Prometheus 3.5 logs the marker in
+                // front of those that come with it, and loses them when it starts again.
+                if is_end && JOBS[instance as usize % JOBS.len()] != CUSTOM_JOB {
+                    message.put(labels, &[(at_ms, f64::from_bits(STALE))]);
+                } else {
+                    message.put_histogram(labels, &self.histogram(instance, scrape, &life, is_end), at_ms);
+                }
+            }
+        }
+    }
+
+    /// A histogram in the words of `histogram`: of one job with float counts, of another with custom buckets.
+    fn histogram(&self, instance: u64, scrape: i64, life: &Life, is_stale: bool) -> Vec<String> {
+        let age = (scrape - life.scrapes.start.max(-100_000)) as u64;
+        let noise = self.hash(instance, scrape, 8);
+        let bits = |value: f64| format!("{:016x}", value.to_bits());
+        // The last bucket is there half of the time only.
+        let mut counts = vec![age * 3 + noise % 3, age * 7 + noise % 7];
+        counts.extend((age / 200 % 2 == 1).then_some(age));
+        let sum = if is_stale { f64::from_bits(STALE) } else { age as f64 * 77.25 + (noise % 77) as f64 };
+        let (zeros, sum) = (age / 2, bits(sum));
+        let total = counts.iter().sum::<u64>();
+        let spans = if counts.len() > 2 { "2:2,5:1" } else { "2:2" };
+        let join = |texts: Vec<String>| texts.join(",");
+        let deltas = || {
+            let before = std::iter::once(&0).chain(&counts);
+            join(
+                counts.iter().zip(before).map(|(count, before)| (*count as i64 - *before as i64).to_string()).collect(),
+            )
+        };
+        let (zero, deltas) = (bits(0.0), deltas());
+        let fields = |fields: [&str; 12]| fields.map(str::to_owned).to_vec();
+        match JOBS[instance as usize % JOBS.len()] {
+            "db" => {
+                let counts = join(counts.iter().map(|count| bits(*count as f64 / 4.0)).collect());
+                let (zeros, total) = (bits(zeros as f64), bits(total as f64 / 4.0 + zeros as f64));
+                fields(["float", "0", "-1", &zero, &zeros, &total, &sum, spans, &counts, "-", "-", "-"])
+            }
+            CUSTOM_JOB => {
+                let bounds = join((1..12).map(|bound| bits(f64::from(bound) * 0.5)).collect());
+                let total = total.to_string();
+                fields(["int", "0", "-53", &zero, "0", &total, &sum, spans, &deltas, "-", "-", &bounds])
+            }
+            job => {
+                let hint = if job == LATE_JOB { "3" } else { "0" };
+                let (threshold, zeros, total) = (bits(0.001), zeros.to_string(), (total + zeros).to_string());
+                fields(["int", hint, "2", &threshold, &zeros, &total, &sum, spans, &deltas, "-", "-", "-"])
             }
         }
     }
@@ -211,6 +268,7 @@ fn labels(instance: u64, life: &Life) -> Vec<Vec<u8>> {
         encode("world_temperature_celsius", &[("sensor", "\u{df}eta \"0\"")]),
         encode("world_odd", &[]),
         encode("world_memory_bytes", &[]),
+        encode("world_sizes_bytes", &[]),
     ]
 }
 
@@ -234,5 +292,13 @@ impl Message {
         }
         put_bytes(&mut self.bytes, 1, &series);
         self.samples += samples.len();
+    }
+
+    fn put_histogram(&mut self, labels: &[u8], fields: &[String], timestamp_ms: i64) {
+        let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+        let mut series = labels.to_vec();
+        put_bytes(&mut series, 4, &histogram(&fields, timestamp_ms));
+        put_bytes(&mut self.bytes, 1, &series);
+        self.samples += 1;
     }
 }

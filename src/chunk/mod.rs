@@ -127,6 +127,7 @@ pub fn decode_into(
                 }
                 if timestamp_ms >= range.start_ms {
                     column.push(timestamp_ms, f64::from_bits(bits));
+                    column.set_start(samples.start_ms());
                 }
             }
             Ok(())

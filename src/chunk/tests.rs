@@ -375,7 +375,8 @@ proptest! {
             }
             start
         }).collect();
-        for bytes in [xor2(&samples, None), xor2(&samples, Some(&starts))] {
+        let without = vec![0; samples.len()];
+        for (bytes, starts) in [(xor2(&samples, None), &without), (xor2(&samples, Some(&starts)), &starts)] {
             let read: Vec<_> = read(ChunkEncoding::Xor2, &bytes).unwrap().into_iter().map(|(timestamp_ms, value)| {
                 let SampleValue::Float(value) = value else { panic!("no float") };
                 (timestamp_ms, value.to_bits())
@@ -384,6 +385,7 @@ proptest! {
             let mut column = Column::default();
             decode_into(ChunkEncoding::Xor2, &bytes, TimeRange::ALL, &mut column).unwrap();
             prop_assert_eq!(column.len(), samples.len());
+            prop_assert_eq!(&(0..samples.len()).map(|index| column.start_ms(index)).collect::<Vec<_>>(), starts);
         }
     }
 

@@ -52,6 +52,7 @@ impl<'a> Xor2Iterator<'a> {
         if self.read >= self.count {
             return Ok(None);
         }
+        let before_ms = self.timestamp_ms;
         let bits = match self.read {
             0 => {
                 self.timestamp_ms = read_varint(&mut self.reader)?;
@@ -68,9 +69,14 @@ impl<'a> Xor2Iterator<'a> {
             }
             _ => self.read_joint()?,
         };
-        self.start_times.skip(&mut self.reader, self.read)?;
+        self.start_times.read(&mut self.reader, self.read, self.timestamp_ms, before_ms)?;
         self.read += 1;
         Ok(Some((self.timestamp_ms, bits)))
+    }
+
+    /// Since when the sample counts that was read last; 0 where that is not known.
+    pub(super) fn start_ms(&self) -> i64 {
+        self.start_times.start_ms()
     }
 
     /// The code of time and value of all samples behind the second.

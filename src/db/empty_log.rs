@@ -157,8 +157,10 @@ impl Db {
         let group = cut.durable.wait().map_err(|error| failed("the log cannot be made durable", error))?;
         let after = self.store.ledger().state().flushed_out_of_order_group.unwrap_or(0);
         let mut written = Vec::new();
-        let result =
-            self.write_windows(&held, after, group, &mut written).and_then(|()| self.prove_by_head(&held, &written));
+        let result = self
+            .write_windows(&held, after, group, &mut written)
+            .and_then(|()| self.prove_by_head(&held, &written))
+            .and_then(|proven| self.begin_ledger().map(|()| proven));
         let (stored, unlogged) = match result {
             Ok(proven) => proven,
             Err(error) => {
@@ -168,7 +170,6 @@ impl Db {
                 return Err(error);
             }
         };
-        self.begin_ledger()?;
         let mut report = FlushReport::default();
         let mut events = Vec::new();
         let mut prepared = Vec::new();

@@ -250,17 +250,21 @@ impl Db {
         let mut go_on = |_progress| ControlFlow::Continue(());
         let proof = compaction::prove_flush(&self.fs, &self.options.data_dir, &pairs, Some(group), &mut go_on);
         let proof = match proof {
-            Ok(proof) => proof,
+            Ok(proof) => self.begin_ledger().map(|()| proof),
             Err(ProofError::Disproven(disproof)) => return Err(self.refuse(&written, &disproof.to_string())),
-            Err(other) => {
+            Err(other) => Err(failed("the proof of the block failed", other)),
+        };
+        let proof = match proof {
+            Ok(proof) => proof,
+            Err(error) => {
+                // On a full disk they would take the space until the next start.
                 for block in written.into_iter().filter_map(|one| one.block.block) {
-                    block.discard().map_err(|error| failed("an unproven block cannot be removed", error))?;
+                    block.discard().map_err(|error| failed("a block without a name cannot be removed", error))?;
                 }
-                return Err(failed("the proof of the block failed", other));
+                return Err(error);
             }
         };
         self.store.set_alarm("flush", None);
-        self.begin_ledger()?;
         let mut flushed = Flushed {
             kind,
             up_to,

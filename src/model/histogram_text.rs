@@ -4,42 +4,19 @@
 
 use std::fmt;
 
-use super::histogram::{BucketSpan, FloatHistogram, Histogram, SampleValue};
+use super::histogram::{FloatHistogram, Histogram, SampleValue};
 use crate::encoding::go_float;
-
-/// Indices and counts of the buckets that are not empty.
-fn filled<'a>(spans: &'a [BucketSpan], counts: &'a [f64]) -> impl DoubleEndedIterator<Item = (i32, f64)> + 'a {
-    let mut indices = Vec::with_capacity(counts.len());
-    let mut next = 0i32;
-    for span in spans {
-        next = next.wrapping_add(span.offset);
-        let room = counts.len().saturating_sub(indices.len());
-        for _ in 0..(span.length as usize).min(room) {
-            indices.push(next);
-            next = next.wrapping_add(1);
-        }
-    }
-    indices.into_iter().zip(counts.iter().copied()).filter(|(_, count)| *count != 0.0).collect::<Vec<_>>().into_iter()
-}
 
 impl FloatHistogram {
     fn write_text(&self, f: &mut fmt::Formatter<'_>, count_text: fn(f64) -> String) -> fmt::Result {
         write!(f, "{{count:{}, sum:{}", count_text(self.count), text(self.sum))?;
-        for (index, count) in filled(&self.negative_spans, &self.negative_buckets).rev() {
-            let (lower, upper) = self.bucket_bounds(index);
-            // A bound so small that it is zero belongs to no bucket.
-            let open = if upper > 0.0 { '[' } else { '(' };
-            write!(f, ", {open}{},{}):{}", text(-upper), text(-lower), count_text(count))?;
-        }
-        if self.zero_count != 0.0 {
-            let (lower, upper) = (text(-self.zero_threshold), text(self.zero_threshold));
-            write!(f, ", [{lower},{upper}]:{}", count_text(self.zero_count))?;
-        }
-        for (index, count) in filled(&self.positive_spans, &self.positive_buckets) {
-            let (lower, upper) = self.bucket_bounds(index);
-            let open = if lower == f64::NEG_INFINITY { '[' } else { '(' };
-            let close = if upper == 0.0 && self.custom_values.is_empty() { ')' } else { ']' };
-            write!(f, ", {open}{},{}{close}:{}", text(lower), text(upper), count_text(count))?;
+        let zero = (self.zero_count != 0.0).then(|| self.zero_bucket());
+        let buckets = self.negative().rev().chain(zero).chain(self.positive());
+        for bucket in buckets.filter(|bucket| bucket.count != 0.0) {
+            let open = if bucket.lower_inclusive { '[' } else { '(' };
+            let close = if bucket.upper_inclusive { ']' } else { ')' };
+            let (lower, upper, count) = (text(bucket.lower), text(bucket.upper), count_text(bucket.count));
+            write!(f, ", {open}{lower},{upper}{close}:{count}")?;
         }
         f.write_str("}")
     }
@@ -76,6 +53,7 @@ impl fmt::Display for SampleValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::histogram::BucketSpan;
 
     #[test]
     fn histogram_text_shows_filled_buckets_from_the_lowest_to_the_highest() {

@@ -114,6 +114,8 @@ pub struct Window<'a> {
     pub first_index: usize,
     /// Start timestamps of the samples, up to the last that has one; 0 for one that has none.
     pub starts_ms: &'a [i64],
+    /// No value of the whole series is below the one before it, so no counter was reset. False where that is not known.
+    pub is_rising: bool,
     /// The range, open at its start: samples lie in `(range_start_ms, range_end_ms]`.
     pub range_start_ms: i64,
     /// End of the range: the step's time less the offset.

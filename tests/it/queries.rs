@@ -257,7 +257,7 @@ fn hostile_expressions_in_little_memory_are_refused_or_answered() {
             let began = Instant::now();
             let parameters: &[(&str, &str)] = match range {
                 false => &[("query", query), ("time", &end)],
-                true => &[("query", query), ("start", &year), ("end", &end), ("step", "3600")],
+                true => &[("query", query), ("start", &year), ("end", &end), ("step", "604800")],
             };
             let path = if range { "/api/v1/query_range" } else { "/api/v1/query" };
             for path in [path, "/api/v1/query_explain"] {

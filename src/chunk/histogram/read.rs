@@ -120,6 +120,7 @@ impl<'a, C: Count> HistogramIterator<'a, C> {
         if self.read >= self.count {
             return Ok(None);
         }
+        let before_ms = self.timestamp_ms;
         match &mut self.fields {
             Some(fields) => {
                 let change = varbit::read_int(&mut self.reader)?;
@@ -136,7 +137,7 @@ impl<'a, C: Count> HistogramIterator<'a, C> {
             }
             None => self.read_first()?,
         }
-        self.start_times.skip(&mut self.reader, self.read)?;
+        self.start_times.read(&mut self.reader, self.read, self.timestamp_ms, before_ms)?;
         self.read += 1;
         Ok(Some((self.timestamp_ms, convert(self.current()))))
     }
@@ -193,6 +194,7 @@ impl<'a, C: Count> HistogramIterator<'a, C> {
             }
             if timestamp_ms >= range.start_ms {
                 column.push_histogram(timestamp_ms, self.current().float_histogram());
+                column.set_start(self.start_times.start_ms());
             }
         }
     }

@@ -83,6 +83,8 @@ pub(super) fn windows(
     let (times, starts) = (&column.timestamps_ms[..], &column.starts_ms[..]);
     let (mut from, mut upto) = (0, 0);
     let (mut histograms_from, mut histograms_upto) = (0, 0);
+    // Most counters are never reset: then no window has to be looked through for that.
+    let is_rising = !column.values.windows(2).fold(false, |falls, pair| falls | (pair[1] < pair[0]));
     for step in 0..steps.count {
         let step_ms = steps.at(step);
         let range_end_ms = reach.at_ms.unwrap_or(step_ms).saturating_sub(reach.offset_ms);
@@ -104,6 +106,7 @@ pub(super) fn windows(
             histograms: &column.histograms[histograms_from..histograms_upto],
             first_index: from,
             starts_ms: &starts[from.min(starts.len())..upto.min(starts.len())],
+            is_rising,
             range_start_ms,
             range_end_ms,
             step_ms,

@@ -81,7 +81,9 @@ impl HistogramRule {
                 }
                 notes.add_for_metric(0, Annotation::histogram_ignored_in_mixed_range);
                 let (timestamps_ms, values) = (&times[..], &values[..]);
-                let floats = Window { timestamps_ms, values, histograms: &[], starts_ms: &[], ..*window };
+                // What lies between two floats may have been NaN, so that nothing is known of them.
+                let is_rising = false;
+                let floats = Window { timestamps_ms, values, histograms: &[], starts_ms: &[], is_rising, ..*window };
                 kernel(&floats, args, notes).map(Value::Float)
             }
         }

@@ -93,7 +93,8 @@ fn extrapolated_floats(window: &Window<'_>, notes: &mut Notes<'_>, change: Chang
     let mut started_ms = None;
     if change.is_counter {
         if window.starts_ms.is_empty() {
-            for pair in window.values.windows(2) {
+            let values = if window.is_rising { &[] } else { window.values };
+            for pair in values.windows(2) {
                 if pair[1] < pair[0] {
                     result += pair[0];
                 }

@@ -12,7 +12,7 @@
 //! `command` reads the lines, `expectation` judges errors and annotations, `compare` judges values, and `run`
 //! puts them to work. As in Prometheus, an instant query is judged five more times with its selectors pinned by `@`,
 //! and every time also as the middle step of a range query. A query that fails its expectations does not end the
-//! script. Source: Prometheus `promql/promqltest`, version 3.14.
+//! script. `store` loads what a script loads as a database would. Source: Prometheus `promql/promqltest`, version 3.14.
 
 mod command;
 mod compare;
@@ -25,5 +25,7 @@ mod store;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wrong_tests;
 
 pub use run::{Failure, ScriptOptions, ScriptReport, run_script};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{ScriptOptions, ScriptReport, run_script};
 use crate::clock::ManualClock;
 
-fn run(script: &str) -> ScriptReport {
+pub(super) fn run(script: &str) -> ScriptReport {
     run_script(script, &ScriptOptions::new(Arc::new(ManualClock::default())))
 }
 
@@ -230,6 +230,7 @@ fn scripts_of_this_repository_pass() {
         "extended",
         "math",
         "mixed",
+        "native_operators",
         "native_functions",
         "over_time",
         "regression",

@@ -113,9 +113,17 @@ fn interop_query_stats_count_the_samples_that_prometheus_counts() {
     });
 }
 
-/// Queries over histograms, each of which counts for as many samples as take its room.
+/// Queries over histograms, each of which counts for as many samples as take its room. How buckets are laid out that a series
+/// comes to have later is up to the store, so the series with most of these is left out.
 const HISTOGRAM_QUERIES: &[&str] = &[
-    "native{series!~\"layouts.*\"}",
+    "native{series=~\"int|float|custom_.*|kinds\"}",
+    "native{series=\"gauge_int\"}",
+    "native{series=\"gauge_float\"}",
+    "native{series=\"stale_int\"}",
+    "native{series=\"stale_float\"}",
+    "native{series=\"hints\"}",
+    "native{series=\"hints_float\"}",
+    "native{series=\"large_float\"}",
     "count_over_time(native{series=~\"int|float|custom_.*|kinds\"}[1m])",
     "rate(native{series=~\"int|float\"}[2m])",
     "timestamp(native)",

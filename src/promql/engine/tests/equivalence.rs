@@ -1,5 +1,5 @@
 //! What a column holds at a step is what an instant query at that time gives: tried on random expressions, against
-//! random data with gaps, resets, staleness markers and infinities.
+//! random data with gaps, resets, staleness markers, infinities and histograms.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
 use super::*;
-use crate::model::stale_nan;
+use crate::model::histogram::BucketSpan;
+use crate::model::{FloatHistogram, stale_nan};
 
 /// The samples of one series: gaps between them, and their values.
 fn samples() -> impl Strategy<Value = Vec<(i64, f64)>> {
@@ -22,6 +23,23 @@ fn samples() -> impl Strategy<Value = Vec<(i64, f64)>> {
     prop::collection::vec((gap, value), 0..40)
 }
 
+/// A histogram for some of the values, of a resolution that changes with them.
+fn histogram(value: f64) -> Option<FloatHistogram> {
+    if !(value >= 0.0 && value.is_finite() && value.fract() == 0.0) {
+        return None;
+    }
+    Some(FloatHistogram {
+        schema: (value % 3.0) as i32,
+        count: value + 3.0,
+        sum: 2.0 * value,
+        zero_threshold: 0.25,
+        zero_count: 2.0,
+        positive_spans: vec![BucketSpan { offset: 0, length: 2 }],
+        positive_buckets: vec![1.0, value],
+        ..FloatHistogram::default()
+    })
+}
+
 fn data() -> impl Strategy<Value = MemoryStorage> {
     prop::collection::vec(samples(), 9).prop_map(|all| {
         let mut storage = MemoryStorage::new();
@@ -32,7 +50,10 @@ fn data() -> impl Strategy<Value = MemoryStorage> {
             let mut at_ms = 0;
             for (gap_ms, value) in samples {
                 at_ms += gap_ms;
-                storage.append(&labels, at_ms, value);
+                match histogram(value) {
+                    Some(histogram) if a == "2" => storage.append_histogram(&labels, at_ms, histogram),
+                    _ => storage.append(&labels, at_ms, value),
+                }
             }
         }
         storage
@@ -72,6 +93,8 @@ fn expression() -> impl Strategy<Value = String> {
             Just("limit_ratio(0.5, "),
         ];
         let function = prop_oneof![
+            Just(("histogram_count(", ")")),
+            Just(("histogram_quantile(0.7, ", ")")),
             Just(("abs(", ")")),
             Just(("-(", ")")),
             Just(("timestamp(", ")")),
@@ -81,7 +104,8 @@ fn expression() -> impl Strategy<Value = String> {
             Just(("last_over_time((", ")[3m:1m] offset 1m)")),
             Just(("label_replace(", r#", "c", "$1", "a", "(.)")"#)),
         ];
-        let scalar = prop_oneof![Just(" * 2"), Just(" > 3"), Just(" <= bool 1"), Just(" ^ 2"), Just(" % 7")];
+        let scalar =
+            prop_oneof![Just(" * 2"), Just(" > 3"), Just(" <= bool 1"), Just(" ^ 2"), Just(" % 7"), Just(" </ 2")];
         let operator = prop_oneof![
             Just(" + "),
             Just(" / on (a, b) "),
@@ -105,13 +129,28 @@ fn expression() -> impl Strategy<Value = String> {
 
 /// The values of one step by labels, as text with twelve digits: in which order floats are added up may differ too.
 fn at_step(value: &QueryValue, at_ms: i64) -> BTreeMap<LabelSet, String> {
-    let text = |value: f64| format!("{:.11e}", value + 0.0);
+    let number = |value: f64| format!("{:.11e}", value + 0.0);
+    let text = |value: f64, histogram: Option<&FloatHistogram>| match histogram {
+        None => number(value),
+        Some(one) => {
+            let mut whole = one.clone();
+            whole.compact();
+            let buckets = whole.positive_buckets.iter().copied().map(number).collect::<Vec<_>>().join(" ");
+            let (count, sum, zero) = (number(one.count), number(one.sum), number(one.zero_count));
+            format!("{} {count} {sum} {zero} {:?} [{buckets}]", one.schema, whole.positive_spans)
+        }
+    };
     match value {
-        QueryValue::Vector(samples) => samples.iter().map(|one| (one.labels.clone(), text(one.value))).collect(),
+        QueryValue::Vector(samples) => {
+            samples.iter().map(|one| (one.labels.clone(), text(one.value, one.histogram.as_deref()))).collect()
+        }
         QueryValue::Matrix(matrix) => {
             let found = matrix.iter().filter_map(|one| {
                 let index = one.samples.timestamps_ms.binary_search(&at_ms).ok()?;
-                Some((one.labels.clone(), text(one.samples.values[index])))
+                let histograms = &one.samples.histograms;
+                let place = histograms.binary_search_by_key(&index, |(at, _)| *at).ok();
+                let histogram = place.map(|place| &histograms[place].1);
+                Some((one.labels.clone(), text(one.samples.values[index], histogram)))
             });
             found.collect()
         }

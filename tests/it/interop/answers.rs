@@ -166,10 +166,11 @@ fn values(body: &Value) -> Vec<&Value> {
     body["data"]["result"].as_array().into_iter().flatten().map(|element| &element["value"][1]).collect()
 }
 
-fn annotations(body: &Value) -> Vec<String> {
+/// Warnings and infos of an answer, in one order.
+pub fn annotations(body: &Value) -> Vec<String> {
     let texts = |key: &str| {
         let list = body.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-        list.into_iter().map(|text| format!("{key}: {text}")).collect::<Vec<_>>()
+        list.iter().map(|text| format!("{key}: {}", text.as_str().unwrap_or_default())).collect::<Vec<_>>()
     };
     let mut all = [texts("warnings"), texts("infos")].concat();
     all.sort();
@@ -192,7 +193,8 @@ fn normal(data: &Value, in_order: bool) -> Value {
     }
 }
 
-fn value_difference(path: &str, expected: &Value, actual: &Value, tolerance: f64) -> Option<String> {
+/// The first place where two values differ. Numbers in texts may do so by `tolerance`, relative to the larger.
+pub fn value_difference(path: &str, expected: &Value, actual: &Value, tolerance: f64) -> Option<String> {
     match (expected, actual) {
         (Value::Array(left), Value::Array(right)) => {
             if left.len() != right.len() {

@@ -1,6 +1,6 @@
 //! Chronolith beside the real programs: Prometheus writes to it, reads its directory, scrapes it, and answers the same.
 
-mod answers;
+pub mod answers;
 mod flow;
 mod histogram_writes;
 pub mod histograms;

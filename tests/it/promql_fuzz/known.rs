@@ -1,0 +1,270 @@
+//! Differences that are meant: what Prometheus 3.5 gets wrong, and what 3.14, which Chronolith follows, does otherwise.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::compare::{Answer, Difference, Kind, Question, value_distance};
+use super::data::METRICS;
+use super::words::COMPARISONS;
+
+/// Two answers that differ.
+#[derive(Debug)]
+pub struct Case<'a> {
+    /// What was asked.
+    pub question: &'a Question,
+    /// What Prometheus answered.
+    pub expected: &'a Answer,
+    /// What Chronolith answered.
+    pub actual: &'a Answer,
+    /// How that differs.
+    pub difference: &'a Difference,
+}
+
+impl Case<'_> {
+    fn asks_for(&self, part: &str) -> bool {
+        self.question.expression.contains(part)
+    }
+
+    fn asks_for_histograms(&self) -> bool {
+        METRICS.iter().any(|metric| metric.kind.is_native() && self.asks_for(&metric.name[1..metric.name.len() - 2]))
+    }
+
+    /// Whether values are the same but for this, relative to the larger.
+    fn is_close(&self, tolerance: f64) -> bool {
+        self.differs_in(Kind::Values) && value_distance(self.expected, self.actual, tolerance).is_none()
+    }
+
+    fn differs_in(&self, kind: Kind) -> bool {
+        self.difference.kind == kind
+    }
+}
+
+/// A difference that is meant.
+struct Known {
+    reason: &'static str,
+    applies: fn(&Case<'_>) -> bool,
+}
+
+const LABELS_COLLIDE: &str = "vector cannot contain metrics with the same labelset";
+
+const UNMATCHED: [&str; 2] = ["found duplicate series for the match group", "multiple matches for labels"];
+
+/// Answers that are others.
+const ANSWERS: &[Known] = &[
+    Known { reason: "3.5 panics", applies: |case| case.expected.error().contains("runtime error: ") },
+    Known {
+        reason: "info() of 3.5 takes one series for another where not all are there at every step (fixed in 3.7 and 3.8)",
+        applies: |case| {
+            let has_steps = case.question.is_range() || case.asks_for(":");
+            case.asks_for("info(") && has_steps && case.difference.kind <= Kind::Values
+        },
+    },
+    Known {
+        reason: "info() of 3.5 drops series that have the label already that it is asked for (fixed in 3.10)",
+        applies: |case| {
+            let describes_infos = case.asks_for("arget_in") || case.asks_for("uild_in");
+            case.asks_for("info(") && describes_infos && case.differs_in(Kind::Values)
+        },
+    },
+    Known {
+        reason: "histogram_fraction() of 3.5 is NaN for a lower bound in the first bucket (fixed in 3.8)",
+        applies: |case| {
+            let is_below =
+                ["histogram_fraction(0, ", "histogram_fraction(-Inf, "].iter().any(|call| case.asks_for(call));
+            let is_nan = case.asks_for("histogram_fraction(") && case.difference.text.ends_with("not NaN");
+            (is_below || is_nan) && case.differs_in(Kind::Values)
+        },
+    },
+    Known {
+        reason: "mad_over_time() of 3.5 is a number where samples are NaN (fixed in 3.14)",
+        applies: |case| case.asks_for("mad_over_time(") && case.differs_in(Kind::Values),
+    },
+    Known {
+        reason: "Go's logarithm of a denormal number is wrong where it is written in assembly",
+        applies: |case| {
+            let wrong = ["709.0895657128241", "307.9536855642528"];
+            wrong.iter().any(|end| case.difference.text.ends_with(end))
+        },
+    },
+    Known {
+        reason: "Go's atan2 loses the sign where the quotient is too small for a number",
+        applies: |case| case.asks_for("atan2") && case.difference.text.ends_with("not 3.141592653589793"),
+    },
+    Known {
+        reason: "from 3.9 on, series that label_replace(), label_join() or a minus make equal are one, unless both are there \
+                 at a step",
+        applies: |case| {
+            let may_join = ["label_replace(", "label_join(", "-"].iter().any(|part| case.asks_for(part));
+            may_join && case.expected.error() == LABELS_COLLIDE && case.actual.status == 200
+        },
+    },
+    Known {
+        reason: "from 3.9 on, the series of a comparison have to be unique too where it is false",
+        applies: |case| {
+            let compares = COMPARISONS.iter().any(|operator| case.asks_for(operator));
+            compares && case.expected.status == 200 && case.actual.error().starts_with("multiple matches for labels")
+        },
+    },
+    Known {
+        reason: "from 3.6 on, topk() and its like don't take NaN for a number of series",
+        applies: |case| case.actual.error() == "Parameter value is NaN",
+    },
+    Known {
+        reason: "from 3.12 on, durations that are no number of milliseconds are refused as they are evaluated",
+        applies: |case| {
+            let error = case.actual.error();
+            error.ends_with("duration is NaN or infinite") || error.ends_with("duration is out of range")
+        },
+    },
+    Known {
+        reason: "from 3.6 on, a duration may be more than an expression of numbers, and errors say so",
+        applies: |case| {
+            let expected = case.expected.error();
+            let is_about_durations =
+                expected.contains("parse error") && expected.ends_with("expected number or duration");
+            case.differs_in(Kind::Error) && is_about_durations
+        },
+    },
+    Known {
+        reason: "3.5 takes a letter in brackets for a colon (fixed in 3.6)",
+        applies: |case| case.actual.error().ends_with("expected ':'"),
+    },
+    Known {
+        reason: "parse errors of 3.5 give some operators by number",
+        applies: |case| case.differs_in(Kind::Error) && case.expected.error().contains("<Item "),
+    },
+    Known {
+        reason: "from 3.6 on, topk() and its like look at the number of series where there are none too",
+        applies: |case| {
+            let error = case.actual.error();
+            error.ends_with("overflows int64") || error.ends_with("underflows int64")
+        },
+    },
+    Known {
+        reason: "from 3.8 on, histograms with different boundaries are brought to those that all have",
+        applies: |case| {
+            let is_incompatible = |text: &String| text.contains("with incompatible custom buckets for metric name");
+            let is_reconciled = |text: &String| text.contains("mismatched custom buckets were reconciled");
+            let meets = case.expected.annotations().iter().any(is_incompatible)
+                || case.actual.annotations().iter().any(is_reconciled);
+            meets && matches!(case.difference.kind, Kind::Values | Kind::Annotations)
+        },
+    },
+    Known {
+        reason: "from 3.10 on, histograms are added with less loss",
+        applies: |case| case.asks_for_histograms() && case.is_close(1e-9),
+    },
+    Known {
+        reason: "from 3.6 on, a rate of histograms is not extrapolated below zero",
+        applies: |case| {
+            let extrapolates = ["rate(", "increase("].iter().any(|call| case.asks_for(call));
+            extrapolates && case.asks_for_histograms() && case.difference.kind >= Kind::Values
+        },
+    },
+    Known {
+        reason: "for Prometheus it makes a difference which empty buckets a histogram's chunk has",
+        applies: |case| {
+            let compares = ["changes(", "==", "!=", "histogram_quantile("].iter().any(|part| case.asks_for(part));
+            let shows_empty_ones = case.difference.text.contains("\"NaN\"]");
+            (compares || shows_empty_ones) && case.asks_for_histograms() && case.differs_in(Kind::Values)
+        },
+    },
+    Known {
+        reason: "where series of several groups don't match, another of them is named",
+        applies: |case| {
+            let is_named = |answer: &Answer| UNMATCHED.iter().any(|part| answer.error().starts_with(part));
+            case.differs_in(Kind::Error) && is_named(case.expected) && is_named(case.actual)
+        },
+    },
+    Known {
+        reason: "sort_by_label() of Prometheus finds a label that is missing neither before nor behind another",
+        applies: |case| {
+            let names = |element: &Value| element["metric"].as_object().map(|labels| labels.keys().cloned().collect());
+            let list = case.expected.body["data"]["result"].as_array().into_iter().flatten();
+            let names: BTreeSet<Option<Vec<String>>> = list.map(names).collect();
+            case.asks_for("sort_by_label") && case.differs_in(Kind::Order) && names.len() > 1
+        },
+    },
+    Known {
+        reason: "which of equal values comes first, or which NaN, is left to Go's sorting",
+        applies: |case| {
+            let is_sorted = ["sort(", "sort_desc(", "topk", "bottomk"].iter().any(|part| case.asks_for(part));
+            is_sorted && case.differs_in(Kind::Order) && values(case.expected) == values(case.actual)
+        },
+    },
+];
+
+/// The values of an instant vector; -0 and 0 are equal.
+fn values(answer: &Answer) -> Vec<String> {
+    let list = answer.body["data"]["result"].as_array().into_iter().flatten();
+    let value = |element: &Value| element["value"][1].as_str().unwrap_or_default().to_owned();
+    list.map(|element| if value(element) == "-0" { "0".to_owned() } else { value(element) }).collect()
+}
+
+/// A text of an annotation in which versions differ, as both have it.
+struct Rewrite {
+    reason: &'static str,
+    /// `None` where one of the versions has no such annotation.
+    common: fn(&Case<'_>, &str) -> Option<String>,
+}
+
+const ANNOTATIONS: &[Rewrite] = &[
+    Rewrite {
+        reason: "from 3.12 on, sorting is warned of where it has no effect",
+        common: |_, text| (!text.contains("sort is ineffective for range queries")).then(|| text.to_owned()),
+    },
+    Rewrite {
+        reason: "from 3.7 on, histograms that say otherwise whether a counter was reset are warned of as they are added",
+        common: |_, text| (!text.contains("conflicting counter resets during histogram")).then(|| text.to_owned()),
+    },
+    Rewrite {
+        reason: "from 3.7 on, what is said about buckets is said once, and names their metric only where the name is kept",
+        common: |_, text| {
+            let start = ["bucket label \"le\" is missing", "to be fixed for monotonicity", "has NaN observations"]
+                .iter()
+                .find(|part| text.contains(**part));
+            Some(match (start, text.find(" for metric name \"").or_else(|| text.rfind(" ("))) {
+                (Some(_), Some(end)) => text[..end].to_owned(),
+                _ => text.to_owned(),
+            })
+        },
+    },
+    Rewrite {
+        reason: "from 3.10 on, where buckets were fixed for monotonicity is said with details",
+        common: |_, text| Some(text.split(", from buckets ").next().unwrap_or_default().to_owned()),
+    },
+    Rewrite {
+        reason: "from 3.7 on, what is said of an argument in parentheses is said of what is in them",
+        common: |case, text| {
+            let place = text.rfind(" (").filter(|_| case.asks_for("((") || case.asks_for(", ("));
+            Some(text[..place.unwrap_or(text.len())].to_owned())
+        },
+    },
+];
+
+/// Why a difference is meant, if it is; there may be several reasons.
+pub fn explanation(case: &Case<'_>) -> Option<Vec<&'static str>> {
+    if let Some(known) = ANSWERS.iter().find(|known| (known.applies)(case)) {
+        return Some(vec![known.reason]);
+    }
+    case.differs_in(Kind::Annotations).then(|| of_annotations(case)).flatten()
+}
+
+fn of_annotations(case: &Case<'_>) -> Option<Vec<&'static str>> {
+    let (mut expected, mut actual) = (case.expected.annotations(), case.actual.annotations());
+    if expected.iter().chain(&actual).any(|text| text.contains("annotations omitted")) {
+        return Some(vec!["of more than ten annotations, those that are shown are left to chance"]);
+    }
+    let mut reasons = Vec::new();
+    for rewrite in ANNOTATIONS {
+        let common = |list: &[String]| list.iter().filter_map(|text| (rewrite.common)(case, text)).collect::<Vec<_>>();
+        let (left, right) = (common(&expected), common(&actual));
+        if (&left, &right) != (&expected, &actual) {
+            reasons.push(rewrite.reason);
+        }
+        (expected, actual) = (left, right);
+    }
+    let set = |list: Vec<String>| list.into_iter().collect::<BTreeSet<_>>();
+    (set(expected) == set(actual)).then_some(reasons)
+}

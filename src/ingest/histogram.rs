@@ -7,7 +7,7 @@
 
 use crate::encoding::{Corruption, Cursor};
 use crate::model::histogram::BucketSpan;
-use crate::model::histogram_validation::HistogramError;
+use crate::model::histogram::HistogramError;
 use crate::model::raw_labels::skip_field;
 use crate::model::{CounterResetHint, FloatHistogram, Histogram, SampleValue, TimestampMs, is_stale_nan};
 

@@ -5,15 +5,6 @@ pub mod digest;
 pub mod duration;
 mod go_regexp;
 pub mod histogram;
-pub mod histogram_arithmetic;
-mod histogram_bounds;
-pub mod histogram_buckets;
-mod histogram_reset;
-mod histogram_resolution;
-pub mod histogram_sum;
-mod histogram_text;
-pub mod histogram_trim;
-pub mod histogram_validation;
 pub mod kahan;
 pub mod label_set;
 pub mod logarithm;
@@ -27,11 +18,10 @@ pub mod tally;
 
 pub use chunk_encoding::ChunkEncoding;
 pub use digest::Digest;
-pub use histogram::{CounterResetHint, FloatHistogram, Histogram, SampleValue};
-pub use histogram_arithmetic::{Conflicts, IncompatibleSchemas};
-pub use histogram_buckets::Bucket;
-pub use histogram_sum::{HistogramMean, HistogramSum};
-pub use histogram_trim::Keep;
+pub use histogram::{
+    Bucket, Conflicts, CounterResetHint, FloatHistogram, Histogram, HistogramMean, HistogramSum, IncompatibleSchemas,
+    Keep, SampleValue,
+};
 pub use label_set::{Label, LabelSet, LabelSetBuilder, LabelSetScratch, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher};
 pub use metric_type::MetricType;

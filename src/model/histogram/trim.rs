@@ -3,9 +3,9 @@
 //! Observations within a bucket are taken to be spread evenly over it: over its logarithm where bounds are exponential.
 //! Source: Prometheus `model/histogram/float_histogram.go`, version 3.14 (`TrimBuckets`).
 
-use super::histogram::FloatHistogram;
-use super::histogram_buckets::Bucket;
-use super::logarithm::log_base_2;
+use super::FloatHistogram;
+use super::buckets::Bucket;
+use crate::model::logarithm::log_base_2;
 
 /// Which observations stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

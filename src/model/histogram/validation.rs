@@ -3,7 +3,7 @@
 //! The rules are those of Prometheus (`model/histogram/histogram.go`, `Validate`), so that what one of the two accepts
 //! the other can read.
 
-use super::histogram::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram, bucket_counts};
+use super::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram, bucket_counts};
 
 /// Exponential schemas that may be stored.
 const EXPONENTIAL_SCHEMAS: std::ops::RangeInclusive<i32> = -4..=8;

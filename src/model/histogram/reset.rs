@@ -1,9 +1,9 @@
 //! Counter resets between two native histograms of a series.
 
-use super::histogram::{CounterResetHint, FloatHistogram};
-use super::histogram_bounds::exponential_bound;
-use super::histogram_sum::{Addition, Entry, by_common_bounds, common_bounds, reduce, zero_count_for};
-use super::kahan::Sum;
+use super::bounds::exponential_bound;
+use super::sum::{Addition, Entry, by_common_bounds, common_bounds, reduce, zero_count_for};
+use super::{CounterResetHint, FloatHistogram};
+use crate::model::kahan::Sum;
 
 impl FloatHistogram {
     /// Whether the counter was reset between `previous` and this histogram: some count fell, or a populated bucket is gone.

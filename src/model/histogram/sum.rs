@@ -7,10 +7,10 @@
 
 use std::cmp::Ordering;
 
-use super::histogram::{BucketSpan, CounterResetHint, FloatHistogram};
-use super::histogram_arithmetic::{Conflicts, IncompatibleSchemas};
-use super::histogram_bounds::exponential_bound;
-use super::kahan::Sum;
+use super::arithmetic::{Conflicts, IncompatibleSchemas};
+use super::bounds::exponential_bound;
+use super::{BucketSpan, CounterResetHint, FloatHistogram};
+use crate::model::kahan::Sum;
 
 /// A running sum of histograms in which each number is compensated for what rounding takes away.
 #[derive(Debug, Clone)]
@@ -72,9 +72,8 @@ impl Addition {
 impl HistogramSum {
     /// A sum that starts with `first`.
     pub fn starting_with(first: &FloatHistogram) -> Self {
-        let entries = |counts: super::histogram_buckets::IndexedCounts<'_>| {
-            counts.map(|(index, count)| Entry::new(index, count)).collect()
-        };
+        let entries =
+            |counts: super::buckets::IndexedCounts<'_>| counts.map(|(index, count)| Entry::new(index, count)).collect();
         HistogramSum {
             schema: first.schema,
             counter_reset_hint: first.counter_reset_hint,
@@ -148,7 +147,7 @@ impl HistogramSum {
     }
 
     fn has_custom_buckets(&self) -> bool {
-        self.schema == super::histogram::CUSTOM_BUCKETS_SCHEMA
+        self.schema == super::CUSTOM_BUCKETS_SCHEMA
     }
 
     /// Widens the zero bucket until its threshold is one that `other` can have too, and says how many observations the

@@ -1,6 +1,6 @@
 //! The buckets of a native histogram one by one, from either end.
 
-use super::histogram::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, FloatHistogram};
+use super::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, FloatHistogram};
 
 /// A bucket with its bounds and the observations in it.
 #[derive(Debug, Clone, Copy, PartialEq)]

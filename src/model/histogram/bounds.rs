@@ -4,7 +4,7 @@
 //! units in the last place below the correctly rounded ones, so a power from a good library would differ in the last digit
 //! of what both print. They are what repeated square roots give that begin one unit below the root of two.
 
-use super::histogram::FloatHistogram;
+use super::FloatHistogram;
 
 /// The finest schema.
 const SCHEMA_FINEST: i32 = 8;

@@ -2,7 +2,7 @@
 //!
 //! Source: Prometheus `storage/remote/write_handler.go` (what is made coarser), `model/histogram/generic.go` (indexes).
 
-use super::histogram::{BucketSpan, FloatHistogram, Histogram, bucket_counts, bucket_indexes};
+use super::{BucketSpan, FloatHistogram, Histogram, bucket_counts, bucket_indexes};
 
 /// The finest resolution that is stored.
 const SCHEMA_FINEST: i32 = 8;
@@ -15,19 +15,15 @@ fn steps(schema: i32) -> Option<i32> {
 }
 
 /// Adds up the buckets that fall together. As many buckets as the spans say are expected.
-fn merge<T: Copy + std::ops::AddAssign>(
-    spans: &[BucketSpan],
-    counts: impl Iterator<Item = T>,
-    steps: i32,
-) -> (Vec<BucketSpan>, Vec<T>) {
-    let (mut merged_spans, mut merged): (Vec<BucketSpan>, Vec<T>) = (Vec::new(), Vec::new());
+fn merge(spans: &[BucketSpan], counts: impl Iterator<Item = i64>, steps: i32) -> (Vec<BucketSpan>, Vec<i64>) {
+    let (mut merged_spans, mut merged): (Vec<BucketSpan>, Vec<i64>) = (Vec::new(), Vec::new());
     let mut end = 0i64;
     for (index, count) in bucket_indexes(spans).zip(counts) {
         // The bucket with index i ends at base^i, so the one that holds it ends at the next even index, halved.
         let index = ((index - 1) >> steps) + 1;
         match (merged.last_mut(), merged_spans.last_mut()) {
             (Some(last), _) if index + 1 == end => {
-                *last += count;
+                *last = last.wrapping_add(count);
                 continue;
             }
             (Some(_), Some(span)) if index == end => span.length += 1,
@@ -48,11 +44,9 @@ impl Histogram {
             (&mut self.positive_spans, &mut self.positive_deltas),
             (&mut self.negative_spans, &mut self.negative_deltas),
         ] {
-            let counts = bucket_counts(deltas).map(std::num::Wrapping);
-            let (merged_spans, merged) = merge(spans, counts, steps);
+            let (merged_spans, merged) = merge(spans, bucket_counts(deltas), steps);
             let mut before = 0i64;
-            *deltas =
-                merged.iter().map(|count| count.0.wrapping_sub(std::mem::replace(&mut before, count.0))).collect();
+            *deltas = merged.iter().map(|count| count.wrapping_sub(std::mem::replace(&mut before, *count))).collect();
             *spans = merged_spans;
         }
     }
@@ -61,13 +55,8 @@ impl Histogram {
 impl FloatHistogram {
     /// As [`Histogram::reduce_to_finest_stored`].
     pub fn reduce_to_finest_stored(&mut self) {
-        let Some(steps) = steps(self.schema) else { return };
-        self.schema = SCHEMA_FINEST;
-        for (spans, counts) in [
-            (&mut self.positive_spans, &mut self.positive_buckets),
-            (&mut self.negative_spans, &mut self.negative_buckets),
-        ] {
-            (*spans, *counts) = merge(spans, counts.iter().copied(), steps);
+        if steps(self.schema).is_some() {
+            self.reduce_resolution(SCHEMA_FINEST);
         }
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Source: Prometheus `model/histogram/float_histogram.go`, version 3.14.
 
-use super::histogram::{BucketSpan, CounterResetHint, FloatHistogram};
-use super::histogram_bounds::exponential_bound;
-use super::histogram_sum::{Addition, HistogramSum, encode, reduce_sides};
+use super::bounds::exponential_bound;
+use super::sum::{Addition, HistogramSum, encode, reduce_sides};
+use super::{BucketSpan, CounterResetHint, FloatHistogram};
 
 /// What two histograms disagree on that could be added or subtracted all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -164,5 +164,5 @@ impl FloatHistogram {
 }
 
 #[cfg(test)]
-#[path = "histogram_arithmetic_tests.rs"]
+#[path = "arithmetic_tests.rs"]
 mod tests;

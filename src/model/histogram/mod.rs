@@ -1,9 +1,25 @@
 //! Native histograms as values: counts in exponential or custom buckets.
 //!
 //! Source: Prometheus `model/histogram/float_histogram.go`; the schema numbers are those of its specification. What a
-//! sender may send is judged in [`validate`](super::histogram_validation).
+//! sender may send is judged in [`validate`](validation).
 
-use super::sample::is_stale_nan;
+mod arithmetic;
+mod bounds;
+mod buckets;
+mod reset;
+mod resolution;
+mod sum;
+mod text;
+mod trim;
+mod validation;
+
+pub use arithmetic::{Conflicts, IncompatibleSchemas};
+pub use buckets::Bucket;
+pub use sum::{HistogramMean, HistogramSum};
+pub use trim::Keep;
+pub use validation::HistogramError;
+
+use super::sample::{is_stale_nan, stale_nan};
 
 /// The schema of histograms with custom bucket boundaries.
 pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
@@ -91,7 +107,7 @@ pub struct Histogram {
 impl Histogram {
     /// The staleness marker as a histogram.
     pub fn stale() -> Self {
-        Histogram { sum: super::stale_nan(), ..Histogram::default() }
+        Histogram { sum: stale_nan(), ..Histogram::default() }
     }
 
     /// Whether this is a staleness marker. Its other fields mean nothing then.
@@ -135,7 +151,7 @@ pub fn bucket_counts(deltas: &[i64]) -> impl Iterator<Item = i64> + '_ {
 impl FloatHistogram {
     /// The staleness marker as a histogram.
     pub fn stale() -> Self {
-        FloatHistogram { sum: super::stale_nan(), ..FloatHistogram::default() }
+        FloatHistogram { sum: stale_nan(), ..FloatHistogram::default() }
     }
 
     /// Whether this is a staleness marker. Its other fields mean nothing then.

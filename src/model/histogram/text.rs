@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::histogram::{FloatHistogram, Histogram, SampleValue};
+use super::{FloatHistogram, Histogram, SampleValue};
 use crate::encoding::go_float;
 
 impl FloatHistogram {

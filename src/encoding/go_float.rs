@@ -248,7 +248,6 @@ mod tests {
 
     /// Each as Prometheus 3.5 answers it.
     #[test]
-    #[expect(clippy::excessive_precision, reason = "the digit at the end is what makes two texts equally near")]
     fn digit_that_is_as_near_as_another_is_the_even_one() {
         for (value, text) in [
             (1_658_206_780_088_562.0 + 0.25, "1658206780088562.2"),

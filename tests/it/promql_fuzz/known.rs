@@ -83,8 +83,8 @@ const ANSWERS: &[Known] = &[
     Known {
         reason: "Go's logarithm of a denormal number is wrong where it is written in assembly",
         applies: |case| {
-            let wrong = ["709.0895657128241", "307.9536855642528"];
-            wrong.iter().any(|end| case.difference.text.ends_with(end))
+            let wrong = ["not -709.0895657", "not 709.0895657", "not -307.9536855", "not 307.9536855"];
+            wrong.iter().any(|part| case.difference.text.contains(part))
         },
     },
     Known {
@@ -158,7 +158,10 @@ const ANSWERS: &[Known] = &[
     },
     Known {
         reason: "from 3.10 on, histograms are added with less loss",
-        applies: |case| case.asks_for_histograms() && case.is_close(1e-9),
+        applies: |case| {
+            let as_text = case.asks_for("count_values") && case.differs_in(Kind::Values);
+            case.asks_for_histograms() && (as_text || case.is_close(1e-9))
+        },
     },
     Known {
         reason: "from 3.6 on, a rate of histograms is not extrapolated below zero",

@@ -325,14 +325,16 @@ impl Evaluator<'_> {
         // One annotation for each way in which the parameter is wrong, with the worst of its values.
         let worst = |pick: fn(f64, f64) -> f64| quantiles.iter().copied().reduce(pick).unwrap_or(0.5);
         let mut notes = self.annotations.borrow_mut();
-        if quantiles.iter().any(|quantile| quantile.is_nan()) {
+        let has_nan = quantiles.iter().any(|quantile| quantile.is_nan());
+        if has_nan {
             notes.add(Annotation::invalid_quantile(f64::NAN, span));
         }
+        // Beside NaN, Go's extremes are infinite or NaN.
         let (largest, smallest) = (worst(f64::max), worst(f64::min));
-        if largest > 1.0 {
+        if largest > 1.0 && (!has_nan || largest.is_infinite()) {
             notes.add(Annotation::invalid_quantile(largest, span));
         }
-        if smallest < 0.0 {
+        if smallest < 0.0 && (!has_nan || smallest.is_infinite()) {
             notes.add(Annotation::invalid_quantile(smallest, span));
         }
         drop(notes);

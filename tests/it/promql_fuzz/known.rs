@@ -83,8 +83,8 @@ const ANSWERS: &[Known] = &[
     Known {
         reason: "Go's logarithm of a denormal number is wrong where it is written in assembly",
         applies: |case| {
-            let wrong = ["709.0895657128241", "307.9536855642528"];
-            wrong.iter().any(|end| case.difference.text.ends_with(end))
+            let wrong = ["not -709.0895657", "not 709.0895657", "not -307.9536855", "not 307.9536855"];
+            wrong.iter().any(|part| case.difference.text.contains(part))
         },
     },
     Known {
@@ -114,7 +114,8 @@ const ANSWERS: &[Known] = &[
         reason: "from 3.12 on, durations that are no number of milliseconds are refused as they are evaluated",
         applies: |case| {
             let error = case.actual.error();
-            error.ends_with("duration is NaN or infinite") || error.ends_with("duration is out of range")
+            let refusals = ["is NaN or infinite", "is out of range", "must be greater than 0"];
+            refusals.iter().any(|refusal| error.ends_with(&format!("duration {refusal}")))
         },
     },
     Known {
@@ -122,13 +123,17 @@ const ANSWERS: &[Known] = &[
         applies: |case| {
             let expected = case.expected.error();
             let is_about_durations =
-                expected.contains("parse error") && expected.ends_with("expected number or duration");
+                expected.contains("parse error") && expected.contains("expected number or duration");
             case.differs_in(Kind::Error) && is_about_durations
         },
     },
     Known {
         reason: "3.5 takes a letter in brackets for a colon (fixed in 3.6)",
         applies: |case| case.actual.error().ends_with("expected ':'"),
+    },
+    Known {
+        reason: "times of 3.5 that are far in the future become negative",
+        applies: |case| case.difference.text.contains("missing [-"),
     },
     Known {
         reason: "parse errors of 3.5 give some operators by number",
@@ -153,7 +158,10 @@ const ANSWERS: &[Known] = &[
     },
     Known {
         reason: "from 3.10 on, histograms are added with less loss",
-        applies: |case| case.asks_for_histograms() && case.is_close(1e-9),
+        applies: |case| {
+            let as_text = case.asks_for("count_values") && case.differs_in(Kind::Values);
+            case.asks_for_histograms() && (as_text || case.is_close(1e-9))
+        },
     },
     Known {
         reason: "from 3.6 on, a rate of histograms is not extrapolated below zero",

@@ -123,4 +123,5 @@ fn quantile_when_its_parameter_changes_is_warned_of_with_the_worst_values_only()
     assert_eq!(notes("quantile(2 + time(), n)"), [warning("62")]);
     assert_eq!(notes("quantile(-1 - time(), n)"), [warning("-61")]);
     assert_eq!(notes("quantile(time() - 10, n)"), [warning("-10"), warning("50")]);
+    assert_eq!(notes("quantile(2 + time() * (time() / time()), n)"), [warning("NaN")]);
 }

@@ -76,10 +76,12 @@ impl HistogramRule {
             }
             HistogramRule::Ignored => {
                 let (times, values) = window::only_floats(window);
-                if values.is_empty() {
-                    return None;
+                match (values.is_empty(), args.is_empty()) {
+                    (false, _) => notes.add_for_metric(0, Annotation::histogram_ignored_in_mixed_range),
+                    // Functions that take arguments look at them first.
+                    (true, false) => {}
+                    (true, true) => return None,
                 }
-                notes.add_for_metric(0, Annotation::histogram_ignored_in_mixed_range);
                 let (timestamps_ms, values) = (&times[..], &values[..]);
                 // What lies between two floats may have been NaN, so that nothing is known of them.
                 let is_rising = false;

@@ -197,6 +197,9 @@ pub(super) fn stdvar(window: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Optio
 /// `quantile_over_time`: the quantile `args[0]`, between 0 and 1.
 pub(super) fn quantile_over_time(window: &Window<'_>, args: &[f64], notes: &mut Notes<'_>) -> Option<f64> {
     let wanted = *args.first()?;
+    if window.values.is_empty() {
+        return None;
+    }
     if wanted.is_nan() || !(0.0..=1.0).contains(&wanted) {
         notes.add(Annotation::invalid_quantile(wanted, notes.span_of_arg(0)));
     }

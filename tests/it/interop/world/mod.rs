@@ -205,8 +205,13 @@ impl Writing<'_> {
     /// and deletions too.
     fn turn_of_prometheus(&mut self, steps: Range<i64>, travelling: &Path, reference: &Path) {
         let mut stores = [travelling, reference].map(|dir| start_prometheus(self.peers, dir));
-        let late = steps.start..steps.start + HOUR;
+        // Samples come late only when the stores have caught up: Prometheus joins two blocks of late samples to one that it
+        // takes for one in order, and at its next start it passes over what its log has from before the end of that.
+        let late = steps.start + 1..steps.start + HOUR;
         for step in steps.clone() {
+            if step == late.start {
+                stores.iter().for_each(|store| wait_for_compaction(store.address));
+            }
             if step == late.end {
                 stores = self.look_at_late_samples(step, stores, [travelling, reference]);
             }

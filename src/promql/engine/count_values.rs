@@ -6,6 +6,7 @@ use super::QueryError;
 use super::evaluate::Evaluator;
 use super::limits::Cost;
 use super::plan::{Aggregate, Node};
+use crate::encoding::go_float;
 use crate::model::{LabelSet, METRIC_NAME};
 use crate::promql::value::{ABSENT, SeriesSteps, Steps, is_absent};
 
@@ -37,7 +38,8 @@ impl Evaluator<'_> {
                     Some((bits, place)) if bits == value.to_bits() && histogram.is_none() => place,
                     _ => {
                         let mut labels = one.labels.to_builder();
-                        labels.set(value_label, &histogram.map_or_else(|| value_text(*value), ToString::to_string));
+                        labels
+                            .set(value_label, &histogram.map_or_else(|| go_float::plain(*value), ToString::to_string));
                         let labels = labels.build().without(drops);
                         match place_of.get(&labels) {
                             Some(place) => *place,
@@ -57,16 +59,5 @@ impl Evaluator<'_> {
             }
         }
         Ok(result)
-    }
-}
-
-/// The value as a label: the shortest decimal that reads back, without an exponent.
-fn value_text(value: f64) -> String {
-    if value.is_nan() {
-        "NaN".to_owned()
-    } else if value.is_infinite() {
-        if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned()
-    } else {
-        value.to_string()
     }
 }

@@ -445,7 +445,7 @@ impl<'a> Parser<'a> {
                     Keyword::GroupLeft => MatchCardinality::ManyToOne,
                     _ => MatchCardinality::OneToMany,
                 };
-                if self.token.kind == TokenKind::LeftParen {
+                if !self.is_behind_modifiers() {
                     matching.include = self.label_names()?.0;
                 }
             }
@@ -470,6 +470,24 @@ impl<'a> Parser<'a> {
             _ => {}
         }
         Ok(Box::new(BinaryModifiers { return_bool, matching }))
+    }
+
+    /// Whether the token can stand behind `group_left` without labels: a fill, or the right operand. A parenthesis opens labels.
+    fn is_behind_modifiers(&self) -> bool {
+        use BinaryOp::{Add, And, Atan2, Or, Sub, Unless};
+        match self.token.kind {
+            TokenKind::Operator(op) => matches!(op, Add | Sub | And | Or | Unless | Atan2),
+            TokenKind::Identifier
+            | TokenKind::MetricIdentifier
+            | TokenKind::Number
+            | TokenKind::Duration
+            | TokenKind::String
+            | TokenKind::LeftBrace
+            | TokenKind::Aggregator(_)
+            | TokenKind::Keyword(_)
+            | TokenKind::Error(_) => true,
+            _ => false,
+        }
     }
 
     /// `fill(0)` and its like, the keyword first.

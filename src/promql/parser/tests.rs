@@ -78,6 +78,22 @@ fn expression_over_lines_gives_the_line_and_column_of_its_error() {
     assert_eq!(parse_expr(" ").unwrap_err().to_string(), "1:1: parse error: no expression found in input");
 }
 
+/// Each as Prometheus 3.5 answers it.
+#[test]
+fn group_modifier_before_what_begins_no_operand_lacks_its_labels() {
+    for (query, error) in [
+        ("a + on (b) group_left", "1:22: parse error: unexpected end of input in grouping opts, expected \"(\""),
+        ("a + on (b) group_left * c", "1:23: parse error: unexpected <op:*> in grouping opts, expected \"(\""),
+        ("a + on (b) group_right , c", "1:24: parse error: unexpected \",\" in grouping opts, expected \"(\""),
+        ("a + on (b) group_right \"x\" = c", "1:28: parse error: unexpected \"=\""),
+    ] {
+        assert_eq!(parse_expr(query).unwrap_err().to_string(), error);
+    }
+    for query in ["a + on (b) group_left -c", "a + on (b) group_right offset", "a + on (b) group_left () c"] {
+        assert!(parse_expr(query).is_ok(), "{query}");
+    }
+}
+
 #[test]
 fn pattern_that_does_not_compile_is_an_error_at_its_matcher() {
     let error = parse_expr("a + b{c=\"d\",e=~\"(\"}").unwrap_err();

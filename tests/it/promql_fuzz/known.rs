@@ -78,6 +78,21 @@ const ANSWERS: &[Known] = &[
         },
     },
     Known {
+        reason: "timestamp() of Prometheus forgets the offset of a selector with @",
+        applies: |case| {
+            let has_both = case.asks_for("timestamp(") && case.asks_for(" offset ") && case.asks_for(" @ ");
+            has_both && case.differs_in(Kind::Values)
+        },
+    },
+    Known {
+        reason: "@ start() and @ end() in the parameter of an aggregation mean nothing to Prometheus",
+        applies: |case| {
+            let has_parameter = ["quantile", "topk", "bottomk", "limit"].iter().any(|name| case.asks_for(name));
+            let is_anchored = case.asks_for("@ start()") || case.asks_for("@ end()");
+            has_parameter && is_anchored && matches!(case.difference.kind, Kind::Values | Kind::Annotations)
+        },
+    },
+    Known {
         reason: "mad_over_time() of 3.5 is a number where samples are NaN (fixed in 3.14)",
         applies: |case| case.asks_for("mad_over_time(") && case.differs_in(Kind::Values),
     },

@@ -16,7 +16,6 @@ mod pretty;
 mod printer;
 mod quote;
 mod selectors;
-mod series_histogram;
 mod token;
 mod tree;
 

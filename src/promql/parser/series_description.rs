@@ -16,7 +16,6 @@ use super::error::{Failure, ParseError};
 use super::grammar::Parser;
 use super::lexer::{Lexer, is_alphanumeric};
 use super::quote::{parse_number, quote_char};
-use super::series_histogram::add;
 use crate::encoding::quote;
 use crate::model::duration::parse_duration_ms;
 use crate::model::histogram::{BucketSpan, CounterResetHint};
@@ -258,7 +257,7 @@ impl<'a> Scanner<'a> {
             }
             let increment;
             (increment, is_hint_given) = self.histogram()?;
-            step = Some((increment, if sign == b'-' { -1.0 } else { 1.0 }));
+            step = Some((increment, sign == b'-'));
         }
         let mut count = 0;
         if self.accept("x") {
@@ -267,11 +266,13 @@ impl<'a> Scanner<'a> {
             return Err(self.unexpected("series values", "\"x\""));
         }
         for index in 0..=count {
-            if let Some((increment, factor)) = &step
+            if let Some((increment, is_negative)) = &step
                 && index > 0
             {
-                let end = Span { start: self.pos, end: self.pos };
-                add(&mut current, increment, *factor).map_err(|message| Failure::new(end, message))?;
+                combine(&mut current, increment, *is_negative).map_err(|fault| {
+                    let end = Span { start: self.pos, end: self.pos };
+                    Failure::new(end, format!("error combining histograms: {fault}"))
+                })?;
             }
             values.push(SequenceValue::Histogram { histogram: Box::new(current.clone()), is_hint_given });
         }
@@ -422,6 +423,17 @@ fn one_span(offset: i32, buckets: &[f64]) -> Vec<BucketSpan> {
         Ok(0) | Err(_) => Vec::new(),
         Ok(length) => vec![BucketSpan { offset, length }],
     }
+}
+
+/// Adds `increment` to `histogram`, or subtracts it. One that is coarser would make all that follow coarser too, which no
+/// description means.
+fn combine(histogram: &mut FloatHistogram, increment: &FloatHistogram, is_negative: bool) -> Result<(), String> {
+    let (from, to) = (increment.schema, histogram.schema);
+    if from < to {
+        return Err(format!("cannot merge from schema {from} to {to}"));
+    }
+    let outcome = if is_negative { histogram.subtract(increment) } else { histogram.add(increment) };
+    outcome.map(drop).map_err(|fault| fault.to_string())
 }
 
 #[cfg(test)]

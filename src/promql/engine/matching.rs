@@ -411,14 +411,17 @@ impl Join<'_> {
         labels.build()
     }
 
-    /// Two series of the side of one in the same group: the later one is named first.
     fn duplicate(&self, a: usize, b: usize) -> QueryError {
-        let (later, earlier) = (&self.one[a.max(b)].labels, &self.one[a.min(b)].labels);
-        let group = matched_labels(self.matching, later);
+        let (a, b) = (&self.one[a].labels, &self.one[b].labels);
+        let group = matched_labels(self.matching, a);
         let side = if self.swapped { "left" } else { "right" };
+        let (mut first, mut second) = (a.to_string(), b.to_string());
+        if first > second {
+            std::mem::swap(&mut first, &mut second);
+        }
         QueryError::Execution(format!(
             "found duplicate series for the match group {group} on the {side} hand-side of the operation: \
-             [{later}, {earlier}];many-to-many matching not allowed: matching labels must be unique on one side"
+             [{first}, {second}];many-to-many matching not allowed: matching labels must be unique on one side"
         ))
     }
 }

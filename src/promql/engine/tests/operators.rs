@@ -52,7 +52,7 @@ fn matching_that_is_not_unique_fails_with_the_side_and_the_series() {
     assert_eq!(
         failure(&storage, "r * on (path) l", 0),
         "found duplicate series for the match group {path=\"1\"} on the right hand-side of the operation: \
-         [{__name__=\"l\", code=\"b\", path=\"1\"}, {__name__=\"l\", code=\"a\", path=\"1\"}];many-to-many matching \
+         [{__name__=\"l\", code=\"a\", path=\"1\"}, {__name__=\"l\", code=\"b\", path=\"1\"}];many-to-many matching \
          not allowed: matching labels must be unique on one side"
     );
     assert_eq!(

@@ -229,8 +229,7 @@ impl Planner<'_> {
             (CallKind::Info, Some(arg)) => Some(self.info_reach(arg, scope)),
             _ => None,
         };
-        // What matches the matchers of `info` may change from step to step.
-        let all = args.len() == call.args.len() && args.iter().all(|(_, arg)| arg.invariant);
+        let all = args.iter().all(|(_, arg)| arg.invariant);
         let of_timestamp = matches!(function, CallKind::Timestamp | CallKind::StartTimestamp);
         let invariant = all && (of_timestamp || (name != "timestamp" && !is_step_dependent(name)));
         let args = args.into_iter().map(|(node, arg)| wrap_if(arg.wrap && !invariant, node)).collect();
@@ -318,8 +317,7 @@ impl Planner<'_> {
         });
     }
 
-    /// When the info series for `argument` are looked at. The `@` and `offset` of the first selector in it shift which of
-    /// their samples are read, and not the steps that see these.
+    /// When the info series for `argument` are looked at: as the first selector in it says.
     fn info_reach(&mut self, argument: &Expr, scope: TimeRange) -> Selector<'static> {
         let (at_ms, offset_ms) = first_selector_time(argument).unwrap_or((None, 0));
         let start = at_ms.unwrap_or(scope.start_ms).saturating_sub(offset_ms).saturating_sub(self.lookback_ms - 1);
@@ -329,8 +327,8 @@ impl Planner<'_> {
         Selector {
             expr: None,
             matchers: &[],
-            offset_ms: 0,
-            at_ms: None,
+            offset_ms,
+            at_ms,
             mode: None,
             range_ms: 0,
             statistics_only: false,
@@ -374,7 +372,7 @@ impl Invariance {
     }
 }
 
-/// The time of `@` and the offset of the first selector in an expression; those of subqueries around it don't count.
+/// The time of `@` and the offset of the first selector in an expression, with those of the subqueries around it.
 fn first_selector_time(expr: &Expr) -> Option<(Option<i64>, i64)> {
     match &expr.kind {
         ExprKind::Number(_) | ExprKind::String(_) => None,
@@ -386,7 +384,10 @@ fn first_selector_time(expr: &Expr) -> Option<(Option<i64>, i64)> {
         ExprKind::Call(call) => call.args.iter().find_map(first_selector_time),
         ExprKind::VectorSelector(selector) => Some((at_ms(selector.at), selector.offset.fixed_ms())),
         ExprKind::MatrixSelector(matrix) => Some((at_ms(matrix.vector.at), matrix.vector.offset.fixed_ms())),
-        ExprKind::Subquery(subquery) => first_selector_time(&subquery.expr),
+        ExprKind::Subquery(subquery) => first_selector_time(&subquery.expr).map(|(at, offset_ms)| match at {
+            Some(_) => (at, offset_ms),
+            None => (at_ms(subquery.at), offset_ms.saturating_add(subquery.offset.fixed_ms())),
+        }),
     }
 }
 

@@ -189,22 +189,3 @@ fn info_adds_the_labels_of_the_newest_info_series_at_each_step() {
     );
     assert!(vector(&storage, r#"info(up, {version="3"})"#, 10 * SECOND).is_empty());
 }
-
-#[test]
-fn info_when_its_argument_stands_at_a_time_reads_infos_of_then_and_sees_them_from_each_step() {
-    let target = [("instance", "i"), ("job", "j")];
-    let labels = |extra: &[(&'static str, &'static str)]| [extra, &target].concat();
-    let (up, info) = (labels(&[("__name__", "up")]), labels(&[("__name__", "target_info"), ("version", "1")]));
-    let storage = storage(&[(&up, &[1.0; 60]), (&info, &[1.0; 60])]);
-    let ask = |query| matrix(&storage, query, 0, 9 * MINUTE, 3 * MINUTE);
-    // The infos of the first moment are out of sight after five minutes.
-    assert_eq!(
-        ask(r#"info(up @ 0, {version=~".+"})"#),
-        [r#"{__name__="up", instance="i", job="j", version="1"} 1@0 1@180"#]
-    );
-    assert_eq!(
-        ask(r#"info(up offset -3m, {version=~".+"})"#),
-        [r#"{__name__="up", instance="i", job="j", version="1"} 1@0 1@180 1@360 1@540"#]
-    );
-    assert_eq!(ask(r#"info(max_over_time(up[1m:10s] @ 0), {version=~".+"})"#).len(), 1);
-}

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::contents::{Damage, LogScan, RecordPosition, ReplayProgress, ReplaySink};
 use super::options::WalError;
 use super::reader::LogFiles;
-use super::record::{self, RecordType};
+use super::record;
 use super::scan::scan_files;
 use crate::fs::Fs;
 use crate::model::{TimeRange, TimestampMs};
@@ -75,7 +75,7 @@ impl Timeline {
 impl ReplaySink for Timeline {
     fn record(&mut self, position: RecordPosition, record: Vec<u8>) -> Result<(), WalError> {
         let (kind, body) = record::split(&record);
-        let Some(kind) = kind.filter(|kind| *kind != RecordType::OutOfOrderSamples) else { return Ok(()) };
+        let Some(kind) = kind.filter(|kind| !kind.is_out_of_order()) else { return Ok(()) };
         let times = record::values(kind, body).into_iter().flatten().flatten().map(|sample| sample.timestamp_ms);
         let Some(range) = times.fold(None, |range: Option<TimeRange>, at_ms| {
             let range = range.unwrap_or(TimeRange::new(at_ms, at_ms));
@@ -101,6 +101,7 @@ impl ReplaySink for Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Histogram, SampleValue};
     use crate::wal::SegmentSummary;
 
     fn damage(checkpoint: bool, segment: u32, offset: u64, groups: Option<(u64, u64)>) -> Damage {
@@ -121,6 +122,10 @@ mod tests {
         record(&mut timeline, (true, 0, 0), &[10, 20], false);
         record(&mut timeline, (false, 5, 100), &[110, 105], false);
         record(&mut timeline, (false, 5, 200), &[1], true);
+        let mut late = Vec::new();
+        let histogram = SampleValue::Histogram(Box::new(Histogram::default()));
+        record::HistogramsEncoder::out_of_order().push(&mut late, 1, 2, &histogram);
+        timeline.record(RecordPosition { segment: 5, offset: 250, checkpoint: false, group: None }, late).unwrap();
         record(&mut timeline, (false, 5, 300), &[120], false);
         record(&mut timeline, (false, 5, 100 + STRETCH_BYTES), &[130, 140], false);
         record(&mut timeline, (false, 7, 0), &[90, 200], false);

@@ -3,7 +3,8 @@
 //! The requests are those of `bench write`: 2000 series of node exporters with 10 labels, and with 18 long ones.
 
 use chronolith::bench::workload::{PreparedSeries, Shape, Workload};
-use chronolith::ingest::remote_write::{DecodeLimits, decode};
+use chronolith::ingest::remote_write::DecodeLimits;
+use chronolith::ingest::remote_write::v1::decode;
 use chronolith::ingest::snappy::decompress;
 use chronolith::storage::WriteBatch;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -36,7 +37,7 @@ fn remote_write_decode(criterion: &mut Criterion) {
                 let mut batch = WriteBatch {
                     series: std::mem::take(&mut series),
                     samples: std::mem::take(&mut samples),
-                    histograms: Vec::new(),
+                    ..WriteBatch::default()
                 };
                 let decoded = decode(black_box(&message), DecodeLimits::default(), &mut gathered, &mut batch);
                 let count = decoded.map_or(0, |_| batch.series.len());

@@ -29,7 +29,7 @@ fn batch(series: &[Vec<u8>]) -> WriteBatch<'_> {
     WriteBatch {
         series: (0u32..).zip(series.iter().map(Vec::as_slice)).map(entry).collect(),
         samples: vec![Sample { timestamp_ms: 1, value: 1.0 }; series.len()],
-        histograms: Vec::new(),
+        ..WriteBatch::default()
     }
 }
 

@@ -47,7 +47,7 @@ fn append(head: &Head, series: std::ops::Range<usize>, timestamp_ms: i64) {
         let batch = WriteBatch {
             series: (0u32..).zip(bytes.iter().map(Vec::as_slice)).map(entry).collect(),
             samples: part.iter().map(|&series| Sample { timestamp_ms, value: series as f64 }).collect(),
-            histograms: Vec::new(),
+            ..WriteBatch::default()
         };
         head.append(&batch, i64::MAX / 2);
         // As the log does with each group.

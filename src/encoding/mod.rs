@@ -6,6 +6,7 @@
 pub mod bits;
 pub mod cursor;
 pub mod go_float;
+pub mod protobuf;
 pub mod put;
 pub mod quote;
 

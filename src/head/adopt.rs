@@ -30,9 +30,7 @@ impl Adopted {
         self.outcome.duplicates += other.outcome.duplicates;
         self.outcome.histograms += other.outcome.histograms;
         self.outcome.digest += other.outcome.digest;
-        for (sum, more) in self.outcome.rejected.iter_mut().zip(other.outcome.rejected) {
-            *sum += more;
-        }
+        self.outcome.add_refused(other.outcome);
         self.unknown += other.unknown;
         self.records_left += other.records_left;
     }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::answer::Refusal;
+use super::sender::Protocol;
 use crate::storage::{BatchOutcome, RejectReason};
 
 /// A number that only rises.
@@ -20,12 +22,30 @@ impl Count {
     }
 }
 
-/// What came by remote write, and what became of it. Samples are counted after their commit.
+/// What came, and what became of it, by protocol.
 #[derive(Debug, Default)]
 pub struct IngestMetrics {
-    /// Requests that were answered 204: all they held is durable.
+    protocols: [ProtocolMetrics; Protocol::ALL.len()],
+}
+
+impl IngestMetrics {
+    /// What came by one protocol.
+    pub fn of(&self, protocol: Protocol) -> &ProtocolMetrics {
+        &self.protocols[protocol as usize]
+    }
+
+    /// Samples refused for `reason`, whatever the protocol.
+    pub fn rejected(&self, reason: RejectReason) -> u64 {
+        self.protocols.iter().map(|protocol| protocol.rejected(reason)).sum()
+    }
+}
+
+/// What came by one protocol, and what became of it. Samples are counted after their commit.
+#[derive(Debug, Default)]
+pub struct ProtocolMetrics {
+    /// Requests of which all is durable.
     pub requests_ok: Count,
-    /// Requests of which something, or all, was refused (4xx).
+    /// Requests of which something, or all, was refused for good.
     pub requests_refused: Count,
     /// Requests that may be sent again (503).
     pub requests_unavailable: Count,
@@ -44,7 +64,7 @@ pub struct IngestMetrics {
     rejected: [Count; RejectReason::ALL.len()],
 }
 
-impl IngestMetrics {
+impl ProtocolMetrics {
     /// Samples refused for `reason`.
     pub fn rejected(&self, reason: RejectReason) -> u64 {
         self.rejected.get(reason as usize).map_or(0, Count::get)
@@ -55,5 +75,19 @@ impl IngestMetrics {
         for (total, &samples) in self.rejected.iter().zip(&outcome.rejected) {
             total.add(samples);
         }
+    }
+
+    /// Counts the samples of a batch that is durable.
+    pub(super) fn count_stored(&self, outcome: &BatchOutcome) {
+        self.samples_added.add(outcome.added);
+        self.samples_duplicate.add(outcome.duplicates);
+        self.histograms_stored.add(outcome.histograms);
+    }
+
+    /// Counts a request of which nothing is stored.
+    pub(super) fn count_refused(&self, refusal: &Refusal) {
+        let requests =
+            if refusal.status.is_client_error() { &self.requests_refused } else { &self.requests_unavailable };
+        requests.add(1);
     }
 }

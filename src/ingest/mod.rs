@@ -2,21 +2,24 @@
 //!
 //! | module | does |
 //! |---|---|
+//! | [`accept`] | the one path of all protocols: decode, append, wait for the commit |
+//! | [`answer`] | what a sender is told, whatever its protocol |
+//! | [`remote_write`] | `/api/v1/write`: its HTTP rules, and its messages |
+//! | [`otlp`] | OTLP metrics, over HTTP and gRPC |
+//! | [`sender`] | who sent a request, and in which protocol |
 //! | [`snappy`] | decompresses a body within a bound |
-//! | [`remote_write`] | scans a remote write 1.0 message into a batch without copying it |
-//! | [`histogram`] | reads a native histogram of such a message, and judges it |
 //! | [`pool`] | lends the buffers of one request to the next |
-//! | [`http`] | the HTTP rules of `/api/v1/write`, and its answers |
 //! | [`metrics`] | counts what came, what was added and what was refused |
 
-pub mod histogram;
-pub mod http;
+pub mod accept;
+pub mod answer;
 pub mod metrics;
+pub mod otlp;
 pub mod pool;
 pub mod remote_write;
+pub mod sender;
 pub mod snappy;
 
-pub use http::{Appended, Refusal, WriteLimits, WriteService, WriteStore, collect_body, handle_remote_write};
-pub use metrics::IngestMetrics;
-pub use pool::BufferPool;
-pub use remote_write::Metadata;
+pub use accept::{Appended, Metadata, WriteLimits, WriteService, WriteStore};
+pub use metrics::{IngestMetrics, ProtocolMetrics};
+pub use sender::{Protocol, Sender};

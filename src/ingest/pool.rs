@@ -12,13 +12,20 @@ const KEPT_MAX: usize = 32;
 /// The most bytes of a kept buffer.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
+/// Bytes that a batch borrows from.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// The decompressed body.
+    pub body: Vec<u8>,
+    /// Labels that do not stand in the body as a batch has them.
+    pub gathered: Vec<u8>,
+}
+
 /// What one request is decoded into.
 #[derive(Debug, Default)]
 pub struct RequestBuffers {
-    /// The decompressed body.
-    pub body: Vec<u8>,
-    /// Labels that the message scattered.
-    pub gathered: Vec<u8>,
+    /// What its batch borrows from.
+    pub scratch: Scratch,
     series: Vec<SeriesEntry<'static>>,
     samples: Vec<Sample>,
 }
@@ -27,7 +34,7 @@ impl RequestBuffers {
     /// Takes the vectors of the last batch for a new one.
     pub fn take_batch<'a>(&mut self) -> WriteBatch<'a> {
         let (series, samples) = (std::mem::take(&mut self.series), std::mem::take(&mut self.samples));
-        WriteBatch { series, samples, histograms: Vec::new() }
+        WriteBatch { series, samples, ..WriteBatch::default() }
     }
 
     /// Takes a used batch's vectors, to lend them again.
@@ -36,8 +43,8 @@ impl RequestBuffers {
     }
 
     fn bytes(&self) -> usize {
-        self.body.capacity()
-            + self.gathered.capacity()
+        self.scratch.body.capacity()
+            + self.scratch.gathered.capacity()
             + self.series.capacity() * size_of::<SeriesEntry<'_>>()
             + self.samples.capacity() * size_of::<Sample>()
     }
@@ -100,7 +107,8 @@ mod tests {
     #[test]
     fn oversized_buffers_are_not_kept() {
         let pool = BufferPool::default();
-        pool.put(RequestBuffers { body: Vec::with_capacity(KEPT_BYTES_MAX + 1), ..RequestBuffers::default() });
-        assert_eq!(pool.take().body.capacity(), 0);
+        let scratch = Scratch { body: Vec::with_capacity(KEPT_BYTES_MAX + 1), ..Scratch::default() };
+        pool.put(RequestBuffers { scratch, ..RequestBuffers::default() });
+        assert_eq!(pool.take().scratch.body.capacity(), 0);
     }
 }

@@ -10,6 +10,7 @@
 //! Source: `prometheus/prompb/types.proto`, messages `TimeSeries` and `Label`; protobuf encoding rules.
 
 use super::label_set::{Label, LabelSet, METRIC_NAME};
+use crate::encoding::protobuf::skip_field;
 use crate::encoding::{Corruption, Cursor, put};
 
 /// Field 1 of `TimeSeries` and of `Label`, length-delimited.
@@ -96,20 +97,6 @@ fn decode_label(bytes: &[u8]) -> Result<(&[u8], &[u8]), Corruption> {
         }
     }
     Ok((name, value))
-}
-
-/// Passes over the value of a protobuf field whose tag was just read.
-pub fn skip_field(cursor: &mut Cursor<'_>, tag: u64) -> Result<(), Corruption> {
-    if tag >> 3 == 0 {
-        return Err(cursor.corrupt("protobuf field number is 0"));
-    }
-    match tag & 7 {
-        0 => cursor.uvarint().map(drop),
-        1 => cursor.take(8).map(drop),
-        2 => cursor.uvarint_slice().map(drop),
-        5 => cursor.take(4).map(drop),
-        _ => Err(cursor.corrupt("protobuf wire type is unknown")),
-    }
 }
 
 /// Appends the canonical bytes of a sorted label set to `out`.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,10 @@ pub struct ConnectionMetrics {
     pub closed: Counter,
 }
 
+/// The other end of a request's connection, as an extension of the request.
+#[derive(Debug, Clone, Copy)]
+pub struct PeerAddress(pub SocketAddr);
+
 /// Serves connections until `stop` changes; then lets requests that are under way end.
 pub async fn serve<S, F>(
     listener: TcpListener,
@@ -78,7 +83,7 @@ pub async fn serve<S, F>(
             accepted = accept(&listener, &places) => accepted,
             _ = stop.changed() => break,
         };
-        let Some((stream, place)) = accepted else {
+        let Some((stream, address, place)) = accepted else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
@@ -86,7 +91,8 @@ pub async fn serve<S, F>(
         let _ = stream.set_nodelay(true);
         metrics.accepted.add(1);
         let service = service.clone();
-        let answer = service_fn(move |request| {
+        let answer = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(PeerAddress(address));
             let answered = service(request);
             async move { Ok::<_, Infallible>(answered.await) }
         });
@@ -106,13 +112,13 @@ pub async fn serve<S, F>(
     }
 }
 
-type Accepted = (tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit);
+type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
 
 /// The next connection, once there is a place for it.
 async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accepted> {
     let place = places.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, address)) => Some((stream, address, place)),
         Err(error) => {
             tracing::warn!(%error, "connection could not be accepted");
             None

@@ -14,7 +14,7 @@ use crate::api::route::Route;
 use crate::api::status::VERSION;
 use crate::db::Db;
 use crate::fs::{Fs, resident_bytes};
-use crate::ingest::IngestMetrics;
+use crate::ingest::{IngestMetrics, Protocol, ProtocolMetrics};
 use crate::storage::RejectReason;
 use crate::telemetry::{Counter, Exposition, Histogram, Kind, TextFormat};
 
@@ -164,35 +164,53 @@ fn write_queries(out: &mut Exposition, service: &Service) {
 }
 
 fn write_ingest(out: &mut Exposition, ingest: &IngestMetrics) {
-    let protocol = ("protocol", "remote-write");
-    let name = "chronolith_ingest_requests_total";
-    out.family(name, Kind::Counter, "Write requests by outcome.");
-    for (outcome, count) in [
-        ("ok", ingest.requests_ok.get()),
-        ("refused", ingest.requests_refused.get()),
-        ("unavailable", ingest.requests_unavailable.get()),
-    ] {
-        out.sample(name, &[protocol, ("outcome", outcome)], count as f64);
-    }
-    let name = "chronolith_ingest_samples_total";
-    out.family(name, Kind::Counter, "Samples of acknowledged write requests, by what became of them.");
-    out.sample(name, &[protocol, ("outcome", "added")], ingest.samples_added.get() as f64);
-    out.sample(name, &[protocol, ("outcome", "duplicate")], ingest.samples_duplicate.get() as f64);
-    let name = "chronolith_ingest_histograms_total";
-    out.family(name, Kind::Counter, "Native histograms among the samples of acknowledged write requests.");
-    out.sample(name, &[protocol], ingest.histograms_stored.get() as f64);
-    let name = "chronolith_ingest_rejected_samples_total";
-    out.family(name, Kind::Counter, "Samples that were refused, by reason.");
-    for reason in RejectReason::ALL {
-        out.sample(name, &[protocol, ("reason", reason.as_str())], ingest.rejected(reason) as f64);
-    }
-    let name = "chronolith_ingest_rejected_exemplars_total";
-    out.family(name, Kind::Counter, "Exemplars that were refused.");
-    out.sample(name, &[protocol], ingest.exemplars_refused.get() as f64);
-    let name = "chronolith_ingest_body_bytes_total";
-    out.family(name, Kind::Counter, "Bytes of the bodies of write requests, as sent and decompressed.");
-    out.sample(name, &[protocol, ("form", "sent")], ingest.body_bytes.get() as f64);
-    out.sample(name, &[protocol, ("form", "decompressed")], ingest.decoded_bytes.get() as f64);
+    let protocols = Protocol::ALL.map(|protocol| (("protocol", protocol.as_str()), ingest.of(protocol)));
+    let mut each =
+        |name: &str,
+         kind,
+         help,
+         samples: &dyn Fn(&ProtocolMetrics) -> Vec<(Option<(&'static str, &'static str)>, u64)>| {
+            out.family(name, kind, help);
+            for (protocol, metrics) in &protocols {
+                for (label, count) in samples(metrics) {
+                    let labels: Vec<_> = std::iter::once(*protocol).chain(label).collect();
+                    out.sample(name, &labels, count as f64);
+                }
+            }
+        };
+    each("chronolith_ingest_requests_total", Kind::Counter, "Write requests by outcome.", &|metrics| {
+        vec![
+            (Some(("outcome", "ok")), metrics.requests_ok.get()),
+            (Some(("outcome", "refused")), metrics.requests_refused.get()),
+            (Some(("outcome", "unavailable")), metrics.requests_unavailable.get()),
+        ]
+    });
+    let help = "Samples of acknowledged write requests, by what became of them.";
+    each("chronolith_ingest_samples_total", Kind::Counter, help, &|metrics| {
+        vec![
+            (Some(("outcome", "added")), metrics.samples_added.get()),
+            (Some(("outcome", "duplicate")), metrics.samples_duplicate.get()),
+        ]
+    });
+    let help = "Native histograms among the samples of acknowledged write requests.";
+    each("chronolith_ingest_histograms_total", Kind::Counter, help, &|metrics| {
+        vec![(None, metrics.histograms_stored.get())]
+    });
+    let help = "Samples that were refused, by reason.";
+    each("chronolith_ingest_rejected_samples_total", Kind::Counter, help, &|metrics| {
+        RejectReason::ALL.map(|reason| (Some(("reason", reason.as_str())), metrics.rejected(reason))).into()
+    });
+    let help = "Exemplars that were refused.";
+    each("chronolith_ingest_rejected_exemplars_total", Kind::Counter, help, &|metrics| {
+        vec![(None, metrics.exemplars_refused.get())]
+    });
+    let help = "Bytes of the bodies of write requests, as sent and decompressed.";
+    each("chronolith_ingest_body_bytes_total", Kind::Counter, help, &|metrics| {
+        vec![
+            (Some(("form", "sent")), metrics.body_bytes.get()),
+            (Some(("form", "decompressed")), metrics.decoded_bytes.get()),
+        ]
+    });
     let rejected = |reason| ingest.rejected(reason) as f64;
     let help = "Total number of out of order samples ingestion failed attempts due to out of order being disabled.";
     out.counter("prometheus_tsdb_out_of_order_samples_total", help, rejected(RejectReason::OutOfOrder));

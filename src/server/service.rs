@@ -14,6 +14,7 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
 use tokio::sync::Semaphore;
 
+use super::connections::PeerAddress;
 use super::metrics::{HttpMetrics, Metrics};
 use super::write_store::DbStore;
 use crate::api::error::ApiError;
@@ -21,7 +22,7 @@ use crate::api::response::{self, ApiBody};
 use crate::api::route::Route;
 use crate::api::{Api, ApiRequest};
 use crate::clock::Clock;
-use crate::ingest::{WriteService, handle_remote_write};
+use crate::ingest::{Protocol, Sender, WriteService, remote_write};
 use crate::telemetry::TextFormat;
 
 /// Bytes of a form in a request's body. The longest query has 1 MiB, and each of its bytes may be escaped as three.
@@ -174,7 +175,8 @@ impl Service {
         };
         // The places are never closed.
         let _place = self.write_places.acquire().await;
-        handle_remote_write(&self.write, &parts.method, &parts.headers, body).await.map(ApiBody::whole)
+        let mut sender = sender_of(parts, Protocol::RemoteWrite1);
+        remote_write::handle(&self.write, &mut sender, &parts.method, &parts.headers, body).await.map(ApiBody::whole)
     }
 
     /// `/metrics`. The head's sizes come from a look at every series, so it is done where that holds nobody up.
@@ -186,6 +188,17 @@ impl Service {
             Ok(text) => response::with_type(StatusCode::OK, format.content_type(), text),
             Err(panicked) => response::error(&ApiError::internal("the metrics could not be collected", panicked)),
         }
+    }
+}
+
+/// Who sent a request.
+fn sender_of(parts: &Parts, protocol: Protocol) -> Sender {
+    let agent = parts.headers.get(header::USER_AGENT);
+    Sender {
+        protocol,
+        address: parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip()),
+        agent: agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
+        user: None,
     }
 }
 

@@ -13,9 +13,20 @@ pub struct WriteBatch<'a> {
     pub samples: Vec<Sample>,
     /// The native histograms of all series, in the order of their entries. Of an entry's samples they come last.
     pub histograms: Vec<HistogramSample>,
+    /// The exemplars of all series, in the order of their entries.
+    pub exemplars: Vec<ExemplarSample<'a>>,
 }
 
 impl WriteBatch<'_> {
+    /// Takes everything out, and keeps the memory.
+    pub fn clear(&mut self) {
+        let WriteBatch { series, samples, histograms, exemplars } = self;
+        series.clear();
+        samples.clear();
+        histograms.clear();
+        exemplars.clear();
+    }
+
     /// The float samples of an entry.
     #[inline]
     pub fn samples_of(&self, entry: usize) -> &[Sample] {
@@ -48,7 +59,20 @@ pub struct HistogramSample {
     pub value: SampleValue,
 }
 
-/// One series of a request.
+/// An exemplar of a request: one observation behind a sample, with labels that lead to a trace of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExemplarSample<'a> {
+    /// Its series, as an index into [`WriteBatch::series`].
+    pub entry: u32,
+    /// Its own labels as they were sent, without those of the series: not yet validated.
+    pub labels: RawLabels<'a>,
+    /// When it was observed.
+    pub timestamp_ms: TimestampMs,
+    /// What was observed.
+    pub value: f64,
+}
+
+/// One series of a request. It may have exemplars alone.
 #[derive(Debug, Clone)]
 pub struct SeriesEntry<'a> {
     /// Its labels as they were sent: not yet validated, perhaps not canonical.
@@ -120,7 +144,7 @@ impl RejectReason {
 pub struct Reject {
     /// Why.
     pub reason: RejectReason,
-    /// Index of the series in [`WriteBatch::series`].
+    /// Index of the series in [`WriteBatch::series`], or [`BatchOutcome::NO_ENTRY`].
     pub series_index: usize,
     /// How many samples it cost.
     pub samples: u64,
@@ -137,6 +161,8 @@ pub struct BatchOutcome {
     pub duplicates: u64,
     /// How many of these two were sent as native histograms.
     pub histograms: u64,
+    /// Exemplars that are stored, those that were there already among them.
+    pub exemplars: u64,
     /// Series that were created.
     pub series_created: u64,
     /// Sum of the digests of the added samples.
@@ -150,6 +176,15 @@ pub struct BatchOutcome {
 impl BatchOutcome {
     /// How many refusals are kept in words.
     pub const REJECTS_KEPT: usize = 16;
+    /// The series index of what was refused before it came into a batch.
+    pub const NO_ENTRY: usize = usize::MAX;
+
+    /// Adds what was refused elsewhere.
+    pub fn add_refused(&mut self, other: BatchOutcome) {
+        self.rejected.iter_mut().zip(other.rejected).for_each(|(sum, more)| *sum += more);
+        let room = Self::REJECTS_KEPT.saturating_sub(self.rejects.len());
+        self.rejects.extend(other.rejects.into_iter().take(room));
+    }
 
     /// Counts a refusal, and keeps it in words if there is room. `detail` runs only then.
     pub fn reject(&mut self, reason: RejectReason, series_index: usize, samples: u64, detail: impl FnOnce() -> String) {

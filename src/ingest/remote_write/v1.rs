@@ -15,11 +15,13 @@
 
 use std::ops::Range;
 
-use super::histogram::{self, InvalidHistogram};
+use super::histogram;
+use super::message::{DecodeError, DecodeLimits, HISTOGRAM_COST, RefusedHistogram, refuse_histograms};
+use crate::encoding::protobuf::{WIRE_64_BIT, WIRE_LENGTH, WIRE_VARINT, skip_field, wrong_wire_type};
 use crate::encoding::{Corruption, Cursor, put};
-use crate::model::raw_labels::skip_field;
-use crate::model::{MetricType, RawLabels, Sample, TimestampMs};
-use crate::storage::{BatchOutcome, HistogramSample, SeriesEntry, WriteBatch};
+use crate::ingest::accept::{Decoded, Metadata};
+use crate::model::{MetricType, RawLabels, Sample};
+use crate::storage::{ExemplarSample, HistogramSample, SeriesEntry, WriteBatch};
 
 /// `WriteRequest.timeseries`.
 const REQUEST_TIMESERIES: u64 = 1;
@@ -38,87 +40,8 @@ const TAG_VALUE: u8 = 0x09;
 /// `Sample.timestamp`: a varint field, as the tag byte.
 const TAG_TIMESTAMP: u8 = 0x10;
 
-const WIRE_VARINT: u64 = 0;
-const WIRE_64_BIT: u64 = 1;
-const WIRE_LENGTH: u64 = 2;
-
-/// Why a message is refused as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// The bytes are not a `WriteRequest`.
-    #[error("body is not a valid prometheus.WriteRequest: {0}")]
-    Malformed(#[from] Corruption),
-    /// More series or samples than one request may have.
-    #[error("request has more than {limit} {what}; send it in parts")]
-    TooMany {
-        /// What was counted.
-        what: &'static str,
-        /// The bound.
-        limit: usize,
-    },
-}
-
-/// How much one message may hold.
-#[derive(Debug, Clone, Copy)]
-pub struct DecodeLimits {
-    /// Series entries.
-    pub series: usize,
-    /// Float samples; and the same number once more for native histograms, of which one counts as
-    /// [`HISTOGRAM_COST`] samples and one for each of its parts.
-    pub samples: usize,
-}
-
-/// What a histogram takes in memory without its buckets, in samples.
-pub const HISTOGRAM_COST: usize = 16;
-
-impl Default for DecodeLimits {
-    fn default() -> Self {
-        DecodeLimits { series: 1_000_000, samples: 4_000_000 }
-    }
-}
-
-/// What is known about a metric family beside its samples.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Metadata<'a> {
-    /// The family's type.
-    pub metric_type: MetricType,
-    /// The family's name.
-    pub family: &'a str,
-    /// What it measures, for people.
-    pub help: &'a str,
-    /// Its unit.
-    pub unit: &'a str,
-}
-
-/// A native histogram that is refused whatever the store has.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RefusedHistogram<'a> {
-    /// Labels of its series.
-    pub labels: RawLabels<'a>,
-    /// Its time.
-    pub timestamp_ms: TimestampMs,
-    /// Why.
-    pub reason: InvalidHistogram,
-}
-
-/// What a message held beside the samples of the batch.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Decoded<'a> {
-    /// Facts about metric families.
-    pub metadata: Vec<Metadata<'a>>,
-    /// Native histograms that are refused, and so not in the batch.
-    pub histograms_refused: u64,
-    /// The first of them.
-    pub refused: Vec<RefusedHistogram<'a>>,
-    /// Exemplars, which are not in the batch.
-    pub exemplars: u64,
-    /// Labels of the first series that carried an exemplar, for the answer to its sender.
-    pub first_exemplar: Option<RawLabels<'a>>,
-}
-
 /// Scans the decompressed message `body` into `batch`, whose vectors are cleared first. Labels that the message
-/// scatters are put together in `gathered`. Series without a sample that can be stored are not in the batch.
+/// scatters are put together in `gathered`. Series of which nothing can be stored are not in the batch.
 ///
 /// After an error the batch holds a part of the message and must not be used.
 pub fn decode<'a>(
@@ -127,9 +50,7 @@ pub fn decode<'a>(
     gathered: &'a mut Vec<u8>,
     batch: &mut WriteBatch<'a>,
 ) -> Result<Decoded<'a>, DecodeError> {
-    batch.series.clear();
-    batch.samples.clear();
-    batch.histograms.clear();
+    batch.clear();
     gathered.clear();
     let mut scan = Scan { limits, decoded: Decoded::default(), gathered, scattered: Vec::new(), histograms_cost: 0 };
     let mut cursor = Cursor::new(body);
@@ -152,23 +73,17 @@ pub fn decode<'a>(
             _ => skip_field(&mut cursor, tag)?,
         }
     }
-    let Scan { mut decoded, gathered, scattered, .. } = scan;
+    let Scan { decoded, gathered, scattered, .. } = scan;
     // Only now that nothing is added to it any more can the batch borrow from the buffer.
     let gathered: &'a [u8] = gathered;
     for (holder, range) in scattered {
         let labels = RawLabels(gathered.get(range).unwrap_or_default());
-        match holder {
-            Holder::Entry(index) => {
-                if let Some(entry) = batch.series.get_mut(index) {
-                    entry.labels = labels;
-                }
-            }
-            Holder::Refused(index) => {
-                if let Some(refused) = decoded.refused.get_mut(index) {
-                    refused.labels = labels;
-                }
-            }
-            Holder::FirstExemplar => decoded.first_exemplar = Some(labels),
+        let place = match holder {
+            Holder::Entry(index) => batch.series.get_mut(index).map(|entry| &mut entry.labels),
+            Holder::Exemplar(index) => batch.exemplars.get_mut(index).map(|exemplar| &mut exemplar.labels),
+        };
+        if let Some(place) = place {
+            *place = labels;
         }
     }
     Ok(decoded)
@@ -177,8 +92,7 @@ pub fn decode<'a>(
 /// Who gets labels that had to be gathered.
 enum Holder {
     Entry(usize),
-    Refused(usize),
-    FirstExemplar,
+    Exemplar(usize),
 }
 
 /// The state of one pass.
@@ -201,8 +115,8 @@ impl<'a> Scan<'a, '_> {
         let mut labels = 0..short_labels_end(bytes, 0);
         cursor.take(labels.end)?;
         let mut gathered: Option<Range<usize>> = None;
-        let (first_histogram, first_refused) = (batch.histograms.len(), self.decoded.refused.len());
-        let mut exemplars = 0u64;
+        let (first_histogram, first_exemplar) = (batch.histograms.len(), batch.exemplars.len());
+        let mut refused = Vec::new();
         while !cursor.is_empty() {
             let start = cursor.position();
             // The two fields that nearly every byte of every message belongs to; both have tags of one byte.
@@ -235,13 +149,14 @@ impl<'a> Scan<'a, '_> {
             let tag = cursor.uvarint()?;
             match (tag >> 3, tag & 7) {
                 (SERIES_EXEMPLARS, WIRE_LENGTH) => {
-                    cursor.uvarint_slice()?;
-                    exemplars += 1;
+                    let bytes = cursor.uvarint_slice()?;
+                    let base = cursor.position() - bytes.len();
+                    self.exemplar(bytes, batch).map_err(|error| error.moved_by(base))?;
                 }
                 (SERIES_HISTOGRAMS, WIRE_LENGTH) => {
                     let bytes = cursor.uvarint_slice()?;
                     let base = cursor.position() - bytes.len();
-                    self.histogram(bytes, batch).map_err(|error| error.moved_by(base))?;
+                    refused.extend(self.histogram(bytes, batch).map_err(|error| error.moved_by(base))?);
                 }
                 // Labels and samples get here by a wrong wire type or by a tag in more bytes than it needs.
                 (1..=SERIES_HISTOGRAMS, _) => return Err(wrong_wire_type(start).into()),
@@ -249,10 +164,14 @@ impl<'a> Scan<'a, '_> {
             }
         }
         let raw = RawLabels(bytes.get(labels).unwrap_or_default());
-        if exemplars > 0 || self.decoded.refused.len() > first_refused {
-            self.name_unstored(raw, gathered.as_ref(), first_refused, exemplars);
+        if !refused.is_empty() {
+            let gathered = gathered.clone().and_then(|range| self.gathered.get(range));
+            refuse_histograms(gathered.map_or(raw, RawLabels), &refused, &mut self.decoded.refused);
         }
-        if batch.samples.len() > first_sample || batch.histograms.len() > first_histogram {
+        if batch.samples.len() > first_sample
+            || batch.histograms.len() > first_histogram
+            || batch.exemplars.len() > first_exemplar
+        {
             if batch.series.len() >= self.limits.series {
                 return Err(DecodeError::TooMany { what: "series", limit: self.limits.series });
             }
@@ -278,8 +197,8 @@ impl<'a> Scan<'a, '_> {
         range.end = self.gathered.len();
     }
 
-    /// Scans one `Histogram` of the series that is being scanned.
-    fn histogram(&mut self, bytes: &[u8], batch: &mut WriteBatch<'a>) -> Result<(), DecodeError> {
+    /// Scans one `Histogram` of the series that is being scanned. Gives why it is refused, if it is.
+    fn histogram(&mut self, bytes: &[u8], batch: &mut WriteBatch<'a>) -> Result<Option<RefusedHistogram>, DecodeError> {
         let histogram = histogram::decode(bytes)?;
         self.histograms_cost += HISTOGRAM_COST + histogram.parts;
         if self.histograms_cost > self.limits.samples {
@@ -291,50 +210,44 @@ impl<'a> Scan<'a, '_> {
             // The series is going to be the next entry.
             Ok(value) => {
                 batch.histograms.push(HistogramSample { entry: batch.series.len() as u32, timestamp_ms, value });
+                Ok(None)
             }
-            Err(reason) => {
-                let Decoded { histograms_refused, refused, .. } = &mut self.decoded;
-                *histograms_refused += 1;
-                if refused.len() < BatchOutcome::REJECTS_KEPT {
-                    refused.push(RefusedHistogram { labels: RawLabels(&[]), timestamp_ms, reason });
+            Err(reason) => Ok(Some(RefusedHistogram { timestamp_ms, reason })),
+        }
+    }
+
+    /// Scans one `Exemplar` of the series that is being scanned.
+    fn exemplar(&mut self, bytes: &'a [u8], batch: &mut WriteBatch<'a>) -> Result<(), DecodeError> {
+        if batch.exemplars.len() >= self.limits.samples {
+            return Err(DecodeError::TooMany { what: "exemplars", limit: self.limits.samples });
+        }
+        let mut labels = 0..short_labels_end(bytes, 0);
+        let mut gathered = None;
+        let (mut timestamp_ms, mut value) = (0, 0.0);
+        let mut cursor = Cursor::new(bytes);
+        cursor.take(labels.end)?;
+        while !cursor.is_empty() {
+            let start = cursor.position();
+            let tag = cursor.uvarint()?;
+            match (tag >> 3, tag & 7) {
+                (1, WIRE_LENGTH) => {
+                    let label = cursor.uvarint_slice()?;
+                    if gathered.is_none() && labels.end == start && bytes.get(start) == Some(&TAG_LABELS) {
+                        labels.end = cursor.position();
+                    } else {
+                        self.gather(bytes, &labels, &mut gathered, label);
+                    }
                 }
+                (2, WIRE_64_BIT) => value = f64::from_le_bytes(cursor.array()?),
+                (3, WIRE_VARINT) => timestamp_ms = cursor.uvarint()? as i64,
+                (1..=3, _) => return Err(wrong_wire_type(start).into()),
+                _ => skip_field(&mut cursor, tag)?,
             }
         }
+        self.scattered.extend(gathered.map(|range| (Holder::Exemplar(batch.exemplars.len()), range)));
+        let labels = RawLabels(bytes.get(labels).unwrap_or_default());
+        batch.exemplars.push(ExemplarSample { entry: batch.series.len() as u32, labels, timestamp_ms, value });
         Ok(())
-    }
-
-    /// Names the series of its refused histograms, and remembers the first series with an exemplar.
-    #[cold]
-    fn name_unstored(
-        &mut self,
-        raw: RawLabels<'a>,
-        gathered: Option<&Range<usize>>,
-        first_refused: usize,
-        exemplars: u64,
-    ) {
-        let decoded = &mut self.decoded;
-        for (index, refused) in decoded.refused.iter_mut().enumerate().skip(first_refused) {
-            refused.labels = raw;
-            self.scattered.extend(gathered.map(|range| (Holder::Refused(index), range.clone())));
-        }
-        if exemplars > 0 && decoded.exemplars == 0 {
-            decoded.first_exemplar = Some(raw);
-            self.scattered.extend(gathered.map(|range| (Holder::FirstExemplar, range.clone())));
-        }
-        decoded.exemplars += exemplars;
-    }
-}
-
-impl DecodeError {
-    /// The error of a part that begins at `base`, as an error of the whole.
-    #[cold]
-    fn moved_by(self, base: usize) -> Self {
-        match self {
-            DecodeError::Malformed(corruption) => {
-                DecodeError::Malformed(Corruption { offset: corruption.offset + base, ..corruption })
-            }
-            other => other,
-        }
     }
 }
 
@@ -350,11 +263,6 @@ fn short_labels_end(bytes: &[u8], start: usize) -> usize {
         end = next;
     }
     end
-}
-
-#[cold]
-fn wrong_wire_type(offset: usize) -> Corruption {
-    Corruption { what: "field has the wrong wire type", offset }
 }
 
 /// Reads one `Sample`. Fields that are missing are 0, as the format says.
@@ -436,5 +344,5 @@ fn decode_metadata(bytes: &[u8]) -> Result<Metadata<'_>, Corruption> {
 }
 
 #[cfg(test)]
-#[path = "remote_write_tests.rs"]
+#[path = "v1_tests.rs"]
 mod tests;

@@ -4,6 +4,7 @@ use super::super::histogram::tests::Fields;
 use super::*;
 use crate::model::raw_labels::encode_canonical;
 use crate::model::{Label, LabelSet};
+use crate::storage::RejectReason;
 use proptest::prelude::*;
 
 /// Builds messages field by field, as a sender would or as none should.
@@ -40,16 +41,16 @@ fn up() -> Message {
 }
 
 /// Label set and samples of each series of a message, and what else it held.
-fn decoded(message: &Message) -> Result<(Vec<(LabelSet, Vec<(i64, u64)>)>, usize, u64), DecodeError> {
+fn decoded(message: &Message) -> Result<(Vec<(LabelSet, Vec<(i64, u64)>)>, usize), DecodeError> {
     let mut gathered = Vec::new();
     let mut batch = WriteBatch::default();
-    let decoded = decode(&message.0, DecodeLimits::default(), &mut gathered, &mut batch)?;
+    decode(&message.0, DecodeLimits::default(), &mut gathered, &mut batch)?;
     let series = batch.series.iter().map(|entry| {
         let samples = &batch.samples[entry.samples.start as usize..entry.samples.end as usize];
         let samples = samples.iter().map(|sample| (sample.timestamp_ms, sample.value.to_bits())).collect();
         (entry.labels.to_label_set().unwrap(), samples)
     });
-    Ok((series.collect(), batch.histograms.len(), decoded.exemplars))
+    Ok((series.collect(), batch.histograms.len()))
 }
 
 #[test]
@@ -107,13 +108,27 @@ fn scattered_labels_are_gathered_per_series() {
 }
 
 #[test]
-fn exemplars_are_counted_with_their_first_series() {
-    let message = Message::default().series(up().sample(1, 1.0)).series(up().sample(2, 1.0).field(3, &[]));
-    let mut gathered = Vec::new();
-    let mut batch = WriteBatch::default();
-    let decoded = decode(&message.0, DecodeLimits::default(), &mut gathered, &mut batch).unwrap();
-    assert_eq!((decoded.exemplars, batch.series.len()), (1, 2));
-    assert_eq!(decoded.first_exemplar.unwrap().0, up().0);
+fn exemplars_stand_with_their_series_also_where_their_labels_are_scattered() {
+    let exemplar = |message: Message| {
+        let value = Fields::default().double(2, 0.25).number(3, 7);
+        Message(message.label("trace_id", "a").0.into_iter().chain(value.0).collect())
+    };
+    let together = exemplar(Message::default());
+    let scattered = together.clone().label("span_id", "b");
+    let message = Message::default()
+        .series(up().sample(1, 1.0))
+        .series(up().field(3, &together.0))
+        .series(up().sample(2, 1.0).field(3, &scattered.0).field(3, &[]));
+    let (mut gathered, mut batch) = (Vec::new(), WriteBatch::default());
+    decode(&message.0, DecodeLimits::default(), &mut gathered, &mut batch).unwrap();
+    assert_eq!(batch.series.len(), 3);
+    let read: Vec<_> = batch
+        .exemplars
+        .iter()
+        .map(|one| (one.entry, one.labels.decode().unwrap().len(), one.timestamp_ms, one.value))
+        .collect();
+    assert_eq!(read, [(1, 1, 7, 0.25), (2, 2, 7, 0.25), (2, 0, 0, 0.0)]);
+    assert_eq!(batch.exemplars[1].labels.decode().unwrap()[1], (&b"span_id"[..], &b"b"[..]));
 }
 
 /// A histogram that is valid where its schema is.
@@ -137,16 +152,13 @@ fn histograms_stand_with_their_series_and_invalid_ones_are_named() {
     let floats: Vec<usize> = (0..4).map(|entry| batch.samples_of(entry).len()).collect();
     assert_eq!((floats, batch.series.len()), (vec![1, 1, 0, 0], 3));
     assert_eq!(batch.series[1].labels.to_label_set().unwrap(), LabelSet::from_pairs([("__name__", "h"), ("a", "b")]));
-    assert_eq!(decoded.histograms_refused, 2);
-    let named = |refused: &RefusedHistogram<'_>| {
-        (refused.labels.to_label_set().unwrap().to_string(), refused.timestamp_ms, refused.reason.to_string())
-    };
+    assert_eq!(decoded.refused.rejected[RejectReason::InvalidHistogram as usize], 2);
     let reason = |schema: i32| format!("schema {schema} is neither between -4 and 8 nor -53");
     assert_eq!(
-        decoded.refused.iter().map(named).collect::<Vec<_>>(),
+        decoded.refused.rejects.iter().map(|reject| reject.detail.clone()).collect::<Vec<_>>(),
         [
-            (r#"{__name__="broken", a="b"}"#.to_owned(), 7, reason(77)),
-            (r#"{__name__="up", job="node"}"#.to_owned(), 9, reason(53)),
+            format!(r#"native histogram at 7 ms: {}: {{__name__="broken", a="b"}}"#, reason(77)),
+            format!(r#"native histogram at 9 ms: {}: {{__name__="up", job="node"}}"#, reason(53)),
         ]
     );
 }

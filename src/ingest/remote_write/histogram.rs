@@ -5,23 +5,19 @@
 //!
 //! Source: `prometheus/prompb/types.proto` (`Histogram`, `BucketSpan`).
 
+use crate::encoding::protobuf::{WIRE_64_BIT, WIRE_LENGTH, WIRE_VARINT, skip_field, wrong_wire_type};
 use crate::encoding::{Corruption, Cursor};
 use crate::model::histogram::BucketSpan;
 use crate::model::histogram::HistogramError;
-use crate::model::raw_labels::skip_field;
 use crate::model::{CounterResetHint, FloatHistogram, Histogram, SampleValue, TimestampMs, is_stale_nan};
 
 /// Buckets, spans and boundaries that a histogram may have, all together. A client has some hundred buckets at most.
-pub const PARTS_MAX: usize = 1 << 14;
-
-const WIRE_VARINT: u64 = 0;
-const WIRE_64_BIT: u64 = 1;
-const WIRE_LENGTH: u64 = 2;
+pub(super) const PARTS_MAX: usize = 1 << 14;
 
 /// Why a histogram is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
-pub enum InvalidHistogram {
+pub(super) enum InvalidHistogram {
     /// It has more buckets, spans and boundaries than one may have.
     #[error("more than {PARTS_MAX} buckets, spans and boundaries")]
     TooLarge,
@@ -174,11 +170,6 @@ impl Message {
         histogram.validate()?;
         Ok(SampleValue::Histogram(Box::new(histogram)))
     }
-}
-
-#[cold]
-fn wrong_wire_type(offset: usize) -> Corruption {
-    Corruption { what: "field has the wrong wire type", offset }
 }
 
 fn float(cursor: &mut Cursor<'_>) -> Result<f64, Corruption> {

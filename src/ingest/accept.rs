@@ -1,0 +1,242 @@
+//! The one path of all protocols: a body is decoded into a batch, the batch is appended, and the answer waits for the
+//! commit.
+//!
+//! An acknowledgement, whole or partial, waits for the commit even if nothing was added: a sample that "was there
+//! already" may be in a group that is still on its way to the disk.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use super::answer::Refusal;
+use super::metrics::{IngestMetrics, ProtocolMetrics};
+use super::pool::{BufferPool, RequestBuffers, Scratch, empty_vectors};
+use super::remote_write::DecodeLimits;
+use super::sender::Sender;
+use crate::clock::Clock;
+use crate::model::{MetricType, TimestampMs};
+use crate::storage::{BatchOutcome, WriteBatch};
+use crate::wal::{CommitError, Receipt};
+
+/// A message of this size is decoded and appended where it does not hold up other connections.
+const LARGE_BODY_BYTES: usize = 256 << 10;
+
+/// Where the samples go.
+pub trait WriteStore: Send + Sync {
+    /// Resolves once the batch is as durable as the store promises.
+    type Commit: Future<Output = Result<Receipt, CommitError>> + Send;
+
+    /// Accepts or refuses each sample of a batch. What it accepts can be read at once, and is durable when the commit
+    /// resolves.
+    fn append(&self, batch: &WriteBatch<'_>, now_ms: TimestampMs) -> Result<Appended<Self::Commit>, CommitError>;
+
+    /// Takes what a sender says about its metric families.
+    fn record_metadata(&self, _metadata: &[Metadata<'_>]) {}
+}
+
+impl<S: WriteStore> WriteStore for Arc<S> {
+    type Commit = S::Commit;
+
+    fn append(&self, batch: &WriteBatch<'_>, now_ms: TimestampMs) -> Result<Appended<Self::Commit>, CommitError> {
+        (**self).append(batch, now_ms)
+    }
+
+    fn record_metadata(&self, metadata: &[Metadata<'_>]) {
+        (**self).record_metadata(metadata);
+    }
+}
+
+/// A batch that is accepted, and not yet durable.
+#[derive(Debug)]
+pub struct Appended<C> {
+    /// What became of each sample.
+    pub outcome: BatchOutcome,
+    /// When it is durable.
+    pub commit: C,
+}
+
+/// Bounds on one request.
+#[derive(Debug, Clone, Copy)]
+pub struct WriteLimits {
+    /// Bytes of a body as it is sent.
+    pub body_bytes: u64,
+    /// Bytes of a body after decompression.
+    pub decoded_bytes: u64,
+    /// What a message may hold.
+    pub message: DecodeLimits,
+}
+
+impl Default for WriteLimits {
+    fn default() -> Self {
+        WriteLimits { body_bytes: 32 << 20, decoded_bytes: 32 << 20, message: DecodeLimits::default() }
+    }
+}
+
+/// What is known about a metric family beside its samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Metadata<'a> {
+    /// The family's type.
+    pub metric_type: MetricType,
+    /// The family's name.
+    pub family: &'a str,
+    /// What it measures, for people.
+    pub help: &'a str,
+    /// Its unit.
+    pub unit: &'a str,
+}
+
+/// What a body held beside what is in the batch.
+#[derive(Debug, Clone, Default)]
+pub struct Decoded<'a> {
+    /// Facts about metric families.
+    pub metadata: Vec<Metadata<'a>>,
+    /// What was refused before it came into the batch.
+    pub refused: BatchOutcome,
+}
+
+/// What became of a request that was understood.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Samples by their fate.
+    pub outcome: BatchOutcome,
+    /// Exemplars that are not stored.
+    pub exemplars_refused: u64,
+    /// The acknowledgement; `None` where there was nothing to append.
+    pub receipt: Option<Receipt>,
+}
+
+impl Stored {
+    /// Whether a part of the request is not stored.
+    pub fn is_partial(&self) -> bool {
+        self.outcome.rejected_total() > 0 || self.exemplars_refused > 0
+    }
+}
+
+/// What the write endpoints need besides a request.
+pub struct WriteService<S> {
+    /// Where the samples go.
+    pub store: S,
+    /// Bounds on one request.
+    pub limits: WriteLimits,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// What came and what became of it.
+    pub metrics: IngestMetrics,
+    /// Buffers between requests.
+    pub pool: BufferPool,
+}
+
+impl<S: std::fmt::Debug> std::fmt::Debug for WriteService<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let WriteService { store, limits, metrics, .. } = self;
+        f.debug_struct("WriteService")
+            .field("store", store)
+            .field("limits", limits)
+            .field("metrics", metrics)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A batch with what became of it.
+struct Accepted<C> {
+    outcome: BatchOutcome,
+    exemplars: u64,
+    commit: Option<C>,
+}
+
+impl<S: WriteStore> WriteService<S> {
+    /// A service with empty counters.
+    pub fn new(store: S, limits: WriteLimits, clock: Arc<dyn Clock>) -> Self {
+        WriteService { store, limits, clock, metrics: IngestMetrics::default(), pool: BufferPool::default() }
+    }
+
+    /// Stores what `decode` makes of a body of `body_bytes`, and waits until it is durable. Counts the request and its
+    /// samples; an error that comes before this is counted with [`WriteService::count_refused`].
+    pub async fn store<D>(&self, sender: &Sender, body_bytes: usize, decode: D) -> Result<Stored, Refusal>
+    where
+        D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
+    {
+        let metrics = self.metrics.of(sender.protocol);
+        let stored = match self.accept_off_the_way(metrics, body_bytes, decode) {
+            Err(refusal) => Err(refusal),
+            Ok(Accepted { outcome, exemplars, commit }) => {
+                let exemplars_refused = exemplars.saturating_sub(outcome.exemplars);
+                metrics.exemplars_refused.add(exemplars_refused);
+                let receipt = match commit {
+                    Some(commit) => commit.await.map(Some).map_err(|error| Refusal::unavailable(&error)),
+                    None => Ok(None),
+                };
+                receipt.map(|receipt| Stored { outcome, exemplars_refused, receipt })
+            }
+        };
+        match &stored {
+            Ok(stored) => {
+                metrics.count_stored(&stored.outcome);
+                let requests = if stored.is_partial() { &metrics.requests_refused } else { &metrics.requests_ok };
+                requests.add(1);
+            }
+            Err(refusal) => metrics.count_refused(refusal),
+        }
+        stored
+    }
+
+    /// Runs [`Self::accept`]; large messages run where blocking is allowed, if the runtime has such a place.
+    fn accept_off_the_way<D>(
+        &self,
+        metrics: &ProtocolMetrics,
+        body_bytes: usize,
+        decode: D,
+    ) -> Result<Accepted<S::Commit>, Refusal>
+    where
+        D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
+    {
+        use tokio::runtime::{Handle, RuntimeFlavor};
+        let can_block = || Handle::try_current().is_ok_and(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
+        if body_bytes >= LARGE_BODY_BYTES && can_block() {
+            tokio::task::block_in_place(|| self.accept(metrics, decode))
+        } else {
+            self.accept(metrics, decode)
+        }
+    }
+
+    /// Decodes and appends a body. The buffers are free again before the commit is waited for.
+    fn accept<D>(&self, metrics: &ProtocolMetrics, decode: D) -> Result<Accepted<S::Commit>, Refusal>
+    where
+        D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
+    {
+        let mut buffers = self.pool.take();
+        let accepted = self.accept_with(metrics, &mut buffers, decode);
+        self.pool.put(buffers);
+        accepted
+    }
+
+    fn accept_with<D>(
+        &self,
+        metrics: &ProtocolMetrics,
+        buffers: &mut RequestBuffers,
+        decode: D,
+    ) -> Result<Accepted<S::Commit>, Refusal>
+    where
+        D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
+    {
+        let mut batch = buffers.take_batch();
+        let Decoded { metadata, refused } = decode(&mut buffers.scratch, &mut batch)?;
+        if !metadata.is_empty() {
+            self.store.record_metadata(&metadata);
+        }
+        let exemplars = batch.exemplars.len() as u64;
+        let appended = if batch.series.is_empty() {
+            Ok((BatchOutcome::default(), None))
+        } else {
+            let appended = self.store.append(&batch, self.clock.now_ms());
+            appended.map(|Appended { outcome, commit }| (outcome, Some(commit)))
+        };
+        let accepted = appended.map_err(|error| Refusal::unavailable(&error)).map(|(mut outcome, commit)| {
+            outcome.add_refused(refused);
+            metrics.count_rejected(&outcome);
+            Accepted { outcome, exemplars, commit }
+        });
+        let vectors = empty_vectors(batch);
+        buffers.put_vectors(vectors);
+        accepted
+    }
+}

@@ -1,0 +1,137 @@
+//! What is told to a sender, whatever its protocol: the acknowledgement, and what was refused and why.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::Response;
+
+use super::accept::Stored;
+use crate::model::RawLabels;
+use crate::storage::RejectReason;
+use crate::wal::{CommitError, Receipt};
+
+/// The request's commit number.
+pub const COMMIT: HeaderName = HeaderName::from_static("chronolith-commit");
+/// Digest of the samples that the request added.
+pub const DIGEST: HeaderName = HeaderName::from_static("chronolith-digest");
+/// What the acknowledgement promises.
+pub const DURABILITY: HeaderName = HeaderName::from_static("chronolith-durability");
+/// Samples that the request added; those that were there already are not among them.
+pub const SAMPLES_ADDED: HeaderName = HeaderName::from_static("chronolith-samples");
+
+/// When to send a request again that met an unwritable log: the log tries about as often.
+const RETRY_AFTER_SECONDS: &str = "2";
+/// The most characters of one refusal in an answer.
+const DETAIL_CHARS: usize = 300;
+
+/// Puts the acknowledgement into an answer's headers, or into the metadata of a gRPC answer.
+pub fn acknowledge(headers: &mut HeaderMap, receipt: &Receipt) {
+    headers.insert(COMMIT, HeaderValue::from(receipt.commit));
+    headers.insert(SAMPLES_ADDED, HeaderValue::from(receipt.samples));
+    headers.insert(DURABILITY, HeaderValue::from_static(receipt.durability.as_str()));
+    if let Ok(digest) = HeaderValue::try_from(receipt.digest.to_string()) {
+        headers.insert(DIGEST, digest);
+    }
+}
+
+/// What was refused and why: a first line that says it all in short, then the first refusals one by one. The most
+/// important is in the first line, because that is all that a Prometheus logs.
+pub fn refusal_text(stored: &Stored) -> String {
+    let Stored { outcome, exemplars_refused, .. } = stored;
+    let kept = outcome.added + outcome.duplicates;
+    let refused = outcome.rejected_total();
+    let mut out = format!("stored {kept} of {} samples", kept + refused);
+    if refused > 0 {
+        let reasons: Vec<String> = RejectReason::ALL
+            .iter()
+            .zip(&outcome.rejected)
+            .filter(|&(_, &samples)| samples > 0)
+            .map(|(reason, samples)| format!("{}: {samples}", reason.as_str()))
+            .collect();
+        // Writing to a string cannot fail.
+        let _ = write!(out, "; refused {refused} ({})", reasons.join(", "));
+    }
+    if *exemplars_refused > 0 {
+        let _ = write!(out, "; refused {exemplars_refused} exemplars");
+    }
+    for (index, reject) in outcome.rejects.iter().enumerate() {
+        out.push_str(if index == 0 { "; " } else { "\n" });
+        out.push_str(reject.reason.as_str());
+        if reject.samples > 1 {
+            let _ = write!(out, " ({} samples)", reject.samples);
+        }
+        let _ = write!(out, ": {}", shorten(&reject.detail));
+    }
+    out.push('\n');
+    out
+}
+
+/// A request that is answered with an error before anything of it was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The answer's status.
+    pub status: StatusCode,
+    /// Why, for people.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with this answer.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Refusal { status, message: message.into() }
+    }
+
+    /// The refusal of a request that is not what its protocol says.
+    pub fn bad_request(error: impl ToString) -> Self {
+        Refusal::new(StatusCode::BAD_REQUEST, error.to_string())
+    }
+
+    /// The refusal of a request that may be sent again.
+    pub fn unavailable(error: &CommitError) -> Self {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+
+    /// The answer.
+    pub fn into_response(self) -> Response<Bytes> {
+        let mut response = text(self.status, self.message);
+        let headers = response.headers_mut();
+        match self.status {
+            StatusCode::METHOD_NOT_ALLOWED => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// An answer that is a text for people.
+pub fn text(status: StatusCode, message: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(message));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Labels for people, valid or not.
+pub fn describe(labels: RawLabels<'_>) -> String {
+    match labels.to_label_set() {
+        Ok(set) => shorten(&set.to_string()),
+        Err(error) => format!("a series whose {error}"),
+    }
+}
+
+/// The first characters of a text that a sender controls.
+pub fn shorten(text: &str) -> String {
+    match text.char_indices().nth(DETAIL_CHARS) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}

@@ -1,0 +1,3 @@
+//! OTLP metrics, whatever carries them.
+
+pub mod model;

@@ -1,0 +1,165 @@
+//! The HTTP rules of `POST /api/v1/write`: what is accepted, and an answer that is true.
+//!
+//! Prometheus' receiver answers 204 to series that it skipped. Here a 2xx means that every sample of the request is
+//! stored and committed. If anything was refused the answer is 400, which a sender does not repeat; the rest of the
+//! request is stored all the same, and the text says what was refused and why. Only what can succeed later is answered
+//! 503.
+//!
+//! Source: Prometheus remote write specification 1.0; `client_golang/exp/api/remote/remote_api.go` for the order of
+//! the checks and their status codes.
+
+mod histogram;
+mod message;
+pub mod v1;
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::Response;
+use hyper::{Method, StatusCode};
+
+use super::accept::{Stored, WriteService, WriteStore};
+use super::answer::{Refusal, acknowledge, refusal_text, shorten, text};
+use super::sender::{Protocol, Sender};
+use super::snappy::decompress;
+
+pub use message::{DecodeError, DecodeLimits, HISTOGRAM_COST};
+
+/// Float samples of the request that are stored.
+pub const SAMPLES_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
+/// Native histograms of the request that are stored.
+pub const HISTOGRAMS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-histograms-written");
+/// Exemplars of the request that are stored.
+pub const EXEMPLARS_WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-exemplars-written");
+
+const MEDIA_TYPE: &str = "application/x-protobuf";
+const MESSAGE_V1: &str = "prometheus.WriteRequest";
+const MESSAGE_V2: &str = "io.prometheus.write.v2.Request";
+
+/// Answers one remote write request. The sender's protocol is set by what the request says it is.
+pub async fn handle<S: WriteStore>(
+    service: &WriteService<S>,
+    sender: &mut Sender,
+    method: &Method,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Response<Bytes> {
+    sender.protocol = Protocol::RemoteWrite1;
+    let limits = service.limits;
+    let checked = check_request(method, headers).and_then(|()| {
+        let (length, limit) = (body.len() as u64, limits.body_bytes);
+        if length > limit {
+            let message = format!("body of {length} bytes exceeds the limit of {limit} bytes");
+            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+        }
+        Ok(())
+    });
+    let metrics = service.metrics.of(sender.protocol);
+    metrics.body_bytes.add(body.len() as u64);
+    if let Err(refusal) = checked {
+        metrics.count_refused(&refusal);
+        return refused(refusal);
+    }
+    let stored = service.store(sender, body.len(), |scratch, batch| {
+        let message = decompress(&body, limits.decoded_bytes, &mut scratch.body).map_err(Refusal::bad_request)?;
+        metrics.decoded_bytes.add(message.len() as u64);
+        v1::decode(message, limits.message, &mut scratch.gathered, batch).map_err(Refusal::bad_request)
+    });
+    match stored.await {
+        Ok(stored) => answer(&stored),
+        Err(refusal) => refused(refusal),
+    }
+}
+
+/// The checks that need no body.
+fn check_request(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
+        && !encoding.is_empty()
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"snappy")
+    {
+        let encoding = String::from_utf8_lossy(encoding.as_bytes());
+        let message = format!(
+            "{} encoding (compression) is not accepted by this server; only snappy is acceptable",
+            shorten(&encoding)
+        );
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
+    if method != Method::POST {
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"));
+    }
+    let content_type = match headers.get(header::CONTENT_TYPE) {
+        Some(value) => String::from_utf8_lossy(value.as_bytes()),
+        None => MEDIA_TYPE.into(),
+    };
+    check_content_type(&content_type).map_err(|message| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+}
+
+/// Whether a content type names the message of remote write 1.0. Space around its parts is ignored: senders exist that
+/// put one after the semicolon.
+fn check_content_type(content_type: &str) -> Result<(), String> {
+    if content_type.trim().is_empty() {
+        return Ok(());
+    }
+    let mut parts = content_type.split(';').map(str::trim);
+    let media_type = parts.next().unwrap_or_default();
+    if !media_type.eq_ignore_ascii_case(MEDIA_TYPE) {
+        let media_type = shorten(media_type);
+        return Err(format!("content type {media_type:?} is not accepted by this server; only {MEDIA_TYPE} is"));
+    }
+    for parameter in parts.filter(|part| !part.is_empty()) {
+        let Some((key, value)) = parameter.split_once('=') else {
+            let parameter = shorten(parameter);
+            return Err(format!("content type parameter {parameter:?} is not of the form key=value"));
+        };
+        if !key.trim().eq_ignore_ascii_case("proto") {
+            continue;
+        }
+        match value.trim().trim_matches('"') {
+            MESSAGE_V1 => {}
+            MESSAGE_V2 => {
+                return Err(format!(
+                    "{MESSAGE_V2} protobuf message is not accepted by this server; only accepts {MESSAGE_V1}"
+                ));
+            }
+            unknown => {
+                let unknown = shorten(unknown);
+                return Err(format!("protobuf message {unknown:?} is unknown; this server only accepts {MESSAGE_V1}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The answer to a request whose samples are committed (or that had none): 204, or 400 if anything was refused.
+fn answer(stored: &Stored) -> Response<Bytes> {
+    let mut response = if stored.is_partial() {
+        text(StatusCode::BAD_REQUEST, refusal_text(stored))
+    } else {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response
+    };
+    let outcome = &stored.outcome;
+    let headers = response.headers_mut();
+    headers.insert(SAMPLES_WRITTEN, HeaderValue::from(outcome.added + outcome.duplicates - outcome.histograms));
+    headers.insert(HISTOGRAMS_WRITTEN, HeaderValue::from(outcome.histograms));
+    headers.insert(EXEMPLARS_WRITTEN, HeaderValue::from(outcome.exemplars));
+    if let Some(receipt) = &stored.receipt {
+        acknowledge(headers, receipt);
+    }
+    response
+}
+
+/// The answer to a request of which nothing is stored. One that may be sent again says that nothing was written.
+fn refused(refusal: Refusal) -> Response<Bytes> {
+    let mut response = refusal.into_response();
+    if response.status().is_server_error() {
+        for name in [SAMPLES_WRITTEN, HISTOGRAMS_WRITTEN, EXEMPLARS_WRITTEN] {
+            response.headers_mut().insert(name, HeaderValue::from(0));
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`accept`] | the one path of all protocols: decode, append, wait for the commit |
 //! | [`answer`] | what a sender is told, whatever its protocol |
+//! | [`decompress`] | unpacks gzip and zstd while a body arrives, within a bound |
 //! | [`remote_write`] | `/api/v1/write`: its HTTP rules, and its messages |
 //! | [`otlp`] | OTLP metrics, over HTTP and gRPC |
 //! | [`sender`] | who sent a request, and in which protocol |
@@ -13,6 +14,7 @@
 
 pub mod accept;
 pub mod answer;
+pub mod decompress;
 pub mod metrics;
 pub mod otlp;
 pub mod pool;

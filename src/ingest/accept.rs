@@ -11,7 +11,7 @@ use super::answer::Refusal;
 use super::metrics::{IngestMetrics, ProtocolMetrics};
 use super::pool::{BufferPool, RequestBuffers, Scratch, empty_vectors};
 use super::remote_write::DecodeLimits;
-use super::sender::Sender;
+use super::sender::{Protocol, Sender};
 use crate::clock::Clock;
 use crate::model::{MetricType, TimestampMs};
 use crate::storage::{BatchOutcome, WriteBatch};
@@ -155,28 +155,32 @@ impl<S: WriteStore> WriteService<S> {
     where
         D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
     {
-        let metrics = self.metrics.of(sender.protocol);
-        let stored = match self.accept_off_the_way(metrics, body_bytes, decode) {
-            Err(refusal) => Err(refusal),
-            Ok(Accepted { outcome, exemplars, commit }) => {
-                let exemplars_refused = exemplars.saturating_sub(outcome.exemplars);
-                metrics.exemplars_refused.add(exemplars_refused);
-                let receipt = match commit {
-                    Some(commit) => commit.await.map(Some).map_err(|error| Refusal::unavailable(&error)),
-                    None => Ok(None),
-                };
-                receipt.map(|receipt| Stored { outcome, exemplars_refused, receipt })
-            }
-        };
-        match &stored {
-            Ok(stored) => {
-                metrics.count_stored(&stored.outcome);
-                let requests = if stored.is_partial() { &metrics.requests_refused } else { &metrics.requests_ok };
-                requests.add(1);
-            }
-            Err(refusal) => metrics.count_refused(refusal),
-        }
+        let stored = self.store_part(sender, body_bytes, decode).await;
+        self.metrics.of(sender.protocol).count_request(stored.as_ref().map(Stored::is_partial));
         stored
+    }
+
+    /// Counts a request that ended before anything of it was looked at.
+    pub fn count_refused(&self, protocol: Protocol, refusal: &Refusal) {
+        self.metrics.of(protocol).count_refused(refusal);
+    }
+
+    /// The same for a part of a request that comes in several: counts its samples, and leaves it to the caller to count
+    /// the request.
+    pub async fn store_part<D>(&self, sender: &Sender, body_bytes: usize, decode: D) -> Result<Stored, Refusal>
+    where
+        D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
+    {
+        let metrics = self.metrics.of(sender.protocol);
+        let Accepted { outcome, exemplars, commit } = self.accept_off_the_way(metrics, body_bytes, decode)?;
+        let exemplars_refused = exemplars.saturating_sub(outcome.exemplars);
+        metrics.exemplars_refused.add(exemplars_refused);
+        let receipt = match commit {
+            Some(commit) => Some(commit.await.map_err(|error| Refusal::unavailable(&error))?),
+            None => None,
+        };
+        metrics.count_stored(&outcome);
+        Ok(Stored { outcome, exemplars_refused, receipt })
     }
 
     /// Runs [`Self::accept`]; large messages run where blocking is allowed, if the runtime has such a place.

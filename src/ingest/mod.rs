@@ -7,6 +7,7 @@
 //! | [`decompress`] | unpacks gzip and zstd while a body arrives, within a bound |
 //! | [`remote_write`] | `/api/v1/write`: its HTTP rules, and its messages |
 //! | [`otlp`] | OTLP metrics, over HTTP and gRPC |
+//! | [`text`] | `/api/v1/import/prometheus`: Prometheus' text format and OpenMetrics |
 //! | [`sender`] | who sent a request, and in which protocol |
 //! | [`snappy`] | decompresses a body within a bound |
 //! | [`pool`] | lends the buffers of one request to the next |
@@ -21,6 +22,7 @@ pub mod pool;
 pub mod remote_write;
 pub mod sender;
 pub mod snappy;
+pub mod text;
 
 pub use accept::{Appended, Metadata, WriteLimits, WriteService, WriteStore};
 pub use metrics::{IngestMetrics, ProtocolMetrics};

@@ -175,6 +175,8 @@ pub struct BatchOutcome {
     pub rejected: [u64; RejectReason::ALL.len()],
     /// The first few refusals, in words.
     pub rejects: Vec<Reject>,
+    /// The entries of [`WriteBatch::series`] of which a sample was refused, each once or more.
+    pub entries_refused: Vec<u32>,
 }
 
 impl BatchOutcome {
@@ -204,6 +206,11 @@ impl BatchOutcome {
     /// Counts a refusal, and keeps it in words if there is room. `detail` runs only then.
     pub fn reject(&mut self, reason: RejectReason, series_index: usize, samples: u64, detail: impl FnOnce() -> String) {
         self.rejected[reason as usize] += samples;
+        if let Ok(entry) = u32::try_from(series_index)
+            && self.entries_refused.last() != Some(&entry)
+        {
+            self.entries_refused.push(entry);
+        }
         if self.rejects.len() < Self::REJECTS_KEPT {
             self.rejects.push(Reject { reason, series_index, samples, detail: detail() });
         }

@@ -57,7 +57,12 @@ pub(super) fn broken_off(total: &Total, began_ms: TimestampMs, mut refusal: Refu
 
 /// What is stored, and what was refused and why.
 fn summary(total: &Total) -> String {
-    refusal_text(&Stored { outcome: total.outcome.clone(), exemplars_refused: total.exemplars_refused, receipt: None })
+    refusal_text(&Stored {
+        outcome: total.outcome.clone(),
+        exemplars_refused: total.exemplars_refused,
+        points_refused: 0,
+        receipt: None,
+    })
 }
 
 fn receipt_lines(total: &Total, began_ms: TimestampMs) -> String {

@@ -134,7 +134,7 @@ impl LineDecoder {
             help: text(help),
             unit: text(unit),
         });
-        Decoded { metadata: metadata.collect(), refused }
+        Decoded { metadata: metadata.collect(), refused, ..Decoded::default() }
     }
 }
 

@@ -122,10 +122,7 @@ pub fn text(status: StatusCode, message: String) -> Response<Bytes> {
 
 /// Labels for people, valid or not.
 pub fn describe(labels: RawLabels<'_>) -> String {
-    match labels.to_label_set() {
-        Ok(set) => shorten(&set.to_string()),
-        Err(error) => format!("a series whose {error}"),
-    }
+    shorten(&labels.to_string())
 }
 
 /// The first characters of a text that a sender controls.

@@ -6,6 +6,7 @@
 
 pub mod connections;
 pub mod doors;
+mod import;
 pub mod metrics;
 pub mod progress;
 mod reload;

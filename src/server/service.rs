@@ -137,6 +137,9 @@ impl Service {
         if route == Route::Reload {
             return self.answer_reload().await;
         }
+        if matches!(route, Route::Import | Route::ImportGroup(_)) {
+            return self.import(route, &parts, body).await;
+        }
         if route == Route::Metrics {
             return self.exposition(&parts.headers).await;
         }
@@ -219,7 +222,7 @@ async fn admit(doors: &Doors, route: Option<&Route>, parts: &mut Parts) -> Resul
 }
 
 /// Who sent a request.
-fn sender_of(parts: &Parts, protocol: Protocol) -> Sender {
+pub(super) fn sender_of(parts: &Parts, protocol: Protocol) -> Sender {
     let agent = parts.headers.get(header::USER_AGENT);
     Sender {
         protocol,

@@ -71,6 +71,15 @@ impl Default for WriteLimits {
     }
 }
 
+/// What is made of what senders say beside their samples.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WriteFeatures {
+    /// Where a counter says that it began, a zero is stored, unless its series has something newer.
+    pub start_zeros: bool,
+    /// Type and unit of a metric become the labels `__type__` and `__unit__`.
+    pub type_and_unit_labels: bool,
+}
+
 /// What is known about a metric family beside its samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Metadata<'a> {
@@ -91,6 +100,8 @@ pub struct Decoded<'a> {
     pub metadata: Vec<Metadata<'a>>,
     /// What was refused before it came into the batch.
     pub refused: BatchOutcome,
+    /// Exemplars among that.
+    pub exemplars_refused: u64,
 }
 
 /// What became of a request that was understood.
@@ -107,7 +118,8 @@ pub struct Stored {
 impl Stored {
     /// Whether a part of the request is not stored.
     pub fn is_partial(&self) -> bool {
-        self.outcome.rejected_total() > 0 || self.exemplars_refused > 0
+        // Not all that is refused is a sample.
+        self.outcome.rejected_total() > 0 || !self.outcome.rejects.is_empty() || self.exemplars_refused > 0
     }
 }
 
@@ -117,6 +129,8 @@ pub struct WriteService<S> {
     pub store: S,
     /// Bounds on one request.
     pub limits: WriteLimits,
+    /// What is made of what senders say beside their samples.
+    pub features: WriteFeatures,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What came and what became of it.
@@ -146,7 +160,8 @@ struct Accepted<C> {
 impl<S: WriteStore> WriteService<S> {
     /// A service with empty counters.
     pub fn new(store: S, limits: WriteLimits, clock: Arc<dyn Clock>) -> Self {
-        WriteService { store, limits, clock, metrics: IngestMetrics::default(), pool: BufferPool::default() }
+        let (features, metrics, pool) = (WriteFeatures::default(), IngestMetrics::default(), BufferPool::default());
+        WriteService { store, limits, features, clock, metrics, pool }
     }
 
     /// Stores what `decode` makes of a body of `body_bytes`, and waits until it is durable. Counts the request and its
@@ -219,11 +234,11 @@ impl<S: WriteStore> WriteService<S> {
         D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
     {
         let mut batch = buffers.take_batch();
-        let Decoded { metadata, refused } = decode(&mut buffers.scratch, &mut batch)?;
+        let Decoded { metadata, refused, exemplars_refused } = decode(&mut buffers.scratch, &mut batch)?;
         if !metadata.is_empty() {
             self.store.record_metadata(&metadata);
         }
-        let exemplars = batch.exemplars.len() as u64;
+        let exemplars = batch.exemplars.len() as u64 + exemplars_refused;
         let appended = if batch.series.is_empty() {
             Ok((BatchOutcome::default(), None))
         } else {

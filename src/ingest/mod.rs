@@ -20,6 +20,6 @@ pub mod remote_write;
 pub mod sender;
 pub mod snappy;
 
-pub use accept::{Appended, Metadata, WriteLimits, WriteService, WriteStore};
+pub use accept::{Appended, Metadata, WriteFeatures, WriteLimits, WriteService, WriteStore};
 pub use metrics::{IngestMetrics, ProtocolMetrics};
 pub use sender::{Protocol, Sender};

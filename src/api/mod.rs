@@ -284,6 +284,8 @@ impl Api {
             | Route::Version
             | Route::Metrics
             | Route::Write
+            | Route::Import
+            | Route::ImportGroup(_)
             | Route::Notifications
             | Route::ActiveQueries
             | Route::SlowQueries

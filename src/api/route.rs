@@ -17,6 +17,9 @@ pub enum Route {
     Federate,
     Version,
     Write,
+    Import,
+    /// An import whose series get the labels that this part of the path gives.
+    ImportGroup(String),
     Query,
     QueryRange,
     QueryExemplars,
@@ -77,6 +80,7 @@ const FIXED: &[(&str, Route)] = &[
     ("/federate", Route::Federate),
     ("/version", Route::Version),
     ("/api/v1/write", Route::Write),
+    ("/api/v1/import/prometheus", Route::Import),
     ("/api/v1/query", Route::Query),
     ("/api/v1/query_range", Route::QueryRange),
     ("/api/v1/query_exemplars", Route::QueryExemplars),
@@ -121,6 +125,8 @@ const FIXED: &[(&str, Route)] = &[
 
 /// How the values of a label are counted, as one endpoint for all labels.
 const LABEL_VALUES: &str = "/api/v1/label/:name/values";
+/// How imports with labels in their path are counted.
+const IMPORT_GROUP: &str = "/api/v1/import/prometheus/metrics/:labels";
 /// How requests for one block are counted.
 const BLOCK: &str = "/api/v1/storage/blocks/:ulid";
 const BLOCK_VERIFY: &str = "/api/v1/storage/blocks/:ulid/verify";
@@ -138,6 +144,9 @@ impl Route {
             };
             return (!ulid.is_empty() && !ulid.contains('/')).then(|| route(ulid.to_owned()));
         }
+        if let Some(group) = path.strip_prefix("/api/v1/import/prometheus/metrics/") {
+            return Some(Route::ImportGroup(group.to_owned()));
+        }
         let name = path.strip_prefix("/api/v1/label/")?.strip_suffix("/values")?;
         if name.is_empty() || name.contains('/') {
             return None;
@@ -152,6 +161,7 @@ impl Route {
     pub fn name(&self) -> &'static str {
         match self {
             Route::LabelValues(_) => LABEL_VALUES,
+            Route::ImportGroup(_) => IMPORT_GROUP,
             Route::StorageBlock(_) => BLOCK,
             Route::VerifyBlock(_) => BLOCK_VERIFY,
             fixed => FIXED.iter().find(|(_, route)| route == fixed).map_or("", |(path, _)| path),
@@ -160,13 +170,14 @@ impl Route {
 
     /// Every name that [`Route::name`] gives.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        FIXED.iter().map(|(path, _)| *path).chain([LABEL_VALUES, BLOCK, BLOCK_VERIFY])
+        FIXED.iter().map(|(path, _)| *path).chain([LABEL_VALUES, IMPORT_GROUP, BLOCK, BLOCK_VERIFY])
     }
 
     /// The methods that the endpoint takes, for the `Allow` header.
     pub fn allow(&self) -> &'static str {
         match self {
             Route::Write | Route::VerifyBlock(_) => "OPTIONS, POST",
+            Route::Import | Route::ImportGroup(_) => "OPTIONS, POST, PUT",
             Route::AdminSnapshot | Route::AdminDeleteSeries | Route::AdminCleanTombstones => "OPTIONS, POST, PUT",
             route if route.is_admin() => "OPTIONS, POST",
             Route::Query

@@ -87,6 +87,15 @@ impl ProtocolMetrics {
         self.histograms_stored.add(outcome.histograms);
     }
 
+    /// Counts a request by its end: whether a part of it was refused, or why nothing of it is stored.
+    pub(super) fn count_request(&self, end: Result<bool, &Refusal>) {
+        match end {
+            Ok(false) => self.requests_ok.add(1),
+            Ok(true) => self.requests_refused.add(1),
+            Err(refusal) => self.count_refused(refusal),
+        }
+    }
+
     /// Counts a request of which nothing is stored.
     pub(super) fn count_refused(&self, refusal: &Refusal) {
         let requests =

@@ -5,6 +5,7 @@
 //! end, makes all that was accepted durable, and ends the log with a seal that says so.
 
 pub mod connections;
+mod import;
 pub mod metrics;
 pub mod progress;
 pub mod service;

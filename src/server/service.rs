@@ -121,6 +121,9 @@ impl Service {
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.allow()));
             return answer;
         }
+        if matches!(route, Route::Import | Route::ImportGroup(_)) {
+            return self.import(route, &parts, body).await;
+        }
         if route == Route::Metrics {
             return self.exposition(&parts.headers).await;
         }
@@ -192,7 +195,7 @@ impl Service {
 }
 
 /// Who sent a request.
-fn sender_of(parts: &Parts, protocol: Protocol) -> Sender {
+pub(super) fn sender_of(parts: &Parts, protocol: Protocol) -> Sender {
     let agent = parts.headers.get(header::USER_AGENT);
     Sender {
         protocol,

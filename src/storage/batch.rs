@@ -140,11 +140,13 @@ pub enum RejectReason {
     InvalidMetadata,
     /// A series of a request without a sample, which costs none.
     NoSamples,
+    /// A line of text that is none of its format.
+    MalformedLine,
 }
 
 impl RejectReason {
     /// Every reason, for the counters.
-    pub const ALL: [RejectReason; 13] = [
+    pub const ALL: [RejectReason; 14] = [
         RejectReason::InvalidLabels,
         RejectReason::LabelLimit,
         RejectReason::OutOfOrder,
@@ -158,6 +160,7 @@ impl RejectReason {
         RejectReason::InvalidReference,
         RejectReason::InvalidMetadata,
         RejectReason::NoSamples,
+        RejectReason::MalformedLine,
     ];
 
     /// The reason as a metric label and in messages.
@@ -176,6 +179,7 @@ impl RejectReason {
             RejectReason::InvalidReference => "invalid_reference",
             RejectReason::InvalidMetadata => "invalid_metadata",
             RejectReason::NoSamples => "no_samples",
+            RejectReason::MalformedLine => "malformed_line",
         }
     }
 }
@@ -214,6 +218,8 @@ pub struct BatchOutcome {
     pub rejected: [u64; RejectReason::ALL.len()],
     /// The first few refusals, in words.
     pub rejects: Vec<Reject>,
+    /// The entries of [`WriteBatch::series`] of which a sample was refused, each once or more.
+    pub entries_refused: Vec<u32>,
 }
 
 impl BatchOutcome {
@@ -221,6 +227,17 @@ impl BatchOutcome {
     pub const REJECTS_KEPT: usize = 16;
     /// The series index of what was refused before it came into a batch.
     pub const NO_ENTRY: usize = usize::MAX;
+
+    /// Adds what became of another part of the same request.
+    pub fn add(&mut self, other: BatchOutcome) {
+        self.added += other.added;
+        self.duplicates += other.duplicates;
+        self.histograms += other.histograms;
+        self.exemplars += other.exemplars;
+        self.series_created += other.series_created;
+        self.digest += other.digest;
+        self.add_refused(other);
+    }
 
     /// Adds what was refused elsewhere.
     pub fn add_refused(&mut self, other: BatchOutcome) {
@@ -232,6 +249,11 @@ impl BatchOutcome {
     /// Counts a refusal, and keeps it in words if there is room. `detail` runs only then.
     pub fn reject(&mut self, reason: RejectReason, series_index: usize, samples: u64, detail: impl FnOnce() -> String) {
         self.rejected[reason as usize] += samples;
+        if let Ok(entry) = u32::try_from(series_index)
+            && self.entries_refused.last() != Some(&entry)
+        {
+            self.entries_refused.push(entry);
+        }
         if self.rejects.len() < Self::REJECTS_KEPT {
             self.rejects.push(Reject { reason, series_index, samples, detail: detail() });
         }

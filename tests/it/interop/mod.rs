@@ -11,5 +11,6 @@ mod queries;
 mod regex;
 mod stats;
 mod taken_over;
+mod text_import;
 mod transfer;
 mod world;

@@ -105,11 +105,15 @@ pub enum RejectReason {
     Deleted,
     /// A native histogram whose buckets, counts and bounds do not belong together, or that is too large.
     InvalidHistogram,
+    /// A point of OTLP that lacks a part without which it is no sample, or has an impossible one.
+    InvalidPoint,
+    /// A point of OTLP that counts since the last one, where such are not taken.
+    UnsupportedTemporality,
 }
 
 impl RejectReason {
     /// Every reason, for the counters.
-    pub const ALL: [RejectReason; 10] = [
+    pub const ALL: [RejectReason; 12] = [
         RejectReason::InvalidLabels,
         RejectReason::LabelLimit,
         RejectReason::OutOfOrder,
@@ -120,6 +124,8 @@ impl RejectReason {
         RejectReason::TooOld,
         RejectReason::Deleted,
         RejectReason::InvalidHistogram,
+        RejectReason::InvalidPoint,
+        RejectReason::UnsupportedTemporality,
     ];
 
     /// The reason as a metric label and in messages.
@@ -135,6 +141,8 @@ impl RejectReason {
             RejectReason::TooOld => "too_old",
             RejectReason::Deleted => "deleted",
             RejectReason::InvalidHistogram => "invalid_histogram",
+            RejectReason::InvalidPoint => "invalid_point",
+            RejectReason::UnsupportedTemporality => "unsupported_temporality",
         }
     }
 }

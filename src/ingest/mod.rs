@@ -7,12 +7,13 @@
 //! | [`remote_write`] | `/api/v1/write`: its HTTP rules, and its messages |
 //! | [`otlp`] | OTLP metrics, over HTTP and gRPC |
 //! | [`sender`] | who sent a request, and in which protocol |
-//! | [`snappy`] | decompresses a body within a bound |
+//! | [`snappy`], [`decompress`] | decompress a body within a bound |
 //! | [`pool`] | lends the buffers of one request to the next |
 //! | [`metrics`] | counts what came, what was added and what was refused |
 
 pub mod accept;
 pub mod answer;
+pub mod decompress;
 pub mod metrics;
 pub mod otlp;
 pub mod pool;

@@ -29,7 +29,7 @@ use crate::model::{Digest, LabelSet, RawLabels, TimeRange, TimestampMs};
 use crate::storage::{BatchOutcome, RejectReason, WriteBatch};
 
 /// Marks an entry without a row: refused, or without samples.
-const NO_SLOT: Slot = Slot::MAX;
+pub(super) const NO_SLOT: Slot = Slot::MAX;
 
 /// A bound on times, fixed for one request.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +101,7 @@ fn times_of<'a>(batch: &'a WriteBatch<'_>, entry: usize) -> impl Iterator<Item =
 
 /// The labels for a message; they were valid, or are shown as far as they can be.
 pub(super) fn describe(labels: RawLabels<'_>) -> String {
-    labels.to_label_set().map_or_else(|error| error.to_string(), |set| set.to_string())
+    labels.to_label_set().map_or_else(|error| format!("{error}: {labels}"), |set| set.to_string())
 }
 
 impl Head {
@@ -151,6 +151,9 @@ impl Head {
             if !entries.is_empty() {
                 self.append_to_shard(number, entries, &slots, batch, bounds, &mut outcome);
             }
+        }
+        if !batch.exemplars.is_empty() {
+            self.append_exemplars(batch, &slots, bounds.max_ms, &mut outcome);
         }
         shared.counters.samples.fetch_add(outcome.added, Ordering::Relaxed);
         outcome
@@ -258,11 +261,14 @@ impl Head {
     /// The label set, if it is valid and within the limits.
     fn check_labels(&self, labels: RawLabels<'_>) -> Result<LabelSet, (RejectReason, String)> {
         let options = &self.shared.options;
-        let labels = labels.to_label_set().map_err(|error| (RejectReason::InvalidLabels, error.to_string()))?;
-        if labels.len() > options.labels_max {
-            let detail = format!("{} labels, at most {} are allowed: {labels}", labels.len(), options.labels_max);
+        // Counted before they are decoded: a message may have millions of labels that take two bytes each.
+        let sent = labels.iter().count();
+        if sent > options.labels_max {
+            let detail = format!("{sent} labels, at most {} are allowed: {labels}", options.labels_max);
             return Err((RejectReason::LabelLimit, detail));
         }
+        let invalid = |error| (RejectReason::InvalidLabels, format!("{error}: {labels}"));
+        let labels = labels.to_label_set().map_err(invalid)?;
         for label in labels.iter() {
             for (part, bytes, bytes_max) in [
                 ("name", label.name.len(), options.label_name_bytes_max),

@@ -12,7 +12,7 @@ use super::answer::Refusal;
 use super::metrics::{IngestMetrics, ProtocolMetrics};
 use super::pool::{BufferPool, RequestBuffers, Scratch, empty_vectors};
 use super::remote_write::DecodeLimits;
-use super::sender::Sender;
+use super::sender::{Protocol, Sender};
 use crate::clock::Clock;
 use crate::model::{MetricType, TimestampMs};
 use crate::storage::{BatchOutcome, WriteBatch};
@@ -30,7 +30,7 @@ pub trait WriteStore: Send + Sync {
     /// resolves.
     fn append(&self, batch: &WriteBatch<'_>, now_ms: TimestampMs) -> Result<Appended<Self::Commit>, CommitError>;
 
-    /// Takes what a sender says about its metric families.
+    /// Takes what a sender says about its metric families. It is as durable as the batch that is appended next.
     fn record_metadata(&self, _metadata: &[Metadata<'_>]) {}
 }
 
@@ -188,28 +188,32 @@ impl<S: WriteStore> WriteService<S> {
     where
         D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
     {
-        let metrics = self.metrics.of(sender.protocol);
-        let stored = match self.accept_off_the_way(metrics, body_bytes, decode) {
-            Err(refusal) => Err(refusal),
-            Ok(Accepted { outcome, points_refused, exemplars, commit }) => {
-                let exemplars_refused = exemplars.saturating_sub(outcome.exemplars);
-                metrics.exemplars_refused.add(exemplars_refused);
-                let receipt = match commit {
-                    Some(commit) => commit.await.map(Some).map_err(|error| Refusal::unavailable(&error)),
-                    None => Ok(None),
-                };
-                receipt.map(|receipt| Stored { outcome, exemplars_refused, points_refused, receipt })
-            }
-        };
-        match &stored {
-            Ok(stored) => {
-                metrics.count_stored(&stored.outcome);
-                let requests = if stored.is_partial() { &metrics.requests_refused } else { &metrics.requests_ok };
-                requests.add(1);
-            }
-            Err(refusal) => metrics.count_refused(refusal),
-        }
+        let stored = self.store_part(sender, body_bytes, decode).await;
+        self.metrics.of(sender.protocol).count_request(stored.as_ref().map(Stored::is_partial));
         stored
+    }
+
+    /// Counts a request that ended before anything of it was looked at.
+    pub fn count_refused(&self, protocol: Protocol, refusal: &Refusal) {
+        self.metrics.of(protocol).count_refused(refusal);
+    }
+
+    /// The same for a part of a request that comes in several: counts its samples, and leaves it to the caller to count
+    /// the request.
+    pub async fn store_part<D>(&self, sender: &Sender, body_bytes: usize, decode: D) -> Result<Stored, Refusal>
+    where
+        D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
+    {
+        let metrics = self.metrics.of(sender.protocol);
+        let Accepted { outcome, points_refused, exemplars, commit } =
+            self.accept_off_the_way(metrics, body_bytes, decode)?;
+        let exemplars_refused = exemplars.saturating_sub(outcome.exemplars);
+        let receipt = match commit {
+            Some(commit) => Some(commit.await.map_err(|error| Refusal::unavailable(&error))?),
+            None => None,
+        };
+        metrics.count_stored(&outcome);
+        Ok(Stored { outcome, exemplars_refused, points_refused, receipt })
     }
 
     /// Runs [`Self::accept`]; large messages run where blocking is allowed, if the runtime has such a place.
@@ -256,8 +260,9 @@ impl<S: WriteStore> WriteService<S> {
         if !metadata.is_empty() {
             self.store.record_metadata(&metadata);
         }
-        let exemplars = batch.exemplars.len() as u64;
-        let appended = if batch.series.is_empty() {
+        let exemplars = batch.exemplars.len() as u64 + refused.exemplars_rejected_total();
+        // Metadata alone waits too: what was stated just now is durable when a batch of nothing is.
+        let appended = if batch.series.is_empty() && metadata.is_empty() {
             Ok((BatchOutcome::default(), None))
         } else {
             let appended = self.store.append(&batch, self.clock.now_ms());

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`accept`] | the one path of all protocols: decode, append, wait for the commit |
 //! | [`answer`] | what a sender is told, whatever its protocol |
+//! | [`decompress`] | unpacks gzip and zstd while a body arrives, within a bound |
 //! | [`remote_write`] | `/api/v1/write`: its HTTP rules, and its messages |
 //! | [`otlp`] | OTLP metrics, over HTTP and gRPC |
+//! | [`text`] | `/api/v1/import/prometheus`: Prometheus' text format and OpenMetrics |
 //! | [`sender`] | who sent a request, and in which protocol |
-//! | [`snappy`], [`decompress`] | decompress a body within a bound |
+//! | [`snappy`] | decompresses a body within a bound |
 //! | [`pool`] | lends the buffers of one request to the next |
 //! | [`metrics`] | counts what came, what was added and what was refused |
 
@@ -20,6 +22,7 @@ pub mod pool;
 pub mod remote_write;
 pub mod sender;
 pub mod snappy;
+pub mod text;
 
 pub use accept::{Appended, Metadata, WriteLimits, WriteService, WriteStore};
 pub use metrics::{IngestMetrics, ProtocolMetrics};

@@ -1,5 +1,6 @@
 //! A test of one label, as selectors use it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::label_set::LabelSet;
@@ -58,7 +59,14 @@ impl Matcher {
         Matcher { name: name.into(), op: MatchOp::Equal, value: value.into(), pattern: None }
     }
 
-    /// The compiled pattern of a regex matcher.
+    /// The matcher that one of these values passes, without the bounds of what somebody writes as a pattern.
+    pub fn one_of(name: impl Into<String>, values: BTreeSet<String>) -> Self {
+        let text: Vec<String> = values.iter().map(|value| regex::escape(value)).collect();
+        let pattern = Some(Pattern::of_words(values));
+        Matcher { name: name.into(), op: MatchOp::Regex, value: text.join("|"), pattern }
+    }
+
+    /// The pattern of a regex matcher.
     pub fn pattern(&self) -> Option<&Pattern> {
         self.pattern.as_ref()
     }

@@ -105,11 +105,13 @@ pub enum RejectReason {
     Deleted,
     /// A native histogram whose buckets, counts and bounds do not belong together, or that is too large.
     InvalidHistogram,
+    /// A line of text that is none of its format.
+    MalformedLine,
 }
 
 impl RejectReason {
     /// Every reason, for the counters.
-    pub const ALL: [RejectReason; 10] = [
+    pub const ALL: [RejectReason; 11] = [
         RejectReason::InvalidLabels,
         RejectReason::LabelLimit,
         RejectReason::OutOfOrder,
@@ -120,6 +122,7 @@ impl RejectReason {
         RejectReason::TooOld,
         RejectReason::Deleted,
         RejectReason::InvalidHistogram,
+        RejectReason::MalformedLine,
     ];
 
     /// The reason as a metric label and in messages.
@@ -135,8 +138,62 @@ impl RejectReason {
             RejectReason::TooOld => "too_old",
             RejectReason::Deleted => "deleted",
             RejectReason::InvalidHistogram => "invalid_histogram",
+            RejectReason::MalformedLine => "malformed_line",
         }
     }
+}
+
+/// Why an exemplar was refused. The text is the label of the counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum ExemplarRejectReason {
+    /// Its labels are malformed, not UTF-8, repeated or unnamed.
+    InvalidLabels,
+    /// Its labels have more characters than an exemplar's may have.
+    LabelLimit,
+    /// The store has no series with these labels.
+    UnknownSeries,
+    /// Older than the newest exemplar of its series by more than the window.
+    OutOfOrder,
+    /// Too far in the future of the server's clock.
+    TooFarInFuture,
+    /// The store keeps no exemplars.
+    Disabled,
+}
+
+impl ExemplarRejectReason {
+    /// Every reason, for the counters.
+    pub const ALL: [ExemplarRejectReason; 6] = [
+        ExemplarRejectReason::InvalidLabels,
+        ExemplarRejectReason::LabelLimit,
+        ExemplarRejectReason::UnknownSeries,
+        ExemplarRejectReason::OutOfOrder,
+        ExemplarRejectReason::TooFarInFuture,
+        ExemplarRejectReason::Disabled,
+    ];
+
+    /// The reason as a metric label and in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ExemplarRejectReason::InvalidLabels => "invalid_labels",
+            ExemplarRejectReason::LabelLimit => "label_limit",
+            ExemplarRejectReason::UnknownSeries => "unknown_series",
+            ExemplarRejectReason::OutOfOrder => "out_of_order",
+            ExemplarRejectReason::TooFarInFuture => "too_far_in_future",
+            ExemplarRejectReason::Disabled => "disabled",
+        }
+    }
+}
+
+/// One refusal of an exemplar, for the answer to the sender.
+#[derive(Debug, Clone)]
+pub struct ExemplarReject {
+    /// Why.
+    pub reason: ExemplarRejectReason,
+    /// Index of the series in [`WriteBatch::series`], or [`BatchOutcome::NO_ENTRY`].
+    pub series_index: usize,
+    /// What a person needs to find the cause.
+    pub detail: String,
 }
 
 /// One refusal, for the answer to the sender.
@@ -173,6 +230,10 @@ pub struct BatchOutcome {
     pub rejects: Vec<Reject>,
     /// The entries of [`WriteBatch::series`] of which a sample was refused, each once or more.
     pub entries_refused: Vec<u32>,
+    /// Exemplars refused, by [`ExemplarRejectReason`] in the order of [`ExemplarRejectReason::ALL`].
+    pub exemplars_rejected: [u64; ExemplarRejectReason::ALL.len()],
+    /// The first few refusals of exemplars, in words.
+    pub exemplar_rejects: Vec<ExemplarReject>,
 }
 
 impl BatchOutcome {
@@ -181,11 +242,26 @@ impl BatchOutcome {
     /// The series index of what was refused before it came into a batch.
     pub const NO_ENTRY: usize = usize::MAX;
 
+    /// Adds what became of another part of the same request.
+    pub fn add(&mut self, other: BatchOutcome) {
+        self.added += other.added;
+        self.duplicates += other.duplicates;
+        self.histograms += other.histograms;
+        self.exemplars += other.exemplars;
+        self.series_created += other.series_created;
+        self.digest += other.digest;
+        self.add_refused(other);
+    }
+
     /// Adds what was refused elsewhere.
     pub fn add_refused(&mut self, other: BatchOutcome) {
         self.rejected.iter_mut().zip(other.rejected).for_each(|(sum, more)| *sum += more);
         let room = Self::REJECTS_KEPT.saturating_sub(self.rejects.len());
         self.rejects.extend(other.rejects.into_iter().take(room));
+        let exemplars = self.exemplars_rejected.iter_mut().zip(other.exemplars_rejected);
+        exemplars.for_each(|(sum, more)| *sum += more);
+        let room = Self::REJECTS_KEPT.saturating_sub(self.exemplar_rejects.len());
+        self.exemplar_rejects.extend(other.exemplar_rejects.into_iter().take(room));
     }
 
     /// Counts a refusal, and keeps it in words if there is room. `detail` runs only then.
@@ -199,6 +275,24 @@ impl BatchOutcome {
         if self.rejects.len() < Self::REJECTS_KEPT {
             self.rejects.push(Reject { reason, series_index, samples, detail: detail() });
         }
+    }
+
+    /// Counts the refusal of an exemplar, and keeps it in words if there is room. `detail` runs only then.
+    pub fn reject_exemplar(
+        &mut self,
+        reason: ExemplarRejectReason,
+        series_index: usize,
+        detail: impl FnOnce() -> String,
+    ) {
+        self.exemplars_rejected[reason as usize] += 1;
+        if self.exemplar_rejects.len() < Self::REJECTS_KEPT {
+            self.exemplar_rejects.push(ExemplarReject { reason, series_index, detail: detail() });
+        }
+    }
+
+    /// Exemplars refused for any reason.
+    pub fn exemplars_rejected_total(&self) -> u64 {
+        self.exemplars_rejected.iter().sum()
     }
 
     /// Samples refused for any reason.

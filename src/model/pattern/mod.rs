@@ -11,6 +11,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use regex_automata::dfa::dense;
@@ -58,7 +59,7 @@ impl From<SyntaxError> for PatternError {
     }
 }
 
-/// A compiled pattern of a matcher. Cloning shares the program.
+/// A pattern of a matcher. Cloning shares the program.
 #[derive(Debug, Clone)]
 pub struct Pattern {
     program: Arc<Program>,
@@ -66,8 +67,14 @@ pub struct Pattern {
 
 #[derive(Debug)]
 struct Program {
-    regex: meta::Regex,
     shape: Shape,
+    /// What matches; a list of words that was given as such has none.
+    compiled: Option<Compiled>,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    regex: meta::Regex,
     /// The expression, anchored and without groups, and how deep it was.
     tree: Hir,
     height: usize,
@@ -92,9 +99,16 @@ impl Pattern {
             let shape = shape_of(&tree);
             let tree = Hir::concat(vec![Hir::look(Look::Start), tree, Hir::look(Look::End)]);
             let regex = program::compile(&tree, false)?;
-            Ok(Program { regex, shape, tree, height, automaton: OnceLock::new() })
+            let compiled = Compiled { regex, tree, height, automaton: OnceLock::new() };
+            Ok(Program { shape, compiled: Some(compiled) })
         })?;
         program.map(|program| Pattern { program: Arc::new(program) })
+    }
+
+    /// The pattern that matches these words and nothing else, however many there are.
+    pub fn of_words(words: BTreeSet<String>) -> Self {
+        let shape = Shape::Words(words.into_iter().collect());
+        Pattern { program: Arc::new(Program { shape, compiled: None }) }
     }
 
     /// Whether the whole of `text` matches.
@@ -114,7 +128,8 @@ impl Pattern {
 
     /// The same by the program, whatever the shape.
     fn runs(&self, text: &str) -> bool {
-        self.program.regex.is_match(Input::new(text).anchored(Anchored::Yes))
+        let compiled = self.program.compiled.as_ref();
+        compiled.is_some_and(|compiled| compiled.regex.is_match(Input::new(text).anchored(Anchored::Yes)))
     }
 
     /// All texts that match, sorted, where they are few.
@@ -140,15 +155,15 @@ impl Pattern {
 
     /// Bytes that the program takes.
     pub fn compiled_bytes(&self) -> usize {
-        self.program.regex.memory_usage()
+        self.program.compiled.as_ref().map_or(0, |compiled| compiled.regex.memory_usage())
     }
 
     /// The pattern as a table of states, anchored at both ends, for walks over sorted values. `None` where it would be
-    /// too large.
+    /// too large, or the pattern was given as words.
     ///
     /// A match shows at the end of the text only: [`next_eoi_state`](regex_automata::dfa::Automaton::next_eoi_state).
     pub fn automaton(&self) -> Option<&dense::DFA<Vec<u32>>> {
-        let Program { tree, height, automaton, .. } = &*self.program;
+        let Compiled { tree, height, automaton, .. } = self.program.compiled.as_ref()?;
         automaton.get_or_init(|| with_stack_for(*height, || program::automaton(tree)).ok().flatten()).as_ref()
     }
 }

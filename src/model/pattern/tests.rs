@@ -32,6 +32,16 @@ fn pattern_of_too_many_or_too_long_words_is_not_expanded() {
 }
 
 #[test]
+fn pattern_given_as_words_matches_these_however_many_there_are() {
+    let words: BTreeSet<String> = (0..=WORDS_MAX).map(|number| format!("w.{number}")).collect();
+    let pattern = Pattern::of_words(words.clone());
+    assert!(words.iter().all(|word| pattern.is_match(word)));
+    assert!(!pattern.is_match("w") && !pattern.is_match("wx1") && !pattern.is_match(""));
+    assert_eq!(pattern.set_matches().map(<[String]>::len), Some(WORDS_MAX + 1));
+    assert!(pattern.automaton().is_none());
+}
+
+#[test]
 fn pattern_around_anything_is_recognised() {
     let around =
         |prefix: &str, more, suffix: &str| Shape::Around { prefix: prefix.into(), more, suffix: suffix.into() };

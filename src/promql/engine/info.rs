@@ -142,8 +142,7 @@ impl Evaluator<'_> {
         }
         let mut matchers = Vec::new();
         for (name, values) in values_of {
-            let any: Vec<String> = values.into_iter().map(regex::escape).collect();
-            matchers.push(matcher(name, MatchOp::Regex, &any.join("|"))?);
+            matchers.push(Matcher::one_of(name, values.into_iter().map(str::to_owned).collect()));
         }
         matchers.extend(of_data.iter().map(|matcher| (*matcher).clone()));
         matchers.extend_from_slice(of_name);

@@ -38,6 +38,14 @@ impl Case<'_> {
     fn differs_in(&self, kind: Kind) -> bool {
         self.difference.kind == kind
     }
+
+    /// Whether other values came of info series, or an error of those that `info` and what joins its series give.
+    fn may_come_of_info(&self) -> bool {
+        let errors = ["info metric", "conflicting label", LABELS_COLLIDE, UNMATCHED[0], UNMATCHED[1]];
+        let gave = |answer: &Answer| errors.iter().any(|part| answer.error().contains(part));
+        let fails = self.difference.kind < Kind::Values && (gave(self.expected) || gave(self.actual));
+        self.asks_for("info(") && (fails || self.differs_in(Kind::Values))
+    }
 }
 
 /// A difference that is meant.
@@ -48,6 +56,9 @@ struct Known {
 
 const LABELS_COLLIDE: &str = "vector cannot contain metrics with the same labelset";
 
+/// What puts series in the order of their values.
+const SORTING: [&str; 4] = ["sort(", "sort_desc(", "topk", "bottomk"];
+
 const UNMATCHED: [&str; 2] = ["found duplicate series for the match group", "multiple matches for labels"];
 
 /// Answers that are others.
@@ -57,7 +68,7 @@ const ANSWERS: &[Known] = &[
         reason: "info() of 3.5 takes one series for another where not all are there at every step (fixed in 3.7 and 3.8)",
         applies: |case| {
             let has_steps = case.question.is_range() || case.asks_for(":");
-            case.asks_for("info(") && has_steps && case.difference.kind <= Kind::Values
+            case.may_come_of_info() && has_steps
         },
     },
     Known {
@@ -71,7 +82,7 @@ const ANSWERS: &[Known] = &[
         reason: "info() of 3.5 does not move info series with the @ and the offset of what it describes (fixed in 3.14)",
         applies: |case| {
             let is_moved = [" @ ", " offset "].iter().any(|part| case.asks_for(part));
-            case.asks_for("info(") && is_moved && case.difference.kind <= Kind::Values
+            case.may_come_of_info() && is_moved
         },
     },
     Known {
@@ -94,14 +105,18 @@ const ANSWERS: &[Known] = &[
     Known {
         reason: "@ start() and @ end() in the parameter of an aggregation mean nothing to Prometheus",
         applies: |case| {
-            let has_parameter = ["quantile", "topk", "bottomk", "limit"].iter().any(|name| case.asks_for(name));
-            let is_anchored = case.asks_for("@ start()") || case.asks_for("@ end()");
-            has_parameter && is_anchored && matches!(case.difference.kind, Kind::Values | Kind::Annotations)
+            let is_anchored = |parameter: &str| parameter.contains("@ start()") || parameter.contains("@ end()");
+            let in_parameter = parameters(&case.question.expression).any(is_anchored);
+            in_parameter && matches!(case.difference.kind, Kind::Values | Kind::Annotations)
         },
     },
     Known {
         reason: "mad_over_time() of 3.5 is a number where samples are NaN (fixed in 3.14)",
-        applies: |case| case.asks_for("mad_over_time(") && case.differs_in(Kind::Values),
+        applies: |case| {
+            // Those of a subquery may come of anything.
+            let meets_nan = case.asks_for("odd") || case.asks_for(":");
+            case.asks_for("mad_over_time(") && meets_nan && case.differs_in(Kind::Values)
+        },
     },
     Known {
         reason: "Go's logarithm of a denormal number is wrong where it is written in assembly",
@@ -194,7 +209,9 @@ const ANSWERS: &[Known] = &[
         reason: "from 3.6 on, a rate of histograms is not extrapolated below zero",
         applies: |case| {
             let extrapolates = ["rate(", "increase("].iter().any(|call| case.asks_for(call));
-            extrapolates && case.asks_for_histograms() && case.difference.kind >= Kind::Values
+            let is_sorted = || SORTING.iter().any(|part| case.asks_for(part));
+            let kind = case.difference.kind;
+            extrapolates && case.asks_for_histograms() && (kind == Kind::Values || kind == Kind::Order && is_sorted())
         },
     },
     Known {
@@ -208,8 +225,13 @@ const ANSWERS: &[Known] = &[
     Known {
         reason: "where series of several groups don't match, another of them is named",
         applies: |case| {
-            let is_named = |answer: &Answer| UNMATCHED.iter().any(|part| answer.error().starts_with(part));
-            case.differs_in(Kind::Error) && is_named(case.expected) && is_named(case.actual)
+            let named = |answer: &Answer| UNMATCHED.iter().position(|part| answer.error().starts_with(part));
+            let (expected, actual) = (case.expected.error(), case.actual.error());
+            let is_same = match (named(case.expected), named(case.actual)) {
+                (Some(ours), Some(theirs)) => ours != theirs || without_labels(expected) == without_labels(actual),
+                _ => false,
+            };
+            case.differs_in(Kind::Error) && is_same
         },
     },
     Known {
@@ -222,15 +244,63 @@ const ANSWERS: &[Known] = &[
         },
     },
     Known {
+        reason: "which of two zeros comes first, of both signs, is left to Go's sorting",
+        applies: |case| {
+            let is_of_zeros = [": 0, not -0", ": -0, not 0"].iter().any(|end| case.difference.text.ends_with(end));
+            let is_sorted = ["quantile", "mad_over_time("].iter().any(|part| case.asks_for(part));
+            is_sorted && is_of_zeros && case.differs_in(Kind::Values)
+        },
+    },
+    Known {
         reason: "which of equal values comes first, or which NaN, is left to Go's sorting",
         applies: |case| {
-            let is_sorted = ["sort(", "sort_desc(", "topk", "bottomk"].iter().any(|part| case.asks_for(part));
+            let is_sorted = SORTING.iter().any(|part| case.asks_for(part));
             let (expected, actual) = (values(case.expected), values(case.actual));
             let is_same = expected.len() == actual.len() && expected.iter().zip(&actual).all(|(a, b)| is_near(*a, *b));
             is_sorted && case.differs_in(Kind::Order) && is_same
         },
     },
 ];
+
+/// The texts before the first comma of aggregations that may have a parameter.
+fn parameters(expression: &str) -> impl Iterator<Item = &str> {
+    let names = ["quantile", "topk", "bottomk", "limitk", "limit_ratio"];
+    let starts = names.into_iter().flat_map(|name| expression.match_indices(name).map(|(at, name)| at + name.len()));
+    starts.filter_map(|start| {
+        let mut rest = &expression[start..];
+        for grouping in [" by (", " without ("] {
+            if let Some(labels) = rest.strip_prefix(grouping) {
+                rest = labels.split_once(')')?.1;
+            }
+        }
+        let rest = rest.trim_start().strip_prefix('(')?;
+        let mut depth = 0;
+        let end = rest.find(|character| {
+            depth += match character {
+                '(' | '{' | '[' => 1,
+                ')' | '}' | ']' => -1,
+                _ => 0,
+            };
+            depth < 0 || depth == 0 && character == ','
+        });
+        end.map(|end| &rest[..end])
+    })
+}
+
+/// An error's text without the labels that it names.
+fn without_labels(text: &str) -> String {
+    let parts = text.split('{').map(|part| part.split_once('}').map_or(part, |(_, rest)| rest));
+    parts.collect()
+}
+
+/// A text that ends in `(line:column)`, with a place that is an opening parenthesis moved to what is in it.
+fn within_parentheses(text: &str, expression: &str) -> Option<String> {
+    let (message, place) = text.rsplit_once(" (1:")?;
+    let column: usize = place.strip_suffix(')')?.parse().ok()?;
+    let rest = expression.get(column.checked_sub(1)?..)?;
+    let inner = rest.len() - rest.trim_start_matches(['(', ' ']).len();
+    Some(format!("{message} (1:{})", column + inner))
+}
 
 /// The values of an instant vector.
 fn values(answer: &Answer) -> Vec<f64> {
@@ -278,8 +348,7 @@ const ANNOTATIONS: &[Rewrite] = &[
     Rewrite {
         reason: "from 3.7 on, what is said of an argument in parentheses is said of what is in them",
         common: |case, text| {
-            let place = text.rfind(" (").filter(|_| case.asks_for("((") || case.asks_for(", ("));
-            Some(text[..place.unwrap_or(text.len())].to_owned())
+            Some(within_parentheses(text, &case.question.expression).unwrap_or_else(|| text.to_owned()))
         },
     },
 ];

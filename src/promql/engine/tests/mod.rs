@@ -4,6 +4,7 @@ mod aggregations;
 mod bounds;
 mod cost;
 mod equivalence;
+mod info;
 mod operators;
 mod selectors;
 

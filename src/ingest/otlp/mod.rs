@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`protobuf`], [`json`] | read the two encodings and hand on metric by metric |
 //! | [`model`] | a metric, as both encodings give it |
+//! | [`translate`] | from metrics to a batch |
 //! | [`limits`] | what one request may hold |
 
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub mod model;
 pub mod protobuf;
 #[cfg(test)]
 mod testing;
+pub mod translate;
 mod wire;
 
 pub use limits::{DecodeError, DecodeLimits};

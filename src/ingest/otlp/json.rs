@@ -17,7 +17,7 @@ use super::json_fields::{
     AnyValueFields, BucketsFields, DataFields, ExemplarFields, KeyValueFields, MetricFields, PointFields,
     QuantileFields, RequestFields, ResourceMetricsFields, ScopeMetricsFields,
 };
-use super::json_values::{Double, Integer, List, Text, elements, malformed};
+use super::json_values::{Double, Integer, List, Object, Text, elements, malformed, messages};
 use super::limits::{Budget, DecodeError, DecodeLimits};
 use super::model::{
     AnyValue, Data, Exemplar, ExponentialBuckets, ExponentialPoint, HistogramPoint, KeyValue, Metric, MetricSink,
@@ -36,9 +36,10 @@ const BASE64: base64::engine::GeneralPurpose = base64::engine::GeneralPurpose::n
 pub fn decode<'a>(body: &'a [u8], limits: DecodeLimits, sink: &mut dyn MetricSink<'a>) -> Result<(), DecodeError> {
     let text = std::str::from_utf8(body).map_err(|error| malformed(format!("it is not UTF-8: {error}")))?;
     // This reads the whole text once, so a fault of the JSON itself is found before anything is handed on.
-    let request: RequestFields<'a> = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+    let Object(request): Object<RequestFields<'a>> =
+        serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
     let mut decoder = Decoder { budget: Budget::new(limits), sink };
-    elements(request.resource_metrics, "resourceMetrics", |fields| decoder.resource_metrics(fields))
+    messages(request.resource_metrics, "resourceMetrics", |fields| decoder.resource_metrics(fields))
 }
 
 struct Decoder<'s, 'a> {
@@ -49,9 +50,9 @@ struct Decoder<'s, 'a> {
 impl<'a> Decoder<'_, 'a> {
     fn resource_metrics(&mut self, fields: ResourceMetricsFields<'a>) -> Result<(), DecodeError> {
         let mark = self.budget.mark();
-        let attributes = fields.resource.unwrap_or_default().attributes;
+        let attributes = fields.resource.unwrap_or_default().0.attributes;
         let resource = Resource { attributes: read_attributes(attributes, "resource.attributes", &mut self.budget)? };
-        elements(fields.scope_metrics, "scopeMetrics", |fields| self.scope_metrics(&resource, fields))?;
+        messages(fields.scope_metrics, "scopeMetrics", |fields| self.scope_metrics(&resource, fields))?;
         self.sink.resource_end(&resource);
         self.budget.release(mark);
         Ok(())
@@ -59,14 +60,14 @@ impl<'a> Decoder<'_, 'a> {
 
     fn scope_metrics(&mut self, resource: &Resource<'a>, fields: ScopeMetricsFields<'a>) -> Result<(), DecodeError> {
         let mark = self.budget.mark();
-        let of_scope = fields.scope.unwrap_or_default();
+        let Object(of_scope) = fields.scope.unwrap_or_default();
         let scope = Scope {
             name: keep(of_scope.name, &mut self.budget)?,
             version: keep(of_scope.version, &mut self.budget)?,
             attributes: read_attributes(of_scope.attributes, "scope.attributes", &mut self.budget)?,
             schema_url: keep(fields.schema_url, &mut self.budget)?,
         };
-        elements(fields.metrics, "metrics", |fields| {
+        messages(fields.metrics, "metrics", |fields| {
             let before = self.budget.mark();
             let metric = read_metric(fields, &mut self.budget)?;
             self.sink.metric(resource, &scope, metric);
@@ -102,10 +103,10 @@ fn read_entries<'a>(
     depth: usize,
 ) -> Result<Vec<KeyValue<'a>>, DecodeError> {
     let mut entries = Vec::new();
-    elements(list, name, |fields: KeyValueFields<'a>| {
+    messages(list, name, |fields: KeyValueFields<'a>| {
         budget.take::<KeyValue<'_>>(1)?;
         let key = keep(fields.key, budget)?;
-        let value = fields.value.map_or(Ok(AnyValue::Empty), |value| read_value(value, budget, depth + 1))?;
+        let value = fields.value.map_or(Ok(AnyValue::Empty), |Object(value)| read_value(value, budget, depth + 1))?;
         entries.push(KeyValue { key, value });
         Ok(())
     })?;
@@ -123,16 +124,16 @@ fn read_value<'a>(fields: AnyValueFields<'a>, budget: &mut Budget, depth: usize)
     values.extend(bool_value.map(AnyValue::Bool));
     values.extend(int_value.map(|Integer(value)| AnyValue::Int(value)));
     values.extend(double_value.map(|Double(value)| AnyValue::Double(value)));
-    if let Some(list) = array_value {
+    if let Some(Object(list)) = array_value {
         let mut items = Vec::new();
-        elements(list.values, "values", |fields: AnyValueFields<'a>| {
+        messages(list.values, "values", |fields: AnyValueFields<'a>| {
             budget.take::<AnyValue<'_>>(1)?;
             items.push(read_value(fields, budget, depth + 1)?);
             Ok(())
         })?;
         values.push(AnyValue::Array(items));
     }
-    if let Some(map) = kvlist_value {
+    if let Some(Object(map)) = kvlist_value {
         values.push(AnyValue::Map(read_entries(map.values, "values", budget, depth)?));
     }
     if let Some(text) = bytes_value {
@@ -166,23 +167,23 @@ fn read_metric<'a>(fields: MetricFields<'a>, budget: &mut Budget) -> Result<Metr
     let (name, description, unit) = (keep(name, budget)?, keep(description, budget)?, keep(unit, budget)?);
     let temporality = |fields: &DataFields<'a>| Temporality::from_number(fields.aggregation_temporality.0);
     let mut data = Vec::new();
-    if let Some(fields) = gauge {
+    if let Some(Object(fields)) = gauge {
         data.push(Data::Gauge(read_points(fields.data_points, budget, number_point)?));
     }
-    if let Some(fields) = sum {
+    if let Some(Object(fields)) = sum {
         let (temporality, monotonic) = (temporality(&fields), fields.is_monotonic.unwrap_or(false));
         data.push(Data::Sum { points: read_points(fields.data_points, budget, number_point)?, temporality, monotonic });
     }
-    if let Some(fields) = histogram {
+    if let Some(Object(fields)) = histogram {
         let temporality = temporality(&fields);
         data.push(Data::Histogram { points: read_points(fields.data_points, budget, histogram_point)?, temporality });
     }
-    if let Some(fields) = exponential_histogram {
+    if let Some(Object(fields)) = exponential_histogram {
         let temporality = temporality(&fields);
         let points = read_points(fields.data_points, budget, exponential_point)?;
         data.push(Data::ExponentialHistogram { points, temporality });
     }
-    if let Some(fields) = summary {
+    if let Some(Object(fields)) = summary {
         data.push(Data::Summary(read_points(fields.data_points, budget, summary_point)?));
     }
     if data.len() > 1 {
@@ -197,7 +198,7 @@ fn read_points<'a, P>(
     read: impl Fn(PointFields<'a>, PointHead<'a>, Vec<Exemplar<'a>>, &mut Budget) -> Result<P, DecodeError>,
 ) -> Result<Vec<P>, DecodeError> {
     let mut points = Vec::new();
-    elements(list, "dataPoints", |mut fields: PointFields<'a>| {
+    messages(list, "dataPoints", |mut fields: PointFields<'a>| {
         budget.take_point::<P>()?;
         let head = PointHead {
             attributes: read_attributes(fields.attributes.take(), "attributes", budget)?,
@@ -272,8 +273,8 @@ fn exponential_point<'a>(
     exemplars: Vec<Exemplar<'a>>,
     budget: &mut Budget,
 ) -> Result<ExponentialPoint<'a>, DecodeError> {
-    let mut buckets = |side: Option<BucketsFields<'a>>| -> Result<ExponentialBuckets, DecodeError> {
-        let BucketsFields { offset, bucket_counts } = side.unwrap_or_default();
+    let mut buckets = |side: Option<Object<BucketsFields<'a>>>| -> Result<ExponentialBuckets, DecodeError> {
+        let Object(BucketsFields { offset, bucket_counts }) = side.unwrap_or_default();
         Ok(ExponentialBuckets { offset: offset.0, counts: read_counts(bucket_counts, budget)? })
     };
     Ok(ExponentialPoint {
@@ -296,7 +297,7 @@ fn summary_point<'a>(
     budget: &mut Budget,
 ) -> Result<SummaryPoint<'a>, DecodeError> {
     let mut quantiles = Vec::new();
-    elements(fields.quantile_values, "quantileValues", |QuantileFields { quantile, value }| {
+    messages(fields.quantile_values, "quantileValues", |QuantileFields { quantile, value }| {
         budget.take::<(f64, f64)>(1)?;
         let number = |value: Option<Double>| value.map_or(0.0, |Double(value)| value);
         quantiles.push((number(quantile), number(value)));
@@ -308,7 +309,7 @@ fn summary_point<'a>(
 
 fn read_exemplars<'a>(list: List<'a>, budget: &mut Budget) -> Result<Vec<Exemplar<'a>>, DecodeError> {
     let mut exemplars = Vec::new();
-    elements(list, "exemplars", |fields: ExemplarFields<'a>| {
+    messages(list, "exemplars", |fields: ExemplarFields<'a>| {
         budget.take::<Exemplar<'_>>(1)?;
         budget.take::<u8>(fields.span_id.0.len() + fields.trace_id.0.len())?;
         exemplars.push(Exemplar {

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::json_values::{Double, Integer, List, TemporalityNumber, Text};
+use super::json_values::{Double, Integer, List, Object, TemporalityNumber, Text};
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
@@ -15,7 +15,7 @@ pub(super) struct RequestFields<'a> {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct ResourceMetricsFields<'a> {
     #[serde(borrow)]
-    pub(super) resource: Option<ResourceFields<'a>>,
+    pub(super) resource: Option<Object<ResourceFields<'a>>>,
     #[serde(borrow)]
     pub(super) scope_metrics: List<'a>,
 }
@@ -31,7 +31,7 @@ pub(super) struct ResourceFields<'a> {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct ScopeMetricsFields<'a> {
     #[serde(borrow)]
-    pub(super) scope: Option<ScopeFields<'a>>,
+    pub(super) scope: Option<Object<ScopeFields<'a>>>,
     #[serde(borrow)]
     pub(super) metrics: List<'a>,
     #[serde(borrow)]
@@ -55,7 +55,7 @@ pub(super) struct KeyValueFields<'a> {
     #[serde(borrow)]
     pub(super) key: Text<'a>,
     #[serde(borrow)]
-    pub(super) value: Option<AnyValueFields<'a>>,
+    pub(super) value: Option<Object<AnyValueFields<'a>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -67,9 +67,9 @@ pub(super) struct AnyValueFields<'a> {
     pub(super) int_value: Option<Integer<i64>>,
     pub(super) double_value: Option<Double>,
     #[serde(borrow)]
-    pub(super) array_value: Option<ValuesFields<'a>>,
+    pub(super) array_value: Option<Object<ValuesFields<'a>>>,
     #[serde(borrow)]
-    pub(super) kvlist_value: Option<ValuesFields<'a>>,
+    pub(super) kvlist_value: Option<Object<ValuesFields<'a>>>,
     #[serde(borrow)]
     pub(super) bytes_value: Option<Text<'a>>,
 }
@@ -91,15 +91,15 @@ pub(super) struct MetricFields<'a> {
     #[serde(borrow)]
     pub(super) unit: Text<'a>,
     #[serde(borrow)]
-    pub(super) gauge: Option<DataFields<'a>>,
+    pub(super) gauge: Option<Object<DataFields<'a>>>,
     #[serde(borrow)]
-    pub(super) sum: Option<DataFields<'a>>,
+    pub(super) sum: Option<Object<DataFields<'a>>>,
     #[serde(borrow)]
-    pub(super) histogram: Option<DataFields<'a>>,
+    pub(super) histogram: Option<Object<DataFields<'a>>>,
     #[serde(borrow)]
-    pub(super) exponential_histogram: Option<DataFields<'a>>,
+    pub(super) exponential_histogram: Option<Object<DataFields<'a>>>,
     #[serde(borrow)]
-    pub(super) summary: Option<DataFields<'a>>,
+    pub(super) summary: Option<Object<DataFields<'a>>>,
 }
 
 /// Any of the kinds of data: the fields that they have are named alike.
@@ -135,9 +135,9 @@ pub(super) struct PointFields<'a> {
     pub(super) zero_count: Integer<u64>,
     pub(super) zero_threshold: Option<Double>,
     #[serde(borrow)]
-    pub(super) positive: Option<BucketsFields<'a>>,
+    pub(super) positive: Option<Object<BucketsFields<'a>>>,
     #[serde(borrow)]
-    pub(super) negative: Option<BucketsFields<'a>>,
+    pub(super) negative: Option<Object<BucketsFields<'a>>>,
     #[serde(borrow)]
     pub(super) quantile_values: List<'a>,
 }

@@ -142,7 +142,10 @@ fn error_names_the_place_in_the_message() {
     assert!(!text.contains("at line"), "{text}");
     assert!(refusal("{\n\"resourceMetrics\":[}").contains("line 2 column"), "{}", refusal("{\n\"resourceMetrics\":[}"));
     assert!(refusal(r#"{"resourceMetrics":[{"scopeMetrics":{}}]}"#).contains("resourceMetrics[0]"));
-    for body in ["", "[]", "null", "{} x", "{\"resourceMetrics\":[null]}"] {
+    let list_for_a_message = r#"{"resourceMetrics":[{"resource":[[]]}]}"#;
+    for body in
+        ["", "[]", "null", "{} x", "{\"resourceMetrics\":[null]}", "{\"resourceMetrics\":[[]]}", list_for_a_message]
+    {
         assert!(read(body).is_err(), "{body:?}");
     }
     assert!(decode(b"{\"a\":\"\xff\"}", DecodeLimits::default(), &mut Collected::default()).is_err());

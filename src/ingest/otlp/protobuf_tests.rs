@@ -52,8 +52,9 @@ proptest! {
     #[test]
     fn request_is_read_as_prost_reads_it(request in any_request()) {
         let body = request.encode_to_vec();
-        let expected = request.events();
-        prop_assert_eq!(format!("{:?}", read(&body).unwrap()), format!("{expected:?}"));
+        // What prost reads, not what it wrote: it leaves out a zero, also a negative one.
+        let read_by_prost = Request::decode(&body[..]).unwrap();
+        prop_assert_eq!(format!("{:?}", read(&body).unwrap()), format!("{:?}", read_by_prost.events()));
     }
 
     #[test]

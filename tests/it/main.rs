@@ -18,6 +18,7 @@ mod harness;
 mod hostile;
 mod interop;
 mod maintenance_crash;
+mod otlp;
 mod promql_fuzz;
 mod queries;
 mod recovery;

@@ -219,6 +219,15 @@ pub static KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "head.max_exemplars",
+        default: "100000",
+        allowed: "a number up to 10000000",
+        help: "Exemplars that are kept, of all series together; past it those go that came first. `0` turns them off, and \
+               refuses them.",
+        set: |config, text| put(&mut config.head.max_exemplars, count(text, 0, 10_000_000)?),
+        get: |config| config.head.max_exemplars.to_string(),
+    },
+    Key {
         name: "head.flush_size",
         default: "none",
         allowed: "a size from 1MiB to 16TiB, or none",

@@ -30,7 +30,7 @@ pub trait WriteStore: Send + Sync {
     /// resolves.
     fn append(&self, batch: &WriteBatch<'_>, now_ms: TimestampMs) -> Result<Appended<Self::Commit>, CommitError>;
 
-    /// Takes what a sender says about its metric families.
+    /// Takes what a sender says about its metric families. It is as durable as the batch that is appended next.
     fn record_metadata(&self, _metadata: &[Metadata<'_>]) {}
 }
 
@@ -101,8 +101,6 @@ pub struct Decoded<'a> {
     pub metadata: Vec<Metadata<'a>>,
     /// What was refused before it came into the batch.
     pub refused: BatchOutcome,
-    /// Exemplars among that.
-    pub exemplars_refused: u64,
     /// What the samples come from, in a protocol that counts that.
     pub points: Points,
 }
@@ -224,7 +222,6 @@ impl<S: WriteStore> WriteService<S> {
         let Accepted { outcome, points_refused, exemplars, commit } =
             self.accept_off_the_way(metrics, body_bytes, decode)?;
         let exemplars_refused = exemplars.saturating_sub(outcome.exemplars);
-        metrics.exemplars_refused.add(exemplars_refused);
         let receipt = match commit {
             Some(commit) => Some(commit.await.map_err(|error| Refusal::unavailable(&error))?),
             None => None,
@@ -273,12 +270,13 @@ impl<S: WriteStore> WriteService<S> {
         D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
     {
         let mut batch = buffers.take_batch();
-        let Decoded { metadata, refused, exemplars_refused, points } = decode(&mut buffers.scratch, &mut batch)?;
+        let Decoded { metadata, refused, points } = decode(&mut buffers.scratch, &mut batch)?;
         if !metadata.is_empty() {
             self.store.record_metadata(&metadata);
         }
-        let exemplars = batch.exemplars.len() as u64 + exemplars_refused;
-        let appended = if batch.series.is_empty() {
+        let exemplars = batch.exemplars.len() as u64 + refused.exemplars_rejected_total();
+        // Metadata alone waits too: what was stated just now is durable when a batch of nothing is.
+        let appended = if batch.series.is_empty() && metadata.is_empty() {
             Ok((BatchOutcome::default(), None))
         } else {
             let appended = self.store.append(&batch, self.clock.now_ms());

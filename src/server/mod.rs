@@ -283,7 +283,7 @@ fn log_recovery(db: &Db) {
         );
     }
     if replayed.records_skipped > 0 {
-        tracing::warn!(records = replayed.records_skipped, "records of kinds that are not read yet were passed over");
+        tracing::warn!(records = replayed.records_skipped, "records of kinds that are not read were passed over");
     }
     tracing::info!(
         elapsed = ?db.replay_time(),
@@ -293,6 +293,7 @@ fn log_recovery(db: &Db) {
         series = replayed.series,
         samples = replayed.samples,
         samples_in_files = replayed.samples_in_files,
+        exemplars = replayed.exemplars,
         "log replayed"
     );
 }

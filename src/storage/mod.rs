@@ -9,7 +9,8 @@ mod column;
 use std::sync::Arc;
 
 pub use batch::{
-    BatchOutcome, ExemplarSample, HistogramSample, Reject, RejectReason, SeriesEntry, StartSample, WriteBatch,
+    BatchOutcome, ExemplarReject, ExemplarRejectReason, ExemplarSample, HistogramSample, Reject, RejectReason,
+    SeriesEntry, StartSample, WriteBatch,
 };
 pub use chunks::{Chunk, ChunkBytes, ChunkSeries, ChunkSource};
 pub use column::Column;

@@ -29,7 +29,8 @@ use crate::encoding::{Corruption, Cursor};
 use crate::ingest::accept::{Decoded, Metadata, WriteFeatures};
 use crate::model::{RawLabels, SampleValue, TimestampMs};
 use crate::storage::{
-    BatchOutcome, ExemplarSample, HistogramSample, RejectReason, SeriesEntry, StartSample, WriteBatch,
+    BatchOutcome, ExemplarRejectReason, ExemplarSample, HistogramSample, RejectReason, SeriesEntry, StartSample,
+    WriteBatch,
 };
 
 /// The last of the fields that are reserved because a message of version 1 has them.
@@ -297,10 +298,12 @@ impl<'a> Scan<'a, '_> {
     #[cold]
     fn refuse(&mut self, reason: RejectReason, fault: &Fault, samples: usize, exemplars: usize) {
         let Scan { decoded, symbols, refs, .. } = self;
-        decoded.exemplars_refused += exemplars as u64;
-        decoded
-            .refused
-            .reject(reason, BatchOutcome::NO_ENTRY, samples as u64, || format!("{fault}: {}", symbols.show(refs)));
+        let (refused, detail) = (&mut decoded.refused, || format!("{fault}: {}", symbols.show(refs)));
+        refused.reject(reason, BatchOutcome::NO_ENTRY, samples as u64, detail);
+        if exemplars > 0 {
+            let reason = ExemplarRejectReason::RefusedSeries;
+            refused.reject_exemplars(reason, BatchOutcome::NO_ENTRY, exemplars as u64, detail);
+        }
     }
 
     /// Keeps what a series says of its metric family, once for all that say the same.
@@ -358,8 +361,8 @@ impl<'a> Scan<'a, '_> {
         }
         if let Err(fault) = self.refs.check(&self.symbols) {
             let labels = RawLabels(self.gathered.get(series.clone()).unwrap_or_default());
-            self.decoded.exemplars_refused += 1;
-            self.decoded.refused.reject(RejectReason::InvalidReference, BatchOutcome::NO_ENTRY, 0, || {
+            let reason = ExemplarRejectReason::InvalidReference;
+            self.decoded.refused.reject_exemplar(reason, BatchOutcome::NO_ENTRY, || {
                 format!("exemplar at {timestamp_ms} ms: {fault}: {} of {labels}", self.symbols.show(&self.refs))
             });
             return Ok(());

@@ -98,6 +98,7 @@ struct Outcome {
     rejected: Vec<(RejectReason, u64)>,
     details: Vec<String>,
     exemplars_refused: u64,
+    exemplar_details: Vec<String>,
 }
 
 fn decoded_with(body: &[u8], limits: DecodeLimits) -> Result<Outcome, DecodeError> {
@@ -117,7 +118,8 @@ fn decoded_with(body: &[u8], limits: DecodeLimits) -> Result<Outcome, DecodeErro
         series: series.collect(),
         rejected: rejected.collect(),
         details: decoded.refused.rejects.iter().map(|reject| reject.detail.clone()).collect(),
-        exemplars_refused: decoded.exemplars_refused,
+        exemplars_refused: decoded.refused.exemplars_rejected_total(),
+        exemplar_details: decoded.refused.exemplar_rejects.iter().map(|reject| reject.detail.clone()).collect(),
     })
 }
 
@@ -193,6 +195,7 @@ fn series_with_references_that_lead_nowhere_is_refused_by_name_and_its_neighbour
     assert_eq!(names(&outcome), ["up", "last"]);
     assert_eq!(outcome.rejected, [(RejectReason::InvalidReference, 5)]);
     assert_eq!(outcome.exemplars_refused, 1);
+    assert_eq!(outcome.exemplar_details, outcome.details[..1], "it goes with its series");
     assert_eq!(
         outcome.details,
         [
@@ -245,7 +248,7 @@ fn exemplars_have_labels_of_their_own_and_a_bad_one_is_refused_alone() {
     assert_eq!((outcome.series[0].samples.len(), outcome.exemplars_refused), (1, 2));
     assert_eq!(outcome.rejected, [], "no sample is lost");
     assert_eq!(
-        outcome.details[1],
+        outcome.exemplar_details[1],
         r#"exemplar at 9 ms: reference 77 is outside of the 7 symbols: {trace_id="<77>"} of {__name__="up", job="node"}"#
     );
 }

@@ -193,6 +193,8 @@ fn series_with_references_that_lead_nowhere_is_refused_by_name_and_its_neighbour
         .series(&[("__name__", "last")], &[(2, &one)]);
     let outcome = decoded(&message.bytes()).unwrap();
     assert_eq!(names(&outcome), ["up", "last"]);
+    let last = &outcome.series[1];
+    assert_eq!((last.samples.len(), last.histograms.len(), last.exemplars.len()), (1, 0, 0), "nothing of the refused");
     assert_eq!(outcome.rejected, [(RejectReason::InvalidReference, 5)]);
     assert_eq!(outcome.exemplars_refused, 1);
     assert_eq!(outcome.exemplar_details, outcome.details[..1], "it goes with its series");

@@ -10,6 +10,7 @@
 //! | [`status`] | `status/*` |
 //! | [`stubs`] | empty lists for what a store without scraping and alerting has none of |
 //! | `health` | `/health`, `/-/ready` |
+//! | [`reload`] | how the last `/-/reload` went |
 //! | [`storage`], `blocks`, `maintenance` | `/api/v1/storage/*`: how log, head, blocks and maintenance stand |
 //! | `verify` | `status/verify`, `admin/storage/verify` |
 //! | `admin`, `jobs` | `admin/*`: what changes data, and the work that it causes |
@@ -33,6 +34,7 @@ pub mod page;
 pub mod params;
 pub mod query;
 mod query_log;
+pub mod reload;
 mod render;
 pub mod response;
 pub mod route;
@@ -64,6 +66,7 @@ use error::{ApiError, ErrorType};
 use jobs::Jobs;
 use params::Params;
 use query::QueryMetrics;
+use reload::ReloadState;
 use response::ApiBody;
 use route::Route;
 
@@ -94,6 +97,7 @@ pub struct Api {
     stopping: AtomicBool,
     metrics: Arc<QueryMetrics>,
     jobs: Arc<Jobs>,
+    reloads: ReloadState,
 }
 
 impl std::fmt::Debug for Api {
@@ -129,6 +133,7 @@ impl Api {
         Api {
             engine: Arc::new(Engine::new(options.engine.clone(), clock.clone())),
             gate: Arc::new(Semaphore::new(options.queries_max)),
+            reloads: ReloadState::at(options.started_ms),
             options,
             slot,
             jobs: Jobs::new(clock.clone()),
@@ -141,6 +146,11 @@ impl Api {
     /// The counts of the queries.
     pub fn query_metrics(&self) -> &QueryMetrics {
         &self.metrics
+    }
+
+    /// How the last reload of the configuration went.
+    pub fn reloads(&self) -> &ReloadState {
+        &self.reloads
     }
 
     /// Queries that may be evaluated at once.
@@ -282,6 +292,7 @@ impl Api {
             | Route::Home
             | Route::Graph
             | Route::Healthy
+            | Route::Reload
             | Route::Health
             | Route::Version
             | Route::Metrics

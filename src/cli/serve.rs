@@ -52,6 +52,8 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
         connections_max: config.web.max_connections,
         read_timeout: config.web.read_timeout,
         admin: config.web.enable_admin_api,
+        lifecycle: config.web.enable_lifecycle,
+        web_config_file: config.web.config_file.clone(),
         shown_config: resolved.shown().map(|shown| (shown.key, shown.value)).collect(),
     }
 }

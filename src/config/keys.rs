@@ -409,6 +409,25 @@ pub static KEYS: &[Key] = &[
         set: |config, text| put(&mut config.web.enable_admin_api, text.trim().parse().ok()?),
         get: |config| config.web.enable_admin_api.to_string(),
     },
+    Key {
+        name: "web.enable_lifecycle",
+        default: "false",
+        allowed: "true or false",
+        help: "Whether `POST /-/reload` reads `web.config_file` again, as SIGHUP always does.",
+        set: |config, text| put(&mut config.web.enable_lifecycle, text.trim().parse().ok()?),
+        get: |config| config.web.enable_lifecycle.to_string(),
+    },
+    Key {
+        name: "web.config_file",
+        default: "none",
+        allowed: "a path, or none",
+        help: "Prometheus' web configuration file: TLS, users, tokens. It holds for all ports; see \
+               [security.md](security.md).",
+        set: |config, text| {
+            put(&mut config.web.config_file, optional(text, |text| (!text.is_empty()).then(|| text.into()))?)
+        },
+        get: |config| show_optional(config.web.config_file.as_ref().map(|path| path.display())),
+    },
 ];
 
 /// The key of this name.

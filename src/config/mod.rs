@@ -121,6 +121,10 @@ pub struct WebConfig {
     pub read_timeout: Duration,
     /// Whether the admin paths answer.
     pub enable_admin_api: bool,
+    /// Whether a request may reload the configuration.
+    pub enable_lifecycle: bool,
+    /// Prometheus' web configuration file.
+    pub config_file: Option<PathBuf>,
 }
 
 /// The resolved configuration.
@@ -188,7 +192,13 @@ impl Default for Config {
                 max_label_name_length: Bytes(0),
                 max_label_value_length: Bytes(0),
             },
-            web: WebConfig { max_connections: 0, read_timeout: Duration::ZERO, enable_admin_api: false },
+            web: WebConfig {
+                max_connections: 0,
+                read_timeout: Duration::ZERO,
+                enable_admin_api: false,
+                enable_lifecycle: false,
+                config_file: None,
+            },
         };
         // The table is the only place that knows the defaults.
         for key in KEYS {

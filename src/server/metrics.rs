@@ -93,6 +93,7 @@ impl Metrics {
         out.gauge("chronolith_http_connections", "Connections that are open.", open as f64);
         let in_flight = service.in_flight.load(Ordering::Relaxed);
         out.gauge("chronolith_http_requests_in_flight", "Requests that are being answered.", in_flight as f64);
+        write_doors(&mut out, service);
         write_queries(&mut out, service);
         write_ingest(&mut out, &service.write.metrics);
         let db = service.write.store.0.get();
@@ -136,6 +137,28 @@ fn write_build_info(out: &mut Exposition) {
         out.family(name, Kind::Gauge, help);
         out.sample(name, &[("version", version), ("application", "chronolith")], 1.0);
     }
+}
+
+fn write_doors(out: &mut Exposition, service: &Service) {
+    let reloads = service.api.reloads();
+    let help = "Whether the last configuration reload attempt was successful.";
+    out.gauge("prometheus_config_last_reload_successful", help, f64::from(u8::from(reloads.successful())));
+    let help = "Timestamp of the last successful configuration reload.";
+    let seconds = reloads.last_success_ms() as f64 / 1000.0;
+    out.gauge("prometheus_config_last_reload_success_timestamp_seconds", help, seconds);
+    let Some(doors) = &service.doors else { return };
+    let name = "chronolith_http_denied_requests_total";
+    out.family(name, Kind::Counter, "Requests that were not let in, by reason.");
+    for (reason, count) in [
+        ("unauthorized", &doors.metrics.unauthorized),
+        ("forbidden", &doors.metrics.forbidden),
+        ("busy", &doors.metrics.busy),
+    ] {
+        out.sample(name, &[("reason", reason)], count.get() as f64);
+    }
+    let help = "TLS connections that did not come about.";
+    let failed = doors.metrics.handshakes_failed.get() as f64;
+    out.counter("chronolith_tls_handshake_failures_total", help, failed);
 }
 
 fn write_queries(out: &mut Exposition, service: &Service) {

@@ -142,11 +142,15 @@ pub enum RejectReason {
     NoSamples,
     /// A line of text that is none of its format.
     MalformedLine,
+    /// A point of OTLP that lacks a part without which it is no sample, or has an impossible one.
+    InvalidPoint,
+    /// A point of OTLP that counts since the last one, where such are not taken.
+    UnsupportedTemporality,
 }
 
 impl RejectReason {
     /// Every reason, for the counters.
-    pub const ALL: [RejectReason; 14] = [
+    pub const ALL: [RejectReason; 16] = [
         RejectReason::InvalidLabels,
         RejectReason::LabelLimit,
         RejectReason::OutOfOrder,
@@ -161,6 +165,8 @@ impl RejectReason {
         RejectReason::InvalidMetadata,
         RejectReason::NoSamples,
         RejectReason::MalformedLine,
+        RejectReason::InvalidPoint,
+        RejectReason::UnsupportedTemporality,
     ];
 
     /// The reason as a metric label and in messages.
@@ -180,6 +186,8 @@ impl RejectReason {
             RejectReason::InvalidMetadata => "invalid_metadata",
             RejectReason::NoSamples => "no_samples",
             RejectReason::MalformedLine => "malformed_line",
+            RejectReason::InvalidPoint => "invalid_point",
+            RejectReason::UnsupportedTemporality => "unsupported_temporality",
         }
     }
 }

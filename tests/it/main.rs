@@ -22,5 +22,6 @@ mod promql_fuzz;
 mod queries;
 mod recovery;
 mod remote_write;
+mod text_import;
 mod tidy;
 mod transfer;

@@ -2,7 +2,8 @@
 //!
 //! | module | answers |
 //! |---|---|
-//! | [`query`] | `query`, `query_range`, `format_query`, `parse_query`, `query_exemplars` |
+//! | [`query`] | `query`, `query_range`, `format_query`, `parse_query` |
+//! | `exemplars` | `query_exemplars` |
 //! | `explain` | `query_explain` |
 //! | `query_log` | `status/active_queries`, `status/slow_queries` |
 //! | [`series`] | `series`, `labels`, `label/<name>/values`, `metadata` |
@@ -21,6 +22,7 @@
 mod admin;
 mod blocks;
 pub mod error;
+mod exemplars;
 mod explain;
 pub mod federate;
 mod health;
@@ -243,7 +245,7 @@ impl Api {
     ) -> Result<Response<ApiBody>, ApiError> {
         match route {
             Route::Ready => Ok(self.ready(&db)),
-            Route::QueryExemplars => query::exemplars(&request, &self.options.engine.language),
+            Route::QueryExemplars => self.query_exemplars(&request, db).await,
             Route::FormatQuery => query::format_query(request, self.options.engine.language).await,
             Route::ParseQuery => query::parse_query(request, self.options.engine.language).await,
             Route::Metadata => series::metadata(&request, &db),

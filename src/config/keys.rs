@@ -224,6 +224,15 @@ pub static KEYS: &[Key] = &[
         get: |config| show_memory_bound(config.head.max_memory),
     },
     Key {
+        name: "head.max_exemplars",
+        default: "100000",
+        allowed: "a number up to 10000000",
+        help: "Exemplars that are kept, of all series together; past it those go that came first. `0` turns them off, and \
+               refuses them.",
+        set: |config, text| put(&mut config.head.max_exemplars, count(text, 0, 10_000_000)?),
+        get: |config| config.head.max_exemplars.to_string(),
+    },
+    Key {
         name: "head.flush_size",
         default: "none",
         allowed: "a size from 1MiB to 16TiB, or none",
@@ -324,8 +333,8 @@ pub static KEYS: &[Key] = &[
         allowed: "names of features with commas between them, or none",
         help: "Prometheus' feature switches, by its names: `promql-experimental-functions`, \
                `promql-extended-range-selectors`, `promql-binop-fill-modifiers`, `promql-delayed-name-removal`, \
-               `type-and-unit-labels`, `use-start-timestamps`. Those of its other switches that mean nothing here are \
-               accepted and do nothing.",
+               `type-and-unit-labels`, `use-start-timestamps`, `created-timestamp-zero-ingestion`. Those of its other \
+               switches that mean nothing here are accepted and do nothing.",
         set: |config, text| put(&mut config.features, Features::parse(text)?),
         get: |config| config.features.to_string(),
     },

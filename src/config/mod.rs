@@ -43,6 +43,8 @@ pub struct HeadConfig {
     pub max_series: Option<u64>,
     /// Memory past which new series are refused.
     pub max_memory: MemoryBound,
+    /// Exemplars that are kept; 0 where none is taken.
+    pub max_exemplars: u64,
     /// Bytes of log and chunk files at which the head is flushed early.
     pub flush_size: Option<Bytes>,
 }
@@ -188,6 +190,7 @@ impl Default for Config {
                 out_of_order_time_window: Duration::ZERO,
                 max_series: None,
                 max_memory: MemoryBound::Auto,
+                max_exemplars: 100_000,
                 flush_size: None,
             },
             retention: RetentionConfig { time: None, size: None },

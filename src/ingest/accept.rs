@@ -34,7 +34,7 @@ pub trait WriteStore: Send + Sync {
     /// resolves.
     fn append(&self, batch: &WriteBatch<'_>, now_ms: TimestampMs) -> Result<Appended<Self::Commit>, CommitError>;
 
-    /// Takes what a sender says about its metric families.
+    /// Takes what a sender says about its metric families. It is as durable as the batch that is appended next.
     fn record_metadata(&self, _metadata: &[Metadata<'_>]) {}
 }
 
@@ -74,6 +74,15 @@ impl Default for WriteLimits {
     fn default() -> Self {
         WriteLimits { body_bytes: 32 << 20, decoded_bytes: 32 << 20, message: DecodeLimits::default() }
     }
+}
+
+/// What is made of what senders say beside their samples.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WriteFeatures {
+    /// Where a counter says that it began, a zero is stored, unless its series has something newer.
+    pub start_zeros: bool,
+    /// Type and unit of a metric become the labels `__type__` and `__unit__`.
+    pub type_and_unit_labels: bool,
 }
 
 /// What is known about a metric family beside its samples.
@@ -143,7 +152,9 @@ pub struct Stored {
 impl Stored {
     /// Whether a part of the request is not stored.
     pub fn is_partial(&self) -> bool {
-        self.outcome.rejected_total() > 0 || self.exemplars_refused > 0 || self.points_refused > 0
+        // Not all that is refused is a sample.
+        let refused = self.outcome.rejected_total() + self.exemplars_refused + self.points_refused;
+        refused > 0 || !self.outcome.rejects.is_empty()
     }
 }
 
@@ -153,13 +164,16 @@ pub struct WriteService<S> {
     pub store: S,
     /// Bounds on one request.
     pub limits: WriteLimits,
+    /// What is made of what senders say beside their samples.
+    pub features: WriteFeatures,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What came and what became of it.
     pub metrics: IngestMetrics,
     /// Buffers between requests.
     pub pool: BufferPool,
-    large: Semaphore,
+    /// Turns of large messages.
+    pub large: Semaphore,
 }
 
 impl<S: std::fmt::Debug> std::fmt::Debug for WriteService<S> {
@@ -187,6 +201,7 @@ impl<S: WriteStore> WriteService<S> {
         WriteService {
             store,
             limits,
+            features: WriteFeatures::default(),
             clock,
             metrics: IngestMetrics::default(),
             pool: BufferPool::default(),
@@ -223,7 +238,6 @@ impl<S: WriteStore> WriteService<S> {
             self.accept_off_the_way(metrics, body_bytes, decode)?;
         drop(turn);
         let exemplars_refused = exemplars.saturating_sub(outcome.exemplars);
-        metrics.exemplars_refused.add(exemplars_refused);
         let receipt = match commit {
             Some(commit) => Some(commit.await.map_err(|error| Refusal::unavailable(&error))?),
             None => None,
@@ -276,8 +290,9 @@ impl<S: WriteStore> WriteService<S> {
         if !metadata.is_empty() {
             self.store.record_metadata(&metadata);
         }
-        let exemplars = batch.exemplars.len() as u64;
-        let appended = if batch.series.is_empty() {
+        let exemplars = batch.exemplars.len() as u64 + refused.exemplars_rejected_total();
+        // Metadata alone waits too: what was stated just now is durable when a batch of nothing is.
+        let appended = if batch.series.is_empty() && metadata.is_empty() {
             Ok((BatchOutcome::default(), None))
         } else {
             let appended = self.store.append(&batch, self.clock.now_ms());

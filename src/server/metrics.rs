@@ -15,7 +15,7 @@ use crate::api::status::VERSION;
 use crate::db::Db;
 use crate::fs::{Fs, resident_bytes};
 use crate::ingest::{IngestMetrics, Protocol, ProtocolMetrics};
-use crate::storage::RejectReason;
+use crate::storage::{ExemplarRejectReason, RejectReason};
 use crate::telemetry::{Counter, Exposition, Histogram, Kind, TextFormat};
 
 /// Requests by endpoint.
@@ -233,6 +233,10 @@ fn write_ingest(out: &mut Exposition, ingest: &IngestMetrics) {
             (Some(("outcome", "duplicate")), metrics.samples_duplicate.get()),
         ]
     });
+    let help = "Zeros that were added where counters began (created-timestamp-zero-ingestion).";
+    each("chronolith_ingest_start_zeros_total", Kind::Counter, help, &|metrics| {
+        vec![(None, metrics.starts_added.get())]
+    });
     let help = "Native histograms among the samples of acknowledged write requests.";
     each("chronolith_ingest_histograms_total", Kind::Counter, help, &|metrics| {
         vec![(None, metrics.histograms_stored.get())]
@@ -241,9 +245,15 @@ fn write_ingest(out: &mut Exposition, ingest: &IngestMetrics) {
     each("chronolith_ingest_rejected_samples_total", Kind::Counter, help, &|metrics| {
         RejectReason::ALL.map(|reason| (Some(("reason", reason.as_str())), metrics.rejected(reason))).into()
     });
-    let help = "Exemplars that were refused.";
+    let help = "Exemplars of acknowledged write requests that are stored, those that were there already among them.";
+    each("chronolith_ingest_exemplars_total", Kind::Counter, help, &|metrics| {
+        vec![(None, metrics.exemplars_stored.get())]
+    });
+    let help = "Exemplars that were refused, by reason.";
     each("chronolith_ingest_rejected_exemplars_total", Kind::Counter, help, &|metrics| {
-        vec![(None, metrics.exemplars_refused.get())]
+        let counts =
+            |reason: ExemplarRejectReason| (Some(("reason", reason.as_str())), metrics.exemplars_rejected(reason));
+        ExemplarRejectReason::ALL.map(counts).into()
     });
     let help = "Bytes of the bodies of write requests, as sent and decompressed.";
     each("chronolith_ingest_body_bytes_total", Kind::Counter, help, &|metrics| {
@@ -252,6 +262,9 @@ fn write_ingest(out: &mut Exposition, ingest: &IngestMetrics) {
             (Some(("form", "decompressed")), metrics.decoded_bytes.get()),
         ]
     });
+    let help = "Total number of out of order exemplar ingestion failed attempts.";
+    let late = ingest.exemplars_rejected(ExemplarRejectReason::OutOfOrder);
+    out.counter("prometheus_tsdb_exemplar_out_of_order_exemplars_total", help, late as f64);
     let rejected = |reason| ingest.rejected(reason) as f64;
     let help = "Total number of out of order samples ingestion failed attempts due to out of order being disabled.";
     out.counter("prometheus_tsdb_out_of_order_samples_total", help, rejected(RejectReason::OutOfOrder));

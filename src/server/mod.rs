@@ -36,7 +36,7 @@ use crate::api::{Api, ApiOptions};
 use crate::clock::Clock;
 use crate::db::{Db, DbOptions, DbSlot, OpenError};
 use crate::fs::Fs;
-use crate::ingest::{WriteLimits, WriteService};
+use crate::ingest::{WriteFeatures, WriteLimits, WriteService};
 use crate::promql::engine::EngineOptions;
 use connections::{ConnectionLimits, ConnectionMetrics};
 use doors::{Doors, WebConfigError};
@@ -107,6 +107,8 @@ pub struct ServerOptions {
     pub slow_query: Option<Duration>,
     /// Bounds on a write request.
     pub write_limits: WriteLimits,
+    /// What is made of what senders say beside their samples.
+    pub write_features: WriteFeatures,
     /// Write requests that may be accepted and not yet durable at once.
     pub writes_max: usize,
     /// Bounds on connections, bodies and requests.
@@ -187,7 +189,10 @@ pub async fn serve(
     let connection_metrics = Arc::new(ConnectionMetrics::default());
     let service = Arc::new(Service {
         api: api.clone(),
-        write: WriteService::new(DbStore(slot.clone()), options.write_limits, clock.clone()),
+        write: WriteService {
+            features: options.write_features,
+            ..WriteService::new(DbStore(slot.clone()), options.write_limits, clock.clone())
+        },
         write_places: Semaphore::new(options.writes_max),
         metrics: Metrics {
             http: HttpMetrics::default(),
@@ -317,7 +322,7 @@ fn log_recovery(db: &Db) {
         );
     }
     if replayed.records_skipped > 0 {
-        tracing::warn!(records = replayed.records_skipped, "records of kinds that are not read yet were passed over");
+        tracing::warn!(records = replayed.records_skipped, "records of kinds that are not read were passed over");
     }
     tracing::info!(
         elapsed = ?db.replay_time(),
@@ -327,6 +332,7 @@ fn log_recovery(db: &Db) {
         series = replayed.series,
         samples = replayed.samples,
         samples_in_files = replayed.samples_in_files,
+        exemplars = replayed.exemplars,
         "log replayed"
     );
 }

@@ -2,10 +2,12 @@
 
 pub mod answers;
 mod doors;
+mod exemplars;
 mod flow;
 mod histogram_writes;
 pub mod histograms;
 mod killed;
+mod metadata;
 mod metrics;
 mod parity;
 mod queries;

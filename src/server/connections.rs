@@ -68,29 +68,49 @@ pub struct ConnectionMetrics {
     pub refused: Counter,
 }
 
+/// What the connections of all addresses have in common.
+pub struct Front {
+    doors: Option<Arc<Doors>>,
+    limits: ConnectionLimits,
+    metrics: Arc<ConnectionMetrics>,
+    places: Arc<Places>,
+    builder: auto::Builder<TokioExecutor>,
+}
+
+impl std::fmt::Debug for Front {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Front").field("doors", &self.doors).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Front {
+    /// A front without connections.
+    pub fn new(
+        doors: Option<Arc<Doors>>,
+        limits: ConnectionLimits,
+        metrics: Arc<ConnectionMetrics>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        let places = Places::new(limits.connections_max, limits.of_address_max, clock);
+        Arc::new(Front { doors, limits, metrics, places, builder: builder(limits) })
+    }
+}
+
 /// The other end of a request's connection, as an extension of the request.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddress(pub SocketAddr);
 
 /// Serves connections until `stop` changes; then lets requests that are under way end.
-pub async fn serve<S, F>(
-    listener: TcpListener,
-    doors: Option<Arc<Doors>>,
-    limits: ConnectionLimits,
-    metrics: Arc<ConnectionMetrics>,
-    clock: Arc<dyn Clock>,
-    mut stop: watch::Receiver<bool>,
-    service: S,
-) where
+pub async fn serve<S, F>(listener: TcpListener, front: Arc<Front>, mut stop: watch::Receiver<bool>, service: S)
+where
     S: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<ApiBody>> + Send + 'static,
 {
-    let builder = Arc::new(builder(limits));
-    let places = Places::new(limits.connections_max, limits.of_address_max, clock);
+    let (metrics, limits) = (&front.metrics, front.limits);
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places, &metrics) => accepted,
+            accepted = accept(&listener, &front) => accepted,
             _ = stop.changed() => break,
         };
         let Some((stream, address)) = accepted else {
@@ -100,27 +120,27 @@ pub async fn serve<S, F>(
         // A connection whose other end is gone shows so when it is used.
         let _ = stream.set_nodelay(true);
         metrics.accepted.add(1);
-        let Some(place) = places.take(address, &metrics.evicted) else {
+        let Some(place) = front.places.take(address, &metrics.evicted) else {
             metrics.refused.add(1);
             metrics.closed.add(1);
             continue;
         };
         let place = Arc::new(place);
         let connection = Connection {
-            builder: builder.clone(),
+            front: front.clone(),
             address,
             place: place.clone(),
             watcher: graceful.watcher(),
             stop: stop.clone(),
         };
         let stream = StallGuard::new(stream, limits.send_timeout);
-        let (doors, metrics, service) = (doors.clone(), metrics.clone(), service.clone());
+        let (front, service) = (front.clone(), service.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = connection.serve(stream, doors.as_deref(), service) => {}
+                () = connection.serve(stream, service) => {}
                 () = place.evicted() => {}
             }
-            metrics.closed.add(1);
+            front.metrics.closed.add(1);
         });
     }
     drop(listener);
@@ -151,7 +171,7 @@ fn builder(limits: ConnectionLimits) -> auto::Builder<TokioExecutor> {
 
 /// A connection that was accepted.
 struct Connection {
-    builder: Arc<auto::Builder<TokioExecutor>>,
+    front: Arc<Front>,
     address: SocketAddr,
     place: Arc<Taking>,
     watcher: Watcher,
@@ -160,12 +180,12 @@ struct Connection {
 
 impl Connection {
     /// Serves it to its end. Clients break off at any moment; that is no event.
-    async fn serve<S, F>(self, stream: StallGuard<TcpStream>, doors: Option<&Doors>, service: S)
+    async fn serve<S, F>(self, stream: StallGuard<TcpStream>, service: S)
     where
         S: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
         F: Future<Output = Response<ApiBody>> + Send + 'static,
     {
-        let Some(doors) = doors else { return self.speak(stream, true, service).await };
+        let Some(doors) = self.front.doors.clone() else { return self.speak(stream, true, service).await };
         let (tls, http2) = doors.tls();
         let Some(tls) = tls else { return self.speak(stream, http2, service).await };
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, TlsAcceptor::from(tls).accept(stream));
@@ -191,7 +211,7 @@ impl Connection {
         S: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
         F: Future<Output = Response<ApiBody>> + Send + 'static,
     {
-        let Connection { builder, address, place, watcher, .. } = self;
+        let Connection { front, address, place, watcher, .. } = self;
         let answer = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(PeerAddress(address));
             let (busy, answered) = (place.busy(), service(request));
@@ -199,22 +219,18 @@ impl Connection {
         });
         let stream = TokioIo::new(stream);
         let _ = if http2 {
-            watcher.watch(builder.serve_connection(stream, answer).into_owned()).await
+            watcher.watch(front.builder.serve_connection(stream, answer).into_owned()).await
         } else {
-            let builder = (*builder).clone().http1_only();
+            let builder = front.builder.clone().http1_only();
             watcher.watch(builder.serve_connection(stream, answer).into_owned()).await
         };
     }
 }
 
 /// The next connection, once there is a place for it.
-async fn accept(
-    listener: &TcpListener,
-    places: &Places,
-    metrics: &ConnectionMetrics,
-) -> Option<(TcpStream, SocketAddr)> {
+async fn accept(listener: &TcpListener, front: &Front) -> Option<(TcpStream, SocketAddr)> {
     let accepted = listener.accept().await;
-    places.wait(&metrics.evicted).await;
+    front.places.wait(&front.metrics.evicted).await;
     match accepted {
         Ok(accepted) => Some(accepted),
         Err(error) => {

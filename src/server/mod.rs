@@ -38,7 +38,7 @@ use crate::db::{Db, DbOptions, DbSlot, OpenError};
 use crate::fs::Fs;
 use crate::ingest::{WriteFeatures, WriteLimits, WriteService};
 use crate::promql::engine::EngineOptions;
-use connections::{ConnectionLimits, ConnectionMetrics};
+use connections::{ConnectionLimits, ConnectionMetrics, Front};
 use doors::{Doors, WebConfigError};
 use intake::{Intake, IntakeLimits};
 use metrics::{HttpMetrics, Metrics};
@@ -209,13 +209,11 @@ pub async fn serve(
         doors: doors.clone(),
         lifecycle: options.lifecycle,
     });
-    let limits = options.limits.connections;
+    let front = Front::new(doors, options.limits.connections, connection_metrics, clock.clone());
     let (stop_sender, stop_receiver) = watch::channel(false);
     tokio::spawn(reload::at_each_hangup(hangups, service.clone(), stop_receiver.clone()));
     let answer = move |request| service.clone().answer(request);
-    let accepting =
-        connections::serve(listener, doors, limits, connection_metrics, clock.clone(), stop_receiver, answer);
-    let accepting = tokio::spawn(accepting);
+    let accepting = tokio::spawn(connections::serve(listener, front, stop_receiver, answer));
 
     tokio::pin!(stop);
     let opened = tokio::select! {

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,8 +24,8 @@ pub(super) struct Places {
     of_address_max: Option<usize>,
     clock: Arc<dyn Clock>,
     taken: Mutex<Taken>,
-    /// Somebody waits for a place.
-    wanted: AtomicBool,
+    /// How many wait for a place.
+    wanted: AtomicUsize,
     freed: Notify,
 }
 
@@ -92,22 +92,22 @@ impl Places {
             of_address_max,
             clock,
             taken: Mutex::default(),
-            wanted: AtomicBool::new(false),
+            wanted: AtomicUsize::new(0),
             freed: Notify::new(),
         })
     }
 
     /// Waits until there is a place, which an idle connection may have to give up.
     pub(super) async fn wait(&self, evicted: &Counter) {
+        self.wanted.fetch_add(1, Ordering::SeqCst);
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            self.wanted.store(true, Ordering::SeqCst);
             {
                 let taken = self.taken();
                 if taken.by_number.len() < self.connections_max {
-                    self.wanted.store(false, Ordering::SeqCst);
+                    self.wanted.fetch_sub(1, Ordering::SeqCst);
                     return;
                 }
                 if evict(taken.by_number.values()) {
@@ -145,7 +145,7 @@ impl Places {
 
     /// Tells who waits for a place to look again.
     fn tell(&self) {
-        if self.wanted.load(Ordering::SeqCst) {
+        if self.wanted.load(Ordering::SeqCst) > 0 {
             self.freed.notify_waiters();
         }
     }

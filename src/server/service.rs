@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::connections::PeerAddress;
 use super::doors::{Caller, Doors};
-use super::intake::{Held, Intake};
+use super::intake::{Held, Intake, IntakeError};
 use super::metrics::{HttpMetrics, Metrics};
 use super::pressure::{Gate, MemoryGuard};
 use super::write_store::DbStore;
@@ -25,6 +25,7 @@ use crate::api::response::{self, ApiBody};
 use crate::api::route::{Right, Route};
 use crate::api::{Api, ApiRequest};
 use crate::clock::Clock;
+use crate::ingest::answer::Refusal;
 use crate::ingest::{Protocol, Sender, WriteService, remote_write};
 use crate::telemetry::TextFormat;
 
@@ -83,7 +84,7 @@ impl Drop for Counted<'_> {
 }
 
 /// A body, and what it holds of the bytes that bodies may.
-type HeldBody = (Bytes, Held);
+pub(super) type HeldBody = (Bytes, Held);
 
 /// A form, JSON, or neither; and what it holds.
 type SmallBody = (Option<Bytes>, Option<Bytes>, Option<Held>);
@@ -189,30 +190,36 @@ impl Service {
         }
     }
 
-    /// Reads a body, within bounds of size, time, and what all bodies may hold together.
-    async fn collect(&self, mut body: Incoming, bytes_max: usize) -> Result<HeldBody, Box<Response<ApiBody>>> {
-        let refuse = |status, message: String| Err(Box::new(response::text(status, message)));
-        let too_large =
-            || refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("body exceeds the limit of {bytes_max} bytes\n"));
+    /// Reads a body, within bounds of size, time, and what all bodies may hold together; gives an answer where that fails.
+    async fn collect(&self, body: Incoming, bytes_max: usize) -> Result<HeldBody, Box<Response<ApiBody>>> {
+        let refuse = |mut refusal: Refusal| {
+            refusal.message.push('\n');
+            Box::new(refusal.into_response().map(ApiBody::whole))
+        };
+        self.receive(body, bytes_max).await.map_err(refuse)
+    }
+
+    /// The same, and gives a refusal where that fails.
+    pub(super) async fn receive(&self, mut body: Incoming, bytes_max: usize) -> Result<HeldBody, Refusal> {
+        let too_large = || {
+            let message = format!("body exceeds the limit of {bytes_max} bytes");
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message))
+        };
         // An announced length is believed: nobody has to send a body to hear that it is too long.
         if body.size_hint().lower() > bytes_max as u64 {
             return too_large();
         }
+        let later = |error: IntakeError| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
         let mut held = self.intake.begin();
         let mut whole = Gathered::default();
-        loop {
-            let frame = match held.next(body.frame()).await {
-                Err(error) => return Err(Box::new(come_again(error.to_string()))),
-                Ok(None) => break,
-                Ok(Some(Err(error))) => return refuse(StatusCode::BAD_REQUEST, format!("read body: {error}\n")),
-                Ok(Some(Ok(frame))) => frame,
-            };
+        while let Some(frame) = held.next(body.frame()).await.map_err(later)? {
+            let frame = frame.map_err(|error| Refusal::bad_request(format!("read body: {error}")))?;
             // Trailers say nothing that is needed.
             let Ok(piece) = frame.into_data() else { continue };
             if whole.len() + piece.len() > bytes_max {
                 return too_large();
             }
-            held.grow(piece.len() as u64).await.map_err(|error| Box::new(come_again(error.to_string())))?;
+            held.grow(piece.len() as u64).await.map_err(later)?;
             whole.push(piece);
         }
         held.complete();

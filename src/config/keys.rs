@@ -82,6 +82,22 @@ fn show_optional<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "none".to_owned(), |value| value.to_string())
 }
 
+fn memory_bound(text: &str, min: u64) -> Option<MemoryBound> {
+    Some(match text.trim() {
+        "auto" => MemoryBound::Auto,
+        "none" => MemoryBound::None,
+        text => MemoryBound::Bytes(size(text, min, 16 * 1024 * GIB)?),
+    })
+}
+
+fn show_memory_bound(bound: MemoryBound) -> String {
+    match bound {
+        MemoryBound::Auto => "auto".to_owned(),
+        MemoryBound::None => "none".to_owned(),
+        MemoryBound::Bytes(bytes) => bytes.to_string(),
+    }
+}
+
 fn recovery_mode(mode: RecoveryMode) -> &'static str {
     match mode {
         RecoveryMode::Salvage => "salvage",
@@ -227,19 +243,8 @@ pub static KEYS: &[Key] = &[
         allowed: "a size from 16MiB to 16TiB, auto or none",
         help: "Memory of the process, without mapped files, past which new series are refused by name while old ones go \
                on. `auto`: four fifths of what its control group or the machine has.",
-        set: |config, text| {
-            let bound = match text.trim() {
-                "auto" => MemoryBound::Auto,
-                "none" => MemoryBound::None,
-                text => MemoryBound::Bytes(size(text, 16 * MIB, 16 * 1024 * GIB)?),
-            };
-            put(&mut config.head.max_memory, bound)
-        },
-        get: |config| match config.head.max_memory {
-            MemoryBound::Auto => "auto".to_owned(),
-            MemoryBound::None => "none".to_owned(),
-            MemoryBound::Bytes(bytes) => bytes.to_string(),
-        },
+        set: |config, text| put(&mut config.head.max_memory, memory_bound(text, 16 * MIB)?),
+        get: |config| show_memory_bound(config.head.max_memory),
     },
     Key {
         name: "head.max_exemplars",
@@ -408,12 +413,102 @@ pub static KEYS: &[Key] = &[
         get: |config| config.limits.max_label_value_length.to_string(),
     },
     Key {
+        name: "limits.max_bodies_in_flight",
+        default: "auto",
+        allowed: "a size from 1KiB to 16TiB, auto or none",
+        help: "Bytes of all bodies together that are arriving or worked on, as they are sent; past it a body waits two \
+               seconds for others to end, then it is answered 503. `auto`: an eighth of what the control group or the \
+               machine has. Never less than `limits.max_body_size`.",
+        set: |config, text| put(&mut config.limits.max_bodies_in_flight, memory_bound(text, KIB)?),
+        get: |config| show_memory_bound(config.limits.max_bodies_in_flight),
+    },
+    Key {
+        name: "limits.max_memory",
+        default: "auto",
+        allowed: "a size from 16MiB to 16TiB, auto or none",
+        help: "Memory of the process, without mapped files, past which writes are answered 503 until there is less. Above \
+               `head.max_memory`, past which only new series are refused. `auto`: nineteen twentieths of what its \
+               control group or the machine has.",
+        set: |config, text| put(&mut config.limits.max_memory, memory_bound(text, 16 * MIB)?),
+        get: |config| show_memory_bound(config.limits.max_memory),
+    },
+    Key {
+        name: "limits.write_timeout",
+        default: "2m",
+        allowed: "a duration from 1s to 1d",
+        help: "How long a write may wait for the log once its body is there; then it is answered 503. It may be stored all \
+               the same: the sender repeats it, which changes nothing.",
+        set: |config, text| put(&mut config.limits.write_timeout, duration(text, SECOND, DAY)?),
+        get: |config| format_duration(config.limits.write_timeout),
+    },
+    Key {
         name: "web.max_connections",
         default: "512",
         allowed: "a number from 1 to 65536",
-        help: "Connections that are open at once; later ones wait to be accepted.",
+        help: "Connections that are open at once. For a later one that which has been idle for the longest is closed; \
+               where all have a request under way, it waits.",
         set: |config, text| put(&mut config.web.max_connections, count(text, 1, 65_536)? as usize),
         get: |config| config.web.max_connections.to_string(),
+    },
+    Key {
+        name: "web.max_connections_per_address",
+        default: "none",
+        allowed: "a number from 1 to 65536, or none",
+        help: "Connections from one address that are open at once. Behind a proxy all come from one.",
+        set: |config, text| {
+            put(&mut config.web.max_connections_per_address, optional(text, |text| count(text, 1, 65_536))?)
+        },
+        get: |config| show_optional(config.web.max_connections_per_address),
+    },
+    Key {
+        name: "web.max_requests",
+        default: "1024",
+        allowed: "a number from 1 to 1000000",
+        help: "Writes that are worked on at once, and as many other requests. For a later one an upload that has stalled \
+               ends; where none has, it is answered 503.",
+        set: |config, text| put(&mut config.web.max_requests, count(text, 1, 1_000_000)? as usize),
+        get: |config| config.web.max_requests.to_string(),
+    },
+    Key {
+        name: "web.max_streams",
+        default: "128",
+        allowed: "a number from 1 to 10000",
+        help: "Requests that one HTTP/2 connection may have under way.",
+        set: |config, text| put(&mut config.web.max_streams, count(text, 1, 10_000)? as u32),
+        get: |config| config.web.max_streams.to_string(),
+    },
+    Key {
+        name: "web.max_header_size",
+        default: "64KiB",
+        allowed: "a size from 8KiB to 1MiB",
+        help: "Bytes of the head of a request.",
+        set: |config, text| put(&mut config.web.max_header_size, size(text, 8 * KIB, MIB)?),
+        get: |config| config.web.max_header_size.to_string(),
+    },
+    Key {
+        name: "web.max_headers",
+        default: "128",
+        allowed: "a number from 16 to 10000",
+        help: "Header lines of a request, by HTTP/1.1.",
+        set: |config, text| put(&mut config.web.max_headers, count(text, 16, 10_000)? as usize),
+        get: |config| config.web.max_headers.to_string(),
+    },
+    Key {
+        name: "web.stall_timeout",
+        default: "30s",
+        allowed: "a duration from 1s to 1d",
+        help: "How long a client may take to send 16KiB more of a body, or its end. One that took longer than a second \
+               gives way where bodies or requests are too many.",
+        set: |config, text| put(&mut config.web.stall_timeout, duration(text, SECOND, DAY)?),
+        get: |config| format_duration(config.web.stall_timeout),
+    },
+    Key {
+        name: "web.send_timeout",
+        default: "1m",
+        allowed: "a duration from 1s to 1d",
+        help: "How long a client may leave untaken what it is sent; then its connection is closed.",
+        set: |config, text| put(&mut config.web.send_timeout, duration(text, SECOND, DAY)?),
+        get: |config| format_duration(config.web.send_timeout),
     },
     Key {
         name: "web.read_timeout",

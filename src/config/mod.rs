@@ -110,6 +110,12 @@ pub struct LimitsConfig {
     pub max_label_name_length: Bytes,
     /// Bytes of a label's value.
     pub max_label_value_length: Bytes,
+    /// Bytes of all bodies that are arriving or worked on.
+    pub max_bodies_in_flight: MemoryBound,
+    /// Memory past which writes are refused.
+    pub max_memory: MemoryBound,
+    /// How long a write may take.
+    pub write_timeout: Duration,
 }
 
 /// `web.*`: the HTTP server.
@@ -117,8 +123,22 @@ pub struct LimitsConfig {
 pub struct WebConfig {
     /// Connections that are open at once.
     pub max_connections: usize,
+    /// Those of one address.
+    pub max_connections_per_address: Option<u64>,
+    /// Writes, and as many other requests, that are worked on at once.
+    pub max_requests: usize,
+    /// Requests that one HTTP/2 connection may have under way.
+    pub max_streams: u32,
+    /// Bytes of the head of a request.
+    pub max_header_size: Bytes,
+    /// Header lines of a request.
+    pub max_headers: usize,
     /// How long a client may take to send a request.
     pub read_timeout: Duration,
+    /// How long a body may go on without progress.
+    pub stall_timeout: Duration,
+    /// How long a client may leave what it is sent untaken.
+    pub send_timeout: Duration,
     /// Whether the admin paths answer.
     pub enable_admin_api: bool,
     /// Whether a request may reload the configuration.
@@ -203,9 +223,19 @@ impl Default for Config {
                 max_labels_per_series: 0,
                 max_label_name_length: Bytes(0),
                 max_label_value_length: Bytes(0),
+                max_bodies_in_flight: MemoryBound::Auto,
+                max_memory: MemoryBound::Auto,
+                write_timeout: Duration::ZERO,
             },
             web: WebConfig {
                 max_connections: 0,
+                max_connections_per_address: None,
+                max_requests: 0,
+                max_streams: 0,
+                max_header_size: Bytes(0),
+                max_headers: 0,
+                stall_timeout: Duration::ZERO,
+                send_timeout: Duration::ZERO,
                 read_timeout: Duration::ZERO,
                 enable_admin_api: false,
                 enable_lifecycle: false,

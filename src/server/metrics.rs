@@ -93,6 +93,7 @@ impl Metrics {
         out.gauge("chronolith_http_connections", "Connections that are open.", open as f64);
         let in_flight = service.in_flight.load(Ordering::Relaxed);
         out.gauge("chronolith_http_requests_in_flight", "Requests that are being answered.", in_flight as f64);
+        write_limits(&mut out, service, &self.connections);
         write_doors(&mut out, service);
         write_queries(&mut out, service);
         write_ingest(&mut out, &service.write.metrics);
@@ -136,6 +137,23 @@ fn write_build_info(out: &mut Exposition) {
         let version = if name.starts_with("prometheus") { crate::api::status::PROMETHEUS_API_VERSION } else { VERSION };
         out.family(name, Kind::Gauge, help);
         out.sample(name, &[("version", version), ("application", "chronolith")], 1.0);
+    }
+}
+
+fn write_limits(out: &mut Exposition, service: &Service, connections: &ConnectionMetrics) {
+    let help = "Bytes of the bodies that are arriving or worked on.";
+    out.gauge("chronolith_http_bodies_in_flight_bytes", help, service.intake.bytes() as f64);
+    let name = "chronolith_http_limited_total";
+    out.family(name, Kind::Counter, "Connections and requests that a limit ended, by limit.");
+    for (limit, count) in [
+        ("idle_connection", &connections.evicted),
+        ("connections_of_address", &connections.refused),
+        ("requests", &service.gate.refused),
+        ("stalled_body", &service.intake.gave_way),
+        ("bodies_in_flight", &service.intake.refused),
+        ("memory", &service.memory.refused),
+    ] {
+        out.sample(name, &[("limit", limit)], count.get() as f64);
     }
 }
 

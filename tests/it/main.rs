@@ -8,11 +8,13 @@
     reason = "a harness that all modules share, and nobody links against"
 )]
 
+mod abuse;
 mod api;
 mod block_commands;
 mod commands;
 mod crash;
 mod disk_full;
+mod doors;
 mod faults;
 mod harness;
 mod hostile;

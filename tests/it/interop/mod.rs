@@ -2,6 +2,7 @@
 
 pub mod answers;
 mod exemplars;
+mod federation;
 mod flow;
 mod histogram_writes;
 pub mod histograms;

@@ -24,6 +24,6 @@ pub mod sender;
 pub mod snappy;
 pub mod text;
 
-pub use accept::{Appended, Metadata, WriteLimits, WriteService, WriteStore};
+pub use accept::{Appended, Metadata, WriteFeatures, WriteLimits, WriteService, WriteStore};
 pub use metrics::{IngestMetrics, ProtocolMetrics};
 pub use sender::{Protocol, Sender};

@@ -16,7 +16,7 @@ use crate::harness::process::{copy_dir, free_address, run_well};
 use crate::harness::remote_write::{compress, put_bytes, put_varint, send_raw};
 use crate::harness::{Chronolith, Settings, chronolith, http, wait_for};
 
-pub(super) const CONFIG: &str = "storage: {tsdb: {out_of_order_time_window: 1h}}\n";
+const CONFIG: &str = "storage: {tsdb: {out_of_order_time_window: 1h}}\n";
 const START_MS: i64 = 1_700_000_000_000;
 const STEP_MS: i64 = 15_000;
 /// Half an hour.

@@ -177,6 +177,12 @@ impl Service {
         if route == Route::Metrics {
             return self.exposition(&parts.headers).await;
         }
+        if route == Route::Read {
+            return match self.collect(body, FORM_BYTES_MAX).await {
+                Ok((body, _held)) => self.api.remote_read(&parts.headers, body).await,
+                Err(refusal) => *refusal,
+            };
+        }
         let (form, json, _held) = match self.small_body(&parts, body).await {
             Ok(body) => body,
             Err(refusal) => return *refusal,

@@ -3,6 +3,7 @@
 pub mod answers;
 mod doors;
 mod exemplars;
+mod federation;
 mod flow;
 mod histogram_writes;
 pub mod histograms;
@@ -12,6 +13,7 @@ mod metrics;
 mod parity;
 mod queries;
 mod regex;
+mod remote_read;
 mod stats;
 mod taken_over;
 mod text_import;

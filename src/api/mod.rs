@@ -2,13 +2,15 @@
 //!
 //! | module | answers |
 //! |---|---|
-//! | [`query`] | `query`, `query_range`, `format_query`, `parse_query`, `query_exemplars` |
+//! | [`query`] | `query`, `query_range`, `format_query`, `parse_query` |
+//! | `exemplars` | `query_exemplars` |
 //! | `explain` | `query_explain` |
 //! | `query_log` | `status/active_queries`, `status/slow_queries` |
 //! | [`series`] | `series`, `labels`, `label/<name>/values`, `metadata` |
 //! | [`status`] | `status/*` |
 //! | [`stubs`] | empty lists for what a store without scraping and alerting has none of |
 //! | `health` | `/health`, `/-/ready` |
+//! | [`reload`] | how the last `/-/reload` went |
 //! | [`storage`], `blocks`, `maintenance` | `/api/v1/storage/*`: how log, head, blocks and maintenance stand |
 //! | `verify` | `status/verify`, `admin/storage/verify` |
 //! | `admin`, `jobs` | `admin/*`: what changes data, and the work that it causes |
@@ -20,6 +22,7 @@
 mod admin;
 mod blocks;
 pub mod error;
+mod exemplars;
 mod explain;
 pub mod federate;
 mod health;
@@ -31,6 +34,7 @@ pub mod page;
 pub mod params;
 pub mod query;
 mod query_log;
+pub mod reload;
 mod render;
 pub mod response;
 pub mod route;
@@ -62,6 +66,7 @@ use error::{ApiError, ErrorType};
 use jobs::Jobs;
 use params::Params;
 use query::QueryMetrics;
+use reload::ReloadState;
 use response::ApiBody;
 use route::Route;
 
@@ -92,6 +97,7 @@ pub struct Api {
     stopping: AtomicBool,
     metrics: Arc<QueryMetrics>,
     jobs: Arc<Jobs>,
+    reloads: ReloadState,
 }
 
 impl std::fmt::Debug for Api {
@@ -127,6 +133,7 @@ impl Api {
         Api {
             engine: Arc::new(Engine::new(options.engine.clone(), clock.clone())),
             gate: Arc::new(Semaphore::new(options.queries_max)),
+            reloads: ReloadState::at(options.started_ms),
             options,
             slot,
             jobs: Jobs::new(clock.clone()),
@@ -139,6 +146,11 @@ impl Api {
     /// The counts of the queries.
     pub fn query_metrics(&self) -> &QueryMetrics {
         &self.metrics
+    }
+
+    /// How the last reload of the configuration went.
+    pub fn reloads(&self) -> &ReloadState {
+        &self.reloads
     }
 
     /// Queries that may be evaluated at once.
@@ -233,7 +245,7 @@ impl Api {
     ) -> Result<Response<ApiBody>, ApiError> {
         match route {
             Route::Ready => Ok(self.ready(&db)),
-            Route::QueryExemplars => query::exemplars(&request, &self.options.engine.language),
+            Route::QueryExemplars => self.query_exemplars(&request, db).await,
             Route::FormatQuery => query::format_query(request, self.options.engine.language).await,
             Route::ParseQuery => query::parse_query(request, self.options.engine.language).await,
             Route::Metadata => series::metadata(&request, &db),
@@ -280,10 +292,13 @@ impl Api {
             | Route::Home
             | Route::Graph
             | Route::Healthy
+            | Route::Reload
             | Route::Health
             | Route::Version
             | Route::Metrics
             | Route::Write
+            | Route::Import
+            | Route::ImportGroup(_)
             | Route::Notifications
             | Route::ActiveQueries
             | Route::SlowQueries

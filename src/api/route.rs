@@ -4,6 +4,19 @@ use hyper::Method;
 
 use super::params::unescape_label_name;
 
+/// What a credential needs to be let to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// Any credential will do.
+    Any,
+    /// To read what is stored, and how the server is.
+    Read,
+    /// To write samples.
+    Write,
+    /// To change or remove what is stored, and to reload.
+    Admin,
+}
+
 /// One endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is named like its path")]
@@ -12,11 +25,15 @@ pub enum Route {
     Graph,
     Healthy,
     Ready,
+    Reload,
     Health,
     Metrics,
     Federate,
     Version,
     Write,
+    Import,
+    /// An import whose series get the labels that this part of the path gives.
+    ImportGroup(String),
     Query,
     QueryRange,
     QueryExemplars,
@@ -72,11 +89,13 @@ const FIXED: &[(&str, Route)] = &[
     ("/query", Route::Graph),
     ("/-/healthy", Route::Healthy),
     ("/-/ready", Route::Ready),
+    ("/-/reload", Route::Reload),
     ("/health", Route::Health),
     ("/metrics", Route::Metrics),
     ("/federate", Route::Federate),
     ("/version", Route::Version),
     ("/api/v1/write", Route::Write),
+    ("/api/v1/import/prometheus", Route::Import),
     ("/api/v1/query", Route::Query),
     ("/api/v1/query_range", Route::QueryRange),
     ("/api/v1/query_exemplars", Route::QueryExemplars),
@@ -121,6 +140,8 @@ const FIXED: &[(&str, Route)] = &[
 
 /// How the values of a label are counted, as one endpoint for all labels.
 const LABEL_VALUES: &str = "/api/v1/label/:name/values";
+/// How imports with labels in their path are counted.
+const IMPORT_GROUP: &str = "/api/v1/import/prometheus/metrics/:labels";
 /// How requests for one block are counted.
 const BLOCK: &str = "/api/v1/storage/blocks/:ulid";
 const BLOCK_VERIFY: &str = "/api/v1/storage/blocks/:ulid/verify";
@@ -138,6 +159,9 @@ impl Route {
             };
             return (!ulid.is_empty() && !ulid.contains('/')).then(|| route(ulid.to_owned()));
         }
+        if let Some(group) = path.strip_prefix("/api/v1/import/prometheus/metrics/") {
+            return Some(Route::ImportGroup(group.to_owned()));
+        }
         let name = path.strip_prefix("/api/v1/label/")?.strip_suffix("/values")?;
         if name.is_empty() || name.contains('/') {
             return None;
@@ -152,6 +176,7 @@ impl Route {
     pub fn name(&self) -> &'static str {
         match self {
             Route::LabelValues(_) => LABEL_VALUES,
+            Route::ImportGroup(_) => IMPORT_GROUP,
             Route::StorageBlock(_) => BLOCK,
             Route::VerifyBlock(_) => BLOCK_VERIFY,
             fixed => FIXED.iter().find(|(_, route)| route == fixed).map_or("", |(path, _)| path),
@@ -160,14 +185,17 @@ impl Route {
 
     /// Every name that [`Route::name`] gives.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        FIXED.iter().map(|(path, _)| *path).chain([LABEL_VALUES, BLOCK, BLOCK_VERIFY])
+        FIXED.iter().map(|(path, _)| *path).chain([LABEL_VALUES, IMPORT_GROUP, BLOCK, BLOCK_VERIFY])
     }
 
     /// The methods that the endpoint takes, for the `Allow` header.
     pub fn allow(&self) -> &'static str {
         match self {
             Route::Write | Route::VerifyBlock(_) => "OPTIONS, POST",
-            Route::AdminSnapshot | Route::AdminDeleteSeries | Route::AdminCleanTombstones => "OPTIONS, POST, PUT",
+            Route::Import | Route::ImportGroup(_) => "OPTIONS, POST, PUT",
+            Route::Reload | Route::AdminSnapshot | Route::AdminDeleteSeries | Route::AdminCleanTombstones => {
+                "OPTIONS, POST, PUT"
+            }
             route if route.is_admin() => "OPTIONS, POST",
             Route::Query
             | Route::QueryRange
@@ -199,6 +227,17 @@ impl Route {
                 | Route::AdminVerify
                 | Route::AdminTruncateWal
         )
+    }
+
+    /// What a credential needs to be let here. An endpoint that takes no GET and is not known to write samples or to read
+    /// only is for administrators.
+    pub fn needs(&self) -> Right {
+        match self {
+            Route::Healthy | Route::Ready => Right::Any,
+            Route::Write | Route::Import | Route::ImportGroup(_) => Right::Write,
+            route if route.takes(&Method::GET) => Right::Read,
+            _ => Right::Admin,
+        }
     }
 
     /// Whether the endpoint answers from series alone, so that it can answer from the blocks while the log is replayed.
@@ -258,6 +297,20 @@ mod tests {
         assert_eq!(Route::find("/api/v1/query").unwrap().name(), "/api/v1/query");
         assert_eq!(Route::find("/api/v1/label/x/values").unwrap().name(), LABEL_VALUES);
         assert!(Route::Query.takes(&Method::POST) && !Route::Metadata.takes(&Method::POST));
+    }
+
+    #[test]
+    fn route_needs_the_right_for_what_it_does() {
+        let needing = |right| FIXED.iter().filter(move |(_, route)| route.needs() == right).map(|(path, _)| *path);
+        assert_eq!(needing(Right::Any).collect::<Vec<_>>(), ["/-/healthy", "/-/ready"]);
+        assert_eq!(needing(Right::Write).collect::<Vec<_>>(), ["/api/v1/write", "/api/v1/import/prometheus"]);
+        for path in needing(Right::Admin) {
+            assert!(path.starts_with("/api/v1/admin/") || path == "/-/reload", "{path}");
+        }
+        for path in needing(Right::Read) {
+            assert!(Route::find(path).is_some_and(|route| route.takes(&Method::GET)), "{path}");
+        }
+        assert_eq!(Route::VerifyBlock(String::new()).needs(), Right::Admin);
     }
 
     #[test]

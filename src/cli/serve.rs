@@ -12,7 +12,7 @@ use crate::db::retention::RetentionPolicy;
 use crate::db::{DbOptions, StorageOptions};
 use crate::fs::{SystemFs, memory_limit_bytes};
 use crate::head::HeadOptions;
-use crate::ingest::WriteLimits;
+use crate::ingest::{WriteFeatures, WriteLimits};
 use crate::promql::engine::EngineOptions;
 use crate::server::{self, ServerOptions};
 use crate::wal::WalOptions;
@@ -34,7 +34,8 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
         memory_max: Some(memory_limit_bytes().map_or(u64::MAX, |limit| limit / 10).min(config.query.max_memory.0)),
         ..EngineOptions::default()
     };
-    config.features.apply(&mut engine);
+    let mut write_features = WriteFeatures::default();
+    config.features.apply(&mut engine, &mut write_features);
     ServerOptions {
         listen: config.listen.clone(),
         db: db_options(config),
@@ -46,10 +47,13 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
             decoded_bytes: config.limits.max_decompressed_size.0,
             ..WriteLimits::default()
         },
+        write_features,
         writes_max: config.wal.max_buffer_entries,
         connections_max: config.web.max_connections,
         read_timeout: config.web.read_timeout,
         admin: config.web.enable_admin_api,
+        lifecycle: config.web.enable_lifecycle,
+        web_config_file: config.web.config_file.clone(),
         shown_config: resolved.shown().map(|shown| (shown.key, shown.value)).collect(),
     }
 }
@@ -75,6 +79,7 @@ fn db_options(config: &Config) -> DbOptions {
                 MemoryBound::None => 0,
                 MemoryBound::Bytes(bytes) => bytes.0,
             },
+            exemplars_max: usize::try_from(config.head.max_exemplars).unwrap_or(usize::MAX),
             labels_max: config.limits.max_labels_per_series,
             label_name_bytes_max: bytes(config.limits.max_label_name_length),
             label_value_bytes_max: bytes(config.limits.max_label_value_length),

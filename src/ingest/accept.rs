@@ -5,13 +5,14 @@
 //! already" may be in a group that is still on its way to the disk.
 
 use std::future::Future;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::answer::Refusal;
 use super::metrics::{IngestMetrics, ProtocolMetrics};
 use super::pool::{BufferPool, RequestBuffers, Scratch, empty_vectors};
 use super::remote_write::DecodeLimits;
-use super::sender::Sender;
+use super::sender::{Protocol, Sender};
 use crate::clock::Clock;
 use crate::model::{MetricType, TimestampMs};
 use crate::storage::{BatchOutcome, WriteBatch};
@@ -29,7 +30,7 @@ pub trait WriteStore: Send + Sync {
     /// resolves.
     fn append(&self, batch: &WriteBatch<'_>, now_ms: TimestampMs) -> Result<Appended<Self::Commit>, CommitError>;
 
-    /// Takes what a sender says about its metric families.
+    /// Takes what a sender says about its metric families. It is as durable as the batch that is appended next.
     fn record_metadata(&self, _metadata: &[Metadata<'_>]) {}
 }
 
@@ -71,6 +72,15 @@ impl Default for WriteLimits {
     }
 }
 
+/// What is made of what senders say beside their samples.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WriteFeatures {
+    /// Where a counter says that it began, a zero is stored, unless its series has something newer.
+    pub start_zeros: bool,
+    /// Type and unit of a metric become the labels `__type__` and `__unit__`.
+    pub type_and_unit_labels: bool,
+}
+
 /// What is known about a metric family beside its samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Metadata<'a> {
@@ -91,6 +101,35 @@ pub struct Decoded<'a> {
     pub metadata: Vec<Metadata<'a>>,
     /// What was refused before it came into the batch.
     pub refused: BatchOutcome,
+    /// What the samples come from, in a protocol that counts that.
+    pub points: Points,
+}
+
+/// OTLP's data points: one becomes several samples, and its sender is told of points.
+#[derive(Debug, Clone, Default)]
+pub struct Points {
+    /// Points of the request, refused ones among them.
+    pub sent: u64,
+    /// Points that were refused before they came into the batch.
+    pub refused: u64,
+    /// The entries of [`WriteBatch::series`] that each point in the batch became: ranges that rise and don't overlap.
+    /// Entries that come of no point (`target_info`) are between them.
+    pub entries: Vec<Range<u32>>,
+}
+
+impl Points {
+    /// Points of which nothing, or not all, is stored, when samples of these entries were refused.
+    fn refused_with(&self, entries_refused: &[u32]) -> u64 {
+        let point_of = |&entry: &u32| {
+            let after = self.entries.partition_point(|range| range.start <= entry);
+            let point = after.checked_sub(1)?;
+            self.entries.get(point).filter(|range| range.contains(&entry)).map(|_| point)
+        };
+        let mut points: Vec<usize> = entries_refused.iter().filter_map(point_of).collect();
+        points.sort_unstable();
+        points.dedup();
+        self.refused + points.len() as u64
+    }
 }
 
 /// What became of a request that was understood.
@@ -100,6 +139,8 @@ pub struct Stored {
     pub outcome: BatchOutcome,
     /// Exemplars that are not stored.
     pub exemplars_refused: u64,
+    /// Data points of which something is not stored; 0 in protocols that have none.
+    pub points_refused: u64,
     /// The acknowledgement; `None` where there was nothing to append.
     pub receipt: Option<Receipt>,
 }
@@ -107,7 +148,9 @@ pub struct Stored {
 impl Stored {
     /// Whether a part of the request is not stored.
     pub fn is_partial(&self) -> bool {
-        self.outcome.rejected_total() > 0 || self.exemplars_refused > 0
+        // Not all that is refused is a sample.
+        let refused = self.outcome.rejected_total() + self.exemplars_refused + self.points_refused;
+        refused > 0 || !self.outcome.rejects.is_empty()
     }
 }
 
@@ -117,6 +160,8 @@ pub struct WriteService<S> {
     pub store: S,
     /// Bounds on one request.
     pub limits: WriteLimits,
+    /// What is made of what senders say beside their samples.
+    pub features: WriteFeatures,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What came and what became of it.
@@ -139,6 +184,7 @@ impl<S: std::fmt::Debug> std::fmt::Debug for WriteService<S> {
 /// A batch with what became of it.
 struct Accepted<C> {
     outcome: BatchOutcome,
+    points_refused: u64,
     exemplars: u64,
     commit: Option<C>,
 }
@@ -146,7 +192,8 @@ struct Accepted<C> {
 impl<S: WriteStore> WriteService<S> {
     /// A service with empty counters.
     pub fn new(store: S, limits: WriteLimits, clock: Arc<dyn Clock>) -> Self {
-        WriteService { store, limits, clock, metrics: IngestMetrics::default(), pool: BufferPool::default() }
+        let (features, metrics, pool) = (WriteFeatures::default(), IngestMetrics::default(), BufferPool::default());
+        WriteService { store, limits, features, clock, metrics, pool }
     }
 
     /// Stores what `decode` makes of a body of `body_bytes`, and waits until it is durable. Counts the request and its
@@ -155,28 +202,32 @@ impl<S: WriteStore> WriteService<S> {
     where
         D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
     {
-        let metrics = self.metrics.of(sender.protocol);
-        let stored = match self.accept_off_the_way(metrics, body_bytes, decode) {
-            Err(refusal) => Err(refusal),
-            Ok(Accepted { outcome, exemplars, commit }) => {
-                let exemplars_refused = exemplars.saturating_sub(outcome.exemplars);
-                metrics.exemplars_refused.add(exemplars_refused);
-                let receipt = match commit {
-                    Some(commit) => commit.await.map(Some).map_err(|error| Refusal::unavailable(&error)),
-                    None => Ok(None),
-                };
-                receipt.map(|receipt| Stored { outcome, exemplars_refused, receipt })
-            }
-        };
-        match &stored {
-            Ok(stored) => {
-                metrics.count_stored(&stored.outcome);
-                let requests = if stored.is_partial() { &metrics.requests_refused } else { &metrics.requests_ok };
-                requests.add(1);
-            }
-            Err(refusal) => metrics.count_refused(refusal),
-        }
+        let stored = self.store_part(sender, body_bytes, decode).await;
+        self.metrics.of(sender.protocol).count_request(stored.as_ref().map(Stored::is_partial));
         stored
+    }
+
+    /// Counts a request that ended before anything of it was looked at.
+    pub fn count_refused(&self, protocol: Protocol, refusal: &Refusal) {
+        self.metrics.of(protocol).count_refused(refusal);
+    }
+
+    /// The same for a part of a request that comes in several: counts its samples, and leaves it to the caller to count
+    /// the request.
+    pub async fn store_part<D>(&self, sender: &Sender, body_bytes: usize, decode: D) -> Result<Stored, Refusal>
+    where
+        D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
+    {
+        let metrics = self.metrics.of(sender.protocol);
+        let Accepted { outcome, points_refused, exemplars, commit } =
+            self.accept_off_the_way(metrics, body_bytes, decode)?;
+        let exemplars_refused = exemplars.saturating_sub(outcome.exemplars);
+        let receipt = match commit {
+            Some(commit) => Some(commit.await.map_err(|error| Refusal::unavailable(&error))?),
+            None => None,
+        };
+        metrics.count_stored(&outcome);
+        Ok(Stored { outcome, exemplars_refused, points_refused, receipt })
     }
 
     /// Runs [`Self::accept`]; large messages run where blocking is allowed, if the runtime has such a place.
@@ -219,24 +270,39 @@ impl<S: WriteStore> WriteService<S> {
         D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
     {
         let mut batch = buffers.take_batch();
-        let Decoded { metadata, refused } = decode(&mut buffers.scratch, &mut batch)?;
+        let Decoded { metadata, refused, points } = decode(&mut buffers.scratch, &mut batch)?;
         if !metadata.is_empty() {
             self.store.record_metadata(&metadata);
         }
-        let exemplars = batch.exemplars.len() as u64;
-        let appended = if batch.series.is_empty() {
+        let exemplars = batch.exemplars.len() as u64 + refused.exemplars_rejected_total();
+        // Metadata alone waits too: what was stated just now is durable when a batch of nothing is.
+        let appended = if batch.series.is_empty() && metadata.is_empty() {
             Ok((BatchOutcome::default(), None))
         } else {
             let appended = self.store.append(&batch, self.clock.now_ms());
             appended.map(|Appended { outcome, commit }| (outcome, Some(commit)))
         };
         let accepted = appended.map_err(|error| Refusal::unavailable(&error)).map(|(mut outcome, commit)| {
+            let points_refused = points.refused_with(&outcome.entries_refused);
             outcome.add_refused(refused);
             metrics.count_rejected(&outcome);
-            Accepted { outcome, exemplars, commit }
+            Accepted { outcome, points_refused, exemplars, commit }
         });
         let vectors = empty_vectors(batch);
         buffers.put_vectors(vectors);
         accepted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_refused_are_counted_once_each_and_entries_of_no_point_not_at_all() {
+        let points = Points { sent: 5, refused: 2, entries: vec![0..3, 3..4, 6..7] };
+        assert_eq!(points.refused_with(&[]), 2);
+        assert_eq!(points.refused_with(&[2, 0, 5, 4, 1]), 3);
+        assert_eq!(points.refused_with(&[6, 3, 0, 6, 9]), 5);
     }
 }

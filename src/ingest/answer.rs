@@ -9,7 +9,7 @@ use hyper::http::Response;
 
 use super::accept::Stored;
 use crate::model::RawLabels;
-use crate::storage::RejectReason;
+use crate::storage::{ExemplarRejectReason, RejectReason};
 use crate::wal::{CommitError, Receipt};
 
 /// The request's commit number.
@@ -40,7 +40,7 @@ pub fn acknowledge(headers: &mut HeaderMap, receipt: &Receipt) {
 /// important is in the first line, because that is all that a Prometheus logs.
 pub fn refusal_text(stored: &Stored) -> String {
     let Stored { outcome, exemplars_refused, .. } = stored;
-    let kept = outcome.added + outcome.duplicates;
+    let kept = outcome.stored_total();
     let refused = outcome.rejected_total();
     let mut out = format!("stored {kept} of {} samples", kept + refused);
     if refused > 0 {
@@ -54,15 +54,26 @@ pub fn refusal_text(stored: &Stored) -> String {
         let _ = write!(out, "; refused {refused} ({})", reasons.join(", "));
     }
     if *exemplars_refused > 0 {
-        let _ = write!(out, "; refused {exemplars_refused} exemplars");
+        let reasons: Vec<String> = ExemplarRejectReason::ALL
+            .iter()
+            .zip(&outcome.exemplars_rejected)
+            .filter(|&(_, &exemplars)| exemplars > 0)
+            .map(|(reason, exemplars)| format!("{}: {exemplars}", reason.as_str()))
+            .collect();
+        let _ = write!(out, "; refused {exemplars_refused} exemplars ({})", reasons.join(", "));
     }
-    for (index, reject) in outcome.rejects.iter().enumerate() {
-        out.push_str(if index == 0 { "; " } else { "\n" });
+    let mut separators = std::iter::once("; ").chain(std::iter::repeat("\n"));
+    for reject in &outcome.rejects {
+        out.push_str(separators.next().unwrap_or_default());
         out.push_str(reject.reason.as_str());
         if reject.samples > 1 {
             let _ = write!(out, " ({} samples)", reject.samples);
         }
         let _ = write!(out, ": {}", shorten(&reject.detail));
+    }
+    for reject in &outcome.exemplar_rejects {
+        out.push_str(separators.next().unwrap_or_default());
+        let _ = write!(out, "{}: {}", reject.reason.as_str(), shorten(&reject.detail));
     }
     out.push('\n');
     out
@@ -122,10 +133,7 @@ pub fn text(status: StatusCode, message: String) -> Response<Bytes> {
 
 /// Labels for people, valid or not.
 pub fn describe(labels: RawLabels<'_>) -> String {
-    match labels.to_label_set() {
-        Ok(set) => shorten(&set.to_string()),
-        Err(error) => format!("a series whose {error}"),
-    }
+    shorten(&labels.to_string())
 }
 
 /// The first characters of a text that a sender controls.

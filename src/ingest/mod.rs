@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`accept`] | the one path of all protocols: decode, append, wait for the commit |
 //! | [`answer`] | what a sender is told, whatever its protocol |
+//! | [`decompress`] | unpacks gzip and zstd while a body arrives, within a bound |
 //! | [`remote_write`] | `/api/v1/write`: its HTTP rules, and its messages |
 //! | [`otlp`] | OTLP metrics, over HTTP and gRPC |
+//! | [`text`] | `/api/v1/import/prometheus`: Prometheus' text format and OpenMetrics |
 //! | [`sender`] | who sent a request, and in which protocol |
 //! | [`snappy`] | decompresses a body within a bound |
 //! | [`pool`] | lends the buffers of one request to the next |
@@ -13,13 +15,15 @@
 
 pub mod accept;
 pub mod answer;
+pub mod decompress;
 pub mod metrics;
 pub mod otlp;
 pub mod pool;
 pub mod remote_write;
 pub mod sender;
 pub mod snappy;
+pub mod text;
 
-pub use accept::{Appended, Metadata, WriteLimits, WriteService, WriteStore};
+pub use accept::{Appended, Metadata, WriteFeatures, WriteLimits, WriteService, WriteStore};
 pub use metrics::{IngestMetrics, ProtocolMetrics};
 pub use sender::{Protocol, Sender};

@@ -28,5 +28,5 @@ pub use metric_type::MetricType;
 pub use pattern::{Pattern, ReplacePattern};
 pub use raw_labels::{LabelError, RawLabels};
 pub use receipt::ReceiptLine;
-pub use sample::{STALE_NAN_BITS, Sample, TimeRange, TimestampMs, is_stale_nan, stale_nan};
+pub use sample::{NORMAL_NAN_BITS, STALE_NAN_BITS, Sample, TimeRange, TimestampMs, is_stale_nan, stale_nan};
 pub use tally::Tally;

@@ -9,7 +9,9 @@
 //!
 //! Source: `prometheus/prompb/types.proto`, messages `TimeSeries` and `Label`; protobuf encoding rules.
 
-use super::label_set::{Label, LabelSet, METRIC_NAME};
+use std::fmt;
+
+use super::label_set::{Label, LabelSet};
 use crate::encoding::protobuf::skip_field;
 use crate::encoding::{Corruption, Cursor, put};
 
@@ -17,6 +19,11 @@ use crate::encoding::{Corruption, Cursor, put};
 const TAG_FIELD_1: u8 = 0x0a;
 /// Field 2 of `Label`, length-delimited.
 const TAG_FIELD_2: u8 = 0x12;
+
+/// Labels that a message for people shows, at most.
+const SHOWN_LABELS: usize = 40;
+/// Bytes that it shows of a name or a value, at most.
+const SHOWN_BYTES: usize = 100;
 
 /// The label fields of one series, as they stand in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,23 +53,43 @@ pub enum LabelError {
     NoMetricName,
 }
 
+/// A label's name and value.
+type RawLabel<'a> = (&'a [u8], &'a [u8]);
+
 impl<'a> RawLabels<'a> {
-    /// The labels in the order in which they were sent, checked for nothing but their encoding.
-    pub fn decode(self) -> Result<Vec<(&'a [u8], &'a [u8])>, Corruption> {
-        let mut labels = Vec::with_capacity(16);
-        let mut cursor = Cursor::new(self.0);
-        while !cursor.is_empty() {
-            if cursor.u8()? != TAG_FIELD_1 {
-                return Err(cursor.corrupt("expected a label field"));
+    /// The labels in the order in which they were sent, checked for nothing but their encoding, up to the first fault.
+    pub fn iter(self) -> impl Iterator<Item = Result<RawLabel<'a>, Corruption>> {
+        let mut rest = Some(Cursor::new(self.0));
+        std::iter::from_fn(move || {
+            let label = next_label(rest.as_mut().filter(|cursor| !cursor.is_empty())?);
+            if label.is_err() {
+                rest = None;
             }
-            labels.push(decode_label(cursor.uvarint_slice()?)?);
+            Some(label)
+        })
+    }
+
+    /// All of them, if there is no fault.
+    pub fn decode(self) -> Result<Vec<RawLabel<'a>>, Corruption> {
+        let mut labels = Vec::with_capacity(16);
+        for label in self.iter() {
+            labels.push(label?);
         }
         Ok(labels)
     }
 
-    /// The label set, sorted and checked: UTF-8, no empty or repeated name, a metric name. Labels with an empty
-    /// value are dropped, as an empty value means absence.
+    /// The label set of a series: as [`to_any_label_set`](Self::to_any_label_set), with a metric name.
     pub fn to_label_set(self) -> Result<LabelSet, LabelError> {
+        let labels = self.to_any_label_set()?;
+        if labels.metric_name().is_none() {
+            return Err(LabelError::NoMetricName);
+        }
+        Ok(labels)
+    }
+
+    /// The label set, sorted and checked: UTF-8, no empty or repeated name. Labels with an empty value are dropped, as
+    /// an empty value means absence.
+    pub fn to_any_label_set(self) -> Result<LabelSet, LabelError> {
         let mut labels = Vec::with_capacity(16);
         for (name, value) in self.decode()? {
             let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
@@ -78,11 +105,38 @@ impl<'a> RawLabels<'a> {
             return Err(LabelError::Duplicate { name: pair[0].name.to_owned() });
         }
         labels.retain(|label| !label.value.is_empty());
-        if !labels.iter().any(|label| label.name == METRIC_NAME) {
-            return Err(LabelError::NoMetricName);
-        }
         Ok(LabelSet::from_sorted(labels.iter().copied()))
     }
+}
+
+impl fmt::Display for RawLabels<'_> {
+    /// The first of the labels for people, in Prometheus' notation, valid or not: what is not UTF-8 is replaced, and
+    /// what is long is cut.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cut = |text: &[u8]| match text.get(..SHOWN_BYTES) {
+            Some(start) if text.len() > SHOWN_BYTES => format!("{}...", String::from_utf8_lossy(start)),
+            _ => String::from_utf8_lossy(text).into_owned(),
+        };
+        f.write_str("{")?;
+        for (index, label) in self.iter().take(SHOWN_LABELS + 1).enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            match label {
+                Ok((name, value)) if index < SHOWN_LABELS => write!(f, "{}={:?}", cut(name), cut(value))?,
+                _ => f.write_str("...")?,
+            }
+        }
+        f.write_str("}")
+    }
+}
+
+/// Reads one label field.
+fn next_label<'a>(cursor: &mut Cursor<'a>) -> Result<RawLabel<'a>, Corruption> {
+    if cursor.u8()? != TAG_FIELD_1 {
+        return Err(cursor.corrupt("expected a label field"));
+    }
+    decode_label(cursor.uvarint_slice()?)
 }
 
 /// Reads one `Label` message. Unknown fields are skipped; a field that is sent twice counts as last sent.
@@ -102,15 +156,22 @@ fn decode_label(bytes: &[u8]) -> Result<(&[u8], &[u8]), Corruption> {
 /// Appends the canonical bytes of a sorted label set to `out`.
 pub fn encode_canonical<'a>(labels: impl Iterator<Item = Label<'a>>, out: &mut Vec<u8>) {
     for label in labels {
-        let name_bytes = field_len(label.name.len());
-        let value_bytes = field_len(label.value.len());
-        out.push(TAG_FIELD_1);
-        put::uvarint(out, (name_bytes + value_bytes) as u64);
-        out.push(TAG_FIELD_1);
-        put::uvarint_slice(out, label.name.as_bytes());
-        out.push(TAG_FIELD_2);
-        put::uvarint_slice(out, label.value.as_bytes());
+        put_label(out, label.name.as_bytes(), label.value.as_bytes());
     }
+}
+
+/// The most bytes that a label takes beside its name and value, if these are shorter than 2 GiB.
+pub const LABEL_OVERHEAD_MAX: usize = 3 + 3 * 5;
+
+/// Appends one label. The labels of a set are canonical if each one of them was appended with this, in order.
+#[inline]
+pub fn put_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.push(TAG_FIELD_1);
+    put::uvarint(out, (field_len(name.len()) + field_len(value.len())) as u64);
+    out.push(TAG_FIELD_1);
+    put::uvarint_slice(out, name);
+    out.push(TAG_FIELD_2);
+    put::uvarint_slice(out, value);
 }
 
 /// Bytes of a length-delimited field of `len` bytes, tag and length included.
@@ -161,6 +222,18 @@ mod tests {
         let mut bytes = raw(&[("__name__", "up")]);
         bytes.extend([0x0a, 6, 0x0a, 1, 0xff, 0x12, 1, b'x']);
         assert_eq!(RawLabels(&bytes).to_label_set(), Err(LabelError::NotUtf8));
+    }
+
+    #[test]
+    fn labels_are_shown_valid_or_not_and_never_at_length() {
+        let mut bytes = raw(&[("__name__", "up"), ("a", "say \"x\"")]);
+        assert_eq!(RawLabels(&bytes).to_string(), r#"{__name__="up", a="say \"x\""}"#);
+        bytes.extend([0x0a, 6, 0x0a, 1, 0xff, 0x12, 1, b'x', 7]);
+        assert_eq!(RawLabels(&bytes).to_string(), "{__name__=\"up\", a=\"say \\\"x\\\"\", \u{fffd}=\"x\", ...}");
+        let long = "v".repeat(SHOWN_BYTES + 1);
+        let shown = RawLabels(&raw(&vec![("n", long.as_str()); 1000])).to_string();
+        assert_eq!(shown.matches("n=").count(), SHOWN_LABELS);
+        assert!(shown.len() < SHOWN_LABELS * (SHOWN_BYTES + 12) && shown.ends_with(", ...}"), "{shown}");
     }
 
     #[test]

@@ -8,6 +8,11 @@ pub type TimestampMs = i64;
 /// Source: Prometheus `model/value/value.go`, `StaleNaN`.
 pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
 
+/// The bit pattern of an ordinary value that is no number, as Prometheus reads it from a text.
+///
+/// Source: Prometheus `model/value/value.go`, `NormalNaN`.
+pub const NORMAL_NAN_BITS: u64 = 0x7ff8_0000_0000_0001;
+
 /// The staleness marker as a float.
 #[inline]
 pub fn stale_nan() -> f64 {

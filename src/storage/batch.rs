@@ -15,16 +15,19 @@ pub struct WriteBatch<'a> {
     pub histograms: Vec<HistogramSample>,
     /// The exemplars of all series, in the order of their entries.
     pub exemplars: Vec<ExemplarSample<'a>>,
+    /// Zeros where counters say that they began, in the order of their entries.
+    pub starts: Vec<StartSample>,
 }
 
 impl WriteBatch<'_> {
     /// Takes everything out, and keeps the memory.
     pub fn clear(&mut self) {
-        let WriteBatch { series, samples, histograms, exemplars } = self;
+        let WriteBatch { series, samples, histograms, exemplars, starts } = self;
         series.clear();
         samples.clear();
         histograms.clear();
         exemplars.clear();
+        starts.clear();
     }
 
     /// The float samples of an entry.
@@ -46,6 +49,32 @@ impl WriteBatch<'_> {
         let length = rest.partition_point(|sample| sample.entry as usize == entry);
         rest.get(..length).unwrap_or_default()
     }
+
+    /// The zeros of an entry.
+    #[inline]
+    pub fn starts_of(&self, entry: usize) -> &[StartSample] {
+        if self.starts.is_empty() {
+            return &[];
+        }
+        let start = self.starts.partition_point(|zero| (zero.entry as usize) < entry);
+        let rest = self.starts.get(start..).unwrap_or_default();
+        let length = rest.partition_point(|zero| zero.entry as usize == entry);
+        rest.get(..length).unwrap_or_default()
+    }
+}
+
+/// A zero where a counter began, of which a sample of the request tells. Nobody sent it, so nobody is told if it is not
+/// stored: it is only where it is newer than all that its series has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StartSample {
+    /// Its series, as an index into [`WriteBatch::series`].
+    pub entry: u32,
+    /// When the sample that tells of it was measured, which is later.
+    pub before_ms: TimestampMs,
+    /// When the counter began.
+    pub timestamp_ms: TimestampMs,
+    /// Zero, of the kind of that sample.
+    pub value: SampleValue,
 }
 
 /// A native histogram of a request.
@@ -105,11 +134,23 @@ pub enum RejectReason {
     Deleted,
     /// A native histogram whose buckets, counts and bounds do not belong together, or that is too large.
     InvalidHistogram,
+    /// A reference to a symbol that the request does not have, or a label's name without a value.
+    InvalidReference,
+    /// Metadata that is no text, or refers to a symbol that the request does not have.
+    InvalidMetadata,
+    /// A series of a request without a sample, which costs none.
+    NoSamples,
+    /// A line of text that is none of its format.
+    MalformedLine,
+    /// A point of OTLP that lacks a part without which it is no sample, or has an impossible one.
+    InvalidPoint,
+    /// A point of OTLP that counts since the last one, where such are not taken.
+    UnsupportedTemporality,
 }
 
 impl RejectReason {
     /// Every reason, for the counters.
-    pub const ALL: [RejectReason; 10] = [
+    pub const ALL: [RejectReason; 16] = [
         RejectReason::InvalidLabels,
         RejectReason::LabelLimit,
         RejectReason::OutOfOrder,
@@ -120,6 +161,12 @@ impl RejectReason {
         RejectReason::TooOld,
         RejectReason::Deleted,
         RejectReason::InvalidHistogram,
+        RejectReason::InvalidReference,
+        RejectReason::InvalidMetadata,
+        RejectReason::NoSamples,
+        RejectReason::MalformedLine,
+        RejectReason::InvalidPoint,
+        RejectReason::UnsupportedTemporality,
     ];
 
     /// The reason as a metric label and in messages.
@@ -135,8 +182,67 @@ impl RejectReason {
             RejectReason::TooOld => "too_old",
             RejectReason::Deleted => "deleted",
             RejectReason::InvalidHistogram => "invalid_histogram",
+            RejectReason::InvalidReference => "invalid_reference",
+            RejectReason::InvalidMetadata => "invalid_metadata",
+            RejectReason::NoSamples => "no_samples",
+            RejectReason::MalformedLine => "malformed_line",
+            RejectReason::InvalidPoint => "invalid_point",
+            RejectReason::UnsupportedTemporality => "unsupported_temporality",
         }
     }
+}
+
+/// Why an exemplar was refused. The text is the label of the counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum ExemplarRejectReason {
+    /// Its labels are malformed, not UTF-8, repeated or unnamed.
+    InvalidLabels,
+    /// Its labels have more characters than an exemplar's may have.
+    LabelLimit,
+    /// The store has no series with these labels.
+    UnknownSeries,
+    /// Older than the newest exemplar of its series by more than the window.
+    OutOfOrder,
+    /// Too far in the future of the server's clock.
+    TooFarInFuture,
+    /// The store keeps no exemplars.
+    Disabled,
+}
+
+impl ExemplarRejectReason {
+    /// Every reason, for the counters.
+    pub const ALL: [ExemplarRejectReason; 6] = [
+        ExemplarRejectReason::InvalidLabels,
+        ExemplarRejectReason::LabelLimit,
+        ExemplarRejectReason::UnknownSeries,
+        ExemplarRejectReason::OutOfOrder,
+        ExemplarRejectReason::TooFarInFuture,
+        ExemplarRejectReason::Disabled,
+    ];
+
+    /// The reason as a metric label and in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ExemplarRejectReason::InvalidLabels => "invalid_labels",
+            ExemplarRejectReason::LabelLimit => "label_limit",
+            ExemplarRejectReason::UnknownSeries => "unknown_series",
+            ExemplarRejectReason::OutOfOrder => "out_of_order",
+            ExemplarRejectReason::TooFarInFuture => "too_far_in_future",
+            ExemplarRejectReason::Disabled => "disabled",
+        }
+    }
+}
+
+/// One refusal of an exemplar, for the answer to the sender.
+#[derive(Debug, Clone)]
+pub struct ExemplarReject {
+    /// Why.
+    pub reason: ExemplarRejectReason,
+    /// Index of the series in [`WriteBatch::series`], or [`BatchOutcome::NO_ENTRY`].
+    pub series_index: usize,
+    /// What a person needs to find the cause.
+    pub detail: String,
 }
 
 /// One refusal, for the answer to the sender.
@@ -146,7 +252,7 @@ pub struct Reject {
     pub reason: RejectReason,
     /// Index of the series in [`WriteBatch::series`], or [`BatchOutcome::NO_ENTRY`].
     pub series_index: usize,
-    /// How many samples it cost.
+    /// How many samples it cost; 0 where it is something else that was refused.
     pub samples: u64,
     /// What a person needs to find the cause: the labels and the time, or the fault of the labels.
     pub detail: String,
@@ -161,6 +267,8 @@ pub struct BatchOutcome {
     pub duplicates: u64,
     /// How many of these two were sent as native histograms.
     pub histograms: u64,
+    /// How many of those that were added are zeros that nobody sent ([`StartSample`]).
+    pub starts: u64,
     /// Exemplars that are stored, those that were there already among them.
     pub exemplars: u64,
     /// Series that were created.
@@ -171,6 +279,12 @@ pub struct BatchOutcome {
     pub rejected: [u64; RejectReason::ALL.len()],
     /// The first few refusals, in words.
     pub rejects: Vec<Reject>,
+    /// The entries of [`WriteBatch::series`] of which a sample was refused, each once or more.
+    pub entries_refused: Vec<u32>,
+    /// Exemplars refused, by [`ExemplarRejectReason`] in the order of [`ExemplarRejectReason::ALL`].
+    pub exemplars_rejected: [u64; ExemplarRejectReason::ALL.len()],
+    /// The first few refusals of exemplars, in words.
+    pub exemplar_rejects: Vec<ExemplarReject>,
 }
 
 impl BatchOutcome {
@@ -179,19 +293,62 @@ impl BatchOutcome {
     /// The series index of what was refused before it came into a batch.
     pub const NO_ENTRY: usize = usize::MAX;
 
+    /// Adds what became of another part of the same request.
+    pub fn add(&mut self, other: BatchOutcome) {
+        self.added += other.added;
+        self.duplicates += other.duplicates;
+        self.histograms += other.histograms;
+        self.exemplars += other.exemplars;
+        self.series_created += other.series_created;
+        self.digest += other.digest;
+        self.add_refused(other);
+    }
+
     /// Adds what was refused elsewhere.
     pub fn add_refused(&mut self, other: BatchOutcome) {
         self.rejected.iter_mut().zip(other.rejected).for_each(|(sum, more)| *sum += more);
         let room = Self::REJECTS_KEPT.saturating_sub(self.rejects.len());
         self.rejects.extend(other.rejects.into_iter().take(room));
+        let exemplars = self.exemplars_rejected.iter_mut().zip(other.exemplars_rejected);
+        exemplars.for_each(|(sum, more)| *sum += more);
+        let room = Self::REJECTS_KEPT.saturating_sub(self.exemplar_rejects.len());
+        self.exemplar_rejects.extend(other.exemplar_rejects.into_iter().take(room));
     }
 
     /// Counts a refusal, and keeps it in words if there is room. `detail` runs only then.
     pub fn reject(&mut self, reason: RejectReason, series_index: usize, samples: u64, detail: impl FnOnce() -> String) {
         self.rejected[reason as usize] += samples;
+        if let Ok(entry) = u32::try_from(series_index)
+            && self.entries_refused.last() != Some(&entry)
+        {
+            self.entries_refused.push(entry);
+        }
         if self.rejects.len() < Self::REJECTS_KEPT {
             self.rejects.push(Reject { reason, series_index, samples, detail: detail() });
         }
+    }
+
+    /// Counts the refusal of an exemplar, and keeps it in words if there is room. `detail` runs only then.
+    pub fn reject_exemplar(
+        &mut self,
+        reason: ExemplarRejectReason,
+        series_index: usize,
+        detail: impl FnOnce() -> String,
+    ) {
+        self.exemplars_rejected[reason as usize] += 1;
+        if self.exemplar_rejects.len() < Self::REJECTS_KEPT {
+            self.exemplar_rejects.push(ExemplarReject { reason, series_index, detail: detail() });
+        }
+    }
+
+    /// Exemplars refused for any reason.
+    pub fn exemplars_rejected_total(&self) -> u64 {
+        self.exemplars_rejected.iter().sum()
+    }
+
+    /// Samples of the request that are stored, whether they were added now or before.
+    pub fn stored_total(&self) -> u64 {
+        self.added + self.duplicates - self.starts
     }
 
     /// Samples refused for any reason.

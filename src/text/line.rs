@@ -2,11 +2,18 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
 use crate::encoding::go_float;
-use crate::model::{LabelSet, METRIC_NAME, TimestampMs};
+use crate::model::{LabelSet, METRIC_NAME, MetricType, NORMAL_NAN_BITS, TimestampMs};
 
 /// A series with more labels is none: each is compared with those before it.
 const LABELS_MAX: usize = 4096;
+
+/// Times that are taken for seconds where nobody says which they are. As milliseconds they would be of January 1970.
+///
+/// Source: VictoriaMetrics `lib/protoparser/prometheus/parser.go`.
+const SECONDS_IF_UNDECLARED: std::ops::Range<i64> = -(1 << 31)..1 << 31;
 
 /// Which format a text is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,30 +24,81 @@ pub enum TextFormat {
     OpenMetrics,
 }
 
+/// By which rules lines are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Those of Prometheus' text format.
+    Prometheus,
+    /// Those of OpenMetrics.
+    OpenMetrics,
+    /// Those of both, for a text of which nobody says what it is: exemplars are read, and a time with a point, or one that
+    /// would lie in January 1970 if it were milliseconds, is seconds, as VictoriaMetrics takes it. `# EOF` is a comment.
+    Undeclared,
+}
+
+impl From<TextFormat> for Dialect {
+    fn from(format: TextFormat) -> Self {
+        match format {
+            TextFormat::Prometheus => Dialect::Prometheus,
+            TextFormat::OpenMetrics => Dialect::OpenMetrics,
+        }
+    }
+}
+
 /// What a line says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Line<'a> {
     /// Nothing: an empty line, or a comment.
     Nothing,
-    /// A fact about a metric: the keyword (`TYPE`, `HELP` or `UNIT`), the metric's name, the rest.
-    Metadata(&'a str, Cow<'a, str>, &'a str),
+    /// A fact about a metric family.
+    Metadata {
+        /// The family's name.
+        family: Cow<'a, str>,
+        /// The fact.
+        fact: Fact<'a>,
+    },
     /// A sample.
     Sample(SampleLine<'a>),
     /// The end of an OpenMetrics text.
     End,
 }
 
+/// What a comment tells about a metric family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact<'a> {
+    /// Its type.
+    Type(MetricType),
+    /// What it measures, for people.
+    Help(Cow<'a, str>),
+    /// Its unit.
+    Unit(&'a str),
+}
+
+/// Names and values in the order of a line.
+pub type LabelPairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// An exemplar as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExemplarLine<'a> {
+    /// Its own labels.
+    pub labels: LabelPairs<'a>,
+    /// What was observed.
+    pub value: f64,
+    /// When it was observed, if the line says so.
+    pub timestamp_ms: Option<TimestampMs>,
+}
+
 /// A sample as it was written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SampleLine<'a> {
     /// The labels in the order of the line, the metric's name first where it stands before the braces.
-    pub labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pub labels: LabelPairs<'a>,
     /// The value.
     pub value: f64,
     /// When it was measured, if the line says so.
     pub timestamp_ms: Option<TimestampMs>,
-    /// Whether an exemplar follows; it is checked and not kept.
-    pub has_exemplar: bool,
+    /// The exemplar that follows it.
+    pub exemplar: Option<ExemplarLine<'a>>,
 }
 
 impl SampleLine<'_> {
@@ -61,13 +119,13 @@ pub struct LineError {
 }
 
 /// Reads one line, without its line feed.
-pub fn parse_line(line: &str, format: TextFormat) -> Result<Line<'_>, LineError> {
-    let mut cursor = LineCursor { line, at: 0 };
+pub fn parse_line(line: &str, dialect: Dialect) -> Result<Line<'_>, LineError> {
+    let mut cursor = LineCursor { line, at: 0, dialect };
     cursor.skip_blanks();
     match cursor.peek() {
         None => Ok(Line::Nothing),
-        Some(b'#') => cursor.comment(format),
-        Some(_) => cursor.sample(format).map(Line::Sample),
+        Some(b'#') => cursor.comment(),
+        Some(_) => cursor.sample().map(Line::Sample),
     }
 }
 
@@ -75,6 +133,7 @@ pub fn parse_line(line: &str, format: TextFormat) -> Result<Line<'_>, LineError>
 struct LineCursor<'a> {
     line: &'a str,
     at: usize,
+    dialect: Dialect,
 }
 
 impl<'a> LineCursor<'a> {
@@ -106,36 +165,45 @@ impl<'a> LineCursor<'a> {
     /// The text up to the next blank or the end.
     fn word(&mut self) -> &'a str {
         let rest = self.rest();
-        let length = rest.find([' ', '\t']).unwrap_or(rest.len());
+        let length = memchr2(b' ', b'\t', rest.as_bytes()).unwrap_or(rest.len());
         self.at += length;
         rest.get(..length).unwrap_or("")
     }
 
-    fn comment(&mut self, format: TextFormat) -> Result<Line<'a>, LineError> {
+    fn comment(&mut self) -> Result<Line<'a>, LineError> {
         self.at += 1;
         self.skip_blanks();
         let keyword = self.word();
-        if format == TextFormat::OpenMetrics && keyword == "EOF" {
+        if self.dialect == Dialect::OpenMetrics && keyword == "EOF" {
             self.skip_blanks();
             return if self.rest().is_empty() { Ok(Line::End) } else { Err(self.fault("text behind EOF")) };
         }
-        let is_known = matches!(keyword, "TYPE" | "HELP") || keyword == "UNIT" && format == TextFormat::OpenMetrics;
+        let is_known = matches!(keyword, "TYPE" | "HELP") || keyword == "UNIT" && self.dialect != Dialect::Prometheus;
         if !is_known {
             return Ok(Line::Nothing);
         }
         self.skip_blanks();
-        let name = match self.peek() {
+        let family = match self.peek() {
             Some(b'"') => self.quoted()?,
             _ => Cow::Borrowed(self.word()),
         };
-        if name.is_empty() {
+        if family.is_empty() {
             return Err(self.fault("a metric's name is missing"));
         }
         self.skip_blanks();
-        Ok(Line::Metadata(keyword, name, self.rest()))
+        let rest = self.rest();
+        let fact = match keyword {
+            "TYPE" => match metric_type(rest.trim_end()) {
+                Some(metric_type) => Fact::Type(metric_type),
+                None => return Ok(Line::Nothing),
+            },
+            "UNIT" => Fact::Unit(rest.trim_end()),
+            _ => Fact::Help(unescape(rest, self.dialect != Dialect::Prometheus)),
+        };
+        Ok(Line::Metadata { family, fact })
     }
 
-    fn sample(&mut self, format: TextFormat) -> Result<SampleLine<'a>, LineError> {
+    fn sample(&mut self) -> Result<SampleLine<'a>, LineError> {
         let mut labels = Vec::new();
         if self.peek() != Some(b'{') {
             let name = self.name(is_metric_byte)?;
@@ -143,7 +211,7 @@ impl<'a> LineCursor<'a> {
             self.skip_blanks();
         }
         if self.eat(b'{') {
-            self.labels(&mut labels)?;
+            self.labels(&mut labels, true)?;
         }
         if !labels.iter().any(|(name, value)| name == METRIC_NAME && !value.is_empty()) {
             return Err(self.fault("the metric has no name"));
@@ -153,21 +221,20 @@ impl<'a> LineCursor<'a> {
         self.skip_blanks();
         let timestamp_ms = match self.peek() {
             None | Some(b'#') => None,
-            Some(_) => Some(self.timestamp(format)?),
+            Some(_) => Some(self.timestamp(self.dialect)?),
         };
         self.skip_blanks();
-        let has_exemplar = format == TextFormat::OpenMetrics && self.peek() == Some(b'#');
-        if has_exemplar {
-            self.exemplar()?;
-        }
+        let has_exemplar = self.dialect != Dialect::Prometheus && self.peek() == Some(b'#');
+        let exemplar = if has_exemplar { Some(self.exemplar()?) } else { None };
         if !self.rest().is_empty() {
             return Err(self.fault("text behind the sample"));
         }
-        Ok(SampleLine { labels, value, timestamp_ms, has_exemplar })
+        Ok(SampleLine { labels, value, timestamp_ms, exemplar })
     }
 
-    /// The labels behind an opening brace, up to the closing one.
-    fn labels(&mut self, labels: &mut Vec<(Cow<'a, str>, Cow<'a, str>)>) -> Result<(), LineError> {
+    /// The labels behind an opening brace, up to the closing one. A text in quotes that has no value is the metric's name,
+    /// where there may be one.
+    fn labels(&mut self, labels: &mut LabelPairs<'a>, has_metric: bool) -> Result<(), LineError> {
         loop {
             self.skip_blanks();
             if self.eat(b'}') {
@@ -183,7 +250,7 @@ impl<'a> LineCursor<'a> {
                     return Err(self.fault("a label's value is not in quotes"));
                 }
                 (name, self.quoted()?)
-            } else if is_quoted {
+            } else if is_quoted && has_metric {
                 (Cow::Borrowed(METRIC_NAME), name)
             } else {
                 return Err(self.fault("a label has no value"));
@@ -225,33 +292,29 @@ impl<'a> LineCursor<'a> {
         self.at += 1;
         let rest = self.rest();
         let mut plain: Option<String> = None;
-        let mut copied = 0;
-        let mut bytes = rest.bytes().enumerate();
-        while let Some((index, byte)) = bytes.next() {
-            match byte {
-                b'"' => {
+        let (mut copied, mut looked_at) = (0, 0);
+        while let Some(found) = memchr2(b'"', b'\\', rest.as_bytes().get(looked_at..).unwrap_or_default()) {
+            let index = looked_at + found;
+            let last = rest.get(copied..index).unwrap_or("");
+            looked_at = index + 2;
+            let escaped = match rest.as_bytes().get(index..looked_at.min(rest.len())) {
+                Some([b'"', ..]) => {
                     self.at += index + 1;
-                    let last = rest.get(copied..index).unwrap_or("");
                     return Ok(match plain {
                         None => Cow::Borrowed(last),
                         Some(plain) => Cow::Owned(plain + last),
                     });
                 }
-                b'\\' => {
-                    let escaped = match bytes.next() {
-                        Some((_, b'\\')) => '\\',
-                        Some((_, b'"')) => '"',
-                        Some((_, b'n')) => '\n',
-                        Some(_) => continue,
-                        None => break,
-                    };
-                    let plain = plain.get_or_insert_default();
-                    plain.push_str(rest.get(copied..index).unwrap_or(""));
-                    plain.push(escaped);
-                    copied = index + 2;
-                }
-                _ => {}
-            }
+                Some([_, b'\\']) => '\\',
+                Some([_, b'"']) => '"',
+                Some([_, b'n']) => '\n',
+                Some([_, _]) => continue,
+                _ => break,
+            };
+            let plain = plain.get_or_insert_default();
+            plain.push_str(last);
+            plain.push(escaped);
+            copied = looked_at;
         }
         Err(LineError { column: began + 1, what: "a quote is not closed" })
     }
@@ -262,43 +325,79 @@ impl<'a> LineCursor<'a> {
         if word.is_empty() || word == "#" {
             return Err(LineError { column: began + 1, what: missing });
         }
-        go_float::parse(word).ok_or(LineError { column: began + 1, what: wrong })
+        let value = go_float::parse(word).ok_or(LineError { column: began + 1, what: wrong })?;
+        // Of all that are no number, a text can only mean the ordinary one, and never a staleness marker.
+        Ok(if value.is_nan() { f64::from_bits(NORMAL_NAN_BITS) } else { value })
     }
 
-    fn timestamp(&mut self, format: TextFormat) -> Result<TimestampMs, LineError> {
+    fn timestamp(&mut self, dialect: Dialect) -> Result<TimestampMs, LineError> {
         let began = self.at;
         let fault = |what| LineError { column: began + 1, what };
-        match format {
-            TextFormat::Prometheus => {
-                self.word().parse().map_err(|_| fault("the time is not a whole number of milliseconds"))
-            }
-            TextFormat::OpenMetrics => {
-                let what = "the time is not a number of seconds";
-                let milliseconds = self.number(what, what)? * 1000.0;
-                // The conversion cuts off what is behind the point, as Go's does.
-                let fits = milliseconds.is_finite() && milliseconds.abs() < i64::MAX as f64;
-                fits.then_some(milliseconds as TimestampMs).ok_or(fault("the time is out of range"))
+        if dialect != Dialect::OpenMetrics {
+            let word = self.word();
+            match word.parse() {
+                Ok(ms) if dialect == Dialect::Prometheus || !SECONDS_IF_UNDECLARED.contains(&ms) => return Ok(ms),
+                Err(_) if dialect == Dialect::Prometheus => {
+                    return Err(fault("the time is not a whole number of milliseconds"));
+                }
+                _ => self.at = began,
             }
         }
+        let what = "the time is not a number of seconds";
+        let milliseconds = self.number(what, what)? * 1000.0;
+        // The conversion cuts off what is behind the point, as Go's does.
+        let fits = milliseconds.is_finite() && milliseconds.abs() < i64::MAX as f64;
+        fits.then_some(milliseconds as TimestampMs).ok_or(fault("the time is out of range"))
     }
 
     /// `# {labels} value [time]`.
-    fn exemplar(&mut self) -> Result<(), LineError> {
+    fn exemplar(&mut self) -> Result<ExemplarLine<'a>, LineError> {
         self.at += 1;
         self.skip_blanks();
         if !self.eat(b'{') {
             return Err(self.fault("an exemplar has no labels"));
         }
-        self.labels(&mut Vec::new())?;
+        let mut labels = Vec::new();
+        self.labels(&mut labels, false)?;
         self.skip_blanks();
-        self.number("an exemplar has no value", "an exemplar's value is not a number")?;
+        let value = self.number("an exemplar has no value", "an exemplar's value is not a number")?;
         self.skip_blanks();
-        if !self.rest().is_empty() {
-            self.timestamp(TextFormat::OpenMetrics)?;
-        }
+        let timestamp_ms = match self.peek() {
+            None => None,
+            Some(_) => Some(self.timestamp(Dialect::OpenMetrics)?),
+        };
         self.skip_blanks();
-        Ok(())
+        Ok(ExemplarLine { labels, value, timestamp_ms })
     }
+}
+
+/// The type of this name, in either format.
+fn metric_type(name: &str) -> Option<MetricType> {
+    let known = (0..8).map(MetricType::from_number).find(|known| known.as_str() == name);
+    known.or((name == "untyped").then_some(MetricType::Unknown))
+}
+
+/// A help text with its escapes undone: the backslash, the line feed, and in OpenMetrics the quote.
+fn unescape(text: &str, has_quotes: bool) -> Cow<'_, str> {
+    if !text.contains('\\') {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        let escaped = match (character, rest.as_str().bytes().next()) {
+            ('\\', Some(b'\\')) => '\\',
+            ('\\', Some(b'n')) => '\n',
+            ('\\', Some(b'"')) if has_quotes => '"',
+            _ => {
+                plain.push(character);
+                continue;
+            }
+        };
+        plain.push(escaped);
+        rest.next();
+    }
+    Cow::Owned(plain)
 }
 
 fn is_label_byte(byte: u8, is_first: bool) -> bool {
@@ -310,115 +409,5 @@ fn is_metric_byte(byte: u8, is_first: bool) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample(line: &str, format: TextFormat) -> (String, f64, Option<i64>) {
-        match parse_line(line, format) {
-            Ok(Line::Sample(sample)) => (sample.label_set().to_string(), sample.value, sample.timestamp_ms),
-            other => panic!("{line}: {other:?}"),
-        }
-    }
-
-    fn fault(line: &str, format: TextFormat) -> (usize, &'static str) {
-        let error = parse_line(line, format).expect_err(line);
-        (error.column, error.what)
-    }
-
-    #[test]
-    fn sample_line_gives_labels_value_and_time_in_milliseconds() {
-        let text = TextFormat::Prometheus;
-        assert_eq!(sample("up 1", text), (r#"{__name__="up"}"#.into(), 1.0, None));
-        assert_eq!(sample("a:b{x=\"1\", y=\"2\",}  -0.5\t17", text).2, Some(17));
-        assert_eq!(sample("a{} 0x1p-2 -5", text), (r#"{__name__="a"}"#.into(), 0.25, Some(-5)));
-        let open = TextFormat::OpenMetrics;
-        assert_eq!(sample("a 1 1700000000.123", open).2, Some(1_700_000_000_123));
-        assert_eq!(sample("a 1 -1.5e3", open).2, Some(-1_500_000));
-        assert_eq!(sample("a +Inf", open).1, f64::INFINITY);
-    }
-
-    #[test]
-    fn sample_line_with_quoted_names_and_escapes_gives_what_they_stand_for() {
-        let text = TextFormat::Prometheus;
-        let (labels, ..) = sample(r#"{"http.requests","a b"="c",d="\\ \" \n \q"} 1"#, text);
-        assert_eq!(
-            labels,
-            LabelSet::from_pairs([("__name__", "http.requests"), ("a b", "c"), ("d", "\\ \" \n \\q")]).to_string()
-        );
-        assert_eq!(sample(r#"a{b="ü,}",c=""} 1"#, text).0, r#"{__name__="a", b="ü,}"}"#);
-    }
-
-    #[test]
-    fn sample_line_of_open_metrics_may_end_in_an_exemplar() {
-        let open = TextFormat::OpenMetrics;
-        for line in [r##"a_bucket{le="1"} 3 # {trace_id="x"} 0.5"##, r##"a 3 9 # {} 0.5 8.25"##] {
-            let Ok(Line::Sample(sample)) = parse_line(line, open) else { panic!("{line}") };
-            assert!(sample.has_exemplar && sample.value == 3.0);
-        }
-        assert_eq!(fault("a 3 # {}", open).1, "an exemplar has no value");
-        assert_eq!(fault("a 3 # {} 1", TextFormat::Prometheus).1, "text behind the sample");
-    }
-
-    #[test]
-    fn line_with_a_fault_names_its_column() {
-        let text = TextFormat::Prometheus;
-        for (line, expected) in [
-            ("1a 1", (1, "a name cannot begin with this character")),
-            ("a", (2, "a value is missing")),
-            ("a b", (3, "the value is not a number")),
-            ("a 1 2.5", (5, "the time is not a whole number of milliseconds")),
-            ("a 1 2 3", (7, "text behind the sample")),
-            ("a{b} 1", (4, "a label has no value")),
-            ("a{b=c} 1", (5, "a label's value is not in quotes")),
-            ("a{b=\"c} 1", (5, "a quote is not closed")),
-            ("a{b=\"c\\", (5, "a quote is not closed")),
-            ("a{b=\"1\" c=\"2\"} 1", (9, "neither a comma nor a closing brace follows a label")),
-            ("a{b=\"1\",b=\"2\"} 1", (9, "a label stands there twice")),
-            ("a{\"b\"} 1", (3, "a label stands there twice")),
-            ("{a=\"b\"} 1", (8, "the metric has no name")),
-            ("{\"\"} 1", (4, "a name is empty")),
-            ("# TYPE", (7, "a metric's name is missing")),
-        ] {
-            assert_eq!(fault(line, text), expected, "{line}");
-        }
-        let many = |count: usize| format!("a{{{}}} 1", (1..count).map(|n| format!("b{n}=\"\",")).collect::<String>());
-        assert!(parse_line(&many(LABELS_MAX), TextFormat::Prometheus).is_ok());
-        assert_eq!(fault(&many(LABELS_MAX + 1), TextFormat::Prometheus).1, "more labels than any series has");
-        assert_eq!(fault("a 1 nan", TextFormat::OpenMetrics), (5, "the time is out of range"));
-        assert_eq!(fault("# EOF x", TextFormat::OpenMetrics), (7, "text behind EOF"));
-    }
-
-    #[test]
-    fn comment_line_gives_metadata_or_nothing() {
-        let open = TextFormat::OpenMetrics;
-        assert_eq!(parse_line("# UNIT a seconds", open), Ok(Line::Metadata("UNIT", "a".into(), "seconds")));
-        assert_eq!(
-            parse_line("# HELP \"a b\" Some  text ", open),
-            Ok(Line::Metadata("HELP", "a b".into(), "Some  text "))
-        );
-        assert_eq!(parse_line("# EOF", open), Ok(Line::End));
-        assert_eq!(parse_line("# EOF", TextFormat::Prometheus), Ok(Line::Nothing));
-        assert_eq!(parse_line("#", open), Ok(Line::Nothing));
-        assert_eq!(parse_line("   ", open), Ok(Line::Nothing));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn line_of_any_text_is_read_or_refused(line in "[ -~\u{e4}\t]{0,60}") {
-            for format in [TextFormat::Prometheus, TextFormat::OpenMetrics] {
-                if let Err(error) = parse_line(&line, format) {
-                    assert!(error.column <= line.len() + 1);
-                }
-            }
-        }
-
-        #[test]
-        fn line_written_from_labels_gives_them_back(value in "[ -~\n\u{e4}]{1,20}", number: f64) {
-            let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let line = format!("{{\"m\",\"l.x\"=\"{escaped}\"}} {}", go_float::general(number, None));
-            let (labels, read, _) = sample(&line, TextFormat::Prometheus);
-            assert_eq!(labels, LabelSet::from_pairs([("__name__", "m"), ("l.x", &value)]).to_string());
-            assert!(read.to_bits() == number.to_bits() || read.is_nan() && number.is_nan());
-        }
-    }
-}
+#[path = "line_tests.rs"]
+mod tests;

@@ -8,13 +8,14 @@
 //! | metadata | `# TYPE`, `# HELP` | also `# UNIT` |
 //!
 //! Names outside of `[a-zA-Z_:][a-zA-Z0-9_:]*` stand in quotes, the metric's own among the labels. Both formats are read
-//! a little more generously than they are defined: any run of blanks separates, and lines may be empty. A fault ends
-//! the reading, with its line and column.
+//! a little more generously than they are defined: any run of blanks separates, lines may be empty, and a comment that tells
+//! nothing known is a comment. The series `..._created` of OpenMetrics are series like others, as in Prometheus. A fault
+//! is told with its line and column; who reads says whether it ends the reading.
 //!
 //! Source: <https://prometheus.io/docs/instrumenting/exposition_formats/> and <https://prometheus.io/docs/specs/om/>.
 
 mod line;
 mod reader;
 
-pub use line::{Line, LineError, SampleLine, TextFormat, parse_line};
-pub use reader::{TextError, TextReader};
+pub use line::{Dialect, ExemplarLine, Fact, LabelPairs, Line, LineError, SampleLine, TextFormat, parse_line};
+pub use reader::{LINE_BYTES_MAX, LineReader, TextError, TextReader};

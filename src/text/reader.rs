@@ -2,10 +2,10 @@
 
 use std::io::{self, BufRead, Read as _};
 
-use super::line::{Line, LineError, TextFormat, parse_line};
+use super::line::{Dialect, Line, LineError, TextFormat, parse_line};
 
 /// Longest line that is read. Longer ones are no metrics.
-const LINE_BYTES_MAX: u64 = 1 << 20;
+pub const LINE_BYTES_MAX: usize = 1 << 20;
 
 /// Why a text could not be read on.
 #[derive(Debug, thiserror::Error)]
@@ -50,26 +50,71 @@ pub enum TextError {
     },
 }
 
+/// Reads lines that somebody else cuts: counts them, and knows where the text ends.
+#[derive(Debug, Clone)]
+pub struct LineReader {
+    dialect: Dialect,
+    line: u64,
+    has_ended: bool,
+}
+
+impl LineReader {
+    /// Reads from the beginning of a text.
+    pub fn new(dialect: Dialect) -> Self {
+        LineReader { dialect, line: 0, has_ended: false }
+    }
+
+    /// Lines so far.
+    pub fn lines(&self) -> u64 {
+        self.line
+    }
+
+    /// Counts a line, given without its line feed, and checks what does not depend on what it says.
+    pub fn check<'a>(&mut self, line: &'a [u8]) -> Result<&'a str, TextError> {
+        self.line += 1;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.len() > LINE_BYTES_MAX {
+            return Err(TextError::LongLine { line: self.line });
+        }
+        if self.has_ended {
+            return Err(TextError::BehindEnd { line: self.line });
+        }
+        std::str::from_utf8(line).map_err(|_| TextError::NotUtf8 { line: self.line })
+    }
+
+    /// Reads a line that was checked last.
+    pub fn parse<'a>(&mut self, line: &'a str) -> Result<Line<'a>, TextError> {
+        let parsed = parse_line(line, self.dialect).map_err(|fault| TextError::Line { line: self.line, fault })?;
+        self.has_ended |= parsed == Line::End;
+        Ok(parsed)
+    }
+
+    /// Whether the text may end here.
+    pub fn finish(&self) -> Result<(), TextError> {
+        let is_whole = self.has_ended || self.dialect != Dialect::OpenMetrics;
+        if is_whole { Ok(()) } else { Err(TextError::CutOff) }
+    }
+}
+
 /// Reads a text line by line.
 #[derive(Debug)]
 pub struct TextReader<R> {
     source: R,
-    format: TextFormat,
+    lines: LineReader,
     buffer: Vec<u8>,
-    line: u64,
     bytes: u64,
-    has_ended: bool,
 }
 
 impl<R: BufRead> TextReader<R> {
     /// Reads from the beginning of `source`.
     pub fn new(source: R, format: TextFormat) -> Self {
-        TextReader { source, format, buffer: Vec::new(), line: 0, bytes: 0, has_ended: false }
+        TextReader { source, lines: LineReader::new(format.into()), buffer: Vec::new(), bytes: 0 }
     }
 
     /// Reads from the middle of a text, behind `lines` lines and `bytes` bytes that were read before.
     pub fn resumed(source: R, format: TextFormat, lines: u64, bytes: u64) -> Self {
-        TextReader { line: lines, bytes, ..TextReader::new(source, format) }
+        let lines = LineReader { line: lines, ..LineReader::new(format.into()) };
+        TextReader { lines, bytes, ..TextReader::new(source, format) }
     }
 
     /// What is read from.
@@ -79,7 +124,7 @@ impl<R: BufRead> TextReader<R> {
 
     /// Lines so far.
     pub fn lines(&self) -> u64 {
-        self.line
+        self.lines.lines()
     }
 
     /// Bytes so far.
@@ -91,38 +136,28 @@ impl<R: BufRead> TextReader<R> {
     pub fn next_line(&mut self) -> Result<Option<Line<'_>>, TextError> {
         loop {
             self.buffer.clear();
-            self.line += 1;
-            let line = self.line;
-            let read = (&mut self.source).take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut self.buffer);
-            let read = read.map_err(|source| TextError::Read { line, source })?;
+            // A line's end may be two bytes.
+            let read = (&mut self.source).take(LINE_BYTES_MAX as u64 + 2).read_until(b'\n', &mut self.buffer);
+            let read = read.map_err(|source| TextError::Read { line: self.lines.lines() + 1, source })?;
             if read == 0 {
-                self.line -= 1;
-                let is_whole = self.has_ended || self.format == TextFormat::Prometheus;
-                return if is_whole { Ok(None) } else { Err(TextError::CutOff) };
+                return self.lines.finish().map(|()| None);
             }
             self.bytes += read as u64;
-            if self.buffer.last() == Some(&b'\n') {
-                self.buffer.pop();
-                self.buffer.pop_if(|byte| *byte == b'\r');
-            } else if self.buffer.len() as u64 > LINE_BYTES_MAX {
-                return Err(TextError::LongLine { line });
-            }
-            if self.has_ended {
-                return Err(TextError::BehindEnd { line });
-            }
-            let text = std::str::from_utf8(&self.buffer).map_err(|_| TextError::NotUtf8 { line })?;
+            self.buffer.pop_if(|byte| *byte == b'\n');
+            let text = self.lines.check(&self.buffer)?;
             // A sample is parsed once, behind the loop, since the borrow would outlast it.
             if !matches!(text.trim_start_matches([' ', '\t']).bytes().next(), None | Some(b'#')) {
                 break;
             }
-            match parse_line(text, self.format).map_err(|fault| TextError::Line { line, fault })? {
-                Line::Nothing => {}
-                Line::End => self.has_ended = true,
-                Line::Metadata(..) | Line::Sample(_) => break,
+            match self.lines.parse(text)? {
+                Line::Nothing | Line::End => {}
+                Line::Metadata { .. } | Line::Sample(_) => break,
             }
         }
-        let text = std::str::from_utf8(&self.buffer).map_err(|_| TextError::NotUtf8 { line: self.line })?;
-        parse_line(text, self.format).map(Some).map_err(|fault| TextError::Line { line: self.line, fault })
+        self.buffer.pop_if(|byte| *byte == b'\r');
+        let line = self.lines.lines();
+        let text = std::str::from_utf8(&self.buffer).map_err(|_| TextError::NotUtf8 { line })?;
+        self.lines.parse(text).map(Some)
     }
 }
 
@@ -158,7 +193,7 @@ mod tests {
         assert_eq!(open(b"a 1\n\xff 1\n"), "line 2 is not UTF-8");
         assert!(open(b"a 1\n").contains("# EOF"));
         assert_eq!(open(b"# EOF\na 1\n"), "line 2: the text goes on behind `# EOF`");
-        let long = vec![b'a'; LINE_BYTES_MAX as usize + 2];
+        let long = vec![b'a'; LINE_BYTES_MAX + 2];
         assert!(open(&long).starts_with("line 1 is longer"));
     }
 }

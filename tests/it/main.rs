@@ -21,5 +21,6 @@ mod maintenance_crash;
 mod promql_fuzz;
 mod queries;
 mod recovery;
+mod text_import;
 mod tidy;
 mod transfer;

@@ -242,6 +242,9 @@ pub struct Exemplar<'a> {
 }
 
 /// Takes the metrics of a request one by one, as they are decoded.
+///
+/// A decoder may find a fault after it has handed on metrics, and then nothing of the request is stored: a sink keeps to
+/// itself what outlasts the request until the request is.
 pub trait MetricSink<'a> {
     /// Takes a metric of a resource and a scope.
     fn metric(&mut self, resource: &Resource<'a>, scope: &Scope<'a>, metric: Metric<'a>);

@@ -357,7 +357,7 @@ impl Import {
             let series = sample.label_set().to_string();
             return Err(ImportError::NoTimestamp { path: path(), format, line: reader.lines(), series });
         };
-        self.state.exemplars_skipped += u64::from(sample.has_exemplar);
+        self.state.exemplars_skipped += u64::from(sample.exemplar.is_some());
         sample.labels.retain(|(_, value)| !value.is_empty());
         sample.labels.sort_unstable();
         let labels = sample.labels.iter().map(|(name, value)| Label { name, value });

@@ -1,5 +1,5 @@
-//! The programs that Chronolith is tested against: Prometheus, promtool and node_exporter, from the directory that
-//! `CHRONOLITH_PEERS` names. Where the variable is not set, the tests that need them are left out; where it is set,
+//! The programs that Chronolith is tested against: Prometheus, promtool, node_exporter and VictoriaMetrics, from the
+//! directory that `CHRONOLITH_PEERS` names. Where the variable is not set, the tests that need them are left out; where it is set,
 //! whatever is missing is a failure.
 
 use std::env;
@@ -24,7 +24,7 @@ impl Peers {
     /// The peers, or `None` if the tests that need them are left out of this run.
     pub fn find() -> Option<Self> {
         let dir = PathBuf::from(env::var_os(VARIABLE)?);
-        for program in ["prometheus", "promtool", "prometheus-node-exporter"] {
+        for program in ["prometheus", "promtool", "prometheus-node-exporter", "victoria-metrics"] {
             assert!(dir.join(program).is_file(), "{VARIABLE}={} holds no {program}", dir.display());
         }
         Some(Peers { dir })
@@ -42,6 +42,19 @@ impl Peers {
         command.arg(format!("--web.listen-address={address}"));
         let mut process = Process::start("node_exporter", command, dir);
         process.wait_ready(address, "/metrics", Duration::from_secs(30));
+        (process, address)
+    }
+
+    /// Starts a VictoriaMetrics with its data in `dir`.
+    pub fn victoria_metrics(&self, dir: &Path) -> (Process, SocketAddr) {
+        let address = free_address();
+        let mut command = Command::new(self.program("victoria-metrics"));
+        command
+            .arg(format!("-httpListenAddr={address}"))
+            .arg(format!("-storageDataPath={}", dir.join("victoria-metrics").display()))
+            .arg("-retentionPeriod=100y");
+        let mut process = Process::start("victoria-metrics", command, dir);
+        process.wait_ready(address, "/-/ready", Duration::from_secs(30));
         (process, address)
     }
 

@@ -1,15 +1,18 @@
 //! Chronolith beside the real programs: Prometheus writes to it, reads its directory, scrapes it, and answers the same.
 
 pub mod answers;
+mod exemplars;
 mod flow;
 mod histogram_writes;
 pub mod histograms;
 mod killed;
+mod metadata;
 mod metrics;
 mod parity;
 mod queries;
 mod regex;
 mod stats;
 mod taken_over;
+mod text_import;
 mod transfer;
 mod world;

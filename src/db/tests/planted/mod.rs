@@ -250,8 +250,8 @@ const TABLE: &[Row] = &[
         Bug::WatermarkGroupIgnored,
         "segment behind the watermark passed over",
         Scene::Slow,
-        Check::Answers,
-        "1 samples lost",
+        Check::LogProof,
+        "; the log gives",
     ),
     (
         Bug::TakeOverNotRecorded,
@@ -266,6 +266,27 @@ const TABLE: &[Row] = &[
         Scene::TakenOver,
         Check::Verdicts,
         "was given before",
+    ),
+    (
+        Bug::ExemplarNotLogged,
+        "exemplar stored and not logged",
+        Scene::Day,
+        Check::Answers,
+        "0 exemplars of 4 that were acknowledged",
+    ),
+    (
+        Bug::CheckpointDropsExemplars,
+        "checkpoint drops exemplars that are stored",
+        Scene::Day,
+        Check::Answers,
+        "0 exemplars of 4 that were acknowledged",
+    ),
+    (
+        Bug::MetadataNotReplayed,
+        "metadata of metric families not replayed",
+        Scene::Day,
+        Check::Answers,
+        "metadata of {} instead of",
     ),
     (Bug::ReserveKept, "reserve not given up on a full disk", Scene::FullDisk, Check::Step, "no space left on device"),
 ];

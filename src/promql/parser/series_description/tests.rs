@@ -58,7 +58,7 @@ fn description_starts_with_a_metric_in_any_form() {
     for (text, labels) in [
         ("up 1", r#"{__name__="up"}"#),
         ("up{a=\"b\"} 1", r#"{__name__="up", a="b"}"#),
-        ("{\"my.metric\", \"a.b\"='c',} 1", r#"{__name__="my.metric", a.b="c"}"#),
+        ("{\"my.metric\", \"a.b\"='c',} 1", r#"{__name__="my.metric", "a.b"="c"}"#),
         ("sum:x{by=\"\"} 1", r#"{__name__="sum:x"}"#),
         ("{} 1", "{}"),
     ] {

@@ -1,0 +1,79 @@
+//! Text imports: the body is read as it comes, and handed on.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
+use tokio::time::timeout;
+
+use super::service::{Service, sender_of};
+use crate::api::response::ApiBody;
+use crate::api::route::Route;
+use crate::ingest::Protocol;
+use crate::ingest::answer::Refusal;
+use crate::ingest::decompress::Encoding;
+use crate::ingest::text::{ImportRequest, TextImport};
+
+/// Whole lines that came do not wait longer than this for more to come with them.
+const FLUSH_AFTER: Duration = Duration::from_secs(1);
+
+impl Service {
+    /// Stores a text. A client may take as long as it likes, as long as something comes within the time for a body.
+    pub(super) async fn import(&self, route: Route, parts: &Parts, body: Incoming) -> Response<ApiBody> {
+        if self.api.database().is_none() {
+            return self.api.unavailable();
+        }
+        let sender = sender_of(parts, Protocol::Text);
+        let group = match &route {
+            Route::ImportGroup(group) => Some(group.as_str()),
+            _ => None,
+        };
+        let query = parts.uri.query().unwrap_or_default();
+        let begun = ImportRequest::read(&parts.headers, query, group, self.clock.now_ms()).and_then(|request| {
+            let encoding = Encoding::of(&parts.headers)?;
+            TextImport::new(&self.write, &self.write_places, sender, request, encoding)
+        });
+        let answer = match begun {
+            Err(refusal) => {
+                self.write.count_refused(Protocol::Text, &refusal);
+                refusal.into_response()
+            }
+            Ok(mut import) => match self.read_import(&mut import, body).await {
+                Ok(()) => import.finish().await,
+                Err(refusal) => import.fail(refusal),
+            },
+        };
+        answer.map(ApiBody::whole)
+    }
+
+    async fn read_import<S: crate::ingest::WriteStore>(
+        &self,
+        import: &mut TextImport<'_, S>,
+        mut body: Incoming,
+    ) -> Result<(), Refusal> {
+        loop {
+            let patience = self.body_timeout.saturating_sub(FLUSH_AFTER);
+            let frame = match timeout(FLUSH_AFTER.min(self.body_timeout), body.frame()).await {
+                Ok(frame) => frame,
+                Err(_) => {
+                    import.flush().await?;
+                    timeout(patience, body.frame())
+                        .await
+                        .map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive"))?
+                }
+            };
+            match frame {
+                None => return Ok(()),
+                Some(Err(error)) => return Err(Refusal::bad_request(format!("read body: {error}"))),
+                Some(Ok(frame)) => {
+                    // Trailers say nothing here.
+                    if let Ok(part) = frame.into_data() {
+                        import.feed(part).await?;
+                    }
+                }
+            }
+        }
+    }
+}

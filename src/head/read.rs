@@ -221,14 +221,8 @@ impl Shared {
         warn: &mut dyn FnMut(String),
     ) {
         let start = column.len();
-        for chunk in &view.full {
-            self.read_chunk(&chunk.place, chunk.range(), view.in_order, column, warn);
-        }
-        if let Some(open) = &view.open
-            && let Err(fault) = decode_or_nothing(open.encoding, &open.bytes, view.in_order, column)
-        {
-            warn(format!("an open chunk was left out: {fault}"));
-        }
+        let mut decode = |encoding, bytes: &[u8]| decode_or_nothing(encoding, bytes, view.in_order, column);
+        self.visit_in_order(view, &mut decode, warn);
         if let Some(out_of_order) = &view.out_of_order {
             self.merge_out_of_order(out_of_order, range, start, column, warn);
         }
@@ -286,14 +280,7 @@ impl Shared {
             extent.add_chunk(chunk::sample_count(encoding, bytes)?.into(), bytes.len());
             Ok(())
         };
-        for chunk in &view.full {
-            self.visit_chunk(&chunk.place, chunk.range(), &mut add, warn);
-        }
-        if let Some(open) = &view.open
-            && let Err(fault) = add(open.encoding, &open.bytes)
-        {
-            warn(format!("an open chunk was left out: {fault}"));
-        }
+        self.visit_in_order(view, &mut add, warn);
         if let Some(late) = &view.out_of_order {
             for chunk in &late.chunks {
                 self.visit_chunk(&chunk.place, chunk.range, &mut add, warn);
@@ -357,6 +344,23 @@ impl Shared {
     ) {
         let mut decode = |encoding, bytes: &[u8]| decode_or_nothing(encoding, bytes, range, column);
         self.visit_chunk(place, held, &mut decode, warn);
+    }
+
+    /// Calls `visit` with the bytes of each in-order chunk of a view.
+    pub(super) fn visit_in_order(
+        &self,
+        view: &SeriesView,
+        visit: &mut dyn FnMut(ChunkEncoding, &[u8]) -> Result<(), Corruption>,
+        warn: &mut dyn FnMut(String),
+    ) {
+        for chunk in &view.full {
+            self.visit_chunk(&chunk.place, chunk.range(), visit, warn);
+        }
+        if let Some(open) = &view.open
+            && let Err(fault) = visit(open.encoding, &open.bytes)
+        {
+            warn(format!("an open chunk was left out: {fault}"));
+        }
     }
 
     /// Calls `visit` with the bytes of a chunk. One that can't be read, or that `visit` finds damaged, is said.

@@ -11,6 +11,7 @@ mod metrics;
 mod parity;
 mod queries;
 mod regex;
+mod remote_write;
 mod stats;
 mod taken_over;
 mod text_import;

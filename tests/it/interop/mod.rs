@@ -14,6 +14,7 @@ mod parity;
 mod queries;
 mod regex;
 mod remote_read;
+mod remote_write;
 mod stats;
 mod taken_over;
 mod text_import;

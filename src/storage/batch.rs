@@ -208,17 +208,20 @@ pub enum ExemplarRejectReason {
     TooFarInFuture,
     /// The store keeps no exemplars.
     Disabled,
+    /// It has no value.
+    NoValue,
 }
 
 impl ExemplarRejectReason {
     /// Every reason, for the counters.
-    pub const ALL: [ExemplarRejectReason; 6] = [
+    pub const ALL: [ExemplarRejectReason; 7] = [
         ExemplarRejectReason::InvalidLabels,
         ExemplarRejectReason::LabelLimit,
         ExemplarRejectReason::UnknownSeries,
         ExemplarRejectReason::OutOfOrder,
         ExemplarRejectReason::TooFarInFuture,
         ExemplarRejectReason::Disabled,
+        ExemplarRejectReason::NoValue,
     ];
 
     /// The reason as a metric label and in messages.
@@ -230,6 +233,7 @@ impl ExemplarRejectReason {
             ExemplarRejectReason::OutOfOrder => "out_of_order",
             ExemplarRejectReason::TooFarInFuture => "too_far_in_future",
             ExemplarRejectReason::Disabled => "disabled",
+            ExemplarRejectReason::NoValue => "no_value",
         }
     }
 }

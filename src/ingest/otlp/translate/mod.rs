@@ -104,8 +104,6 @@ pub struct Translated<'a> {
     pub decoded: Decoded<'a>,
     /// What was stored otherwise than its sender may think.
     pub warnings: Warnings,
-    /// Exemplars that are not in the batch, because they can't be stored anywhere.
-    pub exemplars_refused: u64,
 }
 
 /// Translates one request, metric by metric.
@@ -127,7 +125,6 @@ pub struct Translator<'t, 'a> {
     /// Families whose metadata was taken.
     families: HashSet<String>,
     warnings: Warnings,
-    exemplars_refused: u64,
     deltas: Option<Deltas<'t>>,
 }
 
@@ -174,7 +171,6 @@ impl<'t, 'a> Translator<'t, 'a> {
             times_ms: None,
             families: HashSet::new(),
             warnings: Warnings::default(),
-            exemplars_refused: 0,
             deltas: None,
         }
     }
@@ -192,7 +188,7 @@ impl<'t, 'a> Translator<'t, 'a> {
         if let Some(changes) = self.deltas.and_then(|deltas| deltas.changes) {
             changes.keep();
         }
-        Ok(Translated { decoded, warnings: self.warnings, exemplars_refused: self.exemplars_refused })
+        Ok(Translated { decoded, warnings: self.warnings })
     }
 
     /// Prepares the labels that a metric's points share.
@@ -208,7 +204,7 @@ impl<'t, 'a> Translator<'t, 'a> {
             let labels = scope_labels(scope, self.options, &mut self.warnings);
             self.scope = Some(ScopeLabels { scope: scope.clone(), labels });
         }
-        if self.options.type_and_unit_labels {
+        if self.options.features.type_and_unit_labels {
             let known = self.type_and_unit.as_ref();
             if !known.is_some_and(|(known_type, known_unit)| *known_type == metric_type && known_unit == unit) {
                 is_new = true;
@@ -282,6 +278,20 @@ impl<'t, 'a> Translator<'t, 'a> {
             self.output.begin_point();
             self.output.refuse_point(*reason, samples, || describe(why, sent_as, head));
         }
+    }
+
+    /// When the counting of a point began, where a zero is to stand there. Deltas have their sum's.
+    #[inline]
+    fn start_ms(&self, head: &PointHead<'_>, counting: Counting) -> TimestampMs {
+        if !self.options.features.start_zeros || counting == Counting::NativeDelta || is_end(head) {
+            return 0;
+        }
+        let changes = self.deltas.as_ref().and_then(|deltas| deltas.changes.as_ref());
+        let began_nanos = match changes.filter(|_| counting == Counting::Delta) {
+            Some(changes) => changes.began_nanos(),
+            None => head.start_unix_nanos,
+        };
+        (began_nanos / 1_000_000) as TimestampMs
     }
 
     /// Takes note of a stored point's time.
@@ -406,7 +416,10 @@ impl<'a> MetricSink<'a> for Translator<'_, 'a> {
         let family = Family { sent_as: sent_as.into_owned(), name };
         match data {
             Data::None => {}
-            Data::Gauge(points) | Data::Sum { points, .. } => self.numbers(&family, &points, counting),
+            Data::Gauge(points) | Data::Sum { points, monotonic: false, .. } => {
+                self.numbers(&family, &points, counting, false);
+            }
+            Data::Sum { points, monotonic: true, .. } => self.numbers(&family, &points, counting, true),
             Data::Histogram { points, .. } if self.options.convert_histograms_to_nhcb => {
                 self.custom_histograms(&family, &points, counting);
             }

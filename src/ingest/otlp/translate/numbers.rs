@@ -24,7 +24,13 @@ fn value(point: &NumberPoint<'_>) -> Result<f64, Refused> {
 
 impl<'a> Translator<'_, 'a> {
     /// Adds the points of a gauge or a sum.
-    pub(super) fn numbers(&mut self, family: &Family, points: &[NumberPoint<'a>], counting: Counting) {
+    pub(super) fn numbers(
+        &mut self,
+        family: &Family,
+        points: &[NumberPoint<'a>],
+        counting: Counting,
+        is_counter: bool,
+    ) {
         let mut name = Vec::new();
         put_label(&mut name, METRIC_NAME, family.name.as_bytes());
         let naming = self.options.label_naming();
@@ -63,7 +69,8 @@ impl<'a> Translator<'_, 'a> {
                     }
                 }
             }
-            self.output.push(start, timestamp_ms, value);
+            let began_ms = if is_counter { self.start_ms(head, counting) } else { 0 };
+            self.output.push(start, timestamp_ms, value, began_ms);
             if !point.exemplars.is_empty() {
                 self.exemplars(point.exemplars.iter(), timestamp_ms);
             }

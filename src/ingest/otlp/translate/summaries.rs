@@ -1,7 +1,7 @@
 //! Points of summaries: quantiles that the client computed, a sum and a count.
 
 use super::layout::put_label;
-use super::{Family, Refused, Translator, describe, is_end, time_ms};
+use super::{Counting, Family, Refused, Translator, describe, is_end, time_ms};
 use crate::encoding::go_float;
 use crate::ingest::otlp::model::SummaryPoint;
 use crate::model::{METRIC_NAME, stale_nan};
@@ -54,13 +54,14 @@ impl<'a> Translator<'_, 'a> {
                 return;
             }
             let value = |value: f64| if is_end(head) { stale_nan() } else { value };
-            self.output.push_series(&labels, &sum_name, None, timestamp_ms, value(point.sum));
-            self.output.push_series(&labels, &count_name, None, timestamp_ms, value(point.count as f64));
+            let began_ms = self.start_ms(head, Counting::AsItIs);
+            self.output.push_series(&labels, (&sum_name, None), timestamp_ms, value(point.sum), began_ms);
+            self.output.push_series(&labels, (&count_name, None), timestamp_ms, value(point.count as f64), began_ms);
             for (quantile, at) in &point.quantiles {
                 quantile_text.clear();
                 go_float::write_plain(&mut quantile_text, *quantile);
                 let extra = Some(("quantile", quantile_text.as_slice()));
-                self.output.push_series(&labels, &name, extra, timestamp_ms, value(*at));
+                self.output.push_series(&labels, (&name, extra), timestamp_ms, value(*at), 0);
             }
             self.output.end_point();
             self.note_time(timestamp_ms);

@@ -333,6 +333,26 @@ fn resource_gives_job_instance_promoted_labels_and_target_info() {
 }
 
 #[test]
+fn labels_of_one_resource_are_not_given_to_the_next() {
+    let promotion = Promotion::AllBut(Vec::new());
+    let options = TranslateOptions { promotion, ..TranslateOptions::default() };
+    let gauge = || metric("m", "", Data::Gauge(vec![number(head(&[("a", "1")]), 1.0)]));
+    let parts = [&[("service.name", "x"), ("zone", "eu")][..], &[("service.name", "y")], &[]]
+        .map(|pairs| (resource(pairs), Scope::default(), vec![gauge()]))
+        .to_vec();
+    let stored = try_translate(&options, TranslateLimits::default(), parts).unwrap();
+    assert_eq!(
+        stored.series,
+        [
+            r#"{__name__="m", a="1", job="x", service_name="x", zone="eu"} 1"#,
+            r#"{__name__="target_info", job="x", zone="eu"} 1"#,
+            r#"{__name__="m", a="1", job="y", service_name="y"} 1"#,
+            r#"{__name__="m", a="1"} 1"#,
+        ]
+    );
+}
+
+#[test]
 fn resource_without_name_or_without_anything_else_has_no_target_info() {
     for pairs in [
         &[("service.name", "cart"), ("service.instance.id", "1")][..],

@@ -166,7 +166,7 @@ impl<'a> Translator<'_, 'a> {
             }
             Err((reason, why)) => {
                 self.output.bytes.truncate(start);
-                self.output.refuse_point(reason, 1, || describe(&why, &family.sent_as, head));
+                self.output.refuse_point(reason, (1, exemplars.len()), || describe(&why, &family.sent_as, head));
             }
         }
     }

@@ -141,6 +141,7 @@ impl<'a> Translator<'_, 'a> {
             self.output.begin_point();
             let head = &point.head;
             let samples = samples_of(point, false);
+            let parts = (samples, point.exemplars.len());
             let read = || {
                 check(point)?;
                 time_ms(head)
@@ -148,13 +149,12 @@ impl<'a> Translator<'_, 'a> {
             let timestamp_ms = match read() {
                 Ok(timestamp_ms) => timestamp_ms,
                 Err((reason, why)) => {
-                    self.output.refuse_point(reason, samples, || describe(&why, &family.sent_as, head));
+                    self.output.refuse_point(reason, parts, || describe(&why, &family.sent_as, head));
                     continue;
                 }
             };
             if let Err(why) = self.with_le.fit(&head.attributes, &self.shared, naming, &mut self.warnings) {
-                self.output
-                    .refuse_point(RejectReason::InvalidLabels, samples, || describe(&why, &family.sent_as, head));
+                self.output.refuse_point(RejectReason::InvalidLabels, parts, || describe(&why, &family.sent_as, head));
                 continue;
             }
             let labels = self.with_le.write_parts(self.output.bytes, &head.attributes);
@@ -165,7 +165,7 @@ impl<'a> Translator<'_, 'a> {
                 Ok(total) => total,
                 Err((reason, why)) => {
                     self.output.bytes.truncate(labels.all().start);
-                    self.output.refuse_point(reason, samples, || describe(&why, &family.sent_as, head));
+                    self.output.refuse_point(reason, parts, || describe(&why, &family.sent_as, head));
                     continue;
                 }
             };

@@ -57,7 +57,7 @@ pub use output::TooMuch;
 pub use warnings::{Category, Warnings};
 
 use super::model::{
-    Data, FLAG_NO_RECORDED_VALUE, KeyValue, Metric, MetricSink, PointHead, Resource, Scope, Temporality,
+    Data, FLAG_NO_RECORDED_VALUE, HistogramPoint, KeyValue, Metric, MetricSink, PointHead, Resource, Scope, Temporality,
 };
 use crate::ingest::accept::Decoded;
 use crate::model::{MetricType, TimestampMs};
@@ -265,18 +265,18 @@ impl<'t, 'a> Translator<'t, 'a> {
         }
     }
 
-    /// Refuses points of which none can be stored. `samples` is how many each would have become.
+    /// Refuses points of which none can be stored. With each goes how many samples and exemplars it would have become.
     fn refuse_all<'p>(
         &mut self,
         sent_as: &str,
         (reason, why): &Refused,
-        points: impl Iterator<Item = (&'p PointHead<'a>, usize)>,
+        points: impl Iterator<Item = (&'p PointHead<'a>, (usize, usize))>,
     ) where
         'a: 'p,
     {
-        for (head, samples) in points {
+        for (head, parts) in points {
             self.output.begin_point();
-            self.output.refuse_point(*reason, samples, || describe(why, sent_as, head));
+            self.output.refuse_point(*reason, parts, || describe(why, sent_as, head));
         }
     }
 
@@ -394,18 +394,22 @@ impl<'a> MetricSink<'a> for Translator<'_, 'a> {
                 match &data {
                     Data::None => {}
                     Data::Gauge(points) | Data::Sum { points, .. } => {
-                        self.refuse_all(&sent_as, &refused, points.iter().map(|point| (&point.head, 1)));
+                        let points = points.iter().map(|point| (&point.head, (1, point.exemplars.len())));
+                        self.refuse_all(&sent_as, &refused, points);
                     }
                     Data::Histogram { points, .. } => {
                         let nhcb = self.options.convert_histograms_to_nhcb;
-                        let points = points.iter().map(|point| (&point.head, histograms::samples_of(point, nhcb)));
+                        let parts =
+                            |point: &HistogramPoint<'_>| (histograms::samples_of(point, nhcb), point.exemplars.len());
+                        let points = points.iter().map(|point| (&point.head, parts(point)));
                         self.refuse_all(&sent_as, &refused, points);
                     }
                     Data::ExponentialHistogram { points, .. } => {
-                        self.refuse_all(&sent_as, &refused, points.iter().map(|point| (&point.head, 1)));
+                        let points = points.iter().map(|point| (&point.head, (1, point.exemplars.len())));
+                        self.refuse_all(&sent_as, &refused, points);
                     }
                     Data::Summary(points) => {
-                        let points = points.iter().map(|point| (&point.head, summaries::samples_of(point)));
+                        let points = points.iter().map(|point| (&point.head, (summaries::samples_of(point), 0)));
                         self.refuse_all(&sent_as, &refused, points);
                     }
                 }

@@ -41,12 +41,15 @@ impl<'a> Translator<'_, 'a> {
             let (timestamp_ms, mut value) = match read() {
                 Ok(read) => read,
                 Err((reason, why)) => {
-                    self.output.refuse_point(reason, 1, || describe(&why, &family.sent_as, head));
+                    self.output
+                        .refuse_point(reason, (1, point.exemplars.len()), || describe(&why, &family.sent_as, head));
                     continue;
                 }
             };
             if let Err(why) = self.plain.fit(&head.attributes, &self.shared, naming, &mut self.warnings) {
-                self.output.refuse_point(RejectReason::InvalidLabels, 1, || describe(&why, &family.sent_as, head));
+                self.output.refuse_point(RejectReason::InvalidLabels, (1, point.exemplars.len()), || {
+                    describe(&why, &family.sent_as, head)
+                });
                 continue;
             }
             if !self.output.reserve(1, 0) {
@@ -64,7 +67,8 @@ impl<'a> Translator<'_, 'a> {
                     Ok(total) => value = float(total),
                     Err((reason, why)) => {
                         self.output.bytes.truncate(start);
-                        self.output.refuse_point(reason, 1, || describe(&why, &family.sent_as, head));
+                        self.output
+                            .refuse_point(reason, (1, point.exemplars.len()), || describe(&why, &family.sent_as, head));
                         continue;
                     }
                 }

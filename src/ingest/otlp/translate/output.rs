@@ -9,7 +9,8 @@ use super::options::TranslateLimits;
 use crate::ingest::accept::{Metadata, Points};
 use crate::model::{MetricType, RawLabels, Sample, SampleValue, TimestampMs};
 use crate::storage::{
-    BatchOutcome, ExemplarSample, HistogramSample, RejectReason, SeriesEntry, StartSample, WriteBatch,
+    BatchOutcome, ExemplarRejectReason, ExemplarSample, HistogramSample, RejectReason, SeriesEntry, StartSample,
+    WriteBatch,
 };
 
 /// What a native histogram takes in memory without its buckets, in samples.
@@ -112,9 +113,15 @@ impl<'t, 'a> Output<'t, 'a> {
         self.points.entries.push(self.first_entry as u32..self.labels.len() as u32);
     }
 
-    /// Refuses a point that has begun, and would have become so many samples.
-    pub(super) fn refuse_point(&mut self, reason: RejectReason, samples: usize, detail: impl FnOnce() -> String) {
+    /// Refuses a point that has begun, and would have become so many samples and exemplars.
+    pub(super) fn refuse_point(
+        &mut self,
+        reason: RejectReason,
+        (samples, exemplars): (usize, usize),
+        detail: impl FnOnce() -> String,
+    ) {
         self.points.refused += 1;
+        self.refused.exemplars_rejected[ExemplarRejectReason::RefusedSeries as usize] += exemplars as u64;
         self.refused.reject(reason, BatchOutcome::NO_ENTRY, samples as u64, detail);
     }
 

@@ -40,13 +40,13 @@ impl<'a> Translator<'_, 'a> {
             let timestamp_ms = match read() {
                 Ok(timestamp_ms) => timestamp_ms,
                 Err((reason, why)) => {
-                    self.output.refuse_point(reason, samples, || describe(&why, &family.sent_as, head));
+                    self.output.refuse_point(reason, (samples, 0), || describe(&why, &family.sent_as, head));
                     continue;
                 }
             };
             if let Err(why) = self.with_quantile.fit(&head.attributes, &self.shared, naming, &mut self.warnings) {
                 self.output
-                    .refuse_point(RejectReason::InvalidLabels, samples, || describe(&why, &family.sent_as, head));
+                    .refuse_point(RejectReason::InvalidLabels, (samples, 0), || describe(&why, &family.sent_as, head));
                 continue;
             }
             let labels = self.with_quantile.write_parts(self.output.bytes, &head.attributes);

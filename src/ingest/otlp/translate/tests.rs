@@ -237,7 +237,7 @@ fn values_keep_all_of_their_bits() {
 #[test]
 fn points_without_time_or_value_are_refused_by_name_and_the_others_stored() {
     let no_time = PointHead { unix_nanos: 0, ..head(&[("a", "1")]) };
-    let no_value = NumberPoint { value: None, ..number(head(&[]), 0.0) };
+    let no_value = NumberPoint { value: None, exemplars: vec![exemplar(1.0, &[])], ..number(head(&[]), 0.0) };
     let ended = NumberPoint { value: None, ..number(end(head(&[])), 0.0) };
     let points = vec![number(no_time, 1.0), no_value, ended, number(head(&[]), 2.0)];
     let stored = with_defaults(vec![metric("m", "", Data::Gauge(points))]);
@@ -250,6 +250,8 @@ fn points_without_time_or_value_are_refused_by_name_and_the_others_stored() {
         ]
     );
     assert_eq!((stored.points.sent, stored.points.refused, stored.points.entries.len()), (4, 2, 2));
+    // With a point go its exemplars.
+    assert_eq!(stored.exemplars_refused, 1);
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod histograms;
 mod killed;
 mod metadata;
 mod metrics;
+mod otlp_names;
 mod parity;
 mod queries;
 mod regex;

@@ -8,6 +8,7 @@ pub mod histograms;
 mod killed;
 mod metadata;
 mod metrics;
+mod otlp;
 mod parity;
 mod queries;
 mod regex;

@@ -22,6 +22,7 @@ mod otlp;
 mod promql_fuzz;
 mod queries;
 mod recovery;
+mod remote_write;
 mod text_import;
 mod tidy;
 mod transfer;

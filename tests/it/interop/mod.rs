@@ -11,6 +11,7 @@ mod killed;
 mod metadata;
 mod metrics;
 mod otlp_names;
+mod otlp;
 mod parity;
 mod queries;
 mod regex;

@@ -10,7 +10,7 @@
 //! | 6 | [`db`], [`promql`] |
 //! | 5 | [`compaction`] |
 //! | 4 | [`head`], [`block`], [`proof`] |
-//! | 3 | [`wal`], [`chunk`], [`index`], [`tombstones`], [`ledger`], [`text`] |
+//! | 3 | [`wal`], [`chunk`], [`index`], [`tombstones`], [`ledger`], [`text`], [`writers`] |
 //! | 2 | [`storage`] |
 //! | 1 | [`fs`], [`net`], [`clock`], [`telemetry`] |
 //! | 0 | [`model`], [`encoding`] |
@@ -34,6 +34,7 @@ pub mod ledger;
 pub mod text;
 pub mod tombstones;
 pub mod wal;
+pub mod writers;
 
 pub mod block;
 pub mod head;

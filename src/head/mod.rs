@@ -28,6 +28,7 @@
 mod adopt;
 mod append;
 mod chunk_source;
+mod creators;
 mod delete;
 mod floor;
 mod flush;
@@ -60,6 +61,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 pub use adopt::{Adopted, Adoption};
 pub use chunk_source::ChunkKind;
+pub use creators::{CreatedFamily, CreatorSeries};
 pub use live_refs::RefSet;
 pub use load::LoadReport;
 pub use metadata::{Metadata, MetadataEntry};

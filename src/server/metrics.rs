@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::connections::ConnectionMetrics;
 use super::service::Service;
-use super::storage_metrics;
+use super::{storage_metrics, writer_metrics};
 use crate::api::route::Route;
 use crate::api::status::VERSION;
 use crate::db::Db;
@@ -95,6 +95,7 @@ impl Metrics {
         out.gauge("chronolith_http_requests_in_flight", "Requests that are being answered.", in_flight as f64);
         write_queries(&mut out, service);
         write_ingest(&mut out, &service.write.metrics);
+        writer_metrics::write_writers(&mut out, &service.write.writers);
         let db = service.write.store.0.get();
         let ready = db.is_some();
         out.gauge("prometheus_ready", "Whether the server is ready to serve queries.", f64::from(u8::from(ready)));

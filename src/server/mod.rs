@@ -11,6 +11,7 @@ pub mod progress;
 pub mod service;
 mod storage_metrics;
 pub mod write_store;
+mod writer_metrics;
 
 use std::any::Any;
 use std::future::Future;
@@ -137,6 +138,7 @@ pub async fn serve(
     listening(address);
 
     let slot = Arc::new(DbSlot::default());
+    let write = WriteService::new(DbStore(slot.clone()), options.write_limits, clock.clone());
     let api = Arc::new(Api::new(
         ApiOptions {
             engine: options.engine,
@@ -147,12 +149,13 @@ pub async fn serve(
             admin: options.admin,
         },
         slot.clone(),
+        write.writers.clone(),
         clock.clone(),
     ));
     let connection_metrics = Arc::new(ConnectionMetrics::default());
     let service = Arc::new(Service {
         api: api.clone(),
-        write: WriteService::new(DbStore(slot.clone()), options.write_limits, clock.clone()),
+        write,
         write_places: Semaphore::new(options.writes_max),
         metrics: Metrics {
             http: HttpMetrics::default(),

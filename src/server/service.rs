@@ -22,6 +22,7 @@ use crate::api::response::{self, ApiBody};
 use crate::api::route::Route;
 use crate::api::{Api, ApiRequest};
 use crate::clock::Clock;
+use crate::ingest::answer::Refusal;
 use crate::ingest::{Protocol, Sender, WriteService, remote_write};
 use crate::telemetry::TextFormat;
 
@@ -143,16 +144,18 @@ impl Service {
         if !matches!(parts.method, Method::POST | Method::PUT) {
             return Ok((None, None));
         }
-        match media_type.as_str() {
-            "application/x-www-form-urlencoded" => Ok((Some(self.collect(body, FORM_BYTES_MAX).await?), None)),
-            "application/json" => Ok((None, Some(self.collect(body, FORM_BYTES_MAX).await?))),
-            _ => Ok((None, None)),
+        let (is_form, is_json) = (media_type == "application/x-www-form-urlencoded", media_type == "application/json");
+        if !is_form && !is_json {
+            return Ok((None, None));
         }
+        let refuse = |refusal: Refusal| Box::new(refusal.into_response().map(ApiBody::whole));
+        let body = self.collect(body, FORM_BYTES_MAX).await.map_err(refuse)?;
+        Ok(if is_form { (Some(body), None) } else { (None, Some(body)) })
     }
 
     /// Reads a body, within bounds of size and time.
-    async fn collect(&self, body: Incoming, bytes_max: usize) -> Result<Bytes, Box<Response<ApiBody>>> {
-        let refuse = |status, message: String| Err(Box::new(response::text(status, message)));
+    async fn collect(&self, body: Incoming, bytes_max: usize) -> Result<Bytes, Refusal> {
+        let refuse = |status, message: String| Err(Refusal::new(status, message));
         let too_large =
             || refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("body exceeds the limit of {bytes_max} bytes\n"));
         // An announced length is believed: nobody has to send a body to hear that it is too long.
@@ -172,13 +175,16 @@ impl Service {
             return self.api.unavailable();
         }
         let bytes_max = usize::try_from(self.write.limits.body_bytes).unwrap_or(usize::MAX);
+        let mut sender = sender_of(parts, Protocol::RemoteWrite1);
         let body = match self.collect(body, bytes_max).await {
             Ok(body) => body,
-            Err(refusal) => return *refusal,
+            Err(refusal) => {
+                self.write.count_refused(&sender, &refusal);
+                return refusal.into_response().map(ApiBody::whole);
+            }
         };
         // The places are never closed.
         let _place = self.write_places.acquire().await;
-        let mut sender = sender_of(parts, Protocol::RemoteWrite1);
         remote_write::handle(&self.write, &mut sender, &parts.method, &parts.headers, body).await.map(ApiBody::whole)
     }
 

@@ -8,7 +8,10 @@ mod column;
 
 use std::sync::Arc;
 
-pub use batch::{BatchOutcome, ExemplarSample, HistogramSample, Reject, RejectReason, SeriesEntry, WriteBatch};
+pub use batch::{
+    BatchOutcome, ExemplarSample, HistogramSample, Reject, RejectReason, RejectedSample, SeriesEntry, WriteBatch,
+    WriterNumber,
+};
 pub use chunks::{Chunk, ChunkBytes, ChunkSeries, ChunkSource};
 pub use column::Column;
 

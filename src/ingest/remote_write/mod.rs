@@ -56,7 +56,7 @@ pub async fn handle<S: WriteStore>(
     let metrics = service.metrics.of(sender.protocol);
     metrics.body_bytes.add(body.len() as u64);
     if let Err(refusal) = checked {
-        metrics.count_refused(&refusal);
+        service.count_refused(sender, &refusal);
         return refused(refusal);
     }
     let stored = service.store(sender, body.len(), |scratch, batch| {

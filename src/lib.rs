@@ -10,7 +10,7 @@
 //! | 6 | [`db`], [`promql`] |
 //! | 5 | [`compaction`] |
 //! | 4 | [`head`], [`block`], [`proof`] |
-//! | 3 | [`wal`], [`chunk`], [`index`], [`tombstones`], [`ledger`], [`text`], [`writers`] |
+//! | 3 | [`wal`], [`chunk`], [`exemplars`], [`index`], [`tombstones`], [`ledger`], [`text`], [`writers`] |
 //! | 2 | [`storage`] |
 //! | 1 | [`fs`], [`net`], [`clock`], [`telemetry`] |
 //! | 0 | [`model`], [`encoding`] |
@@ -29,6 +29,7 @@ pub mod telemetry;
 pub mod storage;
 
 pub mod chunk;
+pub mod exemplars;
 pub mod index;
 pub mod ledger;
 pub mod text;

@@ -113,6 +113,12 @@ mod in_tests {
         SnapshotWithoutHead,
         /// The reserve is kept when the disk is full.
         ReserveKept,
+        /// An exemplar is stored and not logged.
+        ExemplarNotLogged,
+        /// What senders stated about metric families is not replayed.
+        MetadataNotReplayed,
+        /// A checkpoint drops exemplars that are stored.
+        CheckpointDropsExemplars,
     }
 
     /// A bug that is planted, seen by every thread that carries it.

@@ -2,13 +2,15 @@
 //!
 //! | module | answers |
 //! |---|---|
-//! | [`query`] | `query`, `query_range`, `format_query`, `parse_query`, `query_exemplars` |
+//! | [`query`] | `query`, `query_range`, `format_query`, `parse_query` |
+//! | `exemplars` | `query_exemplars` |
 //! | `explain` | `query_explain` |
 //! | `query_log` | `status/active_queries`, `status/slow_queries` |
 //! | [`series`] | `series`, `labels`, `label/<name>/values`, `metadata` |
 //! | [`status`] | `status/*` |
 //! | [`stubs`] | empty lists for what a store without scraping and alerting has none of |
 //! | `health` | `/health`, `/-/ready` |
+//! | [`reload`] | how the last `/-/reload` went |
 //! | [`storage`], `blocks`, `maintenance` | `/api/v1/storage/*`: how log, head, blocks and maintenance stand |
 //! | `writers` | `storage/writers`, `storage/rejects`: who sends what, and what was refused |
 //! | `verify` | `status/verify`, `admin/storage/verify` |
@@ -21,6 +23,7 @@
 mod admin;
 mod blocks;
 pub mod error;
+mod exemplars;
 mod explain;
 pub mod federate;
 mod health;
@@ -32,6 +35,7 @@ pub mod page;
 pub mod params;
 pub mod query;
 mod query_log;
+pub mod reload;
 mod render;
 pub mod response;
 pub mod route;
@@ -65,6 +69,7 @@ use error::{ApiError, ErrorType};
 use jobs::Jobs;
 use params::Params;
 use query::QueryMetrics;
+use reload::ReloadState;
 use response::ApiBody;
 use route::Route;
 
@@ -96,6 +101,7 @@ pub struct Api {
     metrics: Arc<QueryMetrics>,
     jobs: Arc<Jobs>,
     writers: Arc<WriterBook>,
+    reloads: ReloadState,
 }
 
 impl std::fmt::Debug for Api {
@@ -131,6 +137,7 @@ impl Api {
         Api {
             engine: Arc::new(Engine::new(options.engine.clone(), clock.clone())),
             gate: Arc::new(Semaphore::new(options.queries_max)),
+            reloads: ReloadState::at(options.started_ms),
             options,
             slot,
             jobs: Jobs::new(clock.clone()),
@@ -144,6 +151,11 @@ impl Api {
     /// The counts of the queries.
     pub fn query_metrics(&self) -> &QueryMetrics {
         &self.metrics
+    }
+
+    /// How the last reload of the configuration went.
+    pub fn reloads(&self) -> &ReloadState {
+        &self.reloads
     }
 
     /// Queries that may be evaluated at once.
@@ -239,7 +251,7 @@ impl Api {
     ) -> Result<Response<ApiBody>, ApiError> {
         match route {
             Route::Ready => Ok(self.ready(&db)),
-            Route::QueryExemplars => query::exemplars(&request, &self.options.engine.language),
+            Route::QueryExemplars => self.query_exemplars(&request, db).await,
             Route::FormatQuery => query::format_query(request, self.options.engine.language).await,
             Route::ParseQuery => query::parse_query(request, self.options.engine.language).await,
             Route::Metadata => series::metadata(&request, &db),
@@ -287,6 +299,7 @@ impl Api {
             | Route::Home
             | Route::Graph
             | Route::Healthy
+            | Route::Reload
             | Route::Health
             | Route::Version
             | Route::Metrics

@@ -287,22 +287,6 @@ pub(super) fn query_error(fault: &QueryError) -> ApiError {
     ApiError::new(error_type, fault.to_string())
 }
 
-/// `query_exemplars`: the parameters are checked; there are no exemplars in this store.
-pub(super) fn exemplars(request: &ApiRequest, language: &LanguageOptions) -> Result<Response<ApiBody>, ApiError> {
-    let params = request.params();
-    let start_ms = params.optional_time("start")?;
-    let end_ms = params.optional_time("end")?;
-    if let (Some(start_ms), Some(end_ms)) = (start_ms, end_ms)
-        && end_ms < start_ms
-    {
-        return Err(ApiError::bad_data("end timestamp must not be before start timestamp"));
-    }
-    // Here Prometheus does not say which parameter it is.
-    let text = params.get("query").unwrap_or("");
-    parse_expr_with(text, language).map_err(|fault| ApiError::bad_data(fault.to_string()))?;
-    Ok(super::empty_list())
-}
-
 /// `format_query`: the query as Prometheus prints it.
 pub(super) async fn format_query(
     request: ApiRequest,

@@ -4,6 +4,19 @@ use hyper::Method;
 
 use super::params::unescape_label_name;
 
+/// What a credential needs to be let to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// Any credential will do.
+    Any,
+    /// To read what is stored, and how the server is.
+    Read,
+    /// To write samples.
+    Write,
+    /// To change or remove what is stored, and to reload.
+    Admin,
+}
+
 /// One endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is named like its path")]
@@ -12,6 +25,7 @@ pub enum Route {
     Graph,
     Healthy,
     Ready,
+    Reload,
     Health,
     Metrics,
     Federate,
@@ -77,6 +91,7 @@ const FIXED: &[(&str, Route)] = &[
     ("/query", Route::Graph),
     ("/-/healthy", Route::Healthy),
     ("/-/ready", Route::Ready),
+    ("/-/reload", Route::Reload),
     ("/health", Route::Health),
     ("/metrics", Route::Metrics),
     ("/federate", Route::Federate),
@@ -182,7 +197,9 @@ impl Route {
         match self {
             Route::Write | Route::VerifyBlock(_) => "OPTIONS, POST",
             Route::Import | Route::ImportGroup(_) => "OPTIONS, POST, PUT",
-            Route::AdminSnapshot | Route::AdminDeleteSeries | Route::AdminCleanTombstones => "OPTIONS, POST, PUT",
+            Route::Reload | Route::AdminSnapshot | Route::AdminDeleteSeries | Route::AdminCleanTombstones => {
+                "OPTIONS, POST, PUT"
+            }
             route if route.is_admin() => "OPTIONS, POST",
             Route::Query
             | Route::QueryRange
@@ -214,6 +231,17 @@ impl Route {
                 | Route::AdminVerify
                 | Route::AdminTruncateWal
         )
+    }
+
+    /// What a credential needs to be let here. An endpoint that takes no GET and is not known to write samples or to read
+    /// only is for administrators.
+    pub fn needs(&self) -> Right {
+        match self {
+            Route::Healthy | Route::Ready => Right::Any,
+            Route::Write | Route::Import | Route::ImportGroup(_) => Right::Write,
+            route if route.takes(&Method::GET) => Right::Read,
+            _ => Right::Admin,
+        }
     }
 
     /// Whether the endpoint answers from series alone, so that it can answer from the blocks while the log is replayed.
@@ -273,6 +301,20 @@ mod tests {
         assert_eq!(Route::find("/api/v1/query").unwrap().name(), "/api/v1/query");
         assert_eq!(Route::find("/api/v1/label/x/values").unwrap().name(), LABEL_VALUES);
         assert!(Route::Query.takes(&Method::POST) && !Route::Metadata.takes(&Method::POST));
+    }
+
+    #[test]
+    fn route_needs_the_right_for_what_it_does() {
+        let needing = |right| FIXED.iter().filter(move |(_, route)| route.needs() == right).map(|(path, _)| *path);
+        assert_eq!(needing(Right::Any).collect::<Vec<_>>(), ["/-/healthy", "/-/ready"]);
+        assert_eq!(needing(Right::Write).collect::<Vec<_>>(), ["/api/v1/write", "/api/v1/import/prometheus"]);
+        for path in needing(Right::Admin) {
+            assert!(path.starts_with("/api/v1/admin/") || path == "/-/reload", "{path}");
+        }
+        for path in needing(Right::Read) {
+            assert!(Route::find(path).is_some_and(|route| route.takes(&Method::GET)), "{path}");
+        }
+        assert_eq!(Route::VerifyBlock(String::new()).needs(), Right::Admin);
     }
 
     #[test]

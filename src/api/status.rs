@@ -77,8 +77,8 @@ impl Api {
             json.key("startTime").string(&rfc3339(self.options.started_ms));
             json.key("CWD").string(&cwd).key("hostname").string(&hostname);
             json.key("serverTime").string(&rfc3339(self.clock.now_ms()));
-            json.key("reloadConfigSuccess").bool(true);
-            json.key("lastConfigTime").string(&rfc3339(self.options.started_ms));
+            json.key("reloadConfigSuccess").bool(self.reloads.successful());
+            json.key("lastConfigTime").string(&rfc3339(self.reloads.last_success_ms()));
             json.key("corruptionCount").uint(damages);
             json.key("goroutineCount").uint(0).key("GOMAXPROCS").uint(threads as u64);
             json.key("GOMEMLIMIT").uint(0).key("GOGC").string("").key("GODEBUG").string("");

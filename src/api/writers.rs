@@ -247,11 +247,7 @@ fn write_entry(json: &mut JsonWriter<'_>, entry: &Entry) {
 fn write_ring(json: &mut JsonWriter<'_>, ring: &RingView) {
     json.begin_object().key("reason").string(ring.cause.as_str());
     write_writer(json, &ring.writer);
-    let unit = match ring.cause {
-        Cause::Sample(_) => "samples",
-        Cause::Request(_) => "requests",
-    };
-    json.key(unit).uint(ring.refused);
+    json.key(ring.cause.unit()).uint(ring.refused);
     write_moment(json.key("first"), Some(ring.first_ms));
     write_moment(json.key("last"), Some(ring.last_ms));
     json.end_object();

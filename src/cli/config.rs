@@ -1,14 +1,17 @@
-//! `config show` and `config check`.
+//! `config show` and `config check`; hashes of passwords and new tokens for the web configuration file.
 
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use clap::Subcommand;
 use comfy_table::{Table, presets};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use super::output::{self, Done};
 use super::{CommandResult, ConfigFlags, Format};
 use crate::config::{ConfigError, Resolved, Sources};
 use crate::fs::SystemFs;
+use crate::server::doors;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
@@ -23,11 +26,26 @@ pub(super) enum ConfigCommand {
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
     },
-    /// Check a file, with the environment on top
+    /// Check a file, with the environment on top, and the web configuration file that it names
     #[command(after_help = "Example:\n  chronolith config check chronolith.toml")]
     Check {
         /// The file; without it the environment alone is checked
         file: Option<PathBuf>,
+    },
+    /// Hash a password for `basic_auth_users` of the web configuration file
+    #[command(
+        after_help = "The password is the first line of stdin.\n\nExample:\n  chronolith config hash-password < password.txt"
+    )]
+    HashPassword,
+    /// Make a token for `bearer_tokens` of the web configuration file
+    #[command(after_help = "Example:\n  chronolith config new-token --name agents --rights write")]
+    NewToken {
+        /// The name under which its requests are counted
+        #[arg(long)]
+        name: String,
+        /// What it may do: read, write, admin
+        #[arg(long, value_delimiter = ',', default_value = "write", value_parser = ["read", "write", "admin"])]
+        rights: Vec<String>,
     },
 }
 
@@ -37,7 +55,12 @@ pub(super) fn run(command: &ConfigCommand) -> CommandResult {
         ConfigCommand::Check { file } => {
             let sources = Sources::of_process(file.clone(), Vec::new());
             match Resolved::load(&SystemFs, &sources) {
-                Ok(_) => {
+                Ok(resolved) => {
+                    let web = resolved.config.web.config_file.as_deref();
+                    if let Some(Err(error)) = web.map(|path| doors::check(path, &SystemFs)) {
+                        output::say(&format!("error: {error}"));
+                        return Ok(Done::Wrong);
+                    }
                     output::emit("the configuration is valid")?;
                     Ok(Done::Good)
                 }
@@ -48,7 +71,44 @@ pub(super) fn run(command: &ConfigCommand) -> CommandResult {
                 }
             }
         }
+        ConfigCommand::HashPassword => {
+            output::emit(&doors::hash_password(&read_password()?)?)?;
+            Ok(Done::Good)
+        }
+        ConfigCommand::NewToken { name, rights } => {
+            let (token, hash) = doors::new_token()?;
+            output::say("the token, for the sender:");
+            output::emit(&token)?;
+            let name = serde_json::Value::from(name.as_str());
+            let rights = rights.join(", ");
+            output::say("for the web configuration file:\n\nbearer_tokens:");
+            output::say(&format!("  - {{name: {name}, sha256: {hash}, rights: [{rights}]}}"));
+            Ok(Done::Good)
+        }
     }
+}
+
+/// The first line of stdin. A terminal does not show it while it is typed.
+fn read_password() -> io::Result<String> {
+    let stdin = io::stdin();
+    let shown = if stdin.is_terminal() {
+        let before = tcgetattr(&stdin)?;
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        io::stderr().write_all(b"password: ")?;
+        tcsetattr(&stdin, OptionalActions::Flush, &hidden)?;
+        Some(before)
+    } else {
+        None
+    };
+    let mut line = String::new();
+    let read = stdin.lock().read_line(&mut line);
+    if let Some(before) = shown {
+        tcsetattr(&stdin, OptionalActions::Flush, &before)?;
+        io::stderr().write_all(b"\n")?;
+    }
+    read?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 fn show(resolved: &Resolved, format: Format) -> CommandResult {

@@ -50,6 +50,8 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
         connections_max: config.web.max_connections,
         read_timeout: config.web.read_timeout,
         admin: config.web.enable_admin_api,
+        lifecycle: config.web.enable_lifecycle,
+        web_config_file: config.web.config_file.clone(),
         shown_config: resolved.shown().map(|shown| (shown.key, shown.value)).collect(),
     }
 }
@@ -75,6 +77,7 @@ fn db_options(config: &Config) -> DbOptions {
                 MemoryBound::None => 0,
                 MemoryBound::Bytes(bytes) => bytes.0,
             },
+            exemplars_max: usize::try_from(config.head.max_exemplars).unwrap_or(usize::MAX),
             labels_max: config.limits.max_labels_per_series,
             label_name_bytes_max: bytes(config.limits.max_label_name_length),
             label_value_bytes_max: bytes(config.limits.max_label_value_length),

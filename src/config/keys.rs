@@ -219,6 +219,15 @@ pub static KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "head.max_exemplars",
+        default: "100000",
+        allowed: "a number up to 10000000",
+        help: "Exemplars that are kept, of all series together; past it those go that came first. `0` turns them off, and \
+               refuses them.",
+        set: |config, text| put(&mut config.head.max_exemplars, count(text, 0, 10_000_000)?),
+        get: |config| config.head.max_exemplars.to_string(),
+    },
+    Key {
         name: "head.flush_size",
         default: "none",
         allowed: "a size from 1MiB to 16TiB, or none",
@@ -399,6 +408,25 @@ pub static KEYS: &[Key] = &[
                reaches the port can then delete data.",
         set: |config, text| put(&mut config.web.enable_admin_api, text.trim().parse().ok()?),
         get: |config| config.web.enable_admin_api.to_string(),
+    },
+    Key {
+        name: "web.enable_lifecycle",
+        default: "false",
+        allowed: "true or false",
+        help: "Whether `POST /-/reload` reads `web.config_file` again, as SIGHUP always does.",
+        set: |config, text| put(&mut config.web.enable_lifecycle, text.trim().parse().ok()?),
+        get: |config| config.web.enable_lifecycle.to_string(),
+    },
+    Key {
+        name: "web.config_file",
+        default: "none",
+        allowed: "a path, or none",
+        help: "Prometheus' web configuration file: TLS, users, tokens. It holds for all ports; see \
+               [security.md](security.md).",
+        set: |config, text| {
+            put(&mut config.web.config_file, optional(text, |text| (!text.is_empty()).then(|| text.into()))?)
+        },
+        get: |config| show_optional(config.web.config_file.as_ref().map(|path| path.display())),
     },
 ];
 

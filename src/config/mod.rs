@@ -43,6 +43,8 @@ pub struct HeadConfig {
     pub max_series: Option<u64>,
     /// Memory past which new series are refused.
     pub max_memory: MemoryBound,
+    /// Exemplars that are kept; 0 where none is taken.
+    pub max_exemplars: u64,
     /// Bytes of log and chunk files at which the head is flushed early.
     pub flush_size: Option<Bytes>,
 }
@@ -119,6 +121,10 @@ pub struct WebConfig {
     pub read_timeout: Duration,
     /// Whether the admin paths answer.
     pub enable_admin_api: bool,
+    /// Whether a request may reload the configuration.
+    pub enable_lifecycle: bool,
+    /// Prometheus' web configuration file.
+    pub config_file: Option<PathBuf>,
 }
 
 /// The resolved configuration.
@@ -164,6 +170,7 @@ impl Default for Config {
                 out_of_order_time_window: Duration::ZERO,
                 max_series: None,
                 max_memory: MemoryBound::Auto,
+                max_exemplars: 100_000,
                 flush_size: None,
             },
             retention: RetentionConfig { time: None, size: None },
@@ -185,7 +192,13 @@ impl Default for Config {
                 max_label_name_length: Bytes(0),
                 max_label_value_length: Bytes(0),
             },
-            web: WebConfig { max_connections: 0, read_timeout: Duration::ZERO, enable_admin_api: false },
+            web: WebConfig {
+                max_connections: 0,
+                read_timeout: Duration::ZERO,
+                enable_admin_api: false,
+                enable_lifecycle: false,
+                config_file: None,
+            },
         };
         // The table is the only place that knows the defaults.
         for key in KEYS {

@@ -69,9 +69,9 @@ pub use truncate::CheckpointSummary;
 
 use crate::clock::Clock;
 use crate::fs::{DirLock, Fs};
-use crate::head::{Head, LoadReport, OutOfOrderCut, ReplayReport, Watermark};
+use crate::head::{Head, LoadReport, MetadataEntry, OutOfOrderCut, ReplayReport, Watermark};
 use crate::ledger::LedgerState;
-use crate::model::{TimeRange, TimestampMs};
+use crate::model::{Digest, TimeRange, TimestampMs};
 use crate::storage::{BatchOutcome, Queryable, StorageError, WriteBatch};
 use crate::wal::{CommitError, CommitFuture, Committer, CutPoint, LogStatus, Recovery};
 use maintenance::{Maintenance, MaintenanceStatus, Schedule, Task, TaskError, TaskHost};
@@ -132,6 +132,16 @@ impl Db {
         let outcome = self.head.append(batch, now_ms);
         let future = admission.commit(outcome.added, outcome.digest);
         Ok((outcome, future))
+    }
+
+    /// Remembers what a sender states about metric families. It is durable once a batch is that is appended later.
+    pub fn record_metadata(&self, metadata: Vec<(&str, MetadataEntry)>) -> Result<(), CommitError> {
+        let admission = self.committer.admit()?;
+        if self.head.set_metadata(metadata) {
+            // The receipt would say nothing: its group is durable before that of a later batch, which is waited for.
+            drop(admission.commit(0, Digest::ZERO));
+        }
+        Ok(())
     }
 
     /// Everything that can be asked for series: the blocks and the head.

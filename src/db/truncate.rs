@@ -5,6 +5,7 @@
 //! A crash in between leaves a checkpoint and the segments that it stands for: the next run records what left, if that is
 //! not yet in the ledger, and removes them.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::maintenance::{Outcome, Task, TaskError};
@@ -130,13 +131,17 @@ impl Db {
             return Ok(None);
         };
         let live = self.head.live_refs();
+        let exemplars = self.head.logged_exemplars();
+        let families: HashSet<String> = self.head.metadata(None).into_iter().map(|(family, _)| family).collect();
         let plan = CheckpointPlan {
             up_to_segment,
-            keep_series: &|series_ref| live.contains(series_ref),
+            keep_series: &|series_ref| live.contains(series_ref) || exemplars.has_series(series_ref),
             min_time_ms: flushed.time_ms.unwrap_or(TimestampMs::MIN),
             out_of_order_up_to_group: flushed.out_of_order_group.unwrap_or(0),
             // What is deleted is left out of blocks when they are written.
             keep_tombstone: &|_tombstone| false,
+            keep_exemplar: &|series_ref, timestamp_ms| exemplars.contains(series_ref, timestamp_ms),
+            keep_family: &|family| families.contains(family),
             compression: self.options.wal.compression,
             segment_bytes: self.options.wal.segment_bytes,
             quarantine_dir: &self.options.data_dir.join(names::QUARANTINE_DIR),

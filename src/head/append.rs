@@ -29,7 +29,7 @@ use crate::model::{Digest, LabelSet, RawLabels, TimeRange, TimestampMs};
 use crate::storage::{BatchOutcome, RejectReason, RejectedSample, WriteBatch, WriterNumber};
 
 /// Marks an entry without a row: refused, or without samples.
-const NO_SLOT: Slot = Slot::MAX;
+pub(super) const NO_SLOT: Slot = Slot::MAX;
 
 /// A bound on times, fixed for one request.
 #[derive(Debug, Clone, Copy)]
@@ -151,6 +151,9 @@ impl Head {
             if !entries.is_empty() {
                 self.append_to_shard(number, entries, &slots, batch, bounds, &mut outcome);
             }
+        }
+        if !batch.exemplars.is_empty() {
+            self.append_exemplars(batch, &slots, bounds.max_ms, &mut outcome);
         }
         shared.counters.samples.fetch_add(outcome.added, Ordering::Relaxed);
         outcome

@@ -12,6 +12,7 @@
 //! | writing, to the log | `append.rs`, `value.rs`, `records.rs` |
 //! | samples older than the newest of their series | `older.rs`, `out_of_order.rs`, `adopt.rs` |
 //! | deletion | `delete.rs` |
+//! | exemplars | `exemplars.rs` |
 //! | reading | `read.rs`, `readers.rs` |
 //! | the time up to which blocks have the samples | `floor.rs` |
 //! | chunks for a block | `chunk_source.rs` |
@@ -23,13 +24,14 @@
 //! | up to where the chunk files stand for the log | `watermark.rs` |
 //! | sizes for status pages | `stats.rs` |
 //!
-//! Locks: nobody holds two of the locks (shards, index, buffers) at once. A truncation holds its own around them.
+//! Locks: nobody holds two of the locks (shards, index, exemplars, buffers) at once. A truncation holds its own around them.
 
 mod adopt;
 mod append;
 mod chunk_source;
 mod creators;
 mod delete;
+mod exemplars;
 mod floor;
 mod flush;
 mod identity;
@@ -62,9 +64,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 pub use adopt::{Adopted, Adoption};
 pub use chunk_source::ChunkKind;
 pub use creators::{CreatedFamily, CreatorSeries};
+pub use exemplars::{LoggedExemplars, SeriesExemplars};
 pub use live_refs::RefSet;
 pub use load::LoadReport;
-pub use metadata::{Metadata, MetadataEntry};
+pub use metadata::MetadataEntry;
 pub use options::HeadOptions;
 pub use out_of_order::OutOfOrderCut;
 pub use replay::{HeadReplay, ReplayReport};
@@ -78,9 +81,11 @@ use crate::fs::Fs;
 use crate::index::Index;
 use crate::model::{TimeRange, TimestampMs};
 use crate::wal::{GroupRecords, GroupSource};
+use exemplars::Exemplars;
 use flush::{FileContent, FlushMessage, Flusher};
 use identity::Identity;
 use load::Loaded;
+use metadata::Metadata;
 use out_of_order::{ShardRange, union};
 use readers::Readers;
 use ref_map::RefMap;
@@ -111,6 +116,7 @@ struct Shared {
     /// Maps of the head chunk files, where there are any.
     files: Option<HeadChunkFileReader>,
     metadata: Mutex<Metadata>,
+    exemplars: Mutex<Exemplars>,
     out_of_order_ranges: [ShardRange; SHARDS],
     readers: Arc<Readers>,
     /// In-order samples below are not accepted.
@@ -177,6 +183,7 @@ impl Shared {
             index: RwLock::new(Index::new()),
             files,
             metadata: Mutex::default(),
+            exemplars: Mutex::new(Exemplars::new(options.exemplars_max)),
             out_of_order_ranges: Default::default(),
             readers: Readers::new(),
             floor_ms: AtomicI64::new(i64::MIN),
@@ -326,6 +333,8 @@ impl GroupSource for Head {
         records.append(&mut samples);
         records.append(&mut out_of_order);
         records.append(&mut tombstones);
+        self.shared.exemplars().records.take_into(&mut records, &mut spare);
+        self.shared.metadata().records.take_into(&mut records, &mut spare);
         self.recycle(spares);
         let on_durable = match &self.flusher {
             Some(flusher) if !pending.is_empty() => {

@@ -23,6 +23,8 @@ pub struct HeadOptions {
     pub label_value_bytes_max: usize,
     /// Metrics whose type, help and unit are kept.
     pub metadata_max: usize,
+    /// Exemplars that are kept, of all series together; 0 means that none is taken.
+    pub exemplars_max: usize,
     /// A head chunk file is at most this long; Prometheus' own bound is 128 MiB.
     pub chunk_file_bytes_max: u64,
     /// Key of the series hash, for tests that need the same shards twice; random where it is `None`.
@@ -41,6 +43,7 @@ impl Default for HeadOptions {
             label_name_bytes_max: 1024,
             label_value_bytes_max: 64 << 10,
             metadata_max: 100_000,
+            exemplars_max: 100_000,
             chunk_file_bytes_max: crate::chunk::head_file::FILE_BYTES_MAX,
             hash_key: None,
         }

@@ -18,7 +18,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
 use super::load::{Loaded, LoadedChunks};
-use super::metadata::MetadataEntry;
+use super::metadata::{MetadataEntry, family_of};
 use super::ref_map::RefMap;
 use super::series::Series;
 use super::shard::{SHARDS, shard_of, split_slot};
@@ -28,7 +28,7 @@ use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
 use crate::model::{Digest, Label, LabelSet, LabelSetScratch, METRIC_NAME, SampleValue, TimeRange, TimestampMs};
 use crate::storage::WriterNumber;
-use crate::wal::record::{self, RecordType, Tombstone, ValuesIter};
+use crate::wal::record::{self, FamilyMetadata, RecordType, Tombstone, ValuesIter};
 use crate::wal::{RecordPosition, ReplaySink, WalError};
 use worker::{Batch, Renamed, RowSample, ShardBatch, Worker};
 
@@ -80,7 +80,11 @@ pub struct ReplayReport {
     pub deletions_unknown: u64,
     /// Records that could not be read.
     pub records_damaged: u64,
-    /// Records of kinds that are not read (exemplars).
+    /// Exemplars that were stored.
+    pub exemplars: u64,
+    /// Exemplars of series that the log does not name.
+    pub exemplars_unknown: u64,
+    /// Records of kinds that are not read.
     pub records_skipped: u64,
     /// What was wrong with the first damaged record.
     pub first_damage: Option<String>,
@@ -150,6 +154,8 @@ impl ReplaySink for HeadReplay {
             Some(RecordType::OutOfOrderSamples) => self.samples_record(body, true)?,
             Some(RecordType::Tombstones) => self.tombstones_record(body).err(),
             Some(RecordType::Metadata) => self.metadata_record(body).err(),
+            Some(RecordType::Families) => self.families_record(body).err(),
+            Some(RecordType::Exemplars) => self.exemplars_record(body).err(),
             Some(kind) if let Some(values) = record::values(kind, body) => {
                 self.values_record(values, kind.is_out_of_order())?
             }
@@ -351,7 +357,7 @@ impl HeadReplay {
         Ok(damage)
     }
 
-    /// Remembers what the log says about metrics. Senders state it anew, so what is not read here is not missed long.
+    /// Remembers what the log of a Prometheus says about series, as of their families.
     fn metadata_record(&mut self, body: &[u8]) -> Result<(), Corruption> {
         for entry in record::metadata(body) {
             let entry = entry?;
@@ -361,7 +367,36 @@ impl HeadReplay {
             let labels = self.shared.index().label_set(&pairs, &mut LabelSetScratch::default());
             if let Some(name) = labels.get(METRIC_NAME) {
                 let (help, unit) = (entry.help.to_owned(), entry.unit.to_owned());
-                self.shared.set_metadata(name, MetadataEntry { metric_type: entry.metric_type, help, unit });
+                let known = MetadataEntry { metric_type: entry.metric_type, help, unit };
+                self.shared.replay_metadata(family_of(name, entry.metric_type), known);
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers what senders stated about families.
+    fn families_record(&mut self, body: &[u8]) -> Result<(), Corruption> {
+        for entry in record::families(body) {
+            let FamilyMetadata { family, metric_type, unit, help } = entry?;
+            if !planted!(MetadataNotReplayed) {
+                let known = MetadataEntry { metric_type, help: help.to_owned(), unit: unit.to_owned() };
+                self.shared.replay_metadata(family, known);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores exemplars, those before a damaged place. None is judged again: those of a group that was written a second
+    /// time are found to be there.
+    fn exemplars_record(&mut self, body: &[u8]) -> Result<(), Corruption> {
+        if self.shared.options.exemplars_max == 0 {
+            return Ok(());
+        }
+        for exemplar in record::exemplars(body) {
+            let exemplar = exemplar?;
+            match self.refs.get(exemplar.series_ref) {
+                Some(slot) => self.report.exemplars += u64::from(self.shared.replay_exemplar(slot, &exemplar)),
+                None => self.report.exemplars_unknown += 1,
             }
         }
         Ok(())

@@ -216,19 +216,21 @@ impl Shared {
         count
     }
 
-    /// Forgets type, help and unit of metrics whose last series used one of these pairs.
+    /// Forgets what is known of families that have no series any more: those whose last series used one of these pairs,
+    /// and those that nobody has stated since the last time.
     fn forget_metadata(&self, unused: &[PairId]) {
         let names: Vec<String> = {
             let index = self.index();
             let labels = unused.iter().map(|&pair| index.pair_label(pair));
             labels.filter(|label| label.name == METRIC_NAME).map(|label| label.value.to_owned()).collect()
         };
-        let families: Vec<&str> = names.iter().flat_map(|name| super::metadata::families_of(name)).collect();
+        let stale = self.metadata().take_stale();
+        let families = names.iter().flat_map(|name| super::metadata::families_of(name));
         let is_gone = |family: &&str| {
             let index = self.index();
             super::metadata::names_of(family).all(|name| index.find_pair(METRIC_NAME, &name).is_none())
         };
-        let gone: Vec<&str> = families.into_iter().filter(is_gone).collect();
-        self.metadata().forget(&gone);
+        let gone: Vec<&str> = families.chain(stale.iter().map(String::as_str)).filter(is_gone).collect();
+        self.metadata().forget(gone);
     }
 }

@@ -292,9 +292,8 @@ fn memory_of_twenty_generations_of_series_is_that_of_a_few() {
 #[test]
 fn metadata_goes_with_the_last_series_of_its_family() {
     let head = Head::in_memory(random_options());
-    for family in ["request_seconds", "up", "unseen"] {
-        assert!(head.set_metadata(family, MetadataEntry::default()));
-    }
+    let state = |family| head.set_metadata(vec![(family, MetadataEntry::default())]);
+    assert!(["request_seconds", "up", "unseen"].into_iter().all(state));
     let series = |name: &str, ms| Request(vec![(raw(&[("__name__", name)]), vec![(ms, 1)])]);
     series("request_seconds_bucket", 1).append_to(&head);
     up(&[(1, 1)]).append_to(&head);
@@ -302,8 +301,12 @@ fn metadata_goes_with_the_last_series_of_its_family() {
     let names = || head.metadata(None).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
     flush(&head, 60_000);
     assert_eq!(names(), ["request_seconds", "unseen"]);
+    assert!(!state("unseen"));
     flush(&head, 120_000);
     assert_eq!(names(), ["unseen"]);
+    // Nobody has stated it since, and there is still no series of it.
+    flush(&head, 180_000);
+    assert!(names().is_empty());
 }
 
 #[test]

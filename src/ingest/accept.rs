@@ -31,7 +31,7 @@ pub trait WriteStore: Send + Sync {
     /// resolves.
     fn append(&self, batch: &WriteBatch<'_>, now_ms: TimestampMs) -> Result<Appended<Self::Commit>, CommitError>;
 
-    /// Takes what a sender says about its metric families.
+    /// Takes what a sender says about its metric families. It is as durable as the batch that is appended next.
     fn record_metadata(&self, _metadata: &[Metadata<'_>]) {}
 }
 
@@ -234,7 +234,6 @@ impl<S: WriteStore> WriteService<S> {
         let Accepted { outcome, points_refused, exemplars, commit } =
             self.accept_off_the_way(sender, body_bytes, decode)?;
         let exemplars_refused = exemplars.saturating_sub(outcome.exemplars);
-        metrics.exemplars_refused.add(exemplars_refused);
         let receipt = match commit {
             Some(commit) => Some(commit.await.map_err(|error| Refusal::unavailable(&error))?),
             None => None,
@@ -288,9 +287,10 @@ impl<S: WriteStore> WriteService<S> {
         if !metadata.is_empty() {
             self.store.record_metadata(&metadata);
         }
-        let exemplars = batch.exemplars.len() as u64;
+        let exemplars = batch.exemplars.len() as u64 + refused.exemplars_rejected_total();
         let now_ms = self.clock.now_ms();
-        let appended = if batch.series.is_empty() {
+        // Metadata alone waits too: what was stated just now is durable when a batch of nothing is.
+        let appended = if batch.series.is_empty() && metadata.is_empty() {
             Ok((BatchOutcome::default(), None))
         } else {
             batch.writer = self.writers.number(sender, now_ms);

@@ -9,7 +9,7 @@ use hyper::http::Response;
 
 use super::accept::Stored;
 use crate::model::RawLabels;
-use crate::storage::RejectReason;
+use crate::storage::{ExemplarRejectReason, RejectReason};
 use crate::wal::{CommitError, Receipt};
 use crate::writers::Answered;
 
@@ -55,15 +55,26 @@ pub fn refusal_text(stored: &Stored) -> String {
         let _ = write!(out, "; refused {refused} ({})", reasons.join(", "));
     }
     if *exemplars_refused > 0 {
-        let _ = write!(out, "; refused {exemplars_refused} exemplars");
+        let reasons: Vec<String> = ExemplarRejectReason::ALL
+            .iter()
+            .zip(&outcome.exemplars_rejected)
+            .filter(|&(_, &exemplars)| exemplars > 0)
+            .map(|(reason, exemplars)| format!("{}: {exemplars}", reason.as_str()))
+            .collect();
+        let _ = write!(out, "; refused {exemplars_refused} exemplars ({})", reasons.join(", "));
     }
-    for (index, reject) in outcome.rejects.iter().enumerate() {
-        out.push_str(if index == 0 { "; " } else { "\n" });
+    let mut separators = std::iter::once("; ").chain(std::iter::repeat("\n"));
+    for reject in &outcome.rejects {
+        out.push_str(separators.next().unwrap_or_default());
         out.push_str(reject.reason.as_str());
         if reject.samples > 1 {
             let _ = write!(out, " ({} samples)", reject.samples);
         }
         let _ = write!(out, ": {}", shorten(&reject.detail));
+    }
+    for reject in &outcome.exemplar_rejects {
+        out.push_str(separators.next().unwrap_or_default());
+        let _ = write!(out, "{}: {}", reject.reason.as_str(), shorten(&reject.detail));
     }
     out.push('\n');
     out

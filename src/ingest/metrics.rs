@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::answer::Refusal;
 use super::sender::Protocol;
-use crate::storage::{BatchOutcome, RejectReason};
+use crate::storage::{BatchOutcome, ExemplarRejectReason, RejectReason};
 
 /// A number that only rises.
 #[derive(Debug, Default)]
@@ -38,6 +38,11 @@ impl IngestMetrics {
     pub fn rejected(&self, reason: RejectReason) -> u64 {
         self.protocols.iter().map(|protocol| protocol.rejected(reason)).sum()
     }
+
+    /// Exemplars refused for `reason`, whatever the protocol.
+    pub fn exemplars_rejected(&self, reason: ExemplarRejectReason) -> u64 {
+        self.protocols.iter().map(|protocol| protocol.exemplars_rejected(reason)).sum()
+    }
 }
 
 /// What came by one protocol, and what became of it. Samples are counted after their commit.
@@ -59,9 +64,10 @@ pub struct ProtocolMetrics {
     pub samples_duplicate: Count,
     /// Native histograms among those two.
     pub histograms_stored: Count,
-    /// Exemplars that came and were refused.
-    pub exemplars_refused: Count,
+    /// Exemplars that are stored and durable, those that were there already among them.
+    pub exemplars_stored: Count,
     rejected: [Count; RejectReason::ALL.len()],
+    exemplars_rejected: [Count; ExemplarRejectReason::ALL.len()],
 }
 
 impl ProtocolMetrics {
@@ -70,10 +76,18 @@ impl ProtocolMetrics {
         self.rejected.get(reason as usize).map_or(0, Count::get)
     }
 
+    /// Exemplars refused for `reason`.
+    pub fn exemplars_rejected(&self, reason: ExemplarRejectReason) -> u64 {
+        self.exemplars_rejected.get(reason as usize).map_or(0, Count::get)
+    }
+
     /// Counts the refusals of a batch. They are final, whatever becomes of the samples that were accepted.
     pub(super) fn count_rejected(&self, outcome: &BatchOutcome) {
         for (total, &samples) in self.rejected.iter().zip(&outcome.rejected) {
             total.add(samples);
+        }
+        for (total, &exemplars) in self.exemplars_rejected.iter().zip(&outcome.exemplars_rejected) {
+            total.add(exemplars);
         }
     }
 
@@ -82,6 +96,7 @@ impl ProtocolMetrics {
         self.samples_added.add(outcome.added);
         self.samples_duplicate.add(outcome.duplicates);
         self.histograms_stored.add(outcome.histograms);
+        self.exemplars_stored.add(outcome.exemplars);
     }
 
     /// Counts a request by its end: whether a part of it was refused, or why nothing of it is stored.

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::encoding::Corruption;
 use crate::fs::{DirLock, Fs, names};
-use crate::wal::record::{metadata, series, split, tombstones, values};
+use crate::wal::record::{exemplars, families, metadata, series, split, tombstones, values};
 use crate::wal::{
     Damage, LogFile, LogFiles, RecordPosition, RecordType, RecoveryMode, ReplayProgress, ReplaySink, SealRecord,
     SegmentEvent, SegmentReader, UnsealedTail, WalError, recover, scan,
@@ -230,6 +230,16 @@ fn describe(record: &[u8]) -> Result<String, Corruption> {
         Some(RecordType::Metadata) => {
             let count = metadata(body).collect::<Result<Vec<_>, _>>()?.len();
             Ok(format!("metadata of {count} series"))
+        }
+        Some(RecordType::Families) => {
+            let count = families(body).collect::<Result<Vec<_>, _>>()?.len();
+            Ok(format!("metadata of {count} metric families"))
+        }
+        Some(RecordType::Exemplars) => {
+            let exemplars = exemplars(body).collect::<Result<Vec<_>, _>>()?;
+            let times = range_text(exemplars.iter().map(|exemplar| exemplar.timestamp_ms));
+            let refs = range_text(exemplars.iter().map(|exemplar| exemplar.series_ref));
+            Ok(format!("{} exemplars, references {refs}, times {times}", exemplars.len()))
         }
         Some(RecordType::Seal) => Ok(match SealRecord::decode(body)? {
             SealRecord::Seal(seal) => {

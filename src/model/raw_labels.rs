@@ -11,7 +11,7 @@
 
 use std::fmt;
 
-use super::label_set::{Label, LabelSet, METRIC_NAME};
+use super::label_set::{Label, LabelSet};
 use crate::encoding::protobuf::skip_field;
 use crate::encoding::{Corruption, Cursor, put};
 
@@ -78,9 +78,18 @@ impl<'a> RawLabels<'a> {
         Ok(labels)
     }
 
-    /// The label set, sorted and checked: UTF-8, no empty or repeated name, a metric name. Labels with an empty
-    /// value are dropped, as an empty value means absence.
+    /// The label set of a series: as [`to_any_label_set`](Self::to_any_label_set), with a metric name.
     pub fn to_label_set(self) -> Result<LabelSet, LabelError> {
+        let labels = self.to_any_label_set()?;
+        if labels.metric_name().is_none() {
+            return Err(LabelError::NoMetricName);
+        }
+        Ok(labels)
+    }
+
+    /// The label set, sorted and checked: UTF-8, no empty or repeated name. Labels with an empty value are dropped, as
+    /// an empty value means absence.
+    pub fn to_any_label_set(self) -> Result<LabelSet, LabelError> {
         let mut labels = Vec::with_capacity(16);
         for (name, value) in self.decode()? {
             let (Ok(name), Ok(value)) = (std::str::from_utf8(name), std::str::from_utf8(value)) else {
@@ -96,9 +105,6 @@ impl<'a> RawLabels<'a> {
             return Err(LabelError::Duplicate { name: pair[0].name.to_owned() });
         }
         labels.retain(|label| !label.value.is_empty());
-        if !labels.iter().any(|label| label.name == METRIC_NAME) {
-            return Err(LabelError::NoMetricName);
-        }
         Ok(LabelSet::from_sorted(labels.iter().copied()))
     }
 }

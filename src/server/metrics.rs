@@ -15,7 +15,7 @@ use crate::api::status::VERSION;
 use crate::db::Db;
 use crate::fs::{Fs, resident_bytes};
 use crate::ingest::{IngestMetrics, Protocol, ProtocolMetrics};
-use crate::storage::RejectReason;
+use crate::storage::{ExemplarRejectReason, RejectReason};
 use crate::telemetry::{Counter, Exposition, Histogram, Kind, TextFormat};
 
 /// Requests by endpoint.
@@ -93,6 +93,7 @@ impl Metrics {
         out.gauge("chronolith_http_connections", "Connections that are open.", open as f64);
         let in_flight = service.in_flight.load(Ordering::Relaxed);
         out.gauge("chronolith_http_requests_in_flight", "Requests that are being answered.", in_flight as f64);
+        write_doors(&mut out, service);
         write_queries(&mut out, service);
         write_ingest(&mut out, &service.write.metrics);
         writer_metrics::write_writers(&mut out, &service.write.writers);
@@ -137,6 +138,28 @@ fn write_build_info(out: &mut Exposition) {
         out.family(name, Kind::Gauge, help);
         out.sample(name, &[("version", version), ("application", "chronolith")], 1.0);
     }
+}
+
+fn write_doors(out: &mut Exposition, service: &Service) {
+    let reloads = service.api.reloads();
+    let help = "Whether the last configuration reload attempt was successful.";
+    out.gauge("prometheus_config_last_reload_successful", help, f64::from(u8::from(reloads.successful())));
+    let help = "Timestamp of the last successful configuration reload.";
+    let seconds = reloads.last_success_ms() as f64 / 1000.0;
+    out.gauge("prometheus_config_last_reload_success_timestamp_seconds", help, seconds);
+    let Some(doors) = &service.doors else { return };
+    let name = "chronolith_http_denied_requests_total";
+    out.family(name, Kind::Counter, "Requests that were not let in, by reason.");
+    for (reason, count) in [
+        ("unauthorized", &doors.metrics.unauthorized),
+        ("forbidden", &doors.metrics.forbidden),
+        ("busy", &doors.metrics.busy),
+    ] {
+        out.sample(name, &[("reason", reason)], count.get() as f64);
+    }
+    let help = "TLS connections that did not come about.";
+    let failed = doors.metrics.handshakes_failed.get() as f64;
+    out.counter("chronolith_tls_handshake_failures_total", help, failed);
 }
 
 fn write_queries(out: &mut Exposition, service: &Service) {
@@ -201,9 +224,15 @@ fn write_ingest(out: &mut Exposition, ingest: &IngestMetrics) {
     each("chronolith_ingest_rejected_samples_total", Kind::Counter, help, &|metrics| {
         RejectReason::ALL.map(|reason| (Some(("reason", reason.as_str())), metrics.rejected(reason))).into()
     });
-    let help = "Exemplars that were refused.";
+    let help = "Exemplars of acknowledged write requests that are stored, those that were there already among them.";
+    each("chronolith_ingest_exemplars_total", Kind::Counter, help, &|metrics| {
+        vec![(None, metrics.exemplars_stored.get())]
+    });
+    let help = "Exemplars that were refused, by reason.";
     each("chronolith_ingest_rejected_exemplars_total", Kind::Counter, help, &|metrics| {
-        vec![(None, metrics.exemplars_refused.get())]
+        let counts =
+            |reason: ExemplarRejectReason| (Some(("reason", reason.as_str())), metrics.exemplars_rejected(reason));
+        ExemplarRejectReason::ALL.map(counts).into()
     });
     let help = "Bytes of the bodies of write requests, as sent and decompressed.";
     each("chronolith_ingest_body_bytes_total", Kind::Counter, help, &|metrics| {
@@ -212,6 +241,9 @@ fn write_ingest(out: &mut Exposition, ingest: &IngestMetrics) {
             (Some(("form", "decompressed")), metrics.decoded_bytes.get()),
         ]
     });
+    let help = "Total number of out of order exemplar ingestion failed attempts.";
+    let late = ingest.exemplars_rejected(ExemplarRejectReason::OutOfOrder);
+    out.counter("prometheus_tsdb_exemplar_out_of_order_exemplars_total", help, late as f64);
     let rejected = |reason| ingest.rejected(reason) as f64;
     let help = "Total number of out of order samples ingestion failed attempts due to out of order being disabled.";
     out.counter("prometheus_tsdb_out_of_order_samples_total", help, rejected(RejectReason::OutOfOrder));

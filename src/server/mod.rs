@@ -5,9 +5,11 @@
 //! end, makes all that was accepted durable, and ends the log with a seal that says so.
 
 pub mod connections;
+pub mod doors;
 mod import;
 pub mod metrics;
 pub mod progress;
+mod reload;
 pub mod service;
 mod storage_metrics;
 pub mod write_store;
@@ -17,6 +19,7 @@ use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -33,6 +36,7 @@ use crate::fs::Fs;
 use crate::ingest::{WriteLimits, WriteService};
 use crate::promql::engine::EngineOptions;
 use connections::{ConnectionLimits, ConnectionMetrics};
+use doors::{Doors, WebConfigError};
 use metrics::{HttpMetrics, Metrics};
 use service::Service;
 use write_store::DbStore;
@@ -54,6 +58,9 @@ pub enum ServeError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The web configuration file cannot be used.
+    #[error(transparent)]
+    WebConfig(#[from] WebConfigError),
     /// The data directory could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -88,6 +95,10 @@ pub struct ServerOptions {
     pub read_timeout: Duration,
     /// Whether the admin paths answer.
     pub admin: bool,
+    /// Whether `/-/reload` answers.
+    pub lifecycle: bool,
+    /// The file with TLS, users and tokens.
+    pub web_config_file: Option<PathBuf>,
     /// The resolved configuration, key and value, as it is shown.
     pub shown_config: Vec<(&'static str, String)>,
 }
@@ -130,6 +141,11 @@ pub async fn serve(
     listening: impl FnOnce(SocketAddr),
 ) -> Result<(), ServeError> {
     let started_ms = clock.now_ms();
+    let hangups = signal(SignalKind::hangup()).map_err(ServeError::Runtime)?;
+    let doors = match &options.web_config_file {
+        Some(path) => Some(Arc::new(Doors::open(path, fs.clone())?)),
+        None => None,
+    };
     tracing::info!(version = VERSION, data_dir = %options.db.data_dir.display(), "started");
     let listen_error = |source| ServeError::Listen { listen: options.listen.clone(), source };
     let listener = TcpListener::bind(&options.listen).await.map_err(listen_error)?;
@@ -166,6 +182,8 @@ pub async fn serve(
         clock: clock.clone(),
         body_timeout: options.read_timeout,
         in_flight: AtomicU64::new(0),
+        doors: doors.clone(),
+        lifecycle: options.lifecycle,
     });
     let limits = ConnectionLimits {
         connections_max: options.connections_max,
@@ -173,8 +191,10 @@ pub async fn serve(
         drain_timeout: DRAIN_TIMEOUT,
     };
     let (stop_sender, stop_receiver) = watch::channel(false);
+    tokio::spawn(reload::at_each_hangup(hangups, service.clone(), stop_receiver.clone()));
     let answer = move |request| service.clone().answer(request);
-    let accepting = tokio::spawn(connections::serve(listener, limits, connection_metrics, stop_receiver, answer));
+    let accepting =
+        tokio::spawn(connections::serve(listener, doors, limits, connection_metrics, stop_receiver, answer));
 
     tokio::pin!(stop);
     let opened = tokio::select! {
@@ -281,7 +301,7 @@ fn log_recovery(db: &Db) {
         );
     }
     if replayed.records_skipped > 0 {
-        tracing::warn!(records = replayed.records_skipped, "records of kinds that are not read yet were passed over");
+        tracing::warn!(records = replayed.records_skipped, "records of kinds that are not read were passed over");
     }
     tracing::info!(
         elapsed = ?db.replay_time(),
@@ -291,6 +311,7 @@ fn log_recovery(db: &Db) {
         series = replayed.series,
         samples = replayed.samples,
         samples_in_files = replayed.samples_in_files,
+        exemplars = replayed.exemplars,
         "log replayed"
     );
 }

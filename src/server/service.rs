@@ -15,11 +15,12 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::connections::PeerAddress;
+use super::doors::{Caller, Doors};
 use super::metrics::{HttpMetrics, Metrics};
 use super::write_store::DbStore;
 use crate::api::error::ApiError;
 use crate::api::response::{self, ApiBody};
-use crate::api::route::Route;
+use crate::api::route::{Right, Route};
 use crate::api::{Api, ApiRequest};
 use crate::clock::Clock;
 use crate::ingest::answer::Refusal;
@@ -45,6 +46,10 @@ pub struct Service {
     pub body_timeout: Duration,
     /// Requests that are being answered.
     pub in_flight: AtomicU64,
+    /// TLS, users and tokens, where there are any.
+    pub doors: Option<Arc<Doors>>,
+    /// Whether `/-/reload` answers.
+    pub lifecycle: bool,
 }
 
 impl std::fmt::Debug for Service {
@@ -98,12 +103,24 @@ impl Service {
         if from_page {
             set_cors(answer.headers_mut());
         }
+        if let Some(doors) = &self.doors {
+            doors.set_headers(answer.headers_mut());
+        }
         counted.status = answer.status().as_u16();
         answer
     }
 
     async fn dispatch(self: Arc<Self>, route: Option<Route>, request: Request<Incoming>) -> Response<ApiBody> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        if let Some(doors) = &self.doors
+            && let Err(denied) = admit(doors, route.as_ref(), &mut parts).await
+        {
+            if let Some(protocol) = route.as_ref().and_then(write_protocol) {
+                let refusal = Refusal::new(denied.status(), "the credential is missing, wrong, or not for writing");
+                self.write.count_refused(&sender_of(&parts, protocol), &refusal);
+            }
+            return *denied;
+        }
         if parts.method == Method::OPTIONS && is_api(parts.uri.path()) {
             return response::no_content();
         }
@@ -121,6 +138,9 @@ impl Service {
             let mut answer = response::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.allow()));
             return answer;
+        }
+        if route == Route::Reload {
+            return self.answer_reload().await;
         }
         if matches!(route, Route::Import | Route::ImportGroup(_)) {
             return self.import(route, &parts, body).await;
@@ -200,6 +220,26 @@ impl Service {
     }
 }
 
+/// Lets a request in whose credential covers what its endpoint needs, and notes in it whose that is.
+async fn admit(doors: &Doors, route: Option<&Route>, parts: &mut Parts) -> Result<(), Box<Response<ApiBody>>> {
+    let address = parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip());
+    let caller = doors.admit(&parts.headers, address).await.map_err(|denied| Box::new(denied.into_response()))?;
+    if !caller.rights.cover(route.map_or(Right::Any, Route::needs)) {
+        return Err(Box::new(doors.forbid()));
+    }
+    parts.extensions.insert(caller);
+    Ok(())
+}
+
+/// The protocol of an endpoint that takes samples, as far as its path says it.
+fn write_protocol(route: &Route) -> Option<Protocol> {
+    match route {
+        Route::Write => Some(Protocol::RemoteWrite1),
+        Route::Import | Route::ImportGroup(_) => Some(Protocol::Text),
+        _ => None,
+    }
+}
+
 /// Who sent a request.
 pub(super) fn sender_of(parts: &Parts, protocol: Protocol) -> Sender {
     let agent = parts.headers.get(header::USER_AGENT);
@@ -207,7 +247,7 @@ pub(super) fn sender_of(parts: &Parts, protocol: Protocol) -> Sender {
         protocol,
         address: parts.extensions.get::<PeerAddress>().map(|peer| peer.0.ip()),
         agent: agent.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
-        user: None,
+        user: parts.extensions.get::<Caller>().and_then(|caller| caller.name.as_deref().map(str::to_owned)),
     }
 }
 

@@ -21,12 +21,27 @@ pub(super) fn write_opening(out: &mut Exposition, slot: &DbSlot) {
 pub(super) fn write_storage(out: &mut Exposition, db: &Db) {
     let (storage, maintenance) = (db.storage_status(), db.maintenance_status());
     write_blocks(out, db, &storage);
+    write_exemplars(out, db);
     write_lost(out, &storage.lost);
     write_alarms(out, &storage.alarms);
     write_disk(out, &storage);
     write_work(out, db, &maintenance);
     write_tasks(out, &maintenance);
     write_proofs(out, db, &storage);
+}
+
+fn write_exemplars(out: &mut Exposition, db: &Db) {
+    let (stats, capacity) = db.head().exemplar_stats();
+    let help = "Number of exemplars currently in circular storage.";
+    out.gauge("prometheus_tsdb_exemplar_exemplars_in_storage", help, stats.exemplars as f64);
+    let help = "Number of series with exemplars currently in circular storage.";
+    out.gauge("prometheus_tsdb_exemplar_series_with_exemplars_in_storage", help, stats.series as f64);
+    let help = "Total number of exemplars the exemplar storage can store, resizeable.";
+    out.gauge("prometheus_tsdb_exemplar_max_exemplars", help, capacity as f64);
+    let help = "The timestamp of the oldest exemplar stored in circular storage. Useful to check for what time range \
+                the current exemplar buffer limit allows.";
+    let oldest_ms = stats.oldest_ms.unwrap_or(0);
+    out.gauge("prometheus_tsdb_exemplar_last_exemplars_timestamp_seconds", help, oldest_ms as f64 / 1000.0);
 }
 
 const BLOCKS_LOADED: &str = "Blocks that are open and answer queries.";

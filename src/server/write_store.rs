@@ -25,11 +25,11 @@ impl WriteStore for DbStore {
 
     fn record_metadata(&self, metadata: &[Metadata<'_>]) {
         let Some(db) = self.0.get() else { return };
-        for one in metadata {
-            let entry =
-                MetadataEntry { metric_type: one.metric_type, help: one.help.to_owned(), unit: one.unit.to_owned() };
-            // Metadata past the bound is not kept; it is advice, and senders repeat it.
-            let _kept = db.head().set_metadata(one.family, entry);
-        }
+        let entry = |one: &Metadata<'_>| {
+            let (help, unit) = (one.help.to_owned(), one.unit.to_owned());
+            MetadataEntry { metric_type: one.metric_type, help, unit }
+        };
+        // Where the log cannot be written, the append that follows says so.
+        let _recorded = db.record_metadata(metadata.iter().map(|one| (one.family, entry(one))).collect());
     }
 }

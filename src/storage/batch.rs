@@ -157,6 +157,59 @@ impl RejectReason {
     }
 }
 
+/// Why an exemplar was refused. The text is the label of the counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum ExemplarRejectReason {
+    /// Its labels are malformed, not UTF-8, repeated or unnamed.
+    InvalidLabels,
+    /// Its labels have more characters than an exemplar's may have.
+    LabelLimit,
+    /// The store has no series with these labels.
+    UnknownSeries,
+    /// Older than the newest exemplar of its series by more than the window.
+    OutOfOrder,
+    /// Too far in the future of the server's clock.
+    TooFarInFuture,
+    /// The store keeps no exemplars.
+    Disabled,
+}
+
+impl ExemplarRejectReason {
+    /// Every reason, for the counters.
+    pub const ALL: [ExemplarRejectReason; 6] = [
+        ExemplarRejectReason::InvalidLabels,
+        ExemplarRejectReason::LabelLimit,
+        ExemplarRejectReason::UnknownSeries,
+        ExemplarRejectReason::OutOfOrder,
+        ExemplarRejectReason::TooFarInFuture,
+        ExemplarRejectReason::Disabled,
+    ];
+
+    /// The reason as a metric label and in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ExemplarRejectReason::InvalidLabels => "invalid_labels",
+            ExemplarRejectReason::LabelLimit => "label_limit",
+            ExemplarRejectReason::UnknownSeries => "unknown_series",
+            ExemplarRejectReason::OutOfOrder => "out_of_order",
+            ExemplarRejectReason::TooFarInFuture => "too_far_in_future",
+            ExemplarRejectReason::Disabled => "disabled",
+        }
+    }
+}
+
+/// One refusal of an exemplar, for the answer to the sender.
+#[derive(Debug, Clone)]
+pub struct ExemplarReject {
+    /// Why.
+    pub reason: ExemplarRejectReason,
+    /// Index of the series in [`WriteBatch::series`], or [`BatchOutcome::NO_ENTRY`].
+    pub series_index: usize,
+    /// What a person needs to find the cause.
+    pub detail: String,
+}
+
 /// One refusal, for the answer to the sender.
 #[derive(Debug, Clone)]
 pub struct Reject {
@@ -202,6 +255,10 @@ pub struct BatchOutcome {
     pub rejects: Vec<Reject>,
     /// The entries of [`WriteBatch::series`] of which a sample was refused, each once or more.
     pub entries_refused: Vec<u32>,
+    /// Exemplars refused, by [`ExemplarRejectReason`] in the order of [`ExemplarRejectReason::ALL`].
+    pub exemplars_rejected: [u64; ExemplarRejectReason::ALL.len()],
+    /// The first few refusals of exemplars, in words.
+    pub exemplar_rejects: Vec<ExemplarReject>,
 }
 
 impl BatchOutcome {
@@ -230,6 +287,10 @@ impl BatchOutcome {
             }
         }
         self.rejected.iter_mut().zip(other.rejected).for_each(|(sum, more)| *sum += more);
+        let exemplars = self.exemplars_rejected.iter_mut().zip(other.exemplars_rejected);
+        exemplars.for_each(|(sum, more)| *sum += more);
+        let room = Self::REJECTS_KEPT.saturating_sub(self.exemplar_rejects.len());
+        self.exemplar_rejects.extend(other.exemplar_rejects.into_iter().take(room));
     }
 
     /// Counts a refusal, and keeps it in words if there is room. `detail` runs only then.
@@ -266,6 +327,24 @@ impl BatchOutcome {
             let (detail, sample) = words();
             self.rejects.push(Reject { reason, series_index, samples, detail, sample });
         }
+    }
+
+    /// Counts the refusal of an exemplar, and keeps it in words if there is room. `detail` runs only then.
+    pub fn reject_exemplar(
+        &mut self,
+        reason: ExemplarRejectReason,
+        series_index: usize,
+        detail: impl FnOnce() -> String,
+    ) {
+        self.exemplars_rejected[reason as usize] += 1;
+        if self.exemplar_rejects.len() < Self::REJECTS_KEPT {
+            self.exemplar_rejects.push(ExemplarReject { reason, series_index, detail: detail() });
+        }
+    }
+
+    /// Exemplars refused for any reason.
+    pub fn exemplars_rejected_total(&self) -> u64 {
+        self.exemplars_rejected.iter().sum()
     }
 
     /// Samples refused for any reason.

@@ -9,8 +9,8 @@ mod column;
 use std::sync::Arc;
 
 pub use batch::{
-    BatchOutcome, ExemplarSample, HistogramSample, Reject, RejectReason, RejectedSample, SeriesEntry, WriteBatch,
-    WriterNumber,
+    BatchOutcome, ExemplarReject, ExemplarRejectReason, ExemplarSample, HistogramSample, Reject, RejectReason,
+    RejectedSample, SeriesEntry, WriteBatch, WriterNumber,
 };
 pub use chunks::{Chunk, ChunkBytes, ChunkSeries, ChunkSource};
 pub use column::Column;

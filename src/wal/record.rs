@@ -57,11 +57,13 @@ pub enum RecordType {
     /// Ours: native histograms that are older than the newest sample of their series. The body is a whole record of one of
     /// the types of histograms, as it stands in `wbl/`.
     OutOfOrderHistograms = 227,
+    /// Ours: type, unit and help of metric families, by the families' names.
+    Families = 228,
 }
 
 impl RecordType {
     /// Every type, in the order of the numbers.
-    pub const ALL: [RecordType; 17] = [
+    pub const ALL: [RecordType; 18] = [
         RecordType::Series,
         RecordType::Samples,
         RecordType::Tombstones,
@@ -79,6 +81,7 @@ impl RecordType {
         RecordType::OutOfOrderSamples,
         RecordType::Checkpoint,
         RecordType::OutOfOrderHistograms,
+        RecordType::Families,
     ];
 
     /// The type with this number, or `None` for one that is not known.
@@ -106,6 +109,7 @@ impl RecordType {
             RecordType::OutOfOrderSamples => "out_of_order_samples",
             RecordType::Checkpoint => "checkpoint",
             RecordType::OutOfOrderHistograms => "out_of_order_histograms",
+            RecordType::Families => "families",
         }
     }
 
@@ -326,33 +330,74 @@ pub fn push_metadata(out: &mut Vec<u8>, metadata: RefMetadata<'_>) {
         out.push(RecordType::Metadata as u8);
     }
     put::uvarint(out, metadata.series_ref);
-    out.push(metadata.metric_type as u8);
+    push_facts(out, metadata.metric_type, metadata.unit, metadata.help);
+}
+
+/// Type, unit and help of a metric family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FamilyMetadata<'a> {
+    /// The family's name.
+    pub family: &'a str,
+    /// The family's type.
+    pub metric_type: MetricType,
+    /// The family's unit, or empty.
+    pub unit: &'a str,
+    /// What the family is.
+    pub help: &'a str,
+}
+
+/// Appends the metadata of a family to a record; starts the record where `out` is empty.
+pub fn push_family(out: &mut Vec<u8>, metadata: FamilyMetadata<'_>) {
+    if out.is_empty() {
+        out.push(RecordType::Families as u8);
+    }
+    put::uvarint_slice(out, metadata.family.as_bytes());
+    push_facts(out, metadata.metric_type, metadata.unit, metadata.help);
+}
+
+/// Reads the body of a families record. Fields that are not known are skipped. Ends after the first error.
+pub fn families(body: &[u8]) -> impl Iterator<Item = Result<FamilyMetadata<'_>, Corruption>> + '_ {
+    entries(body, |cursor| {
+        let family = cursor.uvarint_str()?;
+        let (metric_type, unit, help) = read_facts(cursor)?;
+        Ok(FamilyMetadata { family, metric_type, unit, help })
+    })
+}
+
+fn push_facts(out: &mut Vec<u8>, metric_type: MetricType, unit: &str, help: &str) {
+    out.push(metric_type as u8);
     put::uvarint(out, 2);
-    for (name, value) in [(METADATA_UNIT, metadata.unit), (METADATA_HELP, metadata.help)] {
+    for (name, value) in [(METADATA_UNIT, unit), (METADATA_HELP, help)] {
         put::uvarint_slice(out, name.as_bytes());
         put::uvarint_slice(out, value.as_bytes());
     }
+}
+
+/// Type, unit and help.
+fn read_facts<'a>(cursor: &mut Cursor<'a>) -> Result<(MetricType, &'a str, &'a str), Corruption> {
+    let metric_type = MetricType::from_number(u64::from(cursor.u8()?));
+    let (mut unit, mut help) = ("", "");
+    let fields = cursor.uvarint()?;
+    if fields > cursor.remaining() as u64 / 2 {
+        return Err(cursor.corrupt("field count exceeds the record"));
+    }
+    for _ in 0..fields {
+        let name = cursor.uvarint_slice()?;
+        match name {
+            name if name == METADATA_UNIT.as_bytes() => unit = cursor.uvarint_str()?,
+            name if name == METADATA_HELP.as_bytes() => help = cursor.uvarint_str()?,
+            _ => drop(cursor.uvarint_slice()?),
+        }
+    }
+    Ok((metric_type, unit, help))
 }
 
 /// Reads the body of a metadata record. Fields that are not known are skipped. Ends after the first error.
 pub fn metadata(body: &[u8]) -> impl Iterator<Item = Result<RefMetadata<'_>, Corruption>> + '_ {
     entries(body, |cursor| {
         let series_ref = cursor.uvarint()?;
-        let metric_type = MetricType::from_number(u64::from(cursor.u8()?));
-        let mut entry = RefMetadata { series_ref, metric_type, unit: "", help: "" };
-        let fields = cursor.uvarint()?;
-        if fields > cursor.remaining() as u64 / 2 {
-            return Err(cursor.corrupt("field count exceeds the record"));
-        }
-        for _ in 0..fields {
-            let name = cursor.uvarint_slice()?;
-            match name {
-                name if name == METADATA_UNIT.as_bytes() => entry.unit = cursor.uvarint_str()?,
-                name if name == METADATA_HELP.as_bytes() => entry.help = cursor.uvarint_str()?,
-                _ => drop(cursor.uvarint_slice()?),
-            }
-        }
-        Ok(entry)
+        let (metric_type, unit, help) = read_facts(cursor)?;
+        Ok(RefMetadata { series_ref, metric_type, unit, help })
     })
 }
 
@@ -444,6 +489,18 @@ mod tests {
     }
 
     #[test]
+    fn families_read_back_as_written_and_unknown_fields_are_skipped() {
+        let mut record = Vec::new();
+        let entry = FamilyMetadata { family: "up", metric_type: MetricType::Gauge, unit: "s", help: "" };
+        push_family(&mut record, entry);
+        assert_eq!(record[..6], [228, 2, b'u', b'p', 2, 2]);
+        record.extend([1, b'a', 1, 1, 1, b'x', 1, b'y']);
+        let read: Vec<_> = families(&record[1..]).map(|entry| entry.unwrap()).collect();
+        assert_eq!(read[0], entry);
+        assert_eq!((read[1].family, read[1].metric_type, read[1].unit), ("a", MetricType::Counter, ""));
+    }
+
+    #[test]
     fn records_cut_or_flipped_anywhere_never_panic() {
         let mut record = Vec::new();
         SeriesEncoder::push(&mut record, 1, [label("__name__", "up"), label("job", "node")].into_iter());
@@ -467,6 +524,7 @@ mod tests {
                     assert!(samples(&bytes).count() <= bytes.len());
                     assert!(tombstones(&bytes).count() <= bytes.len());
                     assert!(metadata(&bytes).count() <= bytes.len());
+                    assert!(families(&bytes).count() <= bytes.len());
                 }
             }
         }

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 
 use super::{Protocol, Writer, cut};
 use crate::model::{LabelSet, TimestampMs};
-use crate::storage::{RejectReason, RejectedSample};
+use crate::storage::{ExemplarRejectReason, RejectReason, RejectedSample};
 
 /// Entries of one writer and cause.
 pub const RING_ENTRIES: usize = 16;
@@ -102,6 +102,8 @@ impl RequestFault {
 pub enum Cause {
     /// Samples of a request.
     Sample(RejectReason),
+    /// Exemplars of a request.
+    Exemplar(ExemplarRejectReason),
     /// A request as a whole.
     Request(RequestFault),
 }
@@ -109,14 +111,31 @@ pub enum Cause {
 impl Cause {
     /// Every cause, for filters.
     pub fn all() -> impl Iterator<Item = Cause> {
-        RejectReason::ALL.into_iter().map(Cause::Sample).chain(RequestFault::ALL.into_iter().map(Cause::Request))
+        let exemplars = ExemplarRejectReason::ALL.into_iter().map(Cause::Exemplar);
+        let samples = RejectReason::ALL.into_iter().map(Cause::Sample);
+        samples.chain(exemplars).chain(RequestFault::ALL.into_iter().map(Cause::Request))
     }
 
     /// The cause in answers.
     pub fn as_str(self) -> &'static str {
         match self {
             Cause::Sample(reason) => reason.as_str(),
+            Cause::Exemplar(ExemplarRejectReason::InvalidLabels) => "exemplar_invalid_labels",
+            Cause::Exemplar(ExemplarRejectReason::LabelLimit) => "exemplar_label_limit",
+            Cause::Exemplar(ExemplarRejectReason::UnknownSeries) => "exemplar_unknown_series",
+            Cause::Exemplar(ExemplarRejectReason::OutOfOrder) => "exemplar_out_of_order",
+            Cause::Exemplar(ExemplarRejectReason::TooFarInFuture) => "exemplar_too_far_in_future",
+            Cause::Exemplar(ExemplarRejectReason::Disabled) => "exemplars_disabled",
             Cause::Request(fault) => fault.as_str(),
+        }
+    }
+
+    /// What is counted that was refused for it.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Cause::Sample(_) => "samples",
+            Cause::Exemplar(_) => "exemplars",
+            Cause::Request(_) => "requests",
         }
     }
 }
@@ -150,7 +169,7 @@ pub struct Entry {
     pub protocol: Protocol,
     /// Who sent it.
     pub writer: Arc<Writer>,
-    /// Samples that it cost; 0 where the request was not read so far.
+    /// Samples that it cost; 0 where it was an exemplar, or the request was not read so far.
     pub samples: u64,
     /// The series, where its labels could be read and are not too long.
     pub labels: Option<LabelSet>,
@@ -183,7 +202,7 @@ pub struct RingView {
     pub writer: Arc<Writer>,
     /// Why.
     pub cause: Cause,
-    /// Samples, or requests where the cause is one of whole requests.
+    /// Samples, exemplars or requests ([`Cause::unit`]).
     pub refused: u64,
     /// When the first was.
     pub first_ms: TimestampMs,

@@ -25,7 +25,7 @@ pub use journal::{Cause, Entry, JournalView, RequestFault, RingView};
 pub use sender::{Protocol, Sender};
 
 use crate::model::{LabelSet, TimestampMs};
-use crate::storage::{BatchOutcome, RejectReason, WriterNumber};
+use crate::storage::{BatchOutcome, ExemplarRejectReason, RejectReason, WriterNumber};
 use accounts::Accounts;
 use journal::{Journal, Words};
 
@@ -122,7 +122,8 @@ impl WriterBook {
         outcome: &BatchOutcome,
         labels: impl Fn(usize) -> Option<LabelSet>,
     ) {
-        if outcome.series_created == 0 && outcome.rejected_total() == 0 {
+        let is_refused = outcome.rejected_total() > 0 || outcome.exemplars_rejected_total() > 0;
+        if outcome.series_created == 0 && !is_refused {
             return;
         }
         let counts = WriterCounts {
@@ -131,19 +132,23 @@ impl WriterBook {
             ..WriterCounts::default()
         };
         let writer = lock(&self.accounts).count(WriterRef::of(sender), sender.protocol, now_ms, &counts);
-        if outcome.rejected_total() == 0 {
+        if !is_refused {
             return;
         }
-        let entries = outcome.rejects.iter().map(|reject| {
+        let samples = outcome.rejects.iter().map(|reject| {
             let labels = labels(reject.series_index);
             (Cause::Sample(reject.reason), Words::new(reject.samples, labels, reject.sample, &reject.detail))
         });
-        let entries: Vec<(Cause, Words)> = entries.collect();
+        let exemplars = outcome.exemplar_rejects.iter().map(|reject| {
+            (Cause::Exemplar(reject.reason), Words::new(0, labels(reject.series_index), None, &reject.detail))
+        });
+        let entries: Vec<(Cause, Words)> = samples.chain(exemplars).collect();
+        let counted = RejectReason::ALL.map(Cause::Sample).into_iter().zip(outcome.rejected);
+        let exemplars_counted =
+            ExemplarRejectReason::ALL.map(Cause::Exemplar).into_iter().zip(outcome.exemplars_rejected);
         let mut journal = lock(&self.journal);
-        for (&reason, &samples) in RejectReason::ALL.iter().zip(&outcome.rejected) {
-            if samples > 0 {
-                journal.count(&writer, now_ms, Cause::Sample(reason), samples);
-            }
+        for (cause, count) in counted.chain(exemplars_counted).filter(|&(_, count)| count > 0) {
+            journal.count(&writer, now_ms, cause, count);
         }
         for (cause, words) in entries {
             journal.add(&writer, sender.protocol, now_ms, cause, words);

@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("head", 4),
     ("proof", 4),
     ("chunk", 3),
+    ("exemplars", 3),
     ("index", 3),
     ("ledger", 3),
     ("text", 3),

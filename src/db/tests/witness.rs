@@ -5,8 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::exemplars::Exemplar;
 use crate::fs::Fs;
+use crate::head::MetadataEntry;
 use crate::model::{Matcher, ReceiptLine};
+use crate::storage::ExemplarSample;
 use crate::verify::{StageStatus, VerifyOptions, VerifyReport, verify};
 
 const RECEIPTS: &str = "/receipts.jsonl";
@@ -89,6 +92,10 @@ pub(super) struct Witness {
     /// Deletions that were not acknowledged: they may have taken effect.
     doubtful: Vec<(String, TimeRange)>,
     receipts: Vec<ReceiptLine>,
+    /// What was acknowledged.
+    exemplars: BTreeMap<LabelSet, Vec<Exemplar>>,
+    /// Help of metric families.
+    families: BTreeMap<String, String>,
 }
 
 pub(super) fn minute(minute: i64) -> i64 {
@@ -97,7 +104,14 @@ pub(super) fn minute(minute: i64) -> i64 {
 
 impl Witness {
     pub(super) fn new(options: DbOptions) -> Self {
-        Witness { store: Store::new(options), sent: Model::new(), doubtful: Vec::new(), receipts: Vec::new() }
+        Witness {
+            store: Store::new(options),
+            sent: Model::new(),
+            doubtful: Vec::new(),
+            receipts: Vec::new(),
+            exemplars: BTreeMap::new(),
+            families: BTreeMap::new(),
+        }
     }
 
     pub(super) fn db(&self) -> &Db {
@@ -157,6 +171,35 @@ impl Witness {
         }
     }
 
+    /// Sends an exemplar of a series that is there, by itself, newer than those before.
+    pub(super) fn exemplify(&mut self, at_ms: i64, name: &str, value: f64) -> Found {
+        let set = LabelSet::from_pairs([("__name__", "up"), ("job", name)]);
+        let labels = LabelSet::from_pairs([("trace_id", format!("{at_ms}").as_str())]);
+        let [mut series, mut own] = [Vec::new(), Vec::new()];
+        encode_canonical(set.iter(), &mut series);
+        encode_canonical(labels.iter(), &mut own);
+        let mut batch = WriteBatch::default();
+        batch.series.push(SeriesEntry { labels: RawLabels(&series), samples: 0..0 });
+        batch.exemplars.push(ExemplarSample { entry: 0, labels: RawLabels(&own), timestamp_ms: at_ms, value });
+        let (outcome, durable) = self.store.db.append(&batch, at_ms).or_caught(Check::Step)?;
+        durable.wait().or_caught(Check::Step)?;
+        if outcome.exemplars != 1 {
+            return caught(Check::Verdicts, format!("exemplar: {:?}", outcome.exemplar_rejects));
+        }
+        self.exemplars.entry(set).or_default().push(Exemplar { labels, timestamp_ms: at_ms, value });
+        Ok(())
+    }
+
+    /// States something about a metric family.
+    pub(super) fn state(&mut self, family: &str, help: &str) -> Found {
+        let entry = MetadataEntry { help: help.to_owned(), ..MetadataEntry::default() };
+        self.db().record_metadata(vec![(family, entry)]).or_caught(Check::Step)?;
+        let (_, durable) = self.db().append(&WriteBatch::default(), START).or_caught(Check::Step)?;
+        durable.wait().or_caught(Check::Step)?;
+        self.families.insert(family.to_owned(), help.to_owned());
+        Ok(())
+    }
+
     /// Sends a sample that has to be refused, because there is another value of its time.
     pub(super) fn contradict(&mut self, at_ms: i64, name: &str, value: f64) -> Found {
         let outcome = self.send(at_ms, &[(name, value)]).or_caught(Check::Step)?;
@@ -207,7 +250,23 @@ impl Witness {
         let proof = self.db().verify().or_caught(Check::LogProof)?;
         proof.findings.into_iter().next().map_or(Ok(()), Err).map_err(at(Check::LogProof))?;
         self.verify_deep().map_err(|found| at(found.check)(found.words))?;
-        self.answers(&self.store.db).map_err(at(Check::Answers))
+        self.answers(&self.store.db).map_err(at(Check::Answers))?;
+        let exemplars: BTreeMap<_, _> =
+            self.db().head().exemplars(&[Vec::new()], TimeRange::ALL, &|| true).into_iter().flatten().collect();
+        let count = |of: &BTreeMap<LabelSet, Vec<Exemplar>>| of.values().map(Vec::len).sum::<usize>();
+        let families: BTreeMap<_, _> =
+            self.db().head().metadata(None).into_iter().map(|(family, entry)| (family, entry.help)).collect();
+        // What is known of a family goes with its last series.
+        if families != self.families && self.db().head().series_count() > 0 {
+            return Err(at(Check::Answers)(format!("metadata of {families:?} instead of {:?}", self.families)));
+        }
+        match exemplars == self.exemplars {
+            true => Ok(()),
+            false => {
+                let (found, sent) = (count(&exemplars), count(&self.exemplars));
+                Err(at(Check::Answers)(format!("{found} exemplars of {sent} that were acknowledged")))
+            }
+        }
     }
 
     /// The power goes off now, and the store is opened again.

@@ -11,7 +11,7 @@ use crate::ingest::accept::{Appended, Metadata, WriteLimits};
 use crate::ingest::answer::{COMMIT, DIGEST, DURABILITY, SAMPLES_ADDED};
 use crate::model::raw_labels::encode_canonical;
 use crate::model::{Digest, Label, TimestampMs};
-use crate::storage::{BatchOutcome, RejectReason, WriteBatch};
+use crate::storage::{BatchOutcome, ExemplarRejectReason, RejectReason, WriteBatch};
 use crate::wal::{CommitError, Durability, Receipt};
 
 /// A store that refuses values below zero, knows values of zero already, and commits as it is told.
@@ -43,6 +43,9 @@ impl WriteStore for FakeStore {
                 (outcome.added, outcome.histograms) = (outcome.added + 1, outcome.histograms + 1);
                 outcome.digest += Digest::of_labels(&labels).of_value(sample.timestamp_ms, &sample.value);
             }
+        }
+        for exemplar in &batch.exemplars {
+            outcome.reject_exemplar(ExemplarRejectReason::Disabled, exemplar.entry as usize, || "turned off".into());
         }
         let receipt =
             Receipt { commit: 41, samples: outcome.added, digest: outcome.digest, durability: Durability::Fsync };
@@ -201,21 +204,23 @@ fn exemplars_are_refused_by_name() {
     field(&mut message, 1, &with_exemplar);
     let response = post(&service(false), &message);
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
-    assert!(body(&response).contains("refused 1 exemplars"));
+    assert_eq!(body(&response), "stored 1 of 1 samples; refused 1 exemplars (disabled: 1); disabled: turned off\n");
+    assert_eq!(header(&response, &EXEMPLARS_WRITTEN), Some("0"));
     assert_eq!(header(&response, &SAMPLES_WRITTEN), Some("1"));
 }
 
 #[test]
-fn metadata_alone_is_handed_on_and_needs_no_commit() {
+fn metadata_alone_is_handed_on_and_waits_for_the_commit() {
     let mut metadata = Vec::new();
     field(&mut metadata, 2, b"go_goroutines");
     let mut message = Vec::new();
     field(&mut message, 3, &metadata);
-    let service = service(true);
-    let response = post(&service, &message);
+    let store = service(false);
+    let response = post(&store, &message);
     assert_eq!(response.status(), StatusCode::NO_CONTENT);
-    assert_eq!(header(&response, &COMMIT), None);
-    assert_eq!(*service.store.families.lock().unwrap(), ["go_goroutines"]);
+    assert_eq!(header(&response, &COMMIT), Some("41"));
+    assert_eq!(*store.store.families.lock().unwrap(), ["go_goroutines"]);
+    assert_eq!(post(&service(true), &message).status(), StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[test]

@@ -38,6 +38,34 @@ pub struct Expr {
     pub span: Span,
 }
 
+impl Expr {
+    /// The matchers of each selector in it, in the order of the text.
+    pub fn selectors(&self) -> Vec<&[Matcher]> {
+        let mut found = Vec::new();
+        self.add_selectors(&mut found);
+        found
+    }
+
+    fn add_selectors<'a>(&'a self, found: &mut Vec<&'a [Matcher]>) {
+        match &self.kind {
+            ExprKind::Number(_) | ExprKind::String(_) => {}
+            ExprKind::Paren(expr) | ExprKind::Unary { expr, .. } => expr.add_selectors(found),
+            ExprKind::Binary(binary) => {
+                binary.left.add_selectors(found);
+                binary.right.add_selectors(found);
+            }
+            ExprKind::Aggregate(aggregate) => {
+                aggregate.param.iter().for_each(|param| param.add_selectors(found));
+                aggregate.expr.add_selectors(found);
+            }
+            ExprKind::Call(call) => call.args.iter().for_each(|argument| argument.add_selectors(found)),
+            ExprKind::VectorSelector(selector) => found.push(&selector.matchers),
+            ExprKind::MatrixSelector(selector) => found.push(&selector.vector.matchers),
+            ExprKind::Subquery(subquery) => subquery.expr.add_selectors(found),
+        }
+    }
+}
+
 /// The kinds of expression.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ExprKind {

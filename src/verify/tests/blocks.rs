@@ -249,6 +249,8 @@ fn receipt_of_a_segment_that_a_truncation_was_about_to_remove_is_proven() {
         min_time_ms: FLUSHED_MS,
         out_of_order_up_to_group: 0,
         keep_tombstone: &|_| false,
+        keep_exemplar: &|_, _| false,
+        keep_family: &|_| false,
         compression: Compression::Snappy,
         segment_bytes: 1 << 20,
         quarantine_dir: &log.dir.path().join(names::QUARANTINE_DIR),

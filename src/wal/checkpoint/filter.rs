@@ -9,7 +9,9 @@ use super::survey::Survey;
 use crate::encoding::Corruption;
 use crate::fs::Fs;
 use crate::model::{SampleValue, TimestampMs};
-use crate::wal::record::{self, ExemplarsEncoder, HistogramsEncoder, RecordType, SamplesEncoder, SeriesEncoder};
+use crate::wal::record::{
+    self, ExemplarsEncoder, HistogramsEncoder, RecordType, RefExemplar, SamplesEncoder, SeriesEncoder,
+};
 use crate::wal::seal::GroupHasher;
 use crate::wal::writer::{RecordCompressor, SegmentWriter};
 use crate::wal::{RecordPosition, ReplaySink, WalError};
@@ -32,6 +34,8 @@ pub(super) struct Filter<'a> {
     group: Option<u64>,
     /// The newest metadata of the series that are kept.
     metadata: BTreeMap<u64, Vec<u8>>,
+    /// The newest metadata of the families that are kept.
+    families: BTreeMap<String, Vec<u8>>,
 }
 
 impl<'a> Filter<'a> {
@@ -55,6 +59,7 @@ impl<'a> Filter<'a> {
             bytes: 0,
             group: None,
             metadata: BTreeMap::new(),
+            families: BTreeMap::new(),
         })
     }
 
@@ -67,24 +72,36 @@ impl<'a> Filter<'a> {
     /// Writes the end; everything but the directory's names is durable then. Gives the bytes of all files.
     pub(super) fn end(mut self, end: CheckpointEnd) -> Result<u64, WalError> {
         let mut record = Vec::new();
-        for (series_ref, entry) in std::mem::take(&mut self.metadata) {
+        for entry in std::mem::take(&mut self.metadata).into_values() {
             for read in record::metadata(entry.get(1..).unwrap_or_default()).flatten() {
-                debug_assert_eq!(read.series_ref, series_ref);
                 record::push_metadata(&mut record, read);
             }
-            if record.len() > METADATA_RECORD_BYTES {
-                self.put(None, &std::mem::take(&mut record))?;
+            self.put_if_longer(METADATA_RECORD_BYTES, &mut record)?;
+        }
+        self.put_if_longer(0, &mut record)?;
+        // Behind the other: what is known of a family by its name is newer than what was known of its series.
+        for entry in std::mem::take(&mut self.families).into_values() {
+            for read in record::families(entry.get(1..).unwrap_or_default()).flatten() {
+                record::push_family(&mut record, read);
             }
+            self.put_if_longer(METADATA_RECORD_BYTES, &mut record)?;
         }
-        if !record.is_empty() {
-            self.put(None, &record)?;
-        }
+        self.put_if_longer(0, &mut record)?;
         record.clear();
         let (records, records_hash) = (self.records, self.hasher.hash());
         CheckpointRecord::End(CheckpointEnd { records, records_hash, ..end }).encode(&mut record);
         self.segment.append(&record, &mut self.compressor)?;
         self.segment.complete()?;
         Ok(self.bytes + self.segment.position())
+    }
+
+    /// Writes a record of metadata that is longer than this, and clears it.
+    fn put_if_longer(&mut self, bytes: usize, record: &mut Vec<u8>) -> Result<(), WalError> {
+        if record.len() > bytes {
+            self.put(None, record)?;
+            record.clear();
+        }
+        Ok(())
     }
 
     fn put(&mut self, group: Option<u64>, record: &[u8]) -> Result<(), WalError> {
@@ -143,10 +160,22 @@ impl<'a> Filter<'a> {
                 }
                 Ok(())
             }
+            Some(RecordType::Families) => {
+                for entry in record::families(body).flatten() {
+                    if (self.plan.keep_family)(entry.family) {
+                        let mut bytes = Vec::new();
+                        record::push_family(&mut bytes, entry);
+                        self.families.insert(entry.family.to_owned(), bytes);
+                    }
+                }
+                Ok(())
+            }
             Some(RecordType::Exemplars) => {
                 let mut encoder = ExemplarsEncoder::new();
                 for exemplar in record::exemplars(body).flatten() {
-                    if self.keeps_series(exemplar.series_ref) && self.plan.keeps_in_order(exemplar.timestamp_ms) {
+                    let RefExemplar { series_ref, timestamp_ms, .. } = exemplar;
+                    let is_needed = (self.plan.keep_exemplar)(series_ref, timestamp_ms);
+                    if self.keeps_series(series_ref) && is_needed && !planted!(CheckpointDropsExemplars) {
                         encoder.push(&mut out, &exemplar);
                     }
                 }

@@ -42,6 +42,10 @@ pub struct CheckpointPlan<'a> {
     pub out_of_order_up_to_group: u64,
     /// Whether a deletion is needed although it ends before all samples that are kept.
     pub keep_tombstone: &'a dyn Fn(Tombstone) -> bool,
+    /// Whether an exemplar is needed, given the reference of its series and its time.
+    pub keep_exemplar: &'a dyn Fn(u64, TimestampMs) -> bool,
+    /// Whether the metadata of a family is needed.
+    pub keep_family: &'a dyn Fn(&str) -> bool,
     /// How the kept records are compressed.
     pub compression: Compression,
     /// Bytes of a file of the checkpoint.

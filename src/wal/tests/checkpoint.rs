@@ -85,6 +85,8 @@ fn plan<'a>(up_to_segment: u32, quarantine_dir: &'a Path) -> CheckpointPlan<'a> 
         min_time_ms: MIN_TIME_MS,
         out_of_order_up_to_group: OUT_OF_ORDER_GROUP,
         keep_tombstone: &|_| false,
+        keep_exemplar: &|_, _| true,
+        keep_family: &|_| true,
         compression: Compression::Snappy,
         segment_bytes: 3_000,
         quarantine_dir,

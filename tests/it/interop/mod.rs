@@ -1,10 +1,12 @@
 //! Chronolith beside the real programs: Prometheus writes to it, reads its directory, scrapes it, and answers the same.
 
 pub mod answers;
+mod exemplars;
 mod flow;
 mod histogram_writes;
 pub mod histograms;
 mod killed;
+mod metadata;
 mod metrics;
 mod parity;
 mod queries;

@@ -232,6 +232,27 @@ const TABLE: &[Row] = &[
     ),
     (Bug::ExpiredAll, "all blocks expired in one pass", Scene::Tiny, Check::Answers, "120 samples lost"),
     (Bug::SnapshotWithoutHead, "snapshot without the head", Scene::Day, Check::Answers, "the snapshot:"),
+    (
+        Bug::ExemplarNotLogged,
+        "exemplar stored and not logged",
+        Scene::Day,
+        Check::Answers,
+        "0 exemplars of 4 that were acknowledged",
+    ),
+    (
+        Bug::CheckpointDropsExemplars,
+        "checkpoint drops exemplars that are stored",
+        Scene::Day,
+        Check::Answers,
+        "0 exemplars of 4 that were acknowledged",
+    ),
+    (
+        Bug::MetadataNotReplayed,
+        "metadata of metric families not replayed",
+        Scene::Day,
+        Check::Answers,
+        "metadata of {} instead of",
+    ),
     (Bug::ReserveKept, "reserve not given up on a full disk", Scene::FullDisk, Check::Step, "no space left on device"),
 ];
 

@@ -60,6 +60,11 @@ fn day() -> Found {
     // Up to the millisecond before a sample.
     witness.delete("b", minute(20), minute(40) - 1)?;
     witness.delete("late", minute(100), minute(125))?;
+    for (at, name) in [(10, "a"), (30, "a"), (80, "c"), (150, "late")] {
+        witness.exemplify(minute(at), name, at as f64)?;
+    }
+    witness.state("up", "first")?;
+    witness.state("up", "second")?;
     witness.look("in the head")?;
     witness.crash(0, options())?;
     witness.look("replayed")?;
@@ -83,6 +88,7 @@ fn day() -> Found {
     witness.restart(options())?;
     witness.look("more late samples replayed")?;
     witness.db().flush().or_caught(Check::FlushProof)?;
+    witness.state("up", "second")?;
     witness.give(minute(180) + 15_000, &[("new", 1.5)])?;
     witness.look("all flushed, a series below the floor begun")?;
     accelerate(&witness)?;

@@ -12,7 +12,7 @@ use crate::db::retention::RetentionPolicy;
 use crate::db::{DbOptions, StorageOptions};
 use crate::fs::{SystemFs, memory_limit_bytes};
 use crate::head::HeadOptions;
-use crate::ingest::WriteLimits;
+use crate::ingest::{WriteFeatures, WriteLimits};
 use crate::promql::engine::EngineOptions;
 use crate::server::{self, ServerOptions};
 use crate::wal::WalOptions;
@@ -34,7 +34,8 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
         memory_max: Some(memory_limit_bytes().map_or(u64::MAX, |limit| limit / 10).min(config.query.max_memory.0)),
         ..EngineOptions::default()
     };
-    config.features.apply(&mut engine);
+    let mut write_features = WriteFeatures::default();
+    config.features.apply(&mut engine, &mut write_features);
     ServerOptions {
         listen: config.listen.clone(),
         db: db_options(config),
@@ -46,6 +47,7 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
             decoded_bytes: config.limits.max_decompressed_size.0,
             ..WriteLimits::default()
         },
+        write_features,
         writes_max: config.wal.max_buffer_entries,
         connections_max: config.web.max_connections,
         read_timeout: config.web.read_timeout,

@@ -4,26 +4,30 @@
 
 use std::fmt;
 
+use crate::ingest::WriteFeatures;
 use crate::promql::engine::EngineOptions;
 
-/// What each switch does to the engine.
-type Set = fn(&mut EngineOptions);
+/// What each switch does to the engine, and to what is made of writes.
+type Set = fn(&mut EngineOptions, &mut WriteFeatures);
 
 /// The switches that do something here.
-const SWITCHES: [(&str, Set); 6] = [
-    ("promql-experimental-functions", |engine| engine.language.experimental_functions = true),
-    ("promql-extended-range-selectors", |engine| engine.language.extended_range_selectors = true),
-    ("promql-binop-fill-modifiers", |engine| engine.language.binop_fill_modifiers = true),
-    ("promql-delayed-name-removal", |engine| engine.delayed_name_removal = true),
-    ("type-and-unit-labels", |engine| engine.type_and_unit_labels = true),
-    ("use-start-timestamps", |engine| engine.start_timestamps = true),
+const SWITCHES: [(&str, Set); 7] = [
+    ("promql-experimental-functions", |engine, _| engine.language.experimental_functions = true),
+    ("promql-extended-range-selectors", |engine, _| engine.language.extended_range_selectors = true),
+    ("promql-binop-fill-modifiers", |engine, _| engine.language.binop_fill_modifiers = true),
+    ("promql-delayed-name-removal", |engine, _| engine.delayed_name_removal = true),
+    ("type-and-unit-labels", |engine, write| {
+        engine.type_and_unit_labels = true;
+        write.type_and_unit_labels = true;
+    }),
+    ("use-start-timestamps", |engine, _| engine.start_timestamps = true),
+    ("created-timestamp-zero-ingestion", |_, write| write.start_zeros = true),
 ];
 
 /// Those that do nothing here: what they switch on is always on, or is not part of this program.
-const WITHOUT_EFFECT: [&str; 24] = [
+const WITHOUT_EFFECT: [&str; 23] = [
     "auto-reload-config",
     "concurrent-rule-eval",
-    "created-timestamp-zero-ingestion",
     "delayed-compaction",
     "exemplar-storage",
     "extra-scrape-metrics",
@@ -71,11 +75,11 @@ impl Features {
         Some(Features { on })
     }
 
-    /// Switches them on in an engine's options.
-    pub fn apply(&self, engine: &mut EngineOptions) {
+    /// Switches them on.
+    pub fn apply(&self, engine: &mut EngineOptions, write: &mut WriteFeatures) {
         for (name, set) in SWITCHES {
             if self.on.contains(&name) {
-                set(engine);
+                set(engine, write);
             }
         }
     }
@@ -96,7 +100,8 @@ mod tests {
         for (name, _) in SWITCHES {
             let features = Features::parse(name).unwrap();
             let mut engine = EngineOptions::default();
-            features.apply(&mut engine);
+            let mut write = WriteFeatures::default();
+            features.apply(&mut engine, &mut write);
             let on = [
                 engine.language.experimental_functions,
                 engine.language.extended_range_selectors,
@@ -104,9 +109,11 @@ mod tests {
                 engine.delayed_name_removal,
                 engine.type_and_unit_labels,
                 engine.start_timestamps,
+                write.start_zeros,
             ];
             let expected = SWITCHES.map(|(other, _)| other == name);
             assert_eq!(on, expected, "{name}");
+            assert_eq!(write.type_and_unit_labels, engine.type_and_unit_labels, "{name}");
         }
     }
 

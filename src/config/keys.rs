@@ -328,8 +328,8 @@ pub static KEYS: &[Key] = &[
         allowed: "names of features with commas between them, or none",
         help: "Prometheus' feature switches, by its names: `promql-experimental-functions`, \
                `promql-extended-range-selectors`, `promql-binop-fill-modifiers`, `promql-delayed-name-removal`, \
-               `type-and-unit-labels`, `use-start-timestamps`. Those of its other switches that mean nothing here are \
-               accepted and do nothing.",
+               `type-and-unit-labels`, `use-start-timestamps`, `created-timestamp-zero-ingestion`. Those of its other \
+               switches that mean nothing here are accepted and do nothing.",
         set: |config, text| put(&mut config.features, Features::parse(text)?),
         get: |config| config.features.to_string(),
     },

@@ -26,7 +26,7 @@ use crate::fs::resident_bytes;
 use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
 use crate::model::{Digest, LabelSet, RawLabels, TimeRange, TimestampMs};
-use crate::storage::{BatchOutcome, RejectReason, RejectedSample, WriteBatch, WriterNumber};
+use crate::storage::{BatchOutcome, RejectReason, RejectedSample, StartSample, WriteBatch, WriterNumber};
 
 /// Marks an entry without a row: refused, or without samples.
 pub(super) const NO_SLOT: Slot = Slot::MAX;
@@ -177,12 +177,15 @@ impl Head {
         let mut appending = Appending { shard, batch, bounds, chunk_range_ms, range: None, older: Vec::new(), outcome };
         for &entry in entries {
             let (_, row) = split_slot(slots[entry as usize]);
+            let starts = batch.starts_of(entry as usize);
             for sample in batch.samples_of(entry as usize) {
+                appending.append_starts(row, starts, sample.timestamp_ms);
                 let newest = || appending.shard.row(row).newest_kind();
                 let value = ValueRef::float_behind(newest, sample.value);
                 appending.append(row, entry, sample.timestamp_ms, value);
             }
             for sample in batch.histograms_of(entry as usize) {
+                appending.append_starts(row, starts, sample.timestamp_ms);
                 appending.append(row, entry, sample.timestamp_ms, ValueRef::of(&sample.value));
             }
         }
@@ -347,13 +350,8 @@ impl<'a> Appending<'a, '_, '_> {
                 return;
             }
             Verdict::Newer if timestamp_ms <= bounds.max_ms => {
-                outcome.added += 1;
                 outcome.histograms += u64::from(matches!(value, ValueRef::Histogram(_)));
-                outcome.digest += value.digest(series.digest, timestamp_ms);
-                shard.accept(row, timestamp_ms, value, self.chunk_range_ms);
-                let range = self.range.get_or_insert(TimeRange::new(timestamp_ms, timestamp_ms));
-                range.start_ms = range.start_ms.min(timestamp_ms);
-                range.end_ms = range.end_ms.max(timestamp_ms);
+                self.add(row, timestamp_ms, value);
                 return;
             }
             Verdict::Duplicate => {
@@ -374,6 +372,35 @@ impl<'a> Appending<'a, '_, '_> {
             let series = labels.map(describe).unwrap_or_default();
             format!("sample at {timestamp_ms} ms, newest of the series at {newest_ms} ms: {series}")
         });
+    }
+}
+
+impl<'a> Appending<'a, '_, '_> {
+    /// Adds a sample that is newer than all of its series.
+    #[inline]
+    fn add(&mut self, row: u32, timestamp_ms: TimestampMs, value: ValueRef<'a>) {
+        self.outcome.added += 1;
+        self.outcome.digest += value.digest(self.shard.row(row).digest, timestamp_ms);
+        self.shard.accept(row, timestamp_ms, value, self.chunk_range_ms);
+        let range = self.range.get_or_insert(TimeRange::new(timestamp_ms, timestamp_ms));
+        range.start_ms = range.start_ms.min(timestamp_ms);
+        range.end_ms = range.end_ms.max(timestamp_ms);
+    }
+
+    /// Adds the zeros of which a sample tells, where they are newer than all of the series: most often an earlier request
+    /// told of them already.
+    #[inline]
+    fn append_starts(&mut self, row: u32, starts: &'a [StartSample], before_ms: TimestampMs) {
+        for start in starts.iter().filter(|start| start.before_ms == before_ms) {
+            let (series, value) = (self.shard.row(row), ValueRef::of(&start.value));
+            if series.judge(start.timestamp_ms, value.bits()) == Verdict::Newer
+                && !self.bounds.is_early(series, start.timestamp_ms)
+                && start.timestamp_ms <= self.bounds.max_ms
+            {
+                self.outcome.starts += 1;
+                self.add(row, start.timestamp_ms, value);
+            }
+        }
     }
 }
 

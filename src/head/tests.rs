@@ -10,7 +10,8 @@ use crate::model::raw_labels::encode_canonical;
 use crate::model::{Digest, Label, LabelSet, MatchOp, Matcher, RawLabels, Sample, SampleValue};
 use crate::storage::SelectedSeries;
 use crate::storage::{
-    BatchOutcome, Column, HistogramSample, Queryable, RejectReason, SelectHints, SeriesEntry, StorageError, WriteBatch,
+    BatchOutcome, Column, HistogramSample, Queryable, RejectReason, SelectHints, SeriesEntry, StartSample,
+    StorageError, WriteBatch,
 };
 use crate::wal::record;
 
@@ -96,6 +97,42 @@ pub(super) fn contents(head: &Head) -> BTreeMap<LabelSet, Vec<(i64, u64)>> {
 
 pub(super) fn rejected(outcome: &BatchOutcome) -> Vec<(RejectReason, u64)> {
     RejectReason::ALL.into_iter().zip(outcome.rejected).filter(|&(_, count)| count > 0).collect()
+}
+
+#[test]
+fn zeros_where_counters_began_are_added_before_their_samples_and_never_refused() {
+    let head = head();
+    let labels = raw(&[("__name__", "requests_total")]);
+    let append = |samples: &[(i64, f64)], starts: &[(i64, i64)]| {
+        let samples: Vec<_> = samples.iter().map(|&(timestamp_ms, value)| Sample { timestamp_ms, value }).collect();
+        let zero = |&(timestamp_ms, before_ms)| StartSample {
+            entry: 0,
+            before_ms,
+            timestamp_ms,
+            value: SampleValue::Float(0.0),
+        };
+        let series = vec![SeriesEntry { labels: RawLabels(&labels), samples: 0..samples.len() as u32 }];
+        let starts = starts.iter().map(zero).collect();
+        head.append(&WriteBatch { series, samples, starts, ..WriteBatch::default() }, NOW_MS)
+    };
+    let counts = |outcome: &BatchOutcome| (outcome.added, outcome.starts, outcome.stored_total(), outcome.duplicates);
+    let new = append(
+        &[(NOW_MS, 5.0), (NOW_MS + 20, 1.0)],
+        &[(NOW_MS - 10, NOW_MS), (NOW_MS + 10, NOW_MS + 20), (NOW_MS + 5, NOW_MS + 20)],
+    );
+    assert_eq!(counts(&new), (4, 2, 2, 0), "of two starts of one sample the first is newer than all before");
+    // The same again, one that is older than what is there, and those of samples that are refused themselves.
+    let again = append(&[(NOW_MS, 5.0), (NOW_MS + 20, 1.0)], &[(NOW_MS - 10, NOW_MS), (NOW_MS + 10, NOW_MS + 20)]);
+    assert_eq!(counts(&again), (0, 0, 2, 2));
+    let far = append(&[(i64::MAX, 1.0)], &[(i64::MAX - 1, i64::MAX)]);
+    assert_eq!((counts(&far), rejected(&far)), ((0, 0, 0, 0), vec![(RejectReason::TooFarInFuture, 1)]));
+    let early = append(&[(NOW_MS + 30, 2.0)], &[(i64::MIN, NOW_MS + 30)]);
+    assert_eq!((counts(&early), early.rejected_total()), ((1, 0, 1, 0), 0));
+    let set = LabelSet::from_pairs([("__name__", "requests_total")]);
+    let expected = [(-10, 0.0), (0, 5.0), (10, 0.0), (20, 1.0), (30, 2.0)].map(|(at, value)| (NOW_MS + at, value));
+    assert_eq!(contents(&head)[&set], expected.map(|(at, value): (i64, f64)| (at, value.to_bits())));
+    let added: Digest = expected.iter().map(|&(at, value)| Digest::of_labels(&set).of_sample(at, value)).sum();
+    assert_eq!([&new, &again, &far, &early].map(|outcome| outcome.digest).into_iter().sum::<Digest>(), added);
 }
 
 #[test]

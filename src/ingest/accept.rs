@@ -73,6 +73,15 @@ impl Default for WriteLimits {
     }
 }
 
+/// What is made of what senders say beside their samples.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WriteFeatures {
+    /// Where a counter says that it began, a zero is stored, unless its series has something newer.
+    pub start_zeros: bool,
+    /// Type and unit of a metric become the labels `__type__` and `__unit__`.
+    pub type_and_unit_labels: bool,
+}
+
 /// What is known about a metric family beside its samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Metadata<'a> {
@@ -140,7 +149,9 @@ pub struct Stored {
 impl Stored {
     /// Whether a part of the request is not stored.
     pub fn is_partial(&self) -> bool {
-        self.outcome.rejected_total() > 0 || self.exemplars_refused > 0 || self.points_refused > 0
+        // Not all that is refused is a sample.
+        let refused = self.outcome.rejected_total() + self.exemplars_refused + self.points_refused;
+        refused > 0 || !self.outcome.rejects.is_empty()
     }
 }
 
@@ -150,6 +161,8 @@ pub struct WriteService<S> {
     pub store: S,
     /// Bounds on one request.
     pub limits: WriteLimits,
+    /// What is made of what senders say beside their samples.
+    pub features: WriteFeatures,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// What came and what became of it.
@@ -182,8 +195,9 @@ struct Accepted<C> {
 impl<S: WriteStore> WriteService<S> {
     /// A service with empty counters.
     pub fn new(store: S, limits: WriteLimits, clock: Arc<dyn Clock>) -> Self {
-        let (metrics, writers) = (IngestMetrics::default(), Arc::new(WriterBook::default()));
-        WriteService { store, limits, clock, metrics, writers, pool: BufferPool::default() }
+        let (features, metrics, pool) = (WriteFeatures::default(), IngestMetrics::default(), BufferPool::default());
+        let writers = Arc::new(WriterBook::default());
+        WriteService { store, limits, features, clock, metrics, writers, pool }
     }
 
     /// Stores what `decode` makes of a body of `body_bytes`, and waits until it is durable. Counts the request and its

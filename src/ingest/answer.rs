@@ -41,7 +41,7 @@ pub fn acknowledge(headers: &mut HeaderMap, receipt: &Receipt) {
 /// important is in the first line, because that is all that a Prometheus logs.
 pub fn refusal_text(stored: &Stored) -> String {
     let Stored { outcome, exemplars_refused, .. } = stored;
-    let kept = outcome.added + outcome.duplicates;
+    let kept = outcome.stored_total();
     let refused = outcome.rejected_total();
     let mut out = format!("stored {kept} of {} samples", kept + refused);
     if refused > 0 {

@@ -60,6 +60,8 @@ pub struct ProtocolMetrics {
     pub decoded_bytes: Count,
     /// Samples that were added and committed.
     pub samples_added: Count,
+    /// Zeros that were added where counters began, and are not among the former.
+    pub starts_added: Count,
     /// Samples that were there already.
     pub samples_duplicate: Count,
     /// Native histograms among those two.
@@ -93,7 +95,8 @@ impl ProtocolMetrics {
 
     /// Counts the samples of a batch that is durable.
     pub(super) fn count_stored(&self, outcome: &BatchOutcome) {
-        self.samples_added.add(outcome.added);
+        self.samples_added.add(outcome.added - outcome.starts);
+        self.starts_added.add(outcome.starts);
         self.samples_duplicate.add(outcome.duplicates);
         self.histograms_stored.add(outcome.histograms);
         self.exemplars_stored.add(outcome.exemplars);

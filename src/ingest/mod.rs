@@ -23,5 +23,5 @@ pub mod snappy;
 pub mod text;
 
 pub use crate::writers::{Protocol, Sender, sender};
-pub use accept::{Appended, Metadata, WriteLimits, WriteService, WriteStore};
+pub use accept::{Appended, Metadata, WriteFeatures, WriteLimits, WriteService, WriteStore};
 pub use metrics::{IngestMetrics, ProtocolMetrics};

@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::encoding::quote;
+
 /// The label that holds a metric's name.
 pub const METRIC_NAME: &str = "__name__";
 
@@ -126,17 +128,28 @@ impl PartialOrd for LabelSet {
 }
 
 impl fmt::Display for LabelSet {
-    /// Prometheus' notation: `{__name__="up", job="node"}`.
+    /// Prometheus' notation: `{__name__="up", job="node"}`; a name of other characters stands in quotes too.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;
         for (index, label) in self.iter().enumerate() {
             if index > 0 {
                 f.write_str(", ")?;
             }
-            write!(f, "{}={:?}", label.name, label.value)?;
+            match is_bare(label.name) {
+                true => f.write_str(label.name)?,
+                false => f.write_str(&quote(label.name))?,
+            }
+            f.write_str("=")?;
+            f.write_str(&quote(label.value))?;
         }
         f.write_str("}")
     }
+}
+
+/// Whether a label's name needs no quotes.
+fn is_bare(name: &str) -> bool {
+    let is_first = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
+    name.as_bytes().first().is_some_and(is_first) && name.bytes().all(|byte| is_first(&byte) || byte.is_ascii_digit())
 }
 
 impl fmt::Debug for LabelSet {
@@ -190,6 +203,13 @@ impl LabelSetBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn label_set_is_shown_as_prometheus_shows_it() {
+        let set = LabelSet::from_pairs([("__name__", "a.b"), ("the path", "C:\\\"\n\u{7f}ü"), ("1", "x"), ("_1", "")]);
+        let text = r#"{"1"="x", __name__="a.b", "the path"="C:\\\"\n\x7fü"}"#;
+        assert_eq!(set.to_string(), text);
+    }
 
     #[test]
     fn label_set_from_unsorted_pairs_is_sorted_and_drops_empty_values() {

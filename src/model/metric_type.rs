@@ -41,6 +41,19 @@ impl MetricType {
         }
     }
 
+    /// The metric family that a series of this type belongs to: the series of a classic histogram and of a summary have
+    /// endings of their own.
+    pub fn family_of(self, series_name: &str) -> &str {
+        let endings: &[&str] = match self {
+            MetricType::Histogram => &["_bucket", "_count", "_sum"],
+            MetricType::GaugeHistogram => &["_bucket", "_gcount", "_gsum"],
+            MetricType::Summary => &["_count", "_sum"],
+            _ => &[],
+        };
+        let family = endings.iter().find_map(|ending| series_name.strip_suffix(ending));
+        family.filter(|family| !family.is_empty()).unwrap_or(series_name)
+    }
+
     /// The type as the metadata API and OpenMetrics name it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -67,6 +80,22 @@ mod tests {
         }
         for number in [8, 255, 256 + 1, u64::MAX] {
             assert_eq!(MetricType::from_number(number), MetricType::Unknown);
+        }
+    }
+
+    #[test]
+    fn series_of_a_histogram_or_summary_belong_to_one_family() {
+        for (metric_type, series, family) in [
+            (MetricType::Histogram, "lag_bucket", "lag"),
+            (MetricType::Histogram, "lag_sum", "lag"),
+            (MetricType::Histogram, "lag", "lag"),
+            (MetricType::Summary, "lag_count", "lag"),
+            (MetricType::Summary, "lag_bucket", "lag_bucket"),
+            (MetricType::GaugeHistogram, "lag_gsum", "lag"),
+            (MetricType::Gauge, "lag_sum", "lag_sum"),
+            (MetricType::Histogram, "_sum", "_sum"),
+        ] {
+            assert_eq!(metric_type.family_of(series), family, "{metric_type:?} {series}");
         }
     }
 }

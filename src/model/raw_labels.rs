@@ -160,6 +160,9 @@ pub fn encode_canonical<'a>(labels: impl Iterator<Item = Label<'a>>, out: &mut V
     }
 }
 
+/// The most bytes that a label takes beside its name and value, if these are shorter than 2 GiB.
+pub const LABEL_OVERHEAD_MAX: usize = 3 + 3 * 5;
+
 /// Appends one label. The labels of a set are canonical if each one of them was appended with this, in order.
 #[inline]
 pub fn put_label(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {

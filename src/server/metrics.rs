@@ -216,6 +216,10 @@ fn write_ingest(out: &mut Exposition, ingest: &IngestMetrics) {
             (Some(("outcome", "duplicate")), metrics.samples_duplicate.get()),
         ]
     });
+    let help = "Zeros that were added where counters began (created-timestamp-zero-ingestion).";
+    each("chronolith_ingest_start_zeros_total", Kind::Counter, help, &|metrics| {
+        vec![(None, metrics.starts_added.get())]
+    });
     let help = "Native histograms among the samples of acknowledged write requests.";
     each("chronolith_ingest_histograms_total", Kind::Counter, help, &|metrics| {
         vec![(None, metrics.histograms_stored.get())]

@@ -33,7 +33,7 @@ use crate::api::{Api, ApiOptions};
 use crate::clock::Clock;
 use crate::db::{Db, DbOptions, DbSlot, OpenError};
 use crate::fs::Fs;
-use crate::ingest::{WriteLimits, WriteService};
+use crate::ingest::{WriteFeatures, WriteLimits, WriteService};
 use crate::promql::engine::EngineOptions;
 use connections::{ConnectionLimits, ConnectionMetrics};
 use doors::{Doors, WebConfigError};
@@ -87,6 +87,8 @@ pub struct ServerOptions {
     pub slow_query: Option<Duration>,
     /// Bounds on a write request.
     pub write_limits: WriteLimits,
+    /// What is made of what senders say beside their samples.
+    pub write_features: WriteFeatures,
     /// Write requests that may be accepted and not yet durable at once.
     pub writes_max: usize,
     /// Connections that are open at once.
@@ -154,7 +156,10 @@ pub async fn serve(
     listening(address);
 
     let slot = Arc::new(DbSlot::default());
-    let write = WriteService::new(DbStore(slot.clone()), options.write_limits, clock.clone());
+    let write = WriteService {
+        features: options.write_features,
+        ..WriteService::new(DbStore(slot.clone()), options.write_limits, clock.clone())
+    };
     let api = Arc::new(Api::new(
         ApiOptions {
             engine: options.engine,

@@ -28,17 +28,20 @@ pub struct WriteBatch<'a> {
     pub histograms: Vec<HistogramSample>,
     /// The exemplars of all series, in the order of their entries.
     pub exemplars: Vec<ExemplarSample<'a>>,
+    /// Zeros where counters say that they began, in the order of their entries.
+    pub starts: Vec<StartSample>,
 }
 
 impl WriteBatch<'_> {
     /// Takes everything out, and keeps the memory.
     pub fn clear(&mut self) {
-        let WriteBatch { writer, series, samples, histograms, exemplars } = self;
+        let WriteBatch { writer, series, samples, histograms, exemplars, starts } = self;
         *writer = WriterNumber::UNKNOWN;
         series.clear();
         samples.clear();
         histograms.clear();
         exemplars.clear();
+        starts.clear();
     }
 
     /// The float samples of an entry.
@@ -60,6 +63,32 @@ impl WriteBatch<'_> {
         let length = rest.partition_point(|sample| sample.entry as usize == entry);
         rest.get(..length).unwrap_or_default()
     }
+
+    /// The zeros of an entry.
+    #[inline]
+    pub fn starts_of(&self, entry: usize) -> &[StartSample] {
+        if self.starts.is_empty() {
+            return &[];
+        }
+        let start = self.starts.partition_point(|zero| (zero.entry as usize) < entry);
+        let rest = self.starts.get(start..).unwrap_or_default();
+        let length = rest.partition_point(|zero| zero.entry as usize == entry);
+        rest.get(..length).unwrap_or_default()
+    }
+}
+
+/// A zero where a counter began, of which a sample of the request tells. Nobody sent it, so nobody is told if it is not
+/// stored: it is only where it is newer than all that its series has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StartSample {
+    /// Its series, as an index into [`WriteBatch::series`].
+    pub entry: u32,
+    /// When the sample that tells of it was measured, which is later.
+    pub before_ms: TimestampMs,
+    /// When the counter began.
+    pub timestamp_ms: TimestampMs,
+    /// Zero, of the kind of that sample.
+    pub value: SampleValue,
 }
 
 /// A native histogram of a request.
@@ -119,13 +148,23 @@ pub enum RejectReason {
     Deleted,
     /// A native histogram whose buckets, counts and bounds do not belong together, or that is too large.
     InvalidHistogram,
+    /// A reference to a symbol that the request does not have, or a label's name without a value.
+    InvalidReference,
+    /// Metadata that is no text, or refers to a symbol that the request does not have.
+    InvalidMetadata,
+    /// A series of a request without a sample, which costs none.
+    NoSamples,
     /// A line of text that is none of its format.
     MalformedLine,
+    /// A point of OTLP that lacks a part without which it is no sample, or has an impossible one.
+    InvalidPoint,
+    /// A point of OTLP that counts since the last one, where such are not taken.
+    UnsupportedTemporality,
 }
 
 impl RejectReason {
     /// Every reason, for the counters.
-    pub const ALL: [RejectReason; 11] = [
+    pub const ALL: [RejectReason; 16] = [
         RejectReason::InvalidLabels,
         RejectReason::LabelLimit,
         RejectReason::OutOfOrder,
@@ -136,7 +175,12 @@ impl RejectReason {
         RejectReason::TooOld,
         RejectReason::Deleted,
         RejectReason::InvalidHistogram,
+        RejectReason::InvalidReference,
+        RejectReason::InvalidMetadata,
+        RejectReason::NoSamples,
         RejectReason::MalformedLine,
+        RejectReason::InvalidPoint,
+        RejectReason::UnsupportedTemporality,
     ];
 
     /// The reason as a metric label and in messages.
@@ -152,7 +196,12 @@ impl RejectReason {
             RejectReason::TooOld => "too_old",
             RejectReason::Deleted => "deleted",
             RejectReason::InvalidHistogram => "invalid_histogram",
+            RejectReason::InvalidReference => "invalid_reference",
+            RejectReason::InvalidMetadata => "invalid_metadata",
+            RejectReason::NoSamples => "no_samples",
             RejectReason::MalformedLine => "malformed_line",
+            RejectReason::InvalidPoint => "invalid_point",
+            RejectReason::UnsupportedTemporality => "unsupported_temporality",
         }
     }
 }
@@ -217,7 +266,7 @@ pub struct Reject {
     pub reason: RejectReason,
     /// Index of the series in [`WriteBatch::series`], or [`BatchOutcome::NO_ENTRY`].
     pub series_index: usize,
-    /// How many samples it cost.
+    /// How many samples it cost; 0 where it is something else that was refused.
     pub samples: u64,
     /// What a person needs to find the cause: the labels and the time, or the fault of the labels.
     pub detail: String,
@@ -243,6 +292,8 @@ pub struct BatchOutcome {
     pub duplicates: u64,
     /// How many of these two were sent as native histograms.
     pub histograms: u64,
+    /// How many of those that were added are zeros that nobody sent ([`StartSample`]).
+    pub starts: u64,
     /// Exemplars that are stored, those that were there already among them.
     pub exemplars: u64,
     /// Series that were created.
@@ -345,6 +396,11 @@ impl BatchOutcome {
     /// Exemplars refused for any reason.
     pub fn exemplars_rejected_total(&self) -> u64 {
         self.exemplars_rejected.iter().sum()
+    }
+
+    /// Samples of the request that are stored, whether they were added now or before.
+    pub fn stored_total(&self) -> u64 {
+        self.added + self.duplicates - self.starts
     }
 
     /// Samples refused for any reason.

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr2;
+
 use crate::encoding::go_float;
 use crate::model::{LabelSet, METRIC_NAME, MetricType, NORMAL_NAN_BITS, TimestampMs};
 
@@ -163,7 +165,7 @@ impl<'a> LineCursor<'a> {
     /// The text up to the next blank or the end.
     fn word(&mut self) -> &'a str {
         let rest = self.rest();
-        let length = rest.find([' ', '\t']).unwrap_or(rest.len());
+        let length = memchr2(b' ', b'\t', rest.as_bytes()).unwrap_or(rest.len());
         self.at += length;
         rest.get(..length).unwrap_or("")
     }
@@ -290,33 +292,29 @@ impl<'a> LineCursor<'a> {
         self.at += 1;
         let rest = self.rest();
         let mut plain: Option<String> = None;
-        let mut copied = 0;
-        let mut bytes = rest.bytes().enumerate();
-        while let Some((index, byte)) = bytes.next() {
-            match byte {
-                b'"' => {
+        let (mut copied, mut looked_at) = (0, 0);
+        while let Some(found) = memchr2(b'"', b'\\', rest.as_bytes().get(looked_at..).unwrap_or_default()) {
+            let index = looked_at + found;
+            let last = rest.get(copied..index).unwrap_or("");
+            looked_at = index + 2;
+            let escaped = match rest.as_bytes().get(index..looked_at.min(rest.len())) {
+                Some([b'"', ..]) => {
                     self.at += index + 1;
-                    let last = rest.get(copied..index).unwrap_or("");
                     return Ok(match plain {
                         None => Cow::Borrowed(last),
                         Some(plain) => Cow::Owned(plain + last),
                     });
                 }
-                b'\\' => {
-                    let escaped = match bytes.next() {
-                        Some((_, b'\\')) => '\\',
-                        Some((_, b'"')) => '"',
-                        Some((_, b'n')) => '\n',
-                        Some(_) => continue,
-                        None => break,
-                    };
-                    let plain = plain.get_or_insert_default();
-                    plain.push_str(rest.get(copied..index).unwrap_or(""));
-                    plain.push(escaped);
-                    copied = index + 2;
-                }
-                _ => {}
-            }
+                Some([_, b'\\']) => '\\',
+                Some([_, b'"']) => '"',
+                Some([_, b'n']) => '\n',
+                Some([_, _]) => continue,
+                _ => break,
+            };
+            let plain = plain.get_or_insert_default();
+            plain.push_str(last);
+            plain.push(escaped);
+            copied = looked_at;
         }
         Err(LineError { column: began + 1, what: "a quote is not closed" })
     }

@@ -1,3 +1,5 @@
+//! Tests of the grammar of a line.
+
 use super::*;
 
 fn sample(line: &str, dialect: Dialect) -> (String, f64, Option<i64>) {

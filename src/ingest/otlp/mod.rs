@@ -1,3 +1,4 @@
 //! OTLP metrics, whatever carries them.
 
 pub mod model;
+pub mod translate;

@@ -1,9 +1,10 @@
-//! One native histogram of a remote write message.
+//! One native histogram of a remote write message, of either version.
 //!
 //! A histogram that is not a message of its kind makes the whole request malformed; one that is, and can't be stored, is
 //! refused by itself.
 //!
-//! Source: `prometheus/prompb/types.proto` (`Histogram`, `BucketSpan`).
+//! Source: `prometheus/prompb/types.proto`, `prometheus/prompb/io/prometheus/write/v2/types.proto` (`Histogram`,
+//! `BucketSpan`): the fields have the same numbers, and version 2 has one more.
 
 use crate::encoding::protobuf::{WIRE_64_BIT, WIRE_LENGTH, WIRE_VARINT, skip_field, wrong_wire_type};
 use crate::encoding::{Corruption, Cursor};
@@ -27,9 +28,11 @@ pub(super) enum InvalidHistogram {
 }
 
 /// A histogram as it came.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Decoded {
     pub(super) timestamp_ms: TimestampMs,
+    /// When what it counts began; 0 where that is not said. Version 1 has no such field.
+    pub(super) start_ms: TimestampMs,
     /// Buckets, spans and boundaries.
     pub(super) parts: usize,
     pub(super) value: Result<SampleValue, InvalidHistogram>,
@@ -73,6 +76,7 @@ struct Message {
     negative: Side,
     hint: CounterResetHint,
     timestamp_ms: TimestampMs,
+    start_ms: TimestampMs,
     custom_values: Vec<f64>,
     /// Parts that were there, kept or not.
     parts: usize,
@@ -81,9 +85,10 @@ struct Message {
 /// Reads a `Histogram`, and refuses what can't be stored.
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, Corruption> {
     let message = Message::read(bytes)?;
-    let (timestamp_ms, parts) = (message.timestamp_ms, message.parts.min(PARTS_MAX));
+    let Message { timestamp_ms, start_ms, .. } = message;
+    let parts = message.parts.min(PARTS_MAX);
     let value = if message.parts > PARTS_MAX { Err(InvalidHistogram::TooLarge) } else { message.value() };
-    Ok(Decoded { timestamp_ms, parts, value })
+    Ok(Decoded { timestamp_ms, start_ms, parts, value })
 }
 
 impl Message {
@@ -111,7 +116,8 @@ impl Message {
                 (14, WIRE_VARINT) => message.hint = hint(cursor.uvarint()?),
                 (15, WIRE_VARINT) => message.timestamp_ms = cursor.uvarint()? as i64,
                 (16, wire) => repeated(&mut cursor, wire, WIRE_64_BIT, custom_values, parts, float)?,
-                (1..=16, _) => return Err(wrong_wire_type(start)),
+                (17, WIRE_VARINT) => message.start_ms = cursor.uvarint()? as i64,
+                (1..=17, _) => return Err(wrong_wire_type(start)),
                 _ => skip_field(&mut cursor, tag)?,
             }
         }

@@ -30,7 +30,7 @@ impl Fields {
         fields
     }
 
-    fn bytes(self, number: u64, bytes: &[u8]) -> Self {
+    pub(in crate::ingest) fn bytes(self, number: u64, bytes: &[u8]) -> Self {
         let mut fields = self.tag(number, WIRE_LENGTH);
         put::uvarint_slice(&mut fields.0, bytes);
         fields

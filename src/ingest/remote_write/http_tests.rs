@@ -244,37 +244,124 @@ fn duplicates_alone_wait_for_the_commit() {
     assert_eq!(header(&response, &SAMPLES_ADDED), Some("0"));
 }
 
+/// `up` with each value, all at one time, in a message of version 2.
+fn message_v2(values: &[f64]) -> Vec<u8> {
+    let mut message = Vec::new();
+    for symbol in ["", "__name__", "up"] {
+        field(&mut message, 4, symbol.as_bytes());
+    }
+    for &value in values {
+        let mut series = Vec::new();
+        field(&mut series, 1, &[1, 2]);
+        let mut sample = vec![0x09];
+        sample.extend_from_slice(&value.to_le_bytes());
+        sample.extend_from_slice(&[0x10, 5]);
+        field(&mut series, 2, &sample);
+        field(&mut message, 5, &series);
+    }
+    message
+}
+
+const TYPE_V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+
+fn post_v2(service: &WriteService<FakeStore>, message: &[u8]) -> Response<Bytes> {
+    run(service, Method::POST, &headers(&[(header::CONTENT_TYPE, TYPE_V2)]), compressed(message))
+}
+
 #[test]
-fn content_types_are_accepted_or_refused_as_the_specification_says() {
-    let service = service(false);
-    let status = |content_type: &'static str| {
+fn content_type_chooses_the_message_as_the_specification_says() {
+    let status = |content_type: &'static str, message: &[u8]| {
+        let service = service(false);
         let headers = headers(&[(header::CONTENT_TYPE, content_type)]);
-        run(&service, Method::POST, &headers, compressed(&message(&[1.0]))).status()
+        let response = run(&service, Method::POST, &headers, compressed(message));
+        let counted = |protocol| service.metrics.of(protocol).samples_added.get();
+        (response.status(), counted(Protocol::RemoteWrite1), counted(Protocol::RemoteWrite2))
     };
-    for accepted in [
+    let (first, second) = (message(&[1.0]), message_v2(&[1.0]));
+    for named in [
         "",
         "application/x-protobuf",
         "application/x-protobuf;proto=prometheus.WriteRequest",
         "application/x-protobuf; proto=prometheus.WriteRequest",
         "Application/X-Protobuf ; charset=utf-8",
     ] {
-        assert_eq!(status(accepted), StatusCode::NO_CONTENT, "{accepted}");
+        assert_eq!(status(named, &first), (StatusCode::NO_CONTENT, 1, 0), "{named}");
+        assert_eq!(status(named, &second), (StatusCode::BAD_REQUEST, 0, 0), "{named}");
+    }
+    for named in [
+        TYPE_V2,
+        "application/x-protobuf; proto=io.prometheus.write.v2.Request",
+        "application/x-protobuf;proto=\"io.prometheus.write.v2.Request\"",
+        "APPLICATION/x-protobuf ;charset=utf-8; Proto = io.prometheus.write.v2.Request;",
+    ] {
+        assert_eq!(status(named, &second), (StatusCode::NO_CONTENT, 0, 1), "{named}");
+        assert_eq!(status(named, &first), (StatusCode::BAD_REQUEST, 0, 0), "{named}");
     }
     for refused in [
         "application/json",
         "application/x-protobuf;proto",
         "application/x-protobuf;proto=foo",
-        "application/x-protobuf; proto=io.prometheus.write.v2.Request",
+        "application/x-protobuf;proto=io.prometheus.write.v3.Request",
+        "application/x-protobuf;proto=prometheus.WriteRequest;proto=io.prometheus.write.v2.Request",
     ] {
-        assert_eq!(status(refused), StatusCode::UNSUPPORTED_MEDIA_TYPE, "{refused}");
+        assert_eq!(status(refused, &second), (StatusCode::UNSUPPORTED_MEDIA_TYPE, 0, 0), "{refused}");
     }
 }
 
 #[test]
-fn refusal_of_remote_write_2_names_what_is_accepted() {
-    let headers = headers(&[(header::CONTENT_TYPE, "application/x-protobuf;proto=io.prometheus.write.v2.Request")]);
+fn refusal_of_a_message_names_those_that_are_accepted() {
+    let headers = headers(&[(header::CONTENT_TYPE, "application/x-protobuf;proto=io.prometheus.write.v3.Request")]);
     let response = run(&service(false), Method::POST, &headers, Bytes::new());
-    assert!(body(&response).ends_with("only accepts prometheus.WriteRequest"));
+    assert!(body(&response).ends_with("only accepts prometheus.WriteRequest, io.prometheus.write.v2.Request"));
+    assert_eq!(header(&response, &SAMPLES_WRITTEN), None, "nothing was negotiated");
+}
+
+#[test]
+fn partial_write_of_version_2_is_400_with_what_was_written() {
+    let service = service(false);
+    let mut message = message_v2(&[1.0, -1.0, 0.0]);
+    let mut lost = Vec::new();
+    field(&mut lost, 1, &[1, 9]);
+    field(&mut lost, 2, &[]);
+    field(&mut message, 5, &lost);
+    let response = post_v2(&service, &message);
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(
+        body(&response),
+        "stored 2 of 4 samples; refused 2 (out_of_order: 1, invalid_reference: 1); out_of_order: {__name__=\"up\"} at \
+         5\ninvalid_reference: reference 9 is outside of the 3 symbols: {__name__=\"<9>\"}\n"
+    );
+    assert_eq!(header(&response, &SAMPLES_WRITTEN), Some("2"));
+    assert_eq!(header(&response, &EXEMPLARS_WRITTEN), Some("0"));
+    assert_eq!(header(&response, &COMMIT), Some("41"));
+    let metrics = service.metrics.of(Protocol::RemoteWrite2);
+    assert_eq!((metrics.samples_added.get(), metrics.rejected(RejectReason::InvalidReference)), (1, 1));
+}
+
+#[test]
+fn refusal_that_costs_no_sample_is_400_all_the_same() {
+    let mut message = message_v2(&[1.0]);
+    let mut empty = Vec::new();
+    field(&mut empty, 1, &[1, 2]);
+    field(&mut message, 5, &empty);
+    let response = post_v2(&service(false), &message);
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    let expected =
+        "stored 1 of 1 samples; no_samples: neither a sample nor a histogram nor an exemplar: {__name__=\"up\"}\n";
+    assert_eq!(body(&response), expected);
+}
+
+#[test]
+fn message_that_cannot_be_read_or_committed_says_that_nothing_was_written() {
+    for (response, status) in [
+        (post_v2(&service(false), b"\xff"), StatusCode::BAD_REQUEST),
+        (post_v2(&service(true), &message_v2(&[1.0])), StatusCode::SERVICE_UNAVAILABLE),
+    ] {
+        assert_eq!(response.status(), status);
+        for name in [SAMPLES_WRITTEN, HISTOGRAMS_WRITTEN, EXEMPLARS_WRITTEN] {
+            assert_eq!(header(&response, &name), Some("0"), "{status} {name}");
+        }
+    }
 }
 
 #[test]

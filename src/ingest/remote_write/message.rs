@@ -39,11 +39,15 @@ impl DecodeError {
 /// How much one message may hold.
 #[derive(Debug, Clone, Copy)]
 pub struct DecodeLimits {
-    /// Series entries.
+    /// Series entries; and the same number of metadata entries.
     pub series: usize,
     /// Float samples; the same number of exemplars; and the same number once more for native histograms, of which one
     /// counts as [`HISTOGRAM_COST`] samples and one for each of its parts.
     pub samples: usize,
+    /// Symbols of a message of version 2.
+    pub symbols: usize,
+    /// Bytes of all labels of a message of version 2, written out: a symbol may be referred to any number of times.
+    pub label_bytes: usize,
 }
 
 /// What a histogram takes in memory without its buckets, in samples.
@@ -51,7 +55,30 @@ pub const HISTOGRAM_COST: usize = 16;
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        DecodeLimits { series: 1_000_000, samples: 4_000_000 }
+        DecodeLimits { series: 1_000_000, samples: 4_000_000, symbols: 2_000_000, label_bytes: 128 << 20 }
+    }
+}
+
+/// How much all native histograms of a message may still take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HistogramBudget {
+    spent: usize,
+    limit: usize,
+}
+
+impl HistogramBudget {
+    pub(super) fn new(limits: DecodeLimits) -> Self {
+        HistogramBudget { spent: 0, limit: limits.samples }
+    }
+
+    /// Counts a histogram of so many buckets, spans and boundaries.
+    pub(super) fn spend(&mut self, parts: usize) -> Result<(), DecodeError> {
+        self.spent += HISTOGRAM_COST + parts;
+        if self.spent > self.limit {
+            let what = "native histograms and buckets of them, counted as samples,";
+            return Err(DecodeError::TooMany { what, limit: self.limit });
+        }
+        Ok(())
     }
 }
 

@@ -5,12 +5,15 @@
 //! request is stored all the same, and the text says what was refused and why. Only what can succeed later is answered
 //! 503.
 //!
-//! Source: Prometheus remote write specification 1.0; `client_golang/exp/api/remote/remote_api.go` for the order of
+//! Source: Prometheus remote write specifications 1.0 and 2.0-rc.4; `client_golang/exp/api/remote/remote_api.go` for the order of
 //! the checks and their status codes.
 
 mod histogram;
 mod message;
+mod sample;
+mod symbols;
 pub mod v1;
+pub mod v2;
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -43,26 +46,29 @@ pub async fn handle<S: WriteStore>(
     headers: &HeaderMap,
     body: Bytes,
 ) -> Response<Bytes> {
-    sender.protocol = Protocol::RemoteWrite1;
+    let named = protocol_of(headers);
+    sender.protocol = *named.as_ref().unwrap_or(&Protocol::RemoteWrite1);
     let limits = service.limits;
-    let checked = check_request(method, headers).and_then(|()| {
-        let (length, limit) = (body.len() as u64, limits.body_bytes);
-        if length > limit {
-            let message = format!("body of {length} bytes exceeds the limit of {limit} bytes");
-            return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
-        }
-        Ok(())
-    });
     let metrics = service.metrics.of(sender.protocol);
     metrics.body_bytes.add(body.len() as u64);
-    if let Err(refusal) = checked {
-        service.count_refused(sender, &refusal);
-        return refused(refusal);
-    }
+    let checked = check_encoding(headers).and_then(|()| check_method(method)).and(named);
+    let protocol = match checked.and_then(|protocol| check_size(&body, limits.body_bytes).map(|()| protocol)) {
+        Ok(protocol) => protocol,
+        Err(refusal) => {
+            service.count_refused(sender, &refusal);
+            return refusal.into_response();
+        }
+    };
     let stored = service.store(sender, body.len(), |scratch, batch| {
         let message = decompress(&body, limits.decoded_bytes, &mut scratch.body).map_err(Refusal::bad_request)?;
         metrics.decoded_bytes.add(message.len() as u64);
-        v1::decode(message, limits.message, &mut scratch.gathered, batch).map_err(Refusal::bad_request)
+        let decoded = match protocol {
+            Protocol::RemoteWrite2 => {
+                v2::decode(message, limits.message, service.features, &mut scratch.gathered, batch)
+            }
+            _ => v1::decode(message, limits.message, &mut scratch.gathered, batch),
+        };
+        decoded.map_err(Refusal::bad_request)
     });
     match stored.await {
         Ok(stored) => answer(&stored),
@@ -70,34 +76,48 @@ pub async fn handle<S: WriteStore>(
     }
 }
 
-/// The checks that need no body.
-fn check_request(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
-        && !encoding.is_empty()
-        && !encoding.as_bytes().eq_ignore_ascii_case(b"snappy")
-    {
-        let encoding = String::from_utf8_lossy(encoding.as_bytes());
-        let message = format!(
-            "{} encoding (compression) is not accepted by this server; only snappy is acceptable",
-            shorten(&encoding)
-        );
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+/// Bodies are snappy blocks, whether a request says so or not.
+fn check_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else { return Ok(()) };
+    if encoding.is_empty() || encoding.as_bytes().eq_ignore_ascii_case(b"snappy") {
+        return Ok(());
     }
-    if method != Method::POST {
-        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"));
+    let encoding = shorten(&String::from_utf8_lossy(encoding.as_bytes()));
+    let message =
+        format!("{encoding} encoding (compression) is not accepted by this server; only snappy is acceptable");
+    Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+}
+
+fn check_method(method: &Method) -> Result<(), Refusal> {
+    if method == Method::POST {
+        return Ok(());
     }
+    Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed"))
+}
+
+fn check_size(body: &Bytes, limit: u64) -> Result<(), Refusal> {
+    let length = body.len() as u64;
+    if length <= limit {
+        return Ok(());
+    }
+    let message = format!("body of {length} bytes exceeds the limit of {limit} bytes");
+    Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message))
+}
+
+/// The version of the message that a request's content type names.
+fn protocol_of(headers: &HeaderMap) -> Result<Protocol, Refusal> {
     let content_type = match headers.get(header::CONTENT_TYPE) {
         Some(value) => String::from_utf8_lossy(value.as_bytes()),
         None => MEDIA_TYPE.into(),
     };
-    check_content_type(&content_type).map_err(|message| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+    parse_content_type(&content_type).map_err(|message| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
 }
 
-/// Whether a content type names the message of remote write 1.0. Space around its parts is ignored: senders exist that
-/// put one after the semicolon.
-fn check_content_type(content_type: &str) -> Result<(), String> {
+/// Which message a content type names; version 1 where it names none. Space around its parts is ignored, as HTTP says:
+/// senders exist that put one after the semicolon.
+fn parse_content_type(content_type: &str) -> Result<Protocol, String> {
     if content_type.trim().is_empty() {
-        return Ok(());
+        return Ok(Protocol::RemoteWrite1);
     }
     let mut parts = content_type.split(';').map(str::trim);
     let media_type = parts.next().unwrap_or_default();
@@ -105,6 +125,7 @@ fn check_content_type(content_type: &str) -> Result<(), String> {
         let media_type = shorten(media_type);
         return Err(format!("content type {media_type:?} is not accepted by this server; only {MEDIA_TYPE} is"));
     }
+    let mut named = None;
     for parameter in parts.filter(|part| !part.is_empty()) {
         let Some((key, value)) = parameter.split_once('=') else {
             let parameter = shorten(parameter);
@@ -113,20 +134,21 @@ fn check_content_type(content_type: &str) -> Result<(), String> {
         if !key.trim().eq_ignore_ascii_case("proto") {
             continue;
         }
-        match value.trim().trim_matches('"') {
-            MESSAGE_V1 => {}
-            MESSAGE_V2 => {
-                return Err(format!(
-                    "{MESSAGE_V2} protobuf message is not accepted by this server; only accepts {MESSAGE_V1}"
-                ));
-            }
+        let protocol = match value.trim().trim_matches('"') {
+            MESSAGE_V1 => Protocol::RemoteWrite1,
+            MESSAGE_V2 => Protocol::RemoteWrite2,
             unknown => {
                 let unknown = shorten(unknown);
-                return Err(format!("protobuf message {unknown:?} is unknown; this server only accepts {MESSAGE_V1}"));
+                return Err(format!(
+                    "{unknown} protobuf message is not accepted by this server; only accepts {MESSAGE_V1}, {MESSAGE_V2}"
+                ));
             }
+        };
+        if *named.get_or_insert(protocol) != protocol {
+            return Err(format!("content type names both {MESSAGE_V1} and {MESSAGE_V2}"));
         }
     }
-    Ok(())
+    Ok(named.unwrap_or(Protocol::RemoteWrite1))
 }
 
 /// The answer to a request whose samples are committed (or that had none): 204, or 400 if anything was refused.
@@ -140,7 +162,7 @@ fn answer(stored: &Stored) -> Response<Bytes> {
     };
     let outcome = &stored.outcome;
     let headers = response.headers_mut();
-    headers.insert(SAMPLES_WRITTEN, HeaderValue::from(outcome.added + outcome.duplicates - outcome.histograms));
+    headers.insert(SAMPLES_WRITTEN, HeaderValue::from(outcome.stored_total() - outcome.histograms));
     headers.insert(HISTOGRAMS_WRITTEN, HeaderValue::from(outcome.histograms));
     headers.insert(EXEMPLARS_WRITTEN, HeaderValue::from(outcome.exemplars));
     if let Some(receipt) = &stored.receipt {
@@ -149,13 +171,11 @@ fn answer(stored: &Stored) -> Response<Bytes> {
     response
 }
 
-/// The answer to a request of which nothing is stored. One that may be sent again says that nothing was written.
+/// The answer to a request whose message was looked at, and of which nothing is stored: it says so.
 fn refused(refusal: Refusal) -> Response<Bytes> {
     let mut response = refusal.into_response();
-    if response.status().is_server_error() {
-        for name in [SAMPLES_WRITTEN, HISTOGRAMS_WRITTEN, EXEMPLARS_WRITTEN] {
-            response.headers_mut().insert(name, HeaderValue::from(0));
-        }
+    for name in [SAMPLES_WRITTEN, HISTOGRAMS_WRITTEN, EXEMPLARS_WRITTEN] {
+        response.headers_mut().insert(name, HeaderValue::from(0));
     }
     response
 }

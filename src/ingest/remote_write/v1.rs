@@ -16,17 +16,22 @@
 use std::ops::Range;
 
 use super::histogram;
-use super::message::{DecodeError, DecodeLimits, HISTOGRAM_COST, RefusedHistogram, refuse_histograms};
+use super::message::{DecodeError, DecodeLimits, HistogramBudget, RefusedHistogram, refuse_histograms};
+use super::sample::decode_sample;
 use crate::encoding::protobuf::{WIRE_64_BIT, WIRE_LENGTH, WIRE_VARINT, skip_field, wrong_wire_type};
 use crate::encoding::{Corruption, Cursor, put};
 use crate::ingest::accept::{Decoded, Metadata};
-use crate::model::{MetricType, RawLabels, Sample};
+use crate::model::{MetricType, RawLabels};
 use crate::storage::{ExemplarSample, HistogramSample, SeriesEntry, WriteBatch};
 
 /// `WriteRequest.timeseries`.
 const REQUEST_TIMESERIES: u64 = 1;
 /// `WriteRequest.metadata`.
 const REQUEST_METADATA: u64 = 3;
+/// `symbols` of remote write 2.0, which no sender of 1.0 has.
+const V2_SYMBOLS: u64 = 4;
+/// `timeseries` of remote write 2.0.
+const V2_TIMESERIES: u64 = 5;
 /// `TimeSeries.labels`, as the tag byte that senders write.
 const TAG_LABELS: u8 = 0x0a;
 /// `TimeSeries.samples`, as the tag byte that senders write.
@@ -35,10 +40,6 @@ const TAG_SAMPLES: u8 = 0x12;
 const SERIES_EXEMPLARS: u64 = 3;
 /// `TimeSeries.histograms`.
 const SERIES_HISTOGRAMS: u64 = 4;
-/// `Sample.value`: a 64-bit field, as the tag byte.
-const TAG_VALUE: u8 = 0x09;
-/// `Sample.timestamp`: a varint field, as the tag byte.
-const TAG_TIMESTAMP: u8 = 0x10;
 
 /// Scans the decompressed message `body` into `batch`, whose vectors are cleared first. Labels that the message
 /// scatters are put together in `gathered`. Series of which nothing can be stored are not in the batch.
@@ -52,7 +53,8 @@ pub fn decode<'a>(
 ) -> Result<Decoded<'a>, DecodeError> {
     batch.clear();
     gathered.clear();
-    let mut scan = Scan { limits, decoded: Decoded::default(), gathered, scattered: Vec::new(), histograms_cost: 0 };
+    let histograms = HistogramBudget::new(limits);
+    let mut scan = Scan { limits, decoded: Decoded::default(), gathered, scattered: Vec::new(), histograms };
     let mut cursor = Cursor::new(body);
     while !cursor.is_empty() {
         let start = cursor.position();
@@ -67,9 +69,14 @@ pub fn decode<'a>(
                 let bytes = cursor.uvarint_slice()?;
                 let base = cursor.position() - bytes.len();
                 let metadata = decode_metadata(bytes).map_err(|error| DecodeError::from(error).moved_by(base))?;
+                if scan.decoded.metadata.len() >= limits.series {
+                    return Err(DecodeError::TooMany { what: "metadata entries", limit: limits.series });
+                }
                 scan.decoded.metadata.push(metadata);
             }
             (REQUEST_TIMESERIES | REQUEST_METADATA, _) => return Err(wrong_wire_type(start).into()),
+            // Passed over, a whole request would be acknowledged and lost.
+            (V2_SYMBOLS | V2_TIMESERIES, WIRE_LENGTH) => return Err(not_this_version(start).into()),
             _ => skip_field(&mut cursor, tag)?,
         }
     }
@@ -101,8 +108,7 @@ struct Scan<'a, 'g> {
     decoded: Decoded<'a>,
     gathered: &'g mut Vec<u8>,
     scattered: Vec<(Holder, Range<usize>)>,
-    /// What all histograms so far count as.
-    histograms_cost: usize,
+    histograms: HistogramBudget,
 }
 
 impl<'a> Scan<'a, '_> {
@@ -141,7 +147,7 @@ impl<'a> Scan<'a, '_> {
                         return Err(DecodeError::TooMany { what: "samples", limit: self.limits.samples });
                     }
                     let sample = decode_sample(sample).map_err(|error| DecodeError::from(error).moved_by(base))?;
-                    batch.samples.push(sample);
+                    batch.samples.push(sample.sample);
                     continue;
                 }
                 _ => {}
@@ -200,11 +206,7 @@ impl<'a> Scan<'a, '_> {
     /// Scans one `Histogram` of the series that is being scanned. Gives why it is refused, if it is.
     fn histogram(&mut self, bytes: &[u8], batch: &mut WriteBatch<'a>) -> Result<Option<RefusedHistogram>, DecodeError> {
         let histogram = histogram::decode(bytes)?;
-        self.histograms_cost += HISTOGRAM_COST + histogram.parts;
-        if self.histograms_cost > self.limits.samples {
-            let what = "native histograms and buckets of them, counted as samples,";
-            return Err(DecodeError::TooMany { what, limit: self.limits.samples });
-        }
+        self.histograms.spend(histogram.parts)?;
         let timestamp_ms = histogram.timestamp_ms;
         match histogram.value {
             // The series is going to be the next entry.
@@ -265,63 +267,9 @@ fn short_labels_end(bytes: &[u8], start: usize) -> usize {
     end
 }
 
-/// Reads one `Sample`. Fields that are missing are 0, as the format says.
-#[inline]
-fn decode_sample(bytes: &[u8]) -> Result<Sample, Corruption> {
-    // What senders write: the value in nine bytes, then the timestamp to the end.
-    if let Some((head, rest)) = bytes.split_first_chunk::<10>()
-        && head[0] == TAG_VALUE
-        && head[9] == TAG_TIMESTAMP
-    {
-        let timestamp = match rest.try_into().map(six_byte_varint) {
-            Ok(Some(timestamp)) => Some(timestamp),
-            _ => {
-                let mut cursor = Cursor::new(rest);
-                cursor.uvarint().ok().filter(|_| cursor.is_empty())
-            }
-        };
-        if let Some(timestamp) = timestamp {
-            let [_, v0, v1, v2, v3, v4, v5, v6, v7, _] = *head;
-            let value = f64::from_le_bytes([v0, v1, v2, v3, v4, v5, v6, v7]);
-            return Ok(Sample { timestamp_ms: timestamp as i64, value });
-        }
-    }
-    decode_any_sample(bytes)
-}
-
-/// Reads a varint of exactly six bytes without a loop: every millisecond from 1971 to 2109 is one.
-#[inline]
-fn six_byte_varint([a, b, c, d, e, f]: [u8; 6]) -> Option<u64> {
-    let raw = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
-    if raw & 0x8080_8080_8080 != 0x0080_8080_8080 {
-        return None;
-    }
-    Some(
-        raw & 0x7f
-            | raw >> 1 & 0x7f << 7
-            | raw >> 2 & 0x7f << 14
-            | raw >> 3 & 0x7f << 21
-            | raw >> 4 & 0x7f << 28
-            | raw >> 5 & 0x7f << 35,
-    )
-}
-
-/// Reads one `Sample` with its fields in any order and number.
 #[cold]
-fn decode_any_sample(bytes: &[u8]) -> Result<Sample, Corruption> {
-    let mut sample = Sample { timestamp_ms: 0, value: 0.0 };
-    let mut cursor = Cursor::new(bytes);
-    while !cursor.is_empty() {
-        let start = cursor.position();
-        let tag = cursor.uvarint()?;
-        match (tag >> 3, tag & 7) {
-            (1, WIRE_64_BIT) => sample.value = f64::from_le_bytes(cursor.array()?),
-            (2, WIRE_VARINT) => sample.timestamp_ms = cursor.uvarint()? as i64,
-            (1 | 2, _) => return Err(wrong_wire_type(start)),
-            _ => skip_field(&mut cursor, tag)?,
-        }
-    }
-    Ok(sample)
+fn not_this_version(offset: usize) -> Corruption {
+    Corruption { what: "field is one of io.prometheus.write.v2.Request, which the content type does not name", offset }
 }
 
 /// Reads one `MetricMetadata`.

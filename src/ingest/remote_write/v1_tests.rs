@@ -1,6 +1,8 @@
 //! Tests of the scanner of remote write messages.
 
 use super::super::histogram::tests::Fields;
+use super::super::message::HISTOGRAM_COST;
+use super::super::sample::{TAG_TIMESTAMP, TAG_VALUE};
 use super::*;
 use crate::model::raw_labels::encode_canonical;
 use crate::model::{Label, LabelSet};
@@ -196,6 +198,15 @@ fn unknown_fields_are_skipped_everywhere() {
 }
 
 #[test]
+fn message_of_version_2_is_an_error_and_not_an_empty_request() {
+    for (number, content) in [(4, &b"up"[..]), (5, &[0x0a, 2, 1, 2])] {
+        let message = Message::default().series(up().sample(1, 1.0)).field(number, content);
+        let error = decoded(&message).unwrap_err().to_string();
+        assert!(error.contains("io.prometheus.write.v2.Request"), "{error}");
+    }
+}
+
+#[test]
 fn sample_fields_that_are_zero_may_be_left_out() {
     let (series, ..) = decoded(&Message::default().series(up().field(2, &[]).field(2, &[TAG_TIMESTAMP, 9]))).unwrap();
     assert_eq!(series[0].1, [(0, 0), (9, 0)]);
@@ -209,17 +220,6 @@ fn known_field_of_another_wire_type_is_an_error_with_its_place() {
     let error = decoded(&Message::default().series(series)).unwrap_err();
     assert_eq!(error, Corruption { what: "field has the wrong wire type", offset: place }.into());
     assert!(decoded(&Message(vec![1 << 3, 1])).is_err());
-}
-
-#[test]
-fn varint_of_six_bytes_is_read_as_any_other() {
-    for value in [1 << 35, (1 << 42) - 1, 1_760_000_000_123, 1 << 35 | 1 << 7, 1 << 41 | 1 << 14] {
-        let mut bytes = Vec::new();
-        put::uvarint(&mut bytes, value);
-        assert_eq!(six_byte_varint(bytes.try_into().unwrap()), Some(value));
-    }
-    assert_eq!(six_byte_varint([0x80, 0x80, 0x80, 0x80, 0x80, 0x80]), None);
-    assert_eq!(six_byte_varint([0x80, 0x80, 0, 0x80, 0x80, 0]), None);
 }
 
 #[test]
@@ -245,15 +245,24 @@ fn message_past_a_limit_is_refused() {
     let message = Message::default().series(up().sample(1, 1.0)).series(up().sample(2, 1.0).sample(3, 1.0));
     let run = |series, samples| {
         let (mut gathered, mut batch) = (Vec::new(), WriteBatch::default());
-        decode(&message.0, DecodeLimits { series, samples }, &mut gathered, &mut batch).map(drop)
+        decode(&message.0, DecodeLimits { series, samples, ..DecodeLimits::default() }, &mut gathered, &mut batch)
+            .map(drop)
     };
     assert_eq!(run(2, 3), Ok(()));
     assert_eq!(run(1, 3), Err(DecodeError::TooMany { what: "series", limit: 1 }));
     assert_eq!(run(2, 2), Err(DecodeError::TooMany { what: "samples", limit: 2 }));
+    let message = Message::default().field(3, &[]).field(3, &[]).field(3, &[]);
+    let run = |series| {
+        let (mut gathered, mut batch) = (Vec::new(), WriteBatch::default());
+        decode(&message.0, DecodeLimits { series, ..DecodeLimits::default() }, &mut gathered, &mut batch).map(drop)
+    };
+    assert_eq!(run(3), Ok(()));
+    assert_eq!(run(2), Err(DecodeError::TooMany { what: "metadata entries", limit: 2 }));
     let message = Message::default().series(up().field(4, &histogram(0, 1)).field(4, &histogram(0, 2)));
     let run = |samples| {
         let (mut gathered, mut batch) = (Vec::new(), WriteBatch::default());
-        decode(&message.0, DecodeLimits { series: 1, samples }, &mut gathered, &mut batch).map(drop)
+        decode(&message.0, DecodeLimits { series: 1, samples, ..DecodeLimits::default() }, &mut gathered, &mut batch)
+            .map(drop)
     };
     assert_eq!(run(2 * HISTOGRAM_COST), Ok(()));
     assert!(matches!(run(2 * HISTOGRAM_COST - 1), Err(DecodeError::TooMany { .. })));

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use memchr::memchr;
+
 use super::request::ImportRequest;
 use crate::ingest::accept::{Decoded, Metadata};
 use crate::ingest::answer::shorten;
@@ -93,8 +95,11 @@ impl LineDecoder {
         let mut part = Part::default();
         let mut refused = BatchOutcome::default();
         let mut families = Vec::new();
-        let text = lines.strip_suffix(b"\n").unwrap_or(lines);
-        for line in text.split(|byte| *byte == b'\n') {
+        let mut rest = lines;
+        while !rest.is_empty() {
+            let end = memchr(b'\n', rest).unwrap_or(rest.len());
+            let line = rest.get(..end).unwrap_or_default();
+            rest = rest.get(end + 1..).unwrap_or_default();
             match self.lines.check(line).and_then(|line| self.lines.parse(line)) {
                 Ok(Line::Nothing | Line::End) => {}
                 Ok(Line::Metadata { family, fact }) => {

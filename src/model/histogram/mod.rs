@@ -178,6 +178,28 @@ pub enum SampleValue {
 }
 
 impl SampleValue {
+    /// What a counter like this one shows before it has counted anything: zero, of its kind and with its bounds. A
+    /// histogram begins anew with it.
+    pub fn zero(&self) -> Self {
+        match self {
+            SampleValue::Float(_) => SampleValue::Float(0.0),
+            SampleValue::Histogram(histogram) => SampleValue::Histogram(Box::new(Histogram {
+                schema: histogram.schema,
+                counter_reset_hint: CounterResetHint::Reset,
+                zero_threshold: histogram.zero_threshold,
+                custom_values: histogram.custom_values.clone(),
+                ..Histogram::default()
+            })),
+            SampleValue::FloatHistogram(histogram) => SampleValue::FloatHistogram(Box::new(FloatHistogram {
+                schema: histogram.schema,
+                counter_reset_hint: CounterResetHint::Reset,
+                zero_threshold: histogram.zero_threshold,
+                custom_values: histogram.custom_values.clone(),
+                ..FloatHistogram::default()
+            })),
+        }
+    }
+
     /// Whether this is a staleness marker, of whatever kind.
     pub fn is_stale(&self) -> bool {
         match self {

@@ -42,7 +42,7 @@ fn ours(server: &Chronolith, now_ms: i64) -> Samples {
     samples
 }
 
-/// Everything that a VictoriaMetrics has.
+/// Everything that a VictoriaMetrics has. It answers 200 to some imports, and 204 to others.
 fn theirs(address: std::net::SocketAddr) -> Samples {
     http::get(address, "/internal/force_flush").unwrap();
     let exported = http::get(address, "/api/v1/export?match%5B%5D=%7B__name__!%3D%22%22%7D").unwrap();
@@ -63,8 +63,11 @@ fn theirs(address: std::net::SocketAddr) -> Samples {
     samples
 }
 
-/// VictoriaMetrics keeps decimal digits, about fifteen of them.
+/// VictoriaMetrics keeps decimal digits, about fifteen of them, and leaves out what is no number.
 fn assert_same(expected: &Samples, found: &Samples) {
+    let found: Samples =
+        found.iter().filter(|(_, value)| !value.is_nan()).map(|(key, value)| (key.clone(), *value)).collect();
+    let found = &found;
     let only_in = |a: &Samples, b: &Samples| -> Vec<_> {
         a.iter().filter(|(key, _)| !b.contains_key(key)).take(3).map(|(key, value)| (key.clone(), *value)).collect()
     };
@@ -72,7 +75,7 @@ fn assert_same(expected: &Samples, found: &Samples) {
     for (key, value) in expected {
         let other = found[key];
         let is_near = (value - other).abs() <= value.abs() * 1e-14;
-        assert!(is_near || *value == other || value.is_nan() && other.is_nan(), "{key:?}: {value} and {other}");
+        assert!(is_near || *value == other, "{key:?}: {value} and {other}");
     }
 }
 
@@ -157,7 +160,7 @@ fn interop_text_import_stores_what_victoriametrics_stores() {
             ("", format!("a{{b=\"c\\\\d\\n\\\"\"}} 1.5 {}\n# TYPE x gauge\n\nx{{}} -2e3 {}\n", now_ms - 5, now_ms - 9)),
             ("?extra_label=job=x&extra_label=b=y", format!("f{{b=\"z\",q=\"1\"}} 3 {now_ms}\nf 4 {now_ms}\n")),
             ("?timestamp=TIME", "without_time 5\nwithout_time{a=\"b,c=d}\"} 6\n".to_owned()),
-            ("/metrics/job/some%2Fjob/instance@base64/L3Zhci90bXA=", format!("pushed{{job=\"own\"}} 7 {now_ms}\n")),
+            ("/metrics/job/some+job/instance@base64/L3Zhci90bXA=", format!("pushed{{job=\"own\"}} 7 {now_ms}\n")),
             ("", format!("seconds 8 {seconds}\nseconds{{a=\"b\"}} 9 {seconds} # {{t=\"x\"}} 1 {seconds}.5\n")),
         ];
         bodies.push(("", (0..2000).map(|n| format!("many{{n=\"{n}\"}} {n}.25 {}\n", now_ms - n)).collect()));
@@ -165,7 +168,7 @@ fn interop_text_import_stores_what_victoriametrics_stores() {
             let query = query.replace("TIME", &(now_ms - 77).to_string());
             let path = format!("/api/v1/import/prometheus{query}");
             let answer = http::request(address, "POST", &path, &[], body.as_bytes()).unwrap();
-            assert_eq!(answer.status, 204, "{}", answer.text());
+            assert!(matches!(answer.status, 200 | 204), "{}", answer.text());
             let answer = import(&server, &query, "application/x-www-form-urlencoded", body.as_bytes());
             let exemplars_alone = answer.text().contains("refused 1 exemplars") && !answer.text().contains("malformed");
             assert!(answer.status == 204 || exemplars_alone, "{query}: {} {}", answer.status, answer.text());
@@ -177,23 +180,26 @@ fn interop_text_import_stores_what_victoriametrics_stores() {
 }
 
 #[test]
-fn interop_text_import_takes_what_node_exporter_gives_in_both_formats() {
+fn interop_text_import_takes_what_node_exporter_and_we_ourselves_give() {
     with_peers(|peers| {
         let dir = tempfile::tempdir().unwrap();
         let (_exporter, exporter) = peers.node_exporter(dir.path());
+        let own = Chronolith::start(&dir.path().join("own"));
         let now_ms = now_ms();
-        for (number, accept) in
-            ["text/plain;version=0.0.4", "application/openmetrics-text;version=1.0.0"].iter().enumerate()
+        for (number, (source, accept)) in
+            [(exporter, PROMETHEUS_TEXT), (own.address, PROMETHEUS_TEXT), (own.address, OPEN_METRICS)]
+                .iter()
+                .enumerate()
         {
             let dir = dir.path().join(number.to_string());
             std::fs::create_dir(&dir).unwrap();
             let (_process, address) = peers.victoria_metrics(&dir);
-            let server = Chronolith::start_with(&dir.join("data"), Settings::default());
-            let scraped = http::request(exporter, "GET", "/metrics", &[("Accept", accept)], &[]).unwrap();
+            let server = Chronolith::start(&dir.join("data"));
+            let scraped = http::request(*source, "GET", "/metrics", &[("Accept", accept)], &[]).unwrap();
             let content_type = scraped.header("content-type").unwrap();
-            assert_eq!(content_type.contains("openmetrics"), number == 1, "{content_type}");
+            assert_eq!(content_type.contains("openmetrics"), number == 2, "{content_type}");
             let lines = scraped.text().lines().filter(|line| !line.starts_with('#')).count();
-            assert!(lines > 300, "{lines}");
+            assert!(lines > 100, "{lines}");
             let query = format!("?timestamp={now_ms}&extra_label=instance=node");
             let answer = import(&server, &query, content_type, &scraped.body);
             assert_eq!((answer.status, answer.header("chronolith-samples")), (204, Some(&*lines.to_string())));
@@ -203,8 +209,6 @@ fn interop_text_import_takes_what_node_exporter_gives_in_both_formats() {
             let (expected, found) = (theirs(address), ours(&server, now_ms + 1000));
             assert_eq!(found.len(), lines);
             assert_same(&expected, &found);
-            let kinds = server.get("/api/v1/metadata?metric=node_cpu_seconds_total").json();
-            assert_eq!(kinds["status"], "success");
         }
     });
 }
@@ -215,8 +219,8 @@ fn interop_text_import_refuses_a_line_where_promtool_refuses_it_or_takes_more() 
         let dir = tempfile::tempdir().unwrap();
         let server = Chronolith::start_with(&dir.path().join("data"), Settings::default());
         let at_ms = now_ms();
-        // A line, and whether each takes it: promtool reads Prometheus' format by the rules of a scrape.
-        for (line, we_take, promtool_takes) in [
+        // A line, and whether each takes it. What promtool says of lints is no refusal.
+        let lines = [
             ("good 1", true, true),
             ("good{a=\"b\",} 1", true, true),
             ("good{a=\"b\"}1", true, true),
@@ -230,26 +234,27 @@ fn interop_text_import_refuses_a_line_where_promtool_refuses_it_or_takes_more() 
             ("bad 1 2 3", false, false),
             ("bad{a=\"\u{0}b\"} 1_0", false, false),
             ("bad 1 # {a=\"b\"} 1", false, false),
-        ] {
+        ];
+        for ((line, we_take, promtool_takes), number) in lines.into_iter().zip(0..) {
             let line = format!("{line}\n");
-            let answer = import(&server, &format!("?timestamp={at_ms}"), PROMETHEUS_TEXT, line.as_bytes());
+            let answer = import(&server, &format!("?timestamp={}", at_ms + number), PROMETHEUS_TEXT, line.as_bytes());
             assert_eq!(answer.status, if we_take { 204 } else { 400 }, "{line}: {}", answer.text());
             assert!(we_take || answer.text().contains("line 1, column"), "{line}: {}", answer.text());
             let mut command = std::process::Command::new(peers.program("promtool"));
-            command.args(["check", "metrics", "--lint=none"]);
-            let (taken, output) = with_input(command, line.as_bytes());
-            assert_eq!(taken, promtool_takes, "{line}: {output}");
+            command.args(["check", "metrics"]);
+            let output = with_input(command, line.as_bytes());
+            assert_eq!(!output.contains("error while linting"), promtool_takes, "{line}: {output}");
         }
     });
 }
 
-/// Runs a command with something to read; whether it was content, and what it said.
-fn with_input(mut command: std::process::Command, input: &[u8]) -> (bool, String) {
+/// Runs a command with something to read; what it said.
+fn with_input(mut command: std::process::Command, input: &[u8]) -> String {
     use std::io::Write as _;
     use std::process::Stdio;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
-    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }

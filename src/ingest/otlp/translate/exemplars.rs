@@ -1,0 +1,79 @@
+//! Observations behind points.
+//!
+//! Source: Prometheus 3.14 `prometheusremotewrite/helper.go` (`getPromExemplars`); OpenMetrics 1.0, "Exemplars".
+
+use super::Translator;
+use super::layout::put_label;
+use super::numbers::float;
+use super::values::{hex, render};
+use super::warnings::Category;
+use crate::ingest::otlp::model::Exemplar;
+use crate::model::TimestampMs;
+
+/// The most characters of an exemplar's labels, names and values together.
+const CHARS_MAX: usize = 128;
+
+const TRACE_ID: &str = "trace_id";
+const SPAN_ID: &str = "span_id";
+
+/// An identifier, unless it is missing: none, or zeros.
+fn identifier(bytes: &[u8], len: usize) -> Result<Option<&[u8]>, ()> {
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Ok(None);
+    }
+    if bytes.len() == len { Ok(Some(bytes)) } else { Err(()) }
+}
+
+impl<'a> Translator<'_, 'a> {
+    /// Adds exemplars to the newest entry. One without a time has that of its point.
+    pub(super) fn exemplars<'e>(&mut self, exemplars: impl Iterator<Item = &'e Exemplar<'a>>, point_ms: TimestampMs)
+    where
+        'a: 'e,
+    {
+        for exemplar in exemplars {
+            if self.exemplar(exemplar, point_ms).is_err() {
+                self.exemplars_refused += 1;
+                self.warnings.add_once(Category::Other, "exemplar", || {
+                    "an exemplar has no value, or a trace or span id of another length, and is not stored".to_owned()
+                });
+            }
+        }
+    }
+
+    fn exemplar(&mut self, exemplar: &Exemplar<'a>, point_ms: TimestampMs) -> Result<(), ()> {
+        let value = float(exemplar.value.ok_or(())?);
+        let mut labels: Vec<(&str, Vec<u8>)> = Vec::new();
+        for (name, bytes, len) in [(SPAN_ID, &exemplar.span_id, 8), (TRACE_ID, &exemplar.trace_id, 16)] {
+            if let Some(id) = identifier(bytes, len)? {
+                let mut text = Vec::with_capacity(2 * len);
+                hex(&mut text, id);
+                labels.push((name, text));
+            }
+        }
+        let ids = labels.len();
+        for attribute in &exemplar.filtered_attributes {
+            let mut text = Vec::new();
+            render(&mut text, &attribute.value);
+            if !text.is_empty() && !labels.iter().any(|(name, _)| *name == attribute.key) {
+                labels.push((&attribute.key, text));
+            }
+        }
+        let chars = |bytes: &[u8]| std::str::from_utf8(bytes).map_or(0, |text| text.chars().count());
+        if labels.iter().map(|(name, value)| name.chars().count() + chars(value)).sum::<usize>() > CHARS_MAX {
+            labels.truncate(ids);
+            self.warnings.add_once(Category::Other, "exemplar attributes", || {
+                format!(
+                    "the attributes of an exemplar have more than {CHARS_MAX} characters and are not stored with it"
+                )
+            });
+        }
+        labels.sort_unstable();
+        let start = self.output.bytes.len();
+        for (name, value) in &labels {
+            put_label(self.output.bytes, name, value);
+        }
+        let own_ms = (exemplar.unix_nanos / 1_000_000) as TimestampMs;
+        self.output.push_exemplar(start, if own_ms == 0 { point_ms } else { own_ms }, value);
+        Ok(())
+    }
+}

@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod bench;
 mod block_commands;
 mod commands;
 mod crash;
@@ -21,5 +22,6 @@ mod maintenance_crash;
 mod promql_fuzz;
 mod queries;
 mod recovery;
+mod text_import;
 mod tidy;
 mod transfer;

@@ -10,7 +10,7 @@
 //! | 6 | [`db`], [`promql`] |
 //! | 5 | [`compaction`] |
 //! | 4 | [`head`], [`block`], [`proof`] |
-//! | 3 | [`wal`], [`chunk`], [`exemplars`], [`index`], [`tombstones`], [`ledger`], [`text`] |
+//! | 3 | [`wal`], [`chunk`], [`exemplars`], [`index`], [`tombstones`], [`ledger`], [`text`], [`writers`] |
 //! | 2 | [`storage`] |
 //! | 1 | [`fs`], [`net`], [`clock`], [`telemetry`] |
 //! | 0 | [`model`], [`encoding`] |
@@ -35,6 +35,7 @@ pub mod ledger;
 pub mod text;
 pub mod tombstones;
 pub mod wal;
+pub mod writers;
 
 pub mod block;
 pub mod head;

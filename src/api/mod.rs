@@ -12,6 +12,7 @@
 //! | `health` | `/health`, `/-/ready` |
 //! | [`reload`] | how the last `/-/reload` went |
 //! | [`storage`], `blocks`, `maintenance` | `/api/v1/storage/*`: how log, head, blocks and maintenance stand |
+//! | `writers` | `storage/writers`, `storage/rejects`: who sends what, and what was refused |
 //! | `verify` | `status/verify`, `admin/storage/verify` |
 //! | `admin`, `jobs` | `admin/*`: what changes data, and the work that it causes |
 //! | [`federate`] | `/federate` |
@@ -46,6 +47,7 @@ pub mod storage;
 pub mod stubs;
 mod values;
 mod verify;
+mod writers;
 
 pub use render::value_json;
 
@@ -64,6 +66,7 @@ use crate::fs::{release_freed_memory, resident_bytes};
 use crate::model::TimestampMs;
 use crate::promql::engine::{Engine, EngineOptions};
 use crate::storage::Queryable;
+use crate::writers::WriterBook;
 use error::{ApiError, ErrorType};
 use jobs::Jobs;
 use params::Params;
@@ -99,6 +102,7 @@ pub struct Api {
     stopping: AtomicBool,
     metrics: Arc<QueryMetrics>,
     jobs: Arc<Jobs>,
+    writers: Arc<WriterBook>,
     reloads: ReloadState,
 }
 
@@ -130,8 +134,8 @@ impl ApiRequest {
 }
 
 impl Api {
-    /// The API over the database that `slot` holds or will hold.
-    pub fn new(options: ApiOptions, slot: Arc<DbSlot>, clock: Arc<dyn Clock>) -> Self {
+    /// The API over the database that `slot` holds or will hold, and over the book in which its writers stand.
+    pub fn new(options: ApiOptions, slot: Arc<DbSlot>, writers: Arc<WriterBook>, clock: Arc<dyn Clock>) -> Self {
         Api {
             engine: Arc::new(Engine::new(options.engine.clone(), clock.clone())),
             gate: Arc::new(Semaphore::new(options.queries_max)),
@@ -139,6 +143,7 @@ impl Api {
             options,
             slot,
             jobs: Jobs::new(clock.clone()),
+            writers,
             clock,
             stopping: AtomicBool::new(false),
             metrics: Arc::new(QueryMetrics::default()),
@@ -208,6 +213,7 @@ impl Api {
             Route::Notifications => return empty_list(),
             Route::ActiveQueries => self.active_queries(),
             Route::SlowQueries => self.slow_queries(),
+            Route::StorageRejects => self.rejects(&request),
             route if route.reads_series() => match self.queryable() {
                 None => return self.unavailable(),
                 Some(data) => self.handle_read(route, request, data).await,
@@ -271,6 +277,7 @@ impl Api {
             Route::StorageWal => Ok(storage::wal(&db)),
             Route::HeadDigests => storage::head_digests(request, db).await,
             Route::ReplayEstimate => Ok(storage::replay_estimate(&db)),
+            Route::StorageWriters => self.writers(&request, db).await,
             Route::StorageBlocks => blocks::blocks(db).await,
             Route::StorageBlock(name) => blocks::block(&name, db).await,
             Route::VerifyBlock(name) => self.verify_block(&name, db).await,
@@ -308,6 +315,7 @@ impl Api {
             | Route::Notifications
             | Route::ActiveQueries
             | Route::SlowQueries
+            | Route::StorageRejects
             | Route::StatusWalReplay => Ok(response::not_found()),
         }
     }
@@ -396,7 +404,7 @@ mod tests {
             started_ms: 0,
             admin: false,
         };
-        Arc::new(Api::new(options, Arc::new(DbSlot::default()), Arc::new(ManualClock::at(5000))))
+        Arc::new(Api::new(options, Arc::default(), Arc::default(), Arc::new(ManualClock::at(5000))))
     }
 
     #[test]

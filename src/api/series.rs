@@ -16,7 +16,7 @@ use crate::promql::parser::parse_selector;
 use crate::storage::{Querier, Queryable, SelectHints, StorageError};
 
 /// The selectors of `match[]`, or what is wrong with them.
-fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, String> {
+pub(super) fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, String> {
     let parse = |text: &str| {
         let matchers = parse_selector(text).map_err(|fault| fault.to_string())?;
         if matchers.iter().all(Matcher::matches_empty) {

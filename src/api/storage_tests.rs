@@ -53,7 +53,7 @@ fn start(fs: SimFs, clock: Arc<ManualClock>, admin: bool, ready: bool) -> Server
         started_ms: START,
         admin,
     };
-    Server { api: Arc::new(Api::new(options, slot.clone(), clock.clone())), fs, clock, slot }
+    Server { api: Arc::new(Api::new(options, slot.clone(), Arc::default(), clock.clone())), fs, clock, slot }
 }
 
 fn new(admin: bool) -> Server {

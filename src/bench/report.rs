@@ -6,14 +6,18 @@ use serde::Serialize;
 
 use super::read_back::ReadBack;
 use super::sender::SenderReport;
-use super::workload::Workload;
+use super::write::Shared;
 
 /// What the load measured.
 #[derive(Debug, Clone, Serialize)]
 pub struct WriteReport {
+    /// How the samples were sent.
+    pub protocol: &'static str,
+    /// How bodies were compressed.
+    pub compression: &'static str,
     /// Series of the load.
     pub series: u64,
-    /// Labels of each.
+    /// Labels of each, the metric name included.
     pub attributes: usize,
     /// Scrapes that were sent completely.
     pub scrapes: u64,
@@ -51,6 +55,8 @@ pub struct WriteReport {
     pub receipts: u64,
     /// Receipts that did not fit what was sent.
     pub receipts_wrong: u64,
+    /// Samples that are in the server's log by the receipts that fit.
+    pub samples_receipted: u64,
     /// The first refusals and faults in words.
     pub notes: Vec<String>,
     /// What ended the load early.
@@ -85,16 +91,18 @@ pub struct ServerReport {
 
 impl WriteReport {
     pub(super) fn new(
-        workload: &Workload,
+        shared: &Shared,
         sent: &SenderReport,
         seconds: f64,
         generator_cpu_seconds: f64,
         server: Option<ServerReport>,
     ) -> Self {
-        let shape = workload.shape();
+        let shape = shared.workload.shape();
         let quantile_ms = |quantile| sent.latency_us.value_at_quantile(quantile) as f64 / 1000.0;
         let per_million = |total: f64, samples: u64| total / (samples.max(1) as f64 / 1e6);
         WriteReport {
+            protocol: shared.options.protocol.as_str(),
+            compression: shared.compression.as_str(),
             series: shape.series,
             attributes: shape.attributes,
             scrapes: sent.scrapes,
@@ -121,6 +129,7 @@ impl WriteReport {
                 .map(|server| per_million(server.cpu_seconds, sent.samples_acknowledged)),
             receipts: sent.receipts,
             receipts_wrong: sent.receipts_wrong,
+            samples_receipted: sent.samples_receipted,
             notes: sent.notes.clone(),
             error: None,
             read_back: None,
@@ -152,6 +161,7 @@ impl WriteReport {
         let mut row = |name: &str, value: String| {
             table.add_row([name.to_owned(), value]);
         };
+        row("protocol (compression)", format!("{} ({})", self.protocol, self.compression));
         row("series x labels", format!("{} x {}", grouped(self.series), self.attributes));
         row("complete scrapes", grouped(self.scrapes));
         row(
@@ -178,6 +188,12 @@ impl WriteReport {
             );
         }
         row("receipts (wrong)", format!("{} ({})", grouped(self.receipts), grouped(self.receipts_wrong)));
+        if self.receipts > 0 {
+            row(
+                "in the log by receipt",
+                format!("{} of {}", grouped(self.samples_receipted), grouped(self.samples_sent)),
+            );
+        }
         if let Some(read_back) = &self.read_back {
             row(
                 "read back equal",

@@ -10,16 +10,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::HeaderName;
 use hyper::{Method, Response};
 
-use super::workload::{PreparedSeries, TARGET_SERIES};
+use super::wire::answer::{Verdict, judge, number, text};
+use super::wire::{Framer, Prepared, headers};
+use super::workload::TARGET_SERIES;
 use super::write::{BenchError, Shared};
 use crate::clock::Clock as _;
 use crate::model::{Digest, ReceiptLine};
 use crate::net::Connection;
 
-const WRITTEN: HeaderName = HeaderName::from_static("x-prometheus-remote-write-samples-written");
 const COMMIT: HeaderName = HeaderName::from_static("chronolith-commit");
 const DIGEST: HeaderName = HeaderName::from_static("chronolith-digest");
 const DURABILITY: HeaderName = HeaderName::from_static("chronolith-durability");
@@ -43,6 +44,8 @@ pub(super) struct SenderReport {
     pub(super) receipts: u64,
     /// Receipts whose digest or count was not what was sent.
     pub(super) receipts_wrong: u64,
+    /// Samples of the receipts that fit.
+    pub(super) samples_receipted: u64,
     /// Scrapes of which every request was answered for good.
     pub(super) scrapes: u64,
     pub(super) latency_us: Histogram<u64>,
@@ -63,6 +66,7 @@ impl SenderReport {
             compressed_bytes: 0,
             receipts: 0,
             receipts_wrong: 0,
+            samples_receipted: 0,
             scrapes: 0,
             latency_us,
             notes: Vec::new(),
@@ -80,6 +84,7 @@ impl SenderReport {
         self.compressed_bytes += other.compressed_bytes;
         self.receipts += other.receipts;
         self.receipts_wrong += other.receipts_wrong;
+        self.samples_receipted += other.samples_receipted;
         // The bounds are the same, so every value fits.
         let _ = self.latency_us.add(&other.latency_us);
         for note in other.notes {
@@ -95,7 +100,7 @@ impl SenderReport {
 }
 
 /// A request and what its acknowledgement has to say.
-struct Prepared {
+struct Request {
     body: Bytes,
     samples: u64,
     digest: Digest,
@@ -116,33 +121,34 @@ pub(super) async fn send(
 }
 
 async fn send_all(shared: &Shared, first: u64, end: u64, report: &mut SenderReport) -> Result<(), BenchError> {
-    let series = PreparedSeries::new(&shared.workload, first, end);
     let options = &shared.options;
-    let mut connection = Connection::new(&shared.server, options.request_timeout, 1 << 20);
-    let mut encoder = snap::raw::Encoder::new();
-    let (mut message, mut compressed) = (Vec::new(), Vec::new());
+    let batch = options.batch.max(1) as u64;
+    let ranges = (first..end).step_by(options.batch.max(1)).map(|start| start..end.min(start.saturating_add(batch)));
+    let prepare = |range: std::ops::Range<u64>| {
+        let samples = range.end - range.start;
+        (samples, Prepared::new(options.protocol, &shared.workload, range))
+    };
+    let requests: Vec<(u64, Prepared)> = ranges.map(prepare).collect();
+    let mut connection =
+        Connection::new(&shared.server, options.request_timeout, 1 << 20).speaking(options.protocol.http_version());
+    let mut framer = Framer::new(options.protocol, shared.compression);
+    let mut message = Vec::new();
     shared.ready.wait().await;
     for scrape in 0.. {
         if options.scrapes.is_some_and(|scrapes| scrape >= scrapes) {
             break;
         }
         wait_until_due(shared, first / TARGET_SERIES, scrape).await;
-        let mut start = 0;
-        while start < series.len() {
+        for (samples, prepared) in &requests {
             if shared.is_stopped() {
                 return Ok(());
             }
-            let range = start..series.len().min(start.saturating_add(options.batch.max(1)));
-            let samples = range.len() as u64;
-            start = range.end;
-            let digest = series.write_request(&shared.workload, scrape, range, &mut message);
-            compressed.resize(snap::raw::max_compress_len(message.len()), 0);
-            let length = encoder.compress(&message, &mut compressed)?;
-            let body = Bytes::copy_from_slice(compressed.get(..length).unwrap_or_default());
+            let (samples, digest) = (*samples, prepared.encode(&shared.workload, scrape, &mut message));
+            let body = framer.body(&message)?;
             report.bytes += message.len() as u64;
-            report.compressed_bytes += length as u64;
+            report.compressed_bytes += body.len() as u64;
             report.samples_sent += samples;
-            let sent = deliver(shared, &mut connection, &Prepared { body, samples, digest }, report).await?;
+            let sent = deliver(shared, &mut connection, &Request { body, samples, digest }, report).await?;
             shared.progress.inc(samples);
             if !sent {
                 return Ok(());
@@ -170,7 +176,7 @@ async fn wait_until_due(shared: &Shared, target: u64, scrape: u64) {
 async fn deliver(
     shared: &Shared,
     connection: &mut Connection,
-    request: &Prepared,
+    request: &Request,
     report: &mut SenderReport,
 ) -> Result<bool, BenchError> {
     let mut backoff = BACKOFF_MIN;
@@ -178,20 +184,26 @@ async fn deliver(
     loop {
         let sent_at_ms = shared.clock.now_ms();
         let started = shared.clock.monotonic();
-        let answer = connection.send(Method::POST, &shared.write_path, headers(), request.body.clone()).await;
+        let headers = headers(shared.options.protocol, shared.compression);
+        let answer = connection.send(Method::POST, &shared.write_path, headers, request.body.clone()).await;
         let elapsed = shared.clock.monotonic().saturating_sub(started);
-        let (problem, wait) = match answer {
-            Ok(response) if may_succeed_later(&response) => {
-                let wait = retry_after(&response);
-                (format!("{}: {}", response.status(), first_line(&response)), wait)
-            }
-            Ok(response) => {
+        let verdict = match &answer {
+            Ok(response) => judge(shared.options.protocol, request.samples, response),
+            Err(error) => Verdict::Later { problem: error.to_string(), wait: None },
+        };
+        let (problem, wait) = match (verdict, answer) {
+            (Verdict::Final { rejected, note }, Ok(response)) => {
                 report.requests += 1;
                 report.latency_us.saturating_record(elapsed.as_micros().min(u128::from(u64::MAX)) as u64);
-                settle(shared, request, &response, first_failure.is_some(), sent_at_ms, report)?;
+                if let Some(note) = note {
+                    report.note(note);
+                }
+                settle(shared, request, &response, rejected, first_failure.is_some(), sent_at_ms, report)?;
                 return Ok(true);
             }
-            Err(error) => (error.to_string(), None),
+            (Verdict::Refused { status, text }, _) => return Err(BenchError::Refused { status, text }),
+            (Verdict::Later { problem, wait }, _) => (problem, wait),
+            (Verdict::Final { .. }, Err(error)) => (error.to_string(), None),
         };
         let since = *first_failure.get_or_insert(started);
         if shared.clock.monotonic().saturating_sub(since) >= shared.options.retry_for {
@@ -209,30 +221,20 @@ async fn deliver(
 /// Books an answer that is final.
 fn settle(
     shared: &Shared,
-    request: &Prepared,
+    request: &Request,
     response: &Response<Bytes>,
+    rejected: u64,
     is_repeated: bool,
     sent_at_ms: i64,
     report: &mut SenderReport,
 ) -> Result<(), BenchError> {
-    let status = response.status();
-    let rejected = if status.is_success() {
-        0
-    } else if status == hyper::StatusCode::BAD_REQUEST {
-        let stored = header_number(response, &WRITTEN).unwrap_or(0);
-        report.note(format!("{status}: {}", first_line(response)));
-        request.samples.saturating_sub(stored)
-    } else {
-        return Err(BenchError::Refused { status: status.as_u16(), text: first_line(response) });
-    };
     report.samples_rejected += rejected;
     report.samples_acknowledged += request.samples - rejected;
-    let (Some(commit), Some(digest)) =
-        (header_number(response, &COMMIT), header_text(response, &DIGEST).and_then(Digest::from_hex))
+    let (Some(commit), Some(digest)) = (number(response, &COMMIT), text(response, &DIGEST).and_then(Digest::from_hex))
     else {
         return Ok(());
     };
-    let added = header_number(response, &ADDED).unwrap_or(request.samples - rejected);
+    let added = number(response, &ADDED).unwrap_or(request.samples - rejected);
     // A request that was sent again may have been stored the first time: then the receipt covers what was missing.
     let expected = match added {
         0 => Some(Digest::ZERO),
@@ -246,41 +248,13 @@ fn settle(
             "receipt {commit} says {added} samples with digest {digest}, sent were {} with {}",
             request.samples, request.digest
         ));
+    } else {
+        report.samples_receipted += if is_repeated { request.samples - rejected } else { added };
     }
     report.receipts += 1;
     if let Some(receipts) = &shared.receipts {
-        let durability = header_text(response, &DURABILITY).unwrap_or_default().to_owned();
+        let durability = text(response, &DURABILITY).unwrap_or_default().to_owned();
         receipts.append(&ReceiptLine { commit, digest, samples: added, durability, sent_at_ms })?;
     }
     Ok(())
-}
-
-fn headers() -> HeaderMap {
-    HeaderMap::from_iter([
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf")),
-        (header::CONTENT_ENCODING, HeaderValue::from_static("snappy")),
-        (HeaderName::from_static("x-prometheus-remote-write-version"), HeaderValue::from_static("0.1.0")),
-    ])
-}
-
-fn may_succeed_later(response: &Response<Bytes>) -> bool {
-    response.status().is_server_error() || response.status() == hyper::StatusCode::TOO_MANY_REQUESTS
-}
-
-fn retry_after(response: &Response<Bytes>) -> Option<Duration> {
-    header_number(response, &header::RETRY_AFTER).map(Duration::from_secs)
-}
-
-fn header_text<'r>(response: &'r Response<Bytes>, name: &HeaderName) -> Option<&'r str> {
-    response.headers().get(name)?.to_str().ok()
-}
-
-fn header_number(response: &Response<Bytes>, name: &HeaderName) -> Option<u64> {
-    header_text(response, name)?.parse().ok()
-}
-
-/// The first line of an answer, cut to what fits a report.
-fn first_line(response: &Response<Bytes>) -> String {
-    let text = String::from_utf8_lossy(response.body());
-    text.lines().next().unwrap_or_default().chars().take(300).collect()
 }

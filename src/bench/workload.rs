@@ -97,6 +97,11 @@ impl Workload {
         &self.slots[(series % TARGET_SERIES) as usize]
     }
 
+    /// Whether a series only rises; its name says so too.
+    pub fn is_counter(&self, series: u64) -> bool {
+        self.slot(series).metric_name.ends_with("_total")
+    }
+
     /// The value of a series at a scrape: see the head of this file.
     #[inline]
     pub fn value(&self, series: u64, scrape: u64) -> f64 {

@@ -1,4 +1,4 @@
-//! `bench write`: drives a receiver of remote write with the deterministic load, and keeps its receipts.
+//! `bench write`: drives a receiver with the deterministic load, in any protocol, and keeps its receipts.
 //!
 //! It works against any receiver; against Chronolith each acknowledgement's receipt is checked and can be kept.
 
@@ -16,6 +16,7 @@ use super::read_back;
 use super::report::{ServerReport, WriteReport};
 use super::sender::{self, SenderReport};
 use super::server_metrics;
+use super::wire::{Compression, Protocol};
 use super::workload::{Shape, Workload};
 use crate::clock::{Clock, SystemClock, process_cpu};
 use crate::fs::{Fs, SystemFs, WriteFile};
@@ -27,9 +28,15 @@ use crate::net::{NetError, ServerUrl};
 pub struct WriteOptions {
     /// The server, or the full address of its write endpoint.
     pub url: String,
+    /// The server that is asked for what was written, and for its metrics; by default the same.
+    pub query_url: Option<String>,
+    /// How the samples are sent.
+    pub protocol: Protocol,
+    /// How bodies are compressed; by default as such senders do.
+    pub compression: Option<Compression>,
     /// How many series.
     pub series: u64,
-    /// Labels per series, the metric name included.
+    /// Labels per series, the metric name included; with OTLP attributes of a point, beside the name.
     pub attributes: usize,
     /// How many scrapes; `None` sends until `duration` is over or it is stopped.
     pub scrapes: Option<u64>,
@@ -59,6 +66,9 @@ impl Default for WriteOptions {
     fn default() -> Self {
         WriteOptions {
             url: "http://127.0.0.1:9095".to_owned(),
+            query_url: None,
+            protocol: Protocol::default(),
+            compression: None,
             series: 10_000,
             attributes: 10,
             scrapes: Some(60),
@@ -109,7 +119,15 @@ pub enum BenchError {
     },
     /// A request could not be compressed.
     #[error("compress a request: {0}")]
-    Compress(#[from] snap::Error),
+    Compress(String),
+    /// The protocol has no such compression.
+    #[error("{} has no compression {}", protocol.as_str(), compression.as_str())]
+    Compression {
+        /// How the samples are sent.
+        protocol: Protocol,
+        /// What was asked for.
+        compression: Compression,
+    },
     /// The histogram of latencies cannot be made.
     #[error("latency histogram has invalid bounds")]
     Histogram,
@@ -131,7 +149,10 @@ pub(super) struct Shared {
     pub(super) options: WriteOptions,
     pub(super) workload: Workload,
     pub(super) server: ServerUrl,
+    /// Answers queries.
+    pub(super) asked: ServerUrl,
     pub(super) write_path: String,
+    pub(super) compression: Compression,
     pub(super) clock: SystemClock,
     pub(super) receipts: Option<ReceiptsFile>,
     pub(super) progress: ProgressBar,
@@ -185,25 +206,33 @@ impl ReceiptsFile {
 /// Sends the load, reads it back if asked, and reports.
 pub async fn run_write(options: WriteOptions) -> Result<WriteReport, BenchError> {
     let server = ServerUrl::parse(&options.url)?;
+    let asked = options.query_url.as_deref().map_or_else(|| Ok(server.clone()), ServerUrl::parse)?;
+    let protocol = options.protocol;
     let write_path = match server.path() {
-        "" => "/api/v1/write".to_owned(),
+        "" => protocol.default_path().to_owned(),
         path => path.to_owned(),
     };
+    let compression = options.compression.unwrap_or(protocol.default_compression());
+    if !protocol.takes(compression) {
+        return Err(BenchError::Compression { protocol, compression });
+    }
     let clock = SystemClock::default();
     let interval_ms = i64::try_from(options.interval.as_millis()).unwrap_or(i64::MAX).max(1);
     let start_ms = options.start_ms.unwrap_or_else(|| {
         let scrapes = options.scrapes.map_or(0, |scrapes| scrapes as i64);
         clock.now_ms() - scrapes.saturating_mul(interval_ms)
     });
-    let workload =
-        Workload::new(Shape { series: options.series, attributes: options.attributes, start_ms, interval_ms });
+    let attributes = protocol.labels_of(options.attributes);
+    let workload = Workload::new(Shape { series: options.series, attributes, start_ms, interval_ms });
     let receipts = options.receipts.clone().map(|path| ReceiptsFile::open(&SystemFs, path)).transpose()?;
     let connections = options.connections.clamp(1, options.series.clamp(1, 1024) as usize);
     let progress = progress_bar(options.progress, options.scrapes.map(|scrapes| scrapes * options.series));
     let shared = Arc::new(Shared {
         workload,
         server,
+        asked,
         write_path,
+        compression,
         clock,
         receipts,
         progress,
@@ -212,11 +241,11 @@ pub async fn run_write(options: WriteOptions) -> Result<WriteReport, BenchError>
         options,
     });
     let (sent, seconds, generator_cpu, server_report, error) = drive(&shared, connections).await?;
-    let mut report = WriteReport::new(&shared.workload, &sent, seconds, generator_cpu, server_report);
+    let mut report = WriteReport::new(&shared, &sent, seconds, generator_cpu, server_report);
     report.error = error.map(|error| error.to_string());
     if shared.options.verify {
         report.read_back =
-            Some(read_back::read_back(&shared.server, &shared.workload, sent.scrapes, &shared.progress).await?);
+            Some(read_back::read_back(&shared.asked, &shared.workload, sent.scrapes, &shared.progress).await?);
     }
     shared.progress.finish_and_clear();
     Ok(report)
@@ -234,7 +263,7 @@ async fn drive(shared: &Arc<Shared>, connections: usize) -> Result<Driven, Bench
         tasks.push(tokio::spawn(sender::send(Arc::clone(shared), bound(index), bound(index + 1), report)));
     }
     shared.ready.wait().await;
-    let before = server_metrics::fetch(&shared.server).await;
+    let before = server_metrics::fetch(&shared.asked).await;
     let started = shared.clock.monotonic();
     let cpu_before = process_cpu();
     let stopper = tokio::spawn(stop_in_time(Arc::clone(shared)));
@@ -251,7 +280,7 @@ async fn drive(shared: &Arc<Shared>, connections: usize) -> Result<Driven, Bench
     stopper.abort();
     let seconds = shared.clock.monotonic().saturating_sub(started).as_secs_f64();
     let generator_cpu = process_cpu().saturating_sub(cpu_before).as_secs_f64();
-    let after = server_metrics::fetch_after(&shared.server, before).await;
+    let after = server_metrics::fetch_after(&shared.asked, before).await;
     let server_report = before.zip(after).map(|(before, after)| ServerReport {
         cpu_seconds: after.cpu_seconds - before.cpu_seconds,
         resident_bytes_before: before.resident_bytes,

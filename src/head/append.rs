@@ -26,7 +26,7 @@ use crate::fs::resident_bytes;
 use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
 use crate::model::{Digest, LabelSet, RawLabels, TimeRange, TimestampMs};
-use crate::storage::{BatchOutcome, RejectReason, StartSample, WriteBatch};
+use crate::storage::{BatchOutcome, RejectReason, RejectedSample, StartSample, WriteBatch, WriterNumber};
 
 /// Marks an entry without a row: refused, or without samples.
 pub(super) const NO_SLOT: Slot = Slot::MAX;
@@ -257,7 +257,7 @@ impl Head {
             new.push(NewSeries { entry, hash, labels, digest: Digest::of_canonical_labels(&canonical) });
         }
         if !new.is_empty() {
-            outcome.series_created += self.create(&new, slots);
+            outcome.series_created += self.create(batch.writer, &new, slots);
         }
     }
 
@@ -288,7 +288,7 @@ impl Head {
     }
 
     /// Creates series whose places were reserved, unless another request, or an earlier entry, was first.
-    fn create(&self, new: &[NewSeries], slots: &mut [Slot]) -> u64 {
+    fn create(&self, creator: WriterNumber, new: &[NewSeries], slots: &mut [Slot]) -> u64 {
         let shared = &*self.shared;
         let rows: Vec<Box<[PairId]>> = {
             let mut index = shared.index_mut();
@@ -307,7 +307,8 @@ impl Head {
                 None => {
                     let series_ref = shared.counters.next_ref.fetch_add(1, Ordering::Relaxed);
                     shard.log_series(series_ref, new.labels.iter());
-                    let row = shard.insert(Series::new(new.hash, new.digest, series_ref, pairs.clone()));
+                    let series = Series::new(new.hash, new.digest, series_ref, pairs.clone());
+                    let row = shard.insert(series, creator);
                     created.push((shard.slot(row), pairs));
                     row
                 }
@@ -367,7 +368,7 @@ impl<'a> Appending<'a, '_, '_> {
         };
         let newest_ms = series.last_ms;
         let labels = self.batch.series.get(entry as usize).map(|entry| entry.labels);
-        outcome.reject(reason, entry as usize, 1, || {
+        outcome.reject_sample(reason, entry as usize, value.rejected_at(timestamp_ms), || {
             let series = labels.map(describe).unwrap_or_default();
             format!("sample at {timestamp_ms} ms, newest of the series at {newest_ms} ms: {series}")
         });
@@ -434,13 +435,17 @@ fn reject_outside(
     if times_of(batch, entry).any(|timestamp_ms| (min_ms..=bounds.max_ms).contains(&timestamp_ms)) {
         return false;
     }
-    for timestamp_ms in times_of(batch, entry) {
-        let (reason, timestamp_ms) = match timestamp_ms {
-            late if late > bounds.max_ms => (RejectReason::TooFarInFuture, late),
-            early if bounds.out_of_order_min_ms.is_some() => (RejectReason::TooOld, early),
-            early => (RejectReason::OutOfBounds, early),
+    let floats = batch.samples_of(entry).iter().map(|sample| (sample.timestamp_ms, Some(sample.value)));
+    let histograms = batch.histograms_of(entry).iter().map(|sample| (sample.timestamp_ms, None));
+    for (timestamp_ms, value) in floats.chain(histograms) {
+        let reason = match timestamp_ms {
+            late if late > bounds.max_ms => RejectReason::TooFarInFuture,
+            _ if bounds.out_of_order_min_ms.is_some() => RejectReason::TooOld,
+            _ => RejectReason::OutOfBounds,
         };
-        outcome.reject(reason, entry, 1, || format!("sample at {timestamp_ms} ms of a new series: {labels}"));
+        let sample = RejectedSample { timestamp_ms, value };
+        outcome
+            .reject_sample(reason, entry, sample, || format!("sample at {timestamp_ms} ms of a new series: {labels}"));
     }
     true
 }

@@ -29,6 +29,7 @@
 mod adopt;
 mod append;
 mod chunk_source;
+mod creators;
 mod delete;
 mod exemplars;
 mod floor;
@@ -62,6 +63,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 pub use adopt::{Adopted, Adoption};
 pub use chunk_source::ChunkKind;
+pub use creators::{CreatedFamily, CreatorSeries};
 pub use exemplars::{LoggedExemplars, SeriesExemplars};
 pub use live_refs::RefSet;
 pub use load::LoadReport;

@@ -213,7 +213,7 @@ impl Head {
                 }
                 Err(reason) => {
                     let newest_ms = shard.row(row).last_ms;
-                    outcome.reject(reason, entry as usize, 1, || {
+                    outcome.reject_sample(reason, entry as usize, value.rejected_at(timestamp_ms), || {
                         let series = batch.series.get(entry as usize).map(|entry| describe(entry.labels));
                         let series = series.unwrap_or_default();
                         match (reason, held) {

@@ -27,6 +27,7 @@ use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
 use crate::model::raw_labels::encode_canonical;
 use crate::model::{Digest, Label, LabelSet, LabelSetScratch, METRIC_NAME, SampleValue, TimeRange, TimestampMs};
+use crate::storage::WriterNumber;
 use crate::wal::record::{self, FamilyMetadata, RecordType, Tombstone, ValuesIter};
 use crate::wal::{RecordPosition, ReplaySink, WalError};
 use worker::{Batch, Renamed, RowSample, ShardBatch, Worker};
@@ -230,7 +231,7 @@ impl HeadReplay {
             series.load(loaded.full, loaded.samples);
         }
         let mut shard = self.shared.shard(number);
-        let row = shard.insert(series);
+        let row = shard.insert(series, WriterNumber::UNKNOWN);
         let slot = shard.slot(row);
         drop(shard);
         self.shared.counters.series.fetch_add(1, Ordering::Relaxed);

@@ -10,6 +10,7 @@ use super::value::ValueRef;
 use crate::chunk::HistogramRef;
 use crate::index::{FreeList, Slot};
 use crate::model::{Label, TimestampMs};
+use crate::storage::WriterNumber;
 use crate::wal::record::{self, SeriesEncoder, Tombstone};
 
 /// Number of shards. A series' shard is fixed by its hash; its slot says it again.
@@ -36,6 +37,8 @@ pub(super) struct Shard {
     number: usize,
     table: HashTable<u32>,
     pages: Vec<Vec<Series>>,
+    /// Who created each row's series. Beside the rows, whose every byte an append reads.
+    creators: Vec<WriterNumber>,
     /// Rows without a series that may have a new one.
     free: FreeList,
     pub(super) series_records: RecordBuffers,
@@ -57,6 +60,7 @@ impl Shard {
             number,
             table: HashTable::new(),
             pages: Vec::new(),
+            creators: Vec::new(),
             free: FreeList::default(),
             series_records: RecordBuffers::default(),
             samples_records: SampleRecords::new(false),
@@ -116,8 +120,13 @@ impl Shard {
         row * SHARDS as u32 + self.number as u32
     }
 
+    /// Who created the series of each row; what it says of a vacant row means nothing.
+    pub(super) fn creators(&self) -> &[WriterNumber] {
+        &self.creators
+    }
+
     /// Adds a series that is not there yet.
-    pub(super) fn insert(&mut self, series: Series) -> u32 {
+    pub(super) fn insert(&mut self, series: Series, creator: WriterNumber) -> u32 {
         let hash = series.hash;
         let row = match self.free.take() {
             Some(row) => {
@@ -126,6 +135,10 @@ impl Shard {
             }
             None => self.push_row(series),
         };
+        match self.creators.get_mut(row as usize) {
+            Some(known) => *known = creator,
+            None => self.creators.push(creator),
+        }
         let pages = &self.pages;
         self.table.insert_unique(hash.0[0], row, |&other| {
             pages[other as usize / PAGE_ROWS][other as usize % PAGE_ROWS].hash.0[0]
@@ -162,6 +175,8 @@ impl Shard {
     pub(super) fn shrink(&mut self) {
         let kept = self.free.trim(self.len());
         self.pages.truncate(kept.div_ceil(PAGE_ROWS));
+        self.creators.truncate(kept);
+        self.creators.shrink_to(kept + kept / 8);
         let kept_of_last = kept - self.pages.len().saturating_sub(1) * PAGE_ROWS;
         if let Some(last) = self.pages.last_mut() {
             last.truncate(kept_of_last);
@@ -287,6 +302,7 @@ impl Shard {
 
     /// Bytes of the table and the pages.
     pub(super) fn table_bytes(&self) -> usize {
-        self.table.allocation_size() + self.pages.len() * PAGE_ROWS * size_of::<Series>()
+        let creator_bytes = self.creators.capacity() * size_of::<WriterNumber>();
+        self.table.allocation_size() + self.pages.len() * PAGE_ROWS * size_of::<Series>() + creator_bytes
     }
 }

@@ -6,6 +6,7 @@ use crate::chunk::HistogramRef;
 use crate::model::{
     ChunkEncoding, Digest, FloatHistogram, Histogram, STALE_NAN_BITS, SampleValue, TimestampMs, is_stale_nan,
 };
+use crate::storage::RejectedSample;
 
 /// Staleness markers of histograms with integer and with float counts.
 static MARKERS: LazyLock<[SampleValue; 2]> = LazyLock::new(|| {
@@ -73,6 +74,11 @@ impl<'a> ValueRef<'a> {
     /// The float, if it is one.
     pub(super) fn float(self) -> Option<f64> {
         if let ValueRef::Float(value) = self { Some(value) } else { None }
+    }
+
+    /// The sample as a refusal names it.
+    pub(super) fn rejected_at(self, timestamp_ms: TimestampMs) -> RejectedSample {
+        RejectedSample { timestamp_ms, value: self.float() }
     }
 
     /// What tells the value from another at the same time.

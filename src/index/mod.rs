@@ -297,9 +297,14 @@ impl Index {
 
     /// Each value of the label `name` with its number of series.
     pub fn value_sizes(&self, name: &str) -> impl Iterator<Item = (&str, u64)> + '_ {
+        self.value_postings(name).map(|(value, postings)| (value, postings.len()))
+    }
+
+    /// Each value of the label `name` with its series.
+    pub fn value_postings(&self, name: &str) -> impl Iterator<Item = (&str, &Postings)> + '_ {
         let pairs = self.find_name(name).map_or(&[][..], |name| &name.pairs);
         let used = pairs.iter().filter(|&&pair| self.is_used(pair));
-        used.map(|&pair| (self.pair_value(pair), self.postings(pair).len()))
+        used.map(|&pair| (self.pair_value(pair), self.postings(pair)))
     }
 }
 

@@ -104,6 +104,14 @@ impl Postings {
         }
     }
 
+    /// Gives every slot to `each`, in rising order.
+    pub fn for_each(&self, each: impl FnMut(Slot)) {
+        match self {
+            Postings::List(list) => list.iter().copied().for_each(each),
+            Postings::Bitmap(bitmap) => bitmap.iter().for_each(each),
+        }
+    }
+
     /// The set as a bitmap.
     pub fn to_bitmap(&self) -> RoaringBitmap {
         match self {

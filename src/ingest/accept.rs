@@ -11,14 +11,15 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::answer::Refusal;
-use super::metrics::{IngestMetrics, ProtocolMetrics};
+use super::metrics::IngestMetrics;
 use super::pool::{BufferPool, RequestBuffers, Scratch, empty_vectors};
 use super::remote_write::DecodeLimits;
-use super::sender::{Protocol, Sender};
+use super::sender::Sender;
 use crate::clock::Clock;
 use crate::model::{MetricType, TimestampMs};
 use crate::storage::{BatchOutcome, WriteBatch};
 use crate::wal::{CommitError, Receipt};
+use crate::writers::{Answered, RequestFault, WriterBook};
 
 /// A message of this size is decoded and appended where it does not hold up other connections.
 const LARGE_BODY_BYTES: usize = 256 << 10;
@@ -170,6 +171,8 @@ pub struct WriteService<S> {
     pub clock: Arc<dyn Clock>,
     /// What came and what became of it.
     pub metrics: IngestMetrics,
+    /// Who sent what, and what was refused.
+    pub writers: Arc<WriterBook>,
     /// Buffers between requests.
     pub pool: BufferPool,
     /// Turns of large messages.
@@ -204,6 +207,7 @@ impl<S: WriteStore> WriteService<S> {
             features: WriteFeatures::default(),
             clock,
             metrics: IngestMetrics::default(),
+            writers: Arc::new(WriterBook::default()),
             pool: BufferPool::default(),
             large: Semaphore::new(LARGE_BODIES_AT_ONCE),
         }
@@ -216,13 +220,35 @@ impl<S: WriteStore> WriteService<S> {
         D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
     {
         let stored = self.store_part(sender, body_bytes, decode).await;
-        self.metrics.of(sender.protocol).count_request(stored.as_ref().map(Stored::is_partial));
+        self.count_request(sender, stored.as_ref().map(Stored::is_partial));
         stored
     }
 
+    /// Counts a request by its end, as the request and its sender's: whether a part of it was refused, or why nothing
+    /// of it, or of its rest, is stored.
+    pub fn count_request(&self, sender: &Sender, end: Result<bool, &Refusal>) {
+        self.metrics.of(sender.protocol).count_request(end);
+        let now_ms = self.clock.now_ms();
+        match end {
+            Ok(is_partial) => {
+                self.writers.answered(sender, now_ms, if is_partial { Answered::Refused } else { Answered::Ok });
+            }
+            Err(refusal) => {
+                let fault = RequestFault::of_status(refusal.status.as_u16());
+                self.writers.refuse(sender, now_ms, refusal.answered(), fault, &refusal.message);
+            }
+        }
+    }
+
     /// Counts a request that ended before anything of it was looked at.
-    pub fn count_refused(&self, protocol: Protocol, refusal: &Refusal) {
-        self.metrics.of(protocol).count_refused(refusal);
+    pub fn count_refused(&self, sender: &Sender, refusal: &Refusal) {
+        self.count_request(sender, Err(refusal));
+    }
+
+    /// Counts what was refused of a request before it came into a batch.
+    pub(super) fn count_rejected(&self, sender: &Sender, refused: &BatchOutcome) {
+        self.metrics.of(sender.protocol).count_rejected(refused);
+        self.writers.accepted(sender, self.clock.now_ms(), refused, |_series| None);
     }
 
     /// The same for a part of a request that comes in several: counts its samples, and leaves it to the caller to count
@@ -235,7 +261,7 @@ impl<S: WriteStore> WriteService<S> {
         // The semaphore is never closed.
         let turn = if body_bytes >= LARGE_BODY_BYTES { self.large.acquire().await.ok() } else { None };
         let Accepted { outcome, points_refused, exemplars, commit } =
-            self.accept_off_the_way(metrics, body_bytes, decode)?;
+            self.accept_off_the_way(sender, body_bytes, decode)?;
         drop(turn);
         let exemplars_refused = exemplars.saturating_sub(outcome.exemplars);
         let receipt = match commit {
@@ -243,13 +269,14 @@ impl<S: WriteStore> WriteService<S> {
             None => None,
         };
         metrics.count_stored(&outcome);
+        self.writers.stored(sender, self.clock.now_ms(), &outcome);
         Ok(Stored { outcome, exemplars_refused, points_refused, receipt })
     }
 
     /// Runs [`Self::accept`]; large messages run where blocking is allowed, if the runtime has such a place.
     fn accept_off_the_way<D>(
         &self,
-        metrics: &ProtocolMetrics,
+        sender: &Sender,
         body_bytes: usize,
         decode: D,
     ) -> Result<Accepted<S::Commit>, Refusal>
@@ -259,26 +286,26 @@ impl<S: WriteStore> WriteService<S> {
         use tokio::runtime::{Handle, RuntimeFlavor};
         let can_block = || Handle::try_current().is_ok_and(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
         if body_bytes >= LARGE_BODY_BYTES && can_block() {
-            tokio::task::block_in_place(|| self.accept(metrics, decode))
+            tokio::task::block_in_place(|| self.accept(sender, decode))
         } else {
-            self.accept(metrics, decode)
+            self.accept(sender, decode)
         }
     }
 
     /// Decodes and appends a body. The buffers are free again before the commit is waited for.
-    fn accept<D>(&self, metrics: &ProtocolMetrics, decode: D) -> Result<Accepted<S::Commit>, Refusal>
+    fn accept<D>(&self, sender: &Sender, decode: D) -> Result<Accepted<S::Commit>, Refusal>
     where
         D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
     {
         let mut buffers = self.pool.take();
-        let accepted = self.accept_with(metrics, &mut buffers, decode);
+        let accepted = self.accept_with(sender, &mut buffers, decode);
         self.pool.put(buffers);
         accepted
     }
 
     fn accept_with<D>(
         &self,
-        metrics: &ProtocolMetrics,
+        sender: &Sender,
         buffers: &mut RequestBuffers,
         decode: D,
     ) -> Result<Accepted<S::Commit>, Refusal>
@@ -291,17 +318,21 @@ impl<S: WriteStore> WriteService<S> {
             self.store.record_metadata(&metadata);
         }
         let exemplars = batch.exemplars.len() as u64 + refused.exemplars_rejected_total();
+        let now_ms = self.clock.now_ms();
         // Metadata alone waits too: what was stated just now is durable when a batch of nothing is.
         let appended = if batch.series.is_empty() && metadata.is_empty() {
             Ok((BatchOutcome::default(), None))
         } else {
-            let appended = self.store.append(&batch, self.clock.now_ms());
+            batch.writer = self.writers.number(sender, now_ms);
+            let appended = self.store.append(&batch, now_ms);
             appended.map(|Appended { outcome, commit }| (outcome, Some(commit)))
         };
         let accepted = appended.map_err(|error| Refusal::unavailable(&error)).map(|(mut outcome, commit)| {
             let points_refused = points.refused_with(&outcome.entries_refused);
             outcome.add_refused(refused);
-            metrics.count_rejected(&outcome);
+            self.metrics.of(sender.protocol).count_rejected(&outcome);
+            self.writers
+                .accepted(sender, now_ms, &outcome, |series| batch.series.get(series)?.labels.to_label_set().ok());
             Accepted { outcome, points_refused, exemplars, commit }
         });
         let vectors = empty_vectors(batch);

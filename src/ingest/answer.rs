@@ -11,6 +11,7 @@ use super::accept::Stored;
 use crate::model::RawLabels;
 use crate::storage::{ExemplarRejectReason, RejectReason};
 use crate::wal::{CommitError, Receipt};
+use crate::writers::Answered;
 
 /// The request's commit number.
 pub const COMMIT: HeaderName = HeaderName::from_static("chronolith-commit");
@@ -105,6 +106,11 @@ impl Refusal {
     /// The refusal of a request that may be sent again.
     pub fn unavailable(error: &CommitError) -> Self {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+
+    /// What the sender's account is told.
+    pub fn answered(&self) -> Answered {
+        if self.status.is_client_error() { Answered::Refused } else { Answered::Unavailable }
     }
 
     /// The answer.

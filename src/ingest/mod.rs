@@ -8,7 +8,6 @@
 //! | [`remote_write`] | `/api/v1/write`: its HTTP rules, and its messages |
 //! | [`otlp`] | OTLP metrics, over HTTP and gRPC |
 //! | [`text`] | `/api/v1/import/prometheus`: Prometheus' text format and OpenMetrics |
-//! | [`sender`] | who sent a request, and in which protocol |
 //! | [`snappy`] | decompresses a body within a bound |
 //! | [`pool`] | lends the buffers of one request to the next |
 //! | [`metrics`] | counts what came, what was added and what was refused |
@@ -20,10 +19,9 @@ pub mod metrics;
 pub mod otlp;
 pub mod pool;
 pub mod remote_write;
-pub mod sender;
 pub mod snappy;
 pub mod text;
 
+pub use crate::writers::{Protocol, Sender, sender};
 pub use accept::{Appended, Metadata, WriteFeatures, WriteLimits, WriteService, WriteStore};
 pub use metrics::{IngestMetrics, ProtocolMetrics};
-pub use sender::{Protocol, Sender};

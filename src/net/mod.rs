@@ -1,4 +1,4 @@
-//! The HTTP/1.1 client of the tools: one connection that is kept, and opened again when it broke.
+//! The HTTP client of the tools: one connection that is kept, and opened again when it broke.
 //!
 //! It speaks plain HTTP to servers that the user names: `bench`, `verify --server` and `query --url`. Bodies are bounded.
 
@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, Uri};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 /// Why a request has no answer.
@@ -81,19 +82,64 @@ impl ServerUrl {
     }
 }
 
+/// The version of HTTP that a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Version {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2 from the first byte on, as gRPC does without TLS.
+    Http2,
+}
+
+/// An open connection.
+#[derive(Debug)]
+enum Sender {
+    Http1(http1::SendRequest<Full<Bytes>>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Sender {
+    fn is_closed(&self) -> bool {
+        match self {
+            Sender::Http1(sender) => sender.is_closed(),
+            Sender::Http2(sender) => sender.is_closed(),
+        }
+    }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        match self {
+            Sender::Http1(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+            Sender::Http2(sender) => {
+                sender.ready().await?;
+                sender.send_request(request).await
+            }
+        }
+    }
+}
+
 /// A connection to one server.
 #[derive(Debug)]
 pub struct Connection {
     server: ServerUrl,
+    version: Version,
     timeout: Duration,
     body_bytes_max: usize,
-    sender: Option<SendRequest<Full<Bytes>>>,
+    sender: Option<Sender>,
 }
 
 impl Connection {
     /// A connection that opens with its first request. `timeout` bounds each request, `body_bytes_max` each answer.
     pub fn new(server: &ServerUrl, timeout: Duration, body_bytes_max: usize) -> Self {
-        Connection { server: server.clone(), timeout, body_bytes_max, sender: None }
+        Connection { server: server.clone(), version: Version::Http1, timeout, body_bytes_max, sender: None }
+    }
+
+    /// The same connection in another version of HTTP.
+    pub fn speaking(self, version: Version) -> Self {
+        Connection { version, ..self }
     }
 
     /// Sends a GET request.
@@ -109,7 +155,7 @@ impl Connection {
         self.send(Method::POST, path, headers, form.into()).await
     }
 
-    /// Sends a request and reads the whole answer. After an error the connection is closed, and the next request opens
+    /// Sends a request and reads the whole answer; trailers stand among its headers. After an error the connection is closed, and the next request opens
     /// another; nothing is repeated here, as only the caller knows whether it may be.
     pub async fn send(
         &mut self,
@@ -141,17 +187,22 @@ impl Connection {
             Some(sender) if !sender.is_closed() => sender,
             _ => self.open().await?,
         };
-        sender.ready().await.map_err(|error| broken(error.to_string()))?;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
-        *request.uri_mut() = path.parse().map_err(|error| broken(format!("path {path:?}: {error}")))?;
+        let target = match self.version {
+            Version::Http1 => path.parse(),
+            Version::Http2 => format!("http://{authority}{path}").parse(),
+        };
+        *request.uri_mut() = target.map_err(|error| broken(format!("path {path:?}: {error}")))?;
         *request.headers_mut() = headers;
-        let host = HeaderValue::try_from(&authority).map_err(|error| broken(error.to_string()))?;
-        request.headers_mut().insert(header::HOST, host);
+        if self.version == Version::Http1 {
+            let host = HeaderValue::try_from(&authority).map_err(|error| broken(error.to_string()))?;
+            request.headers_mut().insert(header::HOST, host);
+        }
         let agent = HeaderValue::from_static(concat!("chronolith/", env!("CARGO_PKG_VERSION")));
         request.headers_mut().insert(header::USER_AGENT, agent);
-        let response = sender.send_request(request).await.map_err(|error| broken(error.to_string()))?;
-        let (parts, body) = response.into_parts();
+        let response = sender.send(request).await.map_err(|error| broken(error.to_string()))?;
+        let (mut parts, body) = response.into_parts();
         let body = Limited::new(body, self.body_bytes_max).collect().await.map_err(|error| {
             broken(match error.is::<LengthLimitError>() {
                 true => format!("answer exceeds {} bytes", self.body_bytes_max),
@@ -159,20 +210,32 @@ impl Connection {
             })
         })?;
         self.sender = Some(sender);
+        if let Some(trailers) = body.trailers() {
+            parts.headers.extend(trailers.clone());
+        }
         Ok(Response::from_parts(parts, body.to_bytes()))
     }
 
-    async fn open(&self) -> Result<SendRequest<Full<Bytes>>, NetError> {
+    async fn open(&self) -> Result<Sender, NetError> {
         let authority = &self.server.authority;
         let connect = |source| NetError::Connect { authority: authority.clone(), source };
         let stream = TcpStream::connect(authority).await.map_err(connect)?;
         stream.set_nodelay(true).map_err(connect)?;
-        let (sender, connection) = handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| NetError::Broken { authority: authority.clone(), reason: error.to_string() })?;
+        let broken = |error: hyper::Error| NetError::Broken { authority: authority.clone(), reason: error.to_string() };
+        let stream = TokioIo::new(stream);
         // What the connection's task ends with reaches the caller through its request.
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(sender)
+        Ok(match self.version {
+            Version::Http1 => {
+                let (sender, connection) = http1::handshake(stream).await.map_err(broken)?;
+                tokio::spawn(async move { drop(connection.await) });
+                Sender::Http1(sender)
+            }
+            Version::Http2 => {
+                let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.map_err(broken)?;
+                tokio::spawn(async move { drop(connection.await) });
+                Sender::Http2(sender)
+            }
+        })
     }
 }
 

@@ -37,11 +37,11 @@ impl Service {
         let query = parts.uri.query().unwrap_or_default();
         let begun = ImportRequest::read(&parts.headers, query, group, self.clock.now_ms()).and_then(|request| {
             let encoding = Encoding::of(&parts.headers)?;
-            TextImport::new(&self.write, &self.write_places, sender, request, encoding)
+            TextImport::new(&self.write, &self.write_places, sender.clone(), request, encoding)
         });
         let answer = match begun {
             Err(refusal) => {
-                self.write.count_refused(Protocol::Text, &refusal);
+                self.write.count_refused(&sender, &refusal);
                 refusal.into_response()
             }
             Ok(mut import) => match self.read_import(&mut import, body).await {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::connections::ConnectionMetrics;
 use super::service::Service;
-use super::storage_metrics;
+use super::{storage_metrics, writer_metrics};
 use crate::api::route::Route;
 use crate::api::status::VERSION;
 use crate::db::Db;
@@ -98,6 +98,7 @@ impl Metrics {
         write_doors(&mut out, service);
         write_queries(&mut out, service);
         write_ingest(&mut out, &service.write.metrics);
+        writer_metrics::write_writers(&mut out, &service.write.writers);
         let db = service.write.store.0.get();
         let ready = db.is_some();
         out.gauge("prometheus_ready", "Whether the server is ready to serve queries.", f64::from(u8::from(ready)));

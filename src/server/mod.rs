@@ -18,6 +18,7 @@ pub mod service;
 mod stall;
 mod storage_metrics;
 pub mod write_store;
+mod writer_metrics;
 
 use std::any::Any;
 use std::future::Future;
@@ -191,6 +192,10 @@ pub async fn serve(
     listening(address);
 
     let slot = Arc::new(DbSlot::default());
+    let write = WriteService {
+        features: options.write_features,
+        ..WriteService::new(DbStore(slot.clone()), options.write_limits, clock.clone())
+    };
     let api = Arc::new(Api::new(
         ApiOptions {
             engine: options.engine,
@@ -201,15 +206,13 @@ pub async fn serve(
             admin: options.admin,
         },
         slot.clone(),
+        write.writers.clone(),
         clock.clone(),
     ));
     let connection_metrics = Arc::new(ConnectionMetrics::default());
     let service = Arc::new(Service {
         api: api.clone(),
-        write: WriteService {
-            features: options.write_features,
-            ..WriteService::new(DbStore(slot.clone()), options.write_limits, clock.clone())
-        },
+        write,
         otlp: options.otlp,
         write_places: Semaphore::new(options.writes_max),
         metrics: Metrics {

@@ -133,6 +133,10 @@ impl Service {
         if let Some(doors) = &self.doors
             && let Err(denied) = admit(doors, route.as_ref(), &mut parts).await
         {
+            if let Some(protocol) = route.as_ref().and_then(write_protocol) {
+                let refusal = Refusal::new(denied.status(), "the credential is missing, wrong, or not for writing");
+                self.write.count_refused(&sender_of(&parts, protocol), &refusal);
+            }
             return *denied;
         }
         if parts.method == Method::OPTIONS && is_api(parts.uri.path()) {
@@ -256,14 +260,17 @@ impl Service {
             return short_of_memory();
         }
         let bytes_max = usize::try_from(self.write.limits.body_bytes).unwrap_or(usize::MAX);
-        let (body, _held) = match self.collect(body, bytes_max).await {
+        let mut sender = sender_of(parts, Protocol::RemoteWrite1);
+        let (body, _held) = match self.receive(body, bytes_max).await {
             Ok(body) => body,
-            Err(refusal) => return *refusal,
+            Err(refusal) => {
+                self.write.count_refused(&sender, &refusal);
+                return refusal.into_response().map(ApiBody::whole);
+            }
         };
         let written = async {
             // The places are never closed.
             let _place = self.write_places.acquire().await;
-            let mut sender = sender_of(parts, Protocol::RemoteWrite1);
             remote_write::handle(&self.write, &mut sender, &parts.method, &parts.headers, body).await
         };
         match tokio::time::timeout(self.write_timeout, written).await {
@@ -343,6 +350,17 @@ async fn admit(doors: &Doors, route: Option<&Route>, parts: &mut Parts) -> Resul
     }
     parts.extensions.insert(caller);
     Ok(())
+}
+
+/// The protocol of an endpoint that takes samples, as far as its path says it.
+fn write_protocol(route: &Route) -> Option<Protocol> {
+    match route {
+        Route::Write => Some(Protocol::RemoteWrite1),
+        Route::Import | Route::ImportGroup(_) => Some(Protocol::Text),
+        Route::OtlpMetrics | Route::OtlpMetricsShort => Some(Protocol::OtlpHttp),
+        Route::OtlpExport => Some(Protocol::OtlpGrpc),
+        _ => None,
+    }
 }
 
 /// Who sent a request.

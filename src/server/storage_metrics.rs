@@ -385,7 +385,7 @@ mod tests {
             started_ms: 0,
             admin: false,
         };
-        let api = Arc::new(Api::new(options, slot.clone(), clock.clone()));
+        let api = Arc::new(Api::new(options, slot.clone(), Arc::default(), clock.clone()));
         Server { fs, clock, slot, api }
     }
 

@@ -4,9 +4,22 @@ use std::ops::Range;
 
 use crate::model::{Digest, RawLabels, Sample, SampleValue, TimestampMs};
 
+/// Who writes, as a number that fits beside every series of the head. Numbers are given for the life of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct WriterNumber(pub u16);
+
+impl WriterNumber {
+    /// Nobody knows: a series was there when the process started.
+    pub const UNKNOWN: Self = WriterNumber(0);
+    /// One of those for whom no number was left.
+    pub const OTHERS: Self = WriterNumber(u16::MAX);
+}
+
 /// The series and samples of one request, borrowed from its decoded body.
 #[derive(Debug, Clone, Default)]
 pub struct WriteBatch<'a> {
+    /// Who sent it: the creator of the series that it begins.
+    pub writer: WriterNumber,
     /// The series, in the order of the request. A series may appear more than once.
     pub series: Vec<SeriesEntry<'a>>,
     /// The samples of all series, those of one entry together and in the order of the request.
@@ -22,7 +35,8 @@ pub struct WriteBatch<'a> {
 impl WriteBatch<'_> {
     /// Takes everything out, and keeps the memory.
     pub fn clear(&mut self) {
-        let WriteBatch { series, samples, histograms, exemplars, starts } = self;
+        let WriteBatch { writer, series, samples, histograms, exemplars, starts } = self;
+        *writer = WriterNumber::UNKNOWN;
         series.clear();
         samples.clear();
         histograms.clear();
@@ -268,6 +282,17 @@ pub struct Reject {
     pub samples: u64,
     /// What a person needs to find the cause: the labels and the time, or the fault of the labels.
     pub detail: String,
+    /// The sample, where it is one and not a whole series.
+    pub sample: Option<RejectedSample>,
+}
+
+/// When a refused sample was measured, and what.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RejectedSample {
+    /// Its time.
+    pub timestamp_ms: TimestampMs,
+    /// Its value; `None` for a native histogram.
+    pub value: Option<f64>,
 }
 
 /// What became of a batch.
@@ -300,7 +325,7 @@ pub struct BatchOutcome {
 }
 
 impl BatchOutcome {
-    /// How many refusals are kept in words.
+    /// How many refusals are kept in words. Of each reason the first is kept whatever came before it.
     pub const REJECTS_KEPT: usize = 16;
     /// The series index of what was refused before it came into a batch.
     pub const NO_ENTRY: usize = usize::MAX;
@@ -319,9 +344,13 @@ impl BatchOutcome {
 
     /// Adds what was refused elsewhere.
     pub fn add_refused(&mut self, other: BatchOutcome) {
+        for reject in other.rejects {
+            let is_known = self.rejects.iter().any(|kept| kept.reason == reject.reason);
+            if !is_known || self.rejects.len() < Self::REJECTS_KEPT {
+                self.rejects.push(reject);
+            }
+        }
         self.rejected.iter_mut().zip(other.rejected).for_each(|(sum, more)| *sum += more);
-        let room = Self::REJECTS_KEPT.saturating_sub(self.rejects.len());
-        self.rejects.extend(other.rejects.into_iter().take(room));
         let exemplars = self.exemplars_rejected.iter_mut().zip(other.exemplars_rejected);
         exemplars.for_each(|(sum, more)| *sum += more);
         let room = Self::REJECTS_KEPT.saturating_sub(self.exemplar_rejects.len());
@@ -330,14 +359,37 @@ impl BatchOutcome {
 
     /// Counts a refusal, and keeps it in words if there is room. `detail` runs only then.
     pub fn reject(&mut self, reason: RejectReason, series_index: usize, samples: u64, detail: impl FnOnce() -> String) {
+        self.keep(reason, series_index, samples, || (detail(), None));
+    }
+
+    /// Counts the refusal of one sample, as [`BatchOutcome::reject`] does.
+    pub fn reject_sample(
+        &mut self,
+        reason: RejectReason,
+        series_index: usize,
+        sample: RejectedSample,
+        detail: impl FnOnce() -> String,
+    ) {
+        self.keep(reason, series_index, 1, || (detail(), Some(sample)));
+    }
+
+    fn keep(
+        &mut self,
+        reason: RejectReason,
+        series_index: usize,
+        samples: u64,
+        words: impl FnOnce() -> (String, Option<RejectedSample>),
+    ) {
+        let is_first = self.rejected[reason as usize] == 0;
         self.rejected[reason as usize] += samples;
         if let Ok(entry) = u32::try_from(series_index)
             && self.entries_refused.last() != Some(&entry)
         {
             self.entries_refused.push(entry);
         }
-        if self.rejects.len() < Self::REJECTS_KEPT {
-            self.rejects.push(Reject { reason, series_index, samples, detail: detail() });
+        if is_first || self.rejects.len() < Self::REJECTS_KEPT {
+            let (detail, sample) = words();
+            self.rejects.push(Reject { reason, series_index, samples, detail, sample });
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 pub use batch::{
     BatchOutcome, ExemplarReject, ExemplarRejectReason, ExemplarSample, HistogramSample, Reject, RejectReason,
-    SeriesEntry, StartSample, WriteBatch,
+    RejectedSample, SeriesEntry, StartSample, WriteBatch, WriterNumber,
 };
 pub use chunks::{Chunk, ChunkBytes, ChunkSeries, ChunkSource, StoredPart};
 pub use column::Column;

@@ -10,6 +10,7 @@
 
 mod abuse;
 mod api;
+mod bench;
 mod block_commands;
 mod commands;
 mod crash;

@@ -28,6 +28,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("text", 3),
     ("tombstones", 3),
     ("wal", 3),
+    ("writers", 3),
     ("storage", 2),
     ("clock", 1),
     ("net", 1),

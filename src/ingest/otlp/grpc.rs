@@ -89,7 +89,7 @@ pub async fn export<S: WriteStore>(
     let (encoding, bytes) = match checked.and_then(|(encoding, body)| unframe(body, encoding)) {
         Ok(framed) => framed,
         Err(refusal) => {
-            service.metrics.of(sender.protocol).count_refused(&refusal);
+            service.count_refused(sender, &refusal);
             return failed(&refusal);
         }
     };

@@ -46,7 +46,7 @@ pub async fn handle<S: WriteStore>(
     let (format, encoding, body) = match checked {
         Ok(checked) => checked,
         Err(refusal) => {
-            service.metrics.of(sender.protocol).count_refused(&refusal);
+            service.count_refused(sender, &refusal);
             return refused(headers, &refusal);
         }
     };

@@ -55,7 +55,7 @@ pub async fn handle<S: WriteStore>(
     let protocol = match checked.and_then(|protocol| check_size(&body, limits.body_bytes).map(|()| protocol)) {
         Ok(protocol) => protocol,
         Err(refusal) => {
-            metrics.count_refused(&refusal);
+            service.count_refused(sender, &refusal);
             return refusal.into_response();
         }
     };

@@ -121,8 +121,7 @@ impl<'s, S: WriteStore> TextImport<'s, S> {
         self.decompressor.end();
         match self.finish_text().await {
             Ok(()) => {
-                let metrics = self.service.metrics.of(self.sender.protocol);
-                metrics.count_request(Ok(self.total.is_partial()));
+                self.service.count_request(&self.sender, Ok(self.total.is_partial()));
                 answer::done(&self.total, self.began_ms)
             }
             Err(refusal) => self.fail(refusal),
@@ -131,7 +130,7 @@ impl<'s, S: WriteStore> TextImport<'s, S> {
 
     /// The answer to an import that ends before its body does.
     pub fn fail(self, refusal: Refusal) -> Response<Bytes> {
-        self.service.metrics.of(self.sender.protocol).count_request(Err(&refusal));
+        self.service.count_request(&self.sender, Err(&refusal));
         answer::broken_off(&self.total, self.began_ms, refusal)
     }
 
@@ -191,7 +190,7 @@ impl<'s, S: WriteStore> TextImport<'s, S> {
     fn refuse_text(&mut self, what: &str) {
         let mut refused = BatchOutcome::default();
         self.decoder.refuse_unread(&self.text, what, &mut refused);
-        self.service.metrics.of(self.sender.protocol).count_rejected(&refused);
+        self.service.count_rejected(&self.sender, &refused);
         self.total.outcome.add(refused);
         self.text.clear();
     }

@@ -7,7 +7,8 @@ use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
-use super::service::{Service, sender_of};
+use super::intake::Held;
+use super::service::{SHORT_OF_MEMORY, Service, log_too_slow, sender_of};
 use crate::api::response::ApiBody;
 use crate::ingest::Protocol;
 use crate::ingest::answer::Refusal;
@@ -53,37 +54,48 @@ impl Service {
     /// `POST /v1/metrics`, and the same under the API's path.
     pub(super) async fn otlp_over_http(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
         let sender = sender_of(parts, Protocol::OtlpHttp);
-        let body = self.otlp_body(body, 0).await;
-        // The places are never closed.
-        let _place = self.write_places.acquire().await;
-        let answer = http::handle(&self.write, &self.otlp, &sender, &parts.method, &parts.headers, body);
-        answer.await.map(ApiBody::whole)
+        let (body, _held) = self.otlp_body(body, 0).await;
+        let answered = async {
+            // The places are never closed.
+            let _place = self.write_places.acquire().await;
+            http::handle(&self.write, &self.otlp, &sender, &parts.method, &parts.headers, body).await
+        };
+        match tokio::time::timeout(self.write_timeout, answered).await {
+            Ok(answer) => answer.map(ApiBody::whole),
+            Err(_elapsed) => log_too_slow(),
+        }
     }
 
     /// `MetricsService/Export`. Whoever calls may say how long it waits.
     pub(super) async fn otlp_over_grpc(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
         let sender = sender_of(parts, Protocol::OtlpGrpc);
         let export = async {
-            let body = self.otlp_body(body, grpc::PREFIX_BYTES).await;
+            let (body, _held) = self.otlp_body(body, grpc::PREFIX_BYTES).await;
             let _place = self.write_places.acquire().await;
             grpc::export(&self.write, &self.otlp, &sender, &parts.headers, body).await
         };
-        let reply = match grpc::timeout(&parts.headers) {
-            None => export.await,
-            Some(timeout) => tokio::time::timeout(timeout, export).await.unwrap_or_else(|_elapsed| {
-                grpc::failed(&Refusal::new(StatusCode::REQUEST_TIMEOUT, "the call's time is over"))
-            }),
-        };
+        let timeout = grpc::timeout(&parts.headers).map_or(self.write_timeout, |asked| asked.min(self.write_timeout));
+        let reply = tokio::time::timeout(timeout, export).await.unwrap_or_else(|_elapsed| {
+            grpc::failed(&Refusal::new(StatusCode::REQUEST_TIMEOUT, "the call's time is over"))
+        });
         grpc_response(reply)
     }
 
-    /// Reads a body, once there is a database to put it into.
-    async fn otlp_body(&self, body: Incoming, prefix_bytes: usize) -> Result<Bytes, Refusal> {
+    /// Reads a body, once there is a database to put it into and memory to do so. What it holds of the bytes that all
+    /// bodies share is held until the request is answered.
+    async fn otlp_body(&self, body: Incoming, prefix_bytes: usize) -> (Result<Bytes, Refusal>, Option<Held>) {
+        let later = |what: &str| (Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, what)), None);
         if self.api.database().is_none() {
-            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the log is being replayed"));
+            return later("the log is being replayed");
+        }
+        if self.memory.is_past_bound() {
+            return later(SHORT_OF_MEMORY);
         }
         let bytes_max = usize::try_from(self.write.limits.body_bytes).unwrap_or(usize::MAX);
-        self.receive(body, bytes_max.saturating_add(prefix_bytes)).await
+        match self.receive(body, bytes_max.saturating_add(prefix_bytes)).await {
+            Ok((body, held)) => (Ok(body), Some(held)),
+            Err(refusal) => (Err(refusal), None),
+        }
     }
 }
 

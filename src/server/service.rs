@@ -83,6 +83,9 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// Bytes for which room is made at once, as a request announces them; for more there is room once they come.
+const EXPECTED_BYTES_MAX: u64 = 1 << 20;
+
 /// A body, and what it holds of the bytes that bodies may.
 pub(super) type HeldBody = (Bytes, Held);
 
@@ -210,6 +213,7 @@ impl Service {
             return too_large();
         }
         let later = |error: IntakeError| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+        let expected = body.size_hint().lower();
         let mut held = self.intake.begin();
         let mut whole = Gathered::default();
         while let Some(frame) = held.next(body.frame()).await.map_err(later)? {
@@ -220,7 +224,7 @@ impl Service {
                 return too_large();
             }
             held.grow(piece.len() as u64).await.map_err(later)?;
-            whole.push(piece);
+            whole.push(piece, expected);
         }
         held.complete();
         Ok((whole.into_bytes(), held))
@@ -275,13 +279,15 @@ impl Gathered {
         self.first.len() + self.all.len()
     }
 
-    fn push(&mut self, piece: Bytes) {
+    /// Adds a piece of a body that is expected to have `expected` bytes.
+    fn push(&mut self, piece: Bytes, expected: u64) {
         if self.len() == 0 {
             self.first = piece;
             return;
         }
         if !self.first.is_empty() {
-            self.all.reserve(self.first.len() + piece.len());
+            let expected = expected.min(EXPECTED_BYTES_MAX) as usize;
+            self.all.reserve(expected.max(self.first.len() + piece.len()));
             self.all.extend_from_slice(&std::mem::take(&mut self.first));
         }
         self.all.extend_from_slice(&piece);

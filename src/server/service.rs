@@ -18,6 +18,7 @@ use super::connections::PeerAddress;
 use super::doors::{Caller, Doors};
 use super::intake::{Held, Intake, IntakeError};
 use super::metrics::{HttpMetrics, Metrics};
+use super::otlp::{Listener, unknown_call};
 use super::pressure::{Gate, MemoryGuard};
 use super::write_store::DbStore;
 use crate::api::error::ApiError;
@@ -26,6 +27,7 @@ use crate::api::route::{Right, Route};
 use crate::api::{Api, ApiRequest};
 use crate::clock::Clock;
 use crate::ingest::answer::Refusal;
+use crate::ingest::otlp::{OtlpOptions, grpc};
 use crate::ingest::{Protocol, Sender, WriteService, remote_write};
 use crate::telemetry::TextFormat;
 
@@ -36,8 +38,10 @@ const FORM_BYTES_MAX: usize = 4 << 20;
 pub struct Service {
     /// The API.
     pub api: Arc<Api>,
-    /// The write endpoint.
+    /// The write endpoints.
     pub write: WriteService<DbStore>,
+    /// How OTLP is received.
+    pub otlp: OtlpOptions,
     /// Places for write requests that are accepted and not yet durable.
     pub write_places: Semaphore,
     /// All that `/metrics` shows.
@@ -92,6 +96,10 @@ pub(super) type HeldBody = (Bytes, Held);
 /// A form, JSON, or neither; and what it holds.
 type SmallBody = (Option<Bytes>, Option<Bytes>, Option<Held>);
 
+/// Why a write has to come again when there is too little memory.
+pub(super) const SHORT_OF_MEMORY: &str = "the server is short of memory; try again";
+/// Why a write has to come again that waited too long for the log.
+pub(super) const LOG_TOO_SLOW: &str = "the log took too long; whether the request is stored is not known";
 /// When to come again after a 503 of the server's own.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
@@ -99,10 +107,10 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 const STATUS_CLIENT_GONE: u16 = 499;
 
 impl Service {
-    /// Answers one request.
-    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<ApiBody> {
+    /// Answers one request that came to an address.
+    pub async fn answer(self: Arc<Self>, listener: Listener, request: Request<Incoming>) -> Response<ApiBody> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let route = Route::find(request.uri().path());
+        let route = Route::find(request.uri().path()).filter(|route| listener == Listener::Main || route.is_of_otlp());
         let began = self.clock.monotonic();
         let mut counted = Counted { service: &self, route: route.clone(), began, status: STATUS_CLIENT_GONE };
         let gzip = response::accepts_gzip(request.headers());
@@ -137,7 +145,10 @@ impl Service {
         if parts.method == Method::OPTIONS && is_api(parts.uri.path()) {
             return response::no_content();
         }
-        let Some(route) = route else { return response::not_found() };
+        let Some(route) = route else {
+            let is_call = grpc::is_call(&parts.headers);
+            return if is_call { unknown_call(parts.uri.path()) } else { response::not_found() };
+        };
         if parts.method == Method::OPTIONS {
             let mut answer = response::no_content();
             *answer.status_mut() = StatusCode::OK;
@@ -149,6 +160,15 @@ impl Service {
         };
         if route == Route::Write {
             return self.write(&parts, body).await;
+        }
+        if matches!(route, Route::OtlpMetrics | Route::OtlpMetricsShort) {
+            return self.otlp_over_http(&parts, body).await;
+        }
+        if route == Route::OtlpExport && grpc::is_call(&parts.headers) {
+            return self.otlp_over_grpc(&parts, body).await;
+        }
+        if route == Route::OtlpExport && parts.method == Method::POST {
+            return response::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this path takes application/grpc\n");
         }
         if !route.takes(&parts.method) {
             let mut answer = response::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
@@ -235,7 +255,7 @@ impl Service {
             return self.api.unavailable();
         }
         if self.memory.is_past_bound() {
-            return short_of_memory();
+            return come_again(SHORT_OF_MEMORY);
         }
         let bytes_max = usize::try_from(self.write.limits.body_bytes).unwrap_or(usize::MAX);
         let (body, _held) = match self.collect(body, bytes_max).await {
@@ -250,7 +270,7 @@ impl Service {
         };
         match tokio::time::timeout(self.write_timeout, written).await {
             Ok(answer) => answer.map(ApiBody::whole),
-            Err(_) => come_again("the log took too long; whether the request is stored is not known"),
+            Err(_) => come_again(LOG_TOO_SLOW),
         }
     }
 
@@ -298,13 +318,8 @@ impl Gathered {
     }
 }
 
-/// The answer to a write that comes when there is too little memory.
-pub(super) fn short_of_memory() -> Response<ApiBody> {
-    come_again("the server is short of memory; try again")
-}
-
 /// The answer to a request that may succeed later.
-fn come_again(text: impl Into<String>) -> Response<ApiBody> {
+pub(super) fn come_again(text: impl Into<String>) -> Response<ApiBody> {
     let mut response = response::text(StatusCode::SERVICE_UNAVAILABLE, text.into() + "\n");
     response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
     response

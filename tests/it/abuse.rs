@@ -266,14 +266,23 @@ fn abuse_http2_resets_at_speed_keep_nobody_out() {
                     }
                 });
             }
+            let _stopping = StopOnDrop(&stop);
             for _ in 0..10 {
                 assert_served(&server);
             }
-            stop.store(true, Ordering::Relaxed);
         });
         assert!(streams.load(Ordering::Relaxed) > 1000, "{streams:?} streams were reset");
     });
     assert_unharmed(&mut server);
+}
+
+/// Stops the threads of a test that fails too.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Opens and resets streams on a connection of its own until the server has enough of that; gives their number.
@@ -384,6 +393,7 @@ fn abuse_wrong_passwords_at_speed_keep_no_known_client_waiting() {
                     }
                 });
             }
+            let _stopping = StopOnDrop(&stop);
             let began = Instant::now();
             let mut served = 0;
             while began.elapsed() < Duration::from_secs(3) || busy.load(Ordering::Relaxed) == 0 {
@@ -393,7 +403,6 @@ fn abuse_wrong_passwords_at_speed_keep_no_known_client_waiting() {
                 served += 1;
                 assert!(began.elapsed() < Duration::from_secs(60), "no check had to be refused; {served} served");
             }
-            stop.store(true, Ordering::Relaxed);
         });
         assert!(refused.load(Ordering::Relaxed) > 0 && busy.load(Ordering::Relaxed) > 0);
     });

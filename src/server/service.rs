@@ -87,12 +87,19 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// Bytes for which room is made at once, as a request announces them; for more there is room once they come.
+const EXPECTED_BYTES_MAX: u64 = 1 << 20;
+
 /// A body, and what it holds of the bytes that bodies may.
 pub(super) type HeldBody = (Bytes, Held);
 
 /// A form, JSON, or neither; and what it holds.
 type SmallBody = (Option<Bytes>, Option<Bytes>, Option<Held>);
 
+/// Why a write has to come again when there is too little memory.
+pub(super) const SHORT_OF_MEMORY: &str = "the server is short of memory; try again";
+/// Why a write has to come again that waited too long for the log.
+pub(super) const LOG_TOO_SLOW: &str = "the log took too long; whether the request is stored is not known";
 /// When to come again after a 503 of the server's own.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
@@ -236,6 +243,7 @@ impl Service {
             return too_large();
         }
         let later = |error: IntakeError| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+        let expected = body.size_hint().lower();
         let mut held = self.intake.begin();
         let mut whole = Gathered::default();
         while let Some(frame) = held.next(body.frame()).await.map_err(later)? {
@@ -246,7 +254,7 @@ impl Service {
                 return too_large();
             }
             held.grow(piece.len() as u64).await.map_err(later)?;
-            whole.push(piece);
+            whole.push(piece, expected);
         }
         held.complete();
         Ok((whole.into_bytes(), held))
@@ -257,7 +265,7 @@ impl Service {
             return self.api.unavailable();
         }
         if self.memory.is_past_bound() {
-            return short_of_memory();
+            return come_again(SHORT_OF_MEMORY);
         }
         let bytes_max = usize::try_from(self.write.limits.body_bytes).unwrap_or(usize::MAX);
         let mut sender = sender_of(parts, Protocol::RemoteWrite1);
@@ -275,7 +283,7 @@ impl Service {
         };
         match tokio::time::timeout(self.write_timeout, written).await {
             Ok(answer) => answer.map(ApiBody::whole),
-            Err(_) => log_too_slow(),
+            Err(_) => come_again(LOG_TOO_SLOW),
         }
     }
 
@@ -304,13 +312,15 @@ impl Gathered {
         self.first.len() + self.all.len()
     }
 
-    fn push(&mut self, piece: Bytes) {
+    /// Adds a piece of a body that is expected to have `expected` bytes.
+    fn push(&mut self, piece: Bytes, expected: u64) {
         if self.len() == 0 {
             self.first = piece;
             return;
         }
         if !self.first.is_empty() {
-            self.all.reserve(self.first.len() + piece.len());
+            let expected = expected.min(EXPECTED_BYTES_MAX) as usize;
+            self.all.reserve(expected.max(self.first.len() + piece.len()));
             self.all.extend_from_slice(&std::mem::take(&mut self.first));
         }
         self.all.extend_from_slice(&piece);
@@ -321,21 +331,8 @@ impl Gathered {
     }
 }
 
-/// What a write is told that comes when there is too little memory.
-pub(super) const SHORT_OF_MEMORY: &str = "the server is short of memory; try again";
-
-/// The answer to a write that comes when there is too little memory.
-pub(super) fn short_of_memory() -> Response<ApiBody> {
-    come_again(SHORT_OF_MEMORY)
-}
-
-/// The answer to a write whose commit does not come.
-pub(super) fn log_too_slow() -> Response<ApiBody> {
-    come_again("the log took too long; whether the request is stored is not known")
-}
-
 /// The answer to a request that may succeed later.
-fn come_again(text: impl Into<String>) -> Response<ApiBody> {
+pub(super) fn come_again(text: impl Into<String>) -> Response<ApiBody> {
     let mut response = response::text(StatusCode::SERVICE_UNAVAILABLE, text.into() + "\n");
     response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
     response

@@ -94,19 +94,30 @@ fn abuse_ten_stalled_uploads_starve_no_good_writer() {
         if count > 0 { Ok(()) } else { Err(count.to_string()) }
     });
     assert_served(&server);
-    let before = gave_way(&server);
+    drop(by_bytes);
+    wait_all_let_go(&server);
     // By requests: ten are as many as are worked on.
+    let before = gave_way(&server);
     let by_requests: Vec<TcpStream> = (0..10).map(|_| stalled_upload(server.address, 1000, 10)).collect();
+    wait_for("ten uploads", Duration::from_secs(20), || {
+        let held = server.metric("chronolith_http_bodies_in_flight_bytes").unwrap();
+        if held >= 100.0 { Ok(()) } else { Err(held.to_string()) }
+    });
     for _ in 0..20 {
         assert_served(&server);
     }
-    drop((by_bytes, by_requests));
     assert!(gave_way(&server) > before, "no upload made room for a request");
+    drop(by_requests);
+    wait_all_let_go(&server);
+    assert_unharmed(&mut server);
+}
+
+/// Waits until no body holds anything.
+fn wait_all_let_go(server: &Chronolith) {
     wait_for("bodies that are let go", Duration::from_secs(10), || {
         let held = server.metric("chronolith_http_bodies_in_flight_bytes").unwrap();
         if held == 0.0 { Ok(()) } else { Err(held.to_string()) }
     });
-    assert_unharmed(&mut server);
 }
 
 /// Uploads that gave way to others.
@@ -255,14 +266,23 @@ fn abuse_http2_resets_at_speed_keep_nobody_out() {
                     }
                 });
             }
+            let _stopping = StopOnDrop(&stop);
             for _ in 0..10 {
                 assert_served(&server);
             }
-            stop.store(true, Ordering::Relaxed);
         });
         assert!(streams.load(Ordering::Relaxed) > 1000, "{streams:?} streams were reset");
     });
     assert_unharmed(&mut server);
+}
+
+/// Stops the threads of a test that fails too.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Opens and resets streams on a connection of its own until the server has enough of that; gives their number.
@@ -373,6 +393,7 @@ fn abuse_wrong_passwords_at_speed_keep_no_known_client_waiting() {
                     }
                 });
             }
+            let _stopping = StopOnDrop(&stop);
             let began = Instant::now();
             let mut served = 0;
             while began.elapsed() < Duration::from_secs(3) || busy.load(Ordering::Relaxed) == 0 {
@@ -382,7 +403,6 @@ fn abuse_wrong_passwords_at_speed_keep_no_known_client_waiting() {
                 served += 1;
                 assert!(began.elapsed() < Duration::from_secs(60), "no check had to be refused; {served} served");
             }
-            stop.store(true, Ordering::Relaxed);
         });
         assert!(refused.load(Ordering::Relaxed) > 0 && busy.load(Ordering::Relaxed) > 0);
     });

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::harness::certificates::{self, Authority};
 use crate::harness::http::{self, Response};
+use crate::harness::process::free_address;
 use crate::harness::remote_write::{self, Series};
 use crate::harness::{Chronolith, Settings, chronolith, wait_for};
 
@@ -93,6 +94,28 @@ fn doors_let_each_right_do_what_it_is_for_and_nothing_else() {
                 .collect();
             assert_eq!(challenges, if status == 401 { vec!["Basic", "Bearer"] } else { vec![] }, "{what:?}");
         }
+    }
+}
+
+#[test]
+fn doors_are_the_same_at_the_addresses_of_otlp() {
+    let dir = tempfile::tempdir().unwrap();
+    let (over_http, over_grpc) = (free_address(), free_address());
+    let settings = Settings::default()
+        .with("otlp.http_listen", over_http.to_string())
+        .with("otlp.grpc_listen", over_grpc.to_string());
+    let server = start(dir.path(), tokens(dir.path()), settings);
+    wait_ready(&server, WRITER);
+    for address in [server.address, over_http, over_grpc] {
+        for path in ["/v1/metrics", "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"] {
+            let statuses = [None, Some("Bearer no-token-of-the-tests"), Some(READER), Some(ADMIN)]
+                .map(|caller| ask(address, ("POST", path), caller).status);
+            assert_eq!(statuses, [401, 401, 403, 403], "{address} {path}");
+            let status = ask(address, ("POST", path), Some(WRITER)).status;
+            assert!(!matches!(status, 401 | 403), "{address} {path}: {status}");
+        }
+        assert_eq!(ask(address, ("GET", "/-/healthy"), None).status, 401);
+        assert_eq!(ask(address, ("GET", "/-/healthy"), Some(WRITER)).status, 200);
     }
 }
 

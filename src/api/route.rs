@@ -34,6 +34,10 @@ pub enum Route {
     Import,
     /// An import whose series get the labels that this part of the path gives.
     ImportGroup(String),
+    Read,
+    OtlpMetrics,
+    OtlpMetricsShort,
+    OtlpExport,
     Query,
     QueryRange,
     QueryExemplars,
@@ -96,6 +100,10 @@ const FIXED: &[(&str, Route)] = &[
     ("/version", Route::Version),
     ("/api/v1/write", Route::Write),
     ("/api/v1/import/prometheus", Route::Import),
+    ("/api/v1/read", Route::Read),
+    ("/api/v1/otlp/v1/metrics", Route::OtlpMetrics),
+    ("/v1/metrics", Route::OtlpMetricsShort),
+    ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Route::OtlpExport),
     ("/api/v1/query", Route::Query),
     ("/api/v1/query_range", Route::QueryRange),
     ("/api/v1/query_exemplars", Route::QueryExemplars),
@@ -191,7 +199,8 @@ impl Route {
     /// The methods that the endpoint takes, for the `Allow` header.
     pub fn allow(&self) -> &'static str {
         match self {
-            Route::Write | Route::VerifyBlock(_) => "OPTIONS, POST",
+            Route::Write | Route::Read | Route::VerifyBlock(_) => "OPTIONS, POST",
+            Route::OtlpMetrics | Route::OtlpMetricsShort | Route::OtlpExport => "OPTIONS, POST",
             Route::Import | Route::ImportGroup(_) => "OPTIONS, POST, PUT",
             Route::Reload | Route::AdminSnapshot | Route::AdminDeleteSeries | Route::AdminCleanTombstones => {
                 "OPTIONS, POST, PUT"
@@ -212,6 +221,19 @@ impl Route {
     /// Whether the endpoint takes this method.
     pub fn takes(&self, method: &Method) -> bool {
         self.allow().split(", ").any(|allowed| allowed == method.as_str())
+    }
+
+    /// Whether the endpoint answers at OTLP's own addresses: OTLP, and probes.
+    pub fn is_of_otlp(&self) -> bool {
+        matches!(
+            self,
+            Route::OtlpMetrics
+                | Route::OtlpMetricsShort
+                | Route::OtlpExport
+                | Route::Healthy
+                | Route::Ready
+                | Route::Health
+        )
     }
 
     /// Whether the endpoint changes data, and so needs `web.enable_admin_api`.
@@ -235,6 +257,9 @@ impl Route {
         match self {
             Route::Healthy | Route::Ready => Right::Any,
             Route::Write | Route::Import | Route::ImportGroup(_) => Right::Write,
+            // A POST that changes nothing.
+            Route::Read => Right::Read,
+            Route::OtlpMetrics | Route::OtlpMetricsShort | Route::OtlpExport => Right::Write,
             route if route.takes(&Method::GET) => Right::Read,
             _ => Right::Admin,
         }
@@ -303,12 +328,20 @@ mod tests {
     fn route_needs_the_right_for_what_it_does() {
         let needing = |right| FIXED.iter().filter(move |(_, route)| route.needs() == right).map(|(path, _)| *path);
         assert_eq!(needing(Right::Any).collect::<Vec<_>>(), ["/-/healthy", "/-/ready"]);
-        assert_eq!(needing(Right::Write).collect::<Vec<_>>(), ["/api/v1/write", "/api/v1/import/prometheus"]);
+        let writing = [
+            "/api/v1/write",
+            "/api/v1/import/prometheus",
+            "/api/v1/otlp/v1/metrics",
+            "/v1/metrics",
+            "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        ];
+        assert_eq!(needing(Right::Write).collect::<Vec<_>>(), writing);
         for path in needing(Right::Admin) {
             assert!(path.starts_with("/api/v1/admin/") || path == "/-/reload", "{path}");
         }
         for path in needing(Right::Read) {
-            assert!(Route::find(path).is_some_and(|route| route.takes(&Method::GET)), "{path}");
+            let takes_get = Route::find(path).is_some_and(|route| route.takes(&Method::GET));
+            assert!(takes_get || path == "/api/v1/read", "{path}");
         }
         assert_eq!(Route::VerifyBlock(String::new()).needs(), Right::Admin);
     }

@@ -7,10 +7,15 @@
 pub mod connections;
 pub mod doors;
 mod import;
+pub mod intake;
 pub mod metrics;
+pub mod otlp;
+mod places;
+pub mod pressure;
 pub mod progress;
 mod reload;
 pub mod service;
+mod stall;
 mod storage_metrics;
 pub mod write_store;
 
@@ -26,22 +31,27 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::api::status::VERSION;
 use crate::api::{Api, ApiOptions};
 use crate::clock::Clock;
 use crate::db::{Db, DbOptions, DbSlot, OpenError};
 use crate::fs::Fs;
+use crate::ingest::otlp::OtlpOptions;
 use crate::ingest::{WriteFeatures, WriteLimits, WriteService};
 use crate::promql::engine::EngineOptions;
-use connections::{ConnectionLimits, ConnectionMetrics};
+use connections::{ConnectionLimits, ConnectionMetrics, Front};
 use doors::{Doors, WebConfigError};
+use intake::{Intake, IntakeLimits};
 use metrics::{HttpMetrics, Metrics};
+use otlp::Listener;
+use pressure::{Gate, MemoryGuard};
 use service::Service;
 use write_store::DbStore;
 
 /// How long requests that are under way may take when the server stops.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Stack of the threads that evaluate queries: deep expressions are walked by recursion.
 const THREAD_STACK_BYTES: usize = 8 << 20;
 
@@ -50,10 +60,12 @@ const THREAD_STACK_BYTES: usize = 8 << 20;
 #[non_exhaustive]
 pub enum ServeError {
     /// The address could not be listened on.
-    #[error("listen = {listen:?}: {source}")]
+    #[error("{listener} = {address:?}: {source}{}", listener.advice())]
     Listen {
+        /// Which of the addresses.
+        listener: Listener,
         /// The configured address.
-        listen: String,
+        address: String,
         /// The system's answer.
         source: io::Error,
     },
@@ -71,11 +83,30 @@ pub enum ServeError {
     OpenPanicked(String),
 }
 
+/// What clients may take of the server.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerLimits {
+    /// Connections.
+    pub connections: ConnectionLimits,
+    /// Bodies that are arriving.
+    pub intake: IntakeLimits,
+    /// Writes, and as many other requests, that are worked on at once.
+    pub requests_max: usize,
+    /// Memory of the process past which writes are refused; 0 for none.
+    pub memory_bytes_max: u64,
+    /// How long a write may wait for the log.
+    pub write_timeout: Duration,
+}
+
 /// How a server is set up.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// Where HTTP is served.
+    /// Where everything is served.
     pub listen: String,
+    /// Where OTLP is served over gRPC; nowhere if empty.
+    pub otlp_grpc_listen: String,
+    /// Where OTLP is served over HTTP; nowhere if empty.
+    pub otlp_http_listen: String,
     /// The data directory, the log and the head.
     pub db: DbOptions,
     /// How queries are evaluated.
@@ -88,12 +119,12 @@ pub struct ServerOptions {
     pub write_limits: WriteLimits,
     /// What is made of what senders say beside their samples.
     pub write_features: WriteFeatures,
+    /// How OTLP is received.
+    pub otlp: OtlpOptions,
     /// Write requests that may be accepted and not yet durable at once.
     pub writes_max: usize,
-    /// Connections that are open at once.
-    pub connections_max: usize,
-    /// How long a client may take to send the head of a request, or its body.
-    pub read_timeout: Duration,
+    /// Bounds on connections, bodies and requests.
+    pub limits: ServerLimits,
     /// Whether the admin paths answer.
     pub admin: bool,
     /// Whether `/-/reload` answers.
@@ -148,10 +179,15 @@ pub async fn serve(
         None => None,
     };
     tracing::info!(version = VERSION, data_dir = %options.db.data_dir.display(), "started");
-    let listen_error = |source| ServeError::Listen { listen: options.listen.clone(), source };
-    let listener = TcpListener::bind(&options.listen).await.map_err(listen_error)?;
-    let address = listener.local_addr().map_err(listen_error)?;
-    tracing::info!(%address, "listening");
+    let (main, address) = bind(Listener::Main, &options.listen).await?;
+    let mut listeners = vec![(Listener::Main, main)];
+    for (listener, address) in
+        [(Listener::OtlpGrpc, &options.otlp_grpc_listen), (Listener::OtlpHttp, &options.otlp_http_listen)]
+    {
+        if !address.is_empty() {
+            listeners.push((listener, bind(listener, address).await?.0));
+        }
+    }
     listening(address);
 
     let slot = Arc::new(DbSlot::default());
@@ -174,6 +210,7 @@ pub async fn serve(
             features: options.write_features,
             ..WriteService::new(DbStore(slot.clone()), options.write_limits, clock.clone())
         },
+        otlp: options.otlp,
         write_places: Semaphore::new(options.writes_max),
         metrics: Metrics {
             http: HttpMetrics::default(),
@@ -182,21 +219,23 @@ pub async fn serve(
             started_seconds: started_ms as f64 / 1000.0,
         },
         clock: clock.clone(),
-        body_timeout: options.read_timeout,
+        intake: Arc::new(Intake::new(options.limits.intake, clock.clone())),
+        gate: Gate::new(options.limits.requests_max),
+        memory: MemoryGuard::new(options.limits.memory_bytes_max, clock.clone()),
+        write_timeout: options.limits.write_timeout,
         in_flight: AtomicU64::new(0),
         doors: doors.clone(),
         lifecycle: options.lifecycle,
     });
-    let limits = ConnectionLimits {
-        connections_max: options.connections_max,
-        header_timeout: options.read_timeout,
-        drain_timeout: DRAIN_TIMEOUT,
-    };
+    let front = Front::new(doors, options.limits.connections, connection_metrics, clock.clone());
     let (stop_sender, stop_receiver) = watch::channel(false);
     tokio::spawn(reload::at_each_hangup(hangups, service.clone(), stop_receiver.clone()));
-    let answer = move |request| service.clone().answer(request);
-    let accepting =
-        tokio::spawn(connections::serve(listener, doors, limits, connection_metrics, stop_receiver, answer));
+    let mut accepting = JoinSet::new();
+    for (listener, socket) in listeners {
+        let service = service.clone();
+        let answer = move |request| service.clone().answer(listener, request);
+        accepting.spawn(connections::serve(socket, front.clone(), stop_receiver.clone(), answer));
+    }
 
     tokio::pin!(stop);
     let opened = tokio::select! {
@@ -217,14 +256,25 @@ pub async fn serve(
     };
     // Nobody listens any more only where the accept loop has ended already.
     let _ = stop_sender.send(true);
-    if accepting.await.is_err() {
-        tracing::error!("the accept loop panicked");
+    while let Some(ended) = accepting.join_next().await {
+        if ended.is_err() {
+            tracing::error!("an accept loop panicked");
+        }
     }
     api.stop();
     if let Some(db) = slot.get() {
         close(db).await;
     }
     result
+}
+
+/// Listens on an address.
+async fn bind(listener: Listener, address: &str) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let error = |source| ServeError::Listen { listener, address: address.to_owned(), source };
+    let socket = TcpListener::bind(address).await.map_err(error)?;
+    let local = socket.local_addr().map_err(error)?;
+    tracing::info!(address = %local, key = listener.key(), "listening");
+    Ok((socket, local))
 }
 
 /// Opens the database on a thread of its own, and puts it into the slot.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
@@ -16,13 +16,18 @@ use tokio::sync::Semaphore;
 
 use super::connections::PeerAddress;
 use super::doors::{Caller, Doors};
+use super::intake::{Held, Intake, IntakeError};
 use super::metrics::{HttpMetrics, Metrics};
+use super::otlp::{Listener, unknown_call};
+use super::pressure::{Gate, MemoryGuard};
 use super::write_store::DbStore;
 use crate::api::error::ApiError;
 use crate::api::response::{self, ApiBody};
 use crate::api::route::{Right, Route};
 use crate::api::{Api, ApiRequest};
 use crate::clock::Clock;
+use crate::ingest::answer::Refusal;
+use crate::ingest::otlp::{OtlpOptions, grpc};
 use crate::ingest::{Protocol, Sender, WriteService, remote_write};
 use crate::telemetry::TextFormat;
 
@@ -33,16 +38,24 @@ const FORM_BYTES_MAX: usize = 4 << 20;
 pub struct Service {
     /// The API.
     pub api: Arc<Api>,
-    /// The write endpoint.
+    /// The write endpoints.
     pub write: WriteService<DbStore>,
+    /// How OTLP is received.
+    pub otlp: OtlpOptions,
     /// Places for write requests that are accepted and not yet durable.
     pub write_places: Semaphore,
     /// All that `/metrics` shows.
     pub metrics: Metrics,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
-    /// How long a client may take to send a body.
-    pub body_timeout: Duration,
+    /// The bodies that are arriving.
+    pub intake: Arc<Intake>,
+    /// Bounds the requests that are worked on.
+    pub gate: Gate,
+    /// Refuses writes before the memory runs out.
+    pub memory: MemoryGuard,
+    /// How long a write may wait for the log.
+    pub write_timeout: Duration,
     /// Requests that are being answered.
     pub in_flight: AtomicU64,
     /// TLS, users and tokens, where there are any.
@@ -74,17 +87,23 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// A form, JSON, or neither.
-type SmallBody = (Option<Bytes>, Option<Bytes>);
+/// A body, and what it holds of the bytes that bodies may.
+pub(super) type HeldBody = (Bytes, Held);
+
+/// A form, JSON, or neither; and what it holds.
+type SmallBody = (Option<Bytes>, Option<Bytes>, Option<Held>);
+
+/// When to come again after a 503 of the server's own.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
 /// The status under which a request is counted whose client went away.
 const STATUS_CLIENT_GONE: u16 = 499;
 
 impl Service {
-    /// Answers one request.
-    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<ApiBody> {
+    /// Answers one request that came to an address.
+    pub async fn answer(self: Arc<Self>, listener: Listener, request: Request<Incoming>) -> Response<ApiBody> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let route = Route::find(request.uri().path());
+        let route = Route::find(request.uri().path()).filter(|route| listener == Listener::Main || route.is_of_otlp());
         let began = self.clock.monotonic();
         let mut counted = Counted { service: &self, route: route.clone(), began, status: STATUS_CLIENT_GONE };
         let gzip = response::accepts_gzip(request.headers());
@@ -119,15 +138,30 @@ impl Service {
         if parts.method == Method::OPTIONS && is_api(parts.uri.path()) {
             return response::no_content();
         }
-        let Some(route) = route else { return response::not_found() };
+        let Some(route) = route else {
+            let is_call = grpc::is_call(&parts.headers);
+            return if is_call { unknown_call(parts.uri.path()) } else { response::not_found() };
+        };
         if parts.method == Method::OPTIONS {
             let mut answer = response::no_content();
             *answer.status_mut() = StatusCode::OK;
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.allow()));
             return answer;
         }
+        let Some(_admitted) = self.gate.admit(&route, || self.intake.make_way()) else {
+            return come_again("too many requests are being worked on; try again");
+        };
         if route == Route::Write {
             return self.write(&parts, body).await;
+        }
+        if matches!(route, Route::OtlpMetrics | Route::OtlpMetricsShort) {
+            return self.otlp_over_http(&parts, body).await;
+        }
+        if route == Route::OtlpExport && grpc::is_call(&parts.headers) {
+            return self.otlp_over_grpc(&parts, body).await;
+        }
+        if route == Route::OtlpExport && parts.method == Method::POST {
+            return response::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this path takes application/grpc\n");
         }
         if !route.takes(&parts.method) {
             let mut answer = response::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
@@ -143,7 +177,13 @@ impl Service {
         if route == Route::Metrics {
             return self.exposition(&parts.headers).await;
         }
-        let (form, json) = match self.small_body(&parts, body).await {
+        if route == Route::Read {
+            return match self.collect(body, FORM_BYTES_MAX).await {
+                Ok((body, _held)) => self.api.remote_read(&parts.headers, body).await,
+                Err(refusal) => *refusal,
+            };
+        }
+        let (form, json, _held) = match self.small_body(&parts, body).await {
             Ok(body) => body,
             Err(refusal) => return *refusal,
         };
@@ -157,45 +197,79 @@ impl Service {
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let media_type = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
         if !matches!(parts.method, Method::POST | Method::PUT) {
-            return Ok((None, None));
+            return Ok((None, None, None));
         }
         match media_type.as_str() {
-            "application/x-www-form-urlencoded" => Ok((Some(self.collect(body, FORM_BYTES_MAX).await?), None)),
-            "application/json" => Ok((None, Some(self.collect(body, FORM_BYTES_MAX).await?))),
-            _ => Ok((None, None)),
+            "application/x-www-form-urlencoded" => {
+                let (form, held) = self.collect(body, FORM_BYTES_MAX).await?;
+                Ok((Some(form), None, Some(held)))
+            }
+            "application/json" => {
+                let (json, held) = self.collect(body, FORM_BYTES_MAX).await?;
+                Ok((None, Some(json), Some(held)))
+            }
+            _ => Ok((None, None, None)),
         }
     }
 
-    /// Reads a body, within bounds of size and time.
-    async fn collect(&self, body: Incoming, bytes_max: usize) -> Result<Bytes, Box<Response<ApiBody>>> {
-        let refuse = |status, message: String| Err(Box::new(response::text(status, message)));
-        let too_large =
-            || refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("body exceeds the limit of {bytes_max} bytes\n"));
+    /// Reads a body, within bounds of size, time, and what all bodies may hold together; gives an answer where that fails.
+    async fn collect(&self, body: Incoming, bytes_max: usize) -> Result<HeldBody, Box<Response<ApiBody>>> {
+        let refuse = |mut refusal: Refusal| {
+            refusal.message.push('\n');
+            Box::new(refusal.into_response().map(ApiBody::whole))
+        };
+        self.receive(body, bytes_max).await.map_err(refuse)
+    }
+
+    /// The same, and gives a refusal where that fails.
+    pub(super) async fn receive(&self, mut body: Incoming, bytes_max: usize) -> Result<HeldBody, Refusal> {
+        let too_large = || {
+            let message = format!("body exceeds the limit of {bytes_max} bytes");
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message))
+        };
         // An announced length is believed: nobody has to send a body to hear that it is too long.
         if body.size_hint().lower() > bytes_max as u64 {
             return too_large();
         }
-        match tokio::time::timeout(self.body_timeout, Limited::new(body, bytes_max).collect()).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
-            Ok(Err(error)) => refuse(StatusCode::BAD_REQUEST, format!("read body: {error}\n")),
-            Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive\n".to_owned()),
+        let later = |error: IntakeError| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+        let mut held = self.intake.begin();
+        let mut whole = Gathered::default();
+        while let Some(frame) = held.next(body.frame()).await.map_err(later)? {
+            let frame = frame.map_err(|error| Refusal::bad_request(format!("read body: {error}")))?;
+            // Trailers say nothing that is needed.
+            let Ok(piece) = frame.into_data() else { continue };
+            if whole.len() + piece.len() > bytes_max {
+                return too_large();
+            }
+            held.grow(piece.len() as u64).await.map_err(later)?;
+            whole.push(piece);
         }
+        held.complete();
+        Ok((whole.into_bytes(), held))
     }
 
     async fn write(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
         if self.api.database().is_none() {
             return self.api.unavailable();
         }
+        if self.memory.is_past_bound() {
+            return short_of_memory();
+        }
         let bytes_max = usize::try_from(self.write.limits.body_bytes).unwrap_or(usize::MAX);
-        let body = match self.collect(body, bytes_max).await {
+        let (body, _held) = match self.collect(body, bytes_max).await {
             Ok(body) => body,
             Err(refusal) => return *refusal,
         };
-        // The places are never closed.
-        let _place = self.write_places.acquire().await;
-        let mut sender = sender_of(parts, Protocol::RemoteWrite1);
-        remote_write::handle(&self.write, &mut sender, &parts.method, &parts.headers, body).await.map(ApiBody::whole)
+        let written = async {
+            // The places are never closed.
+            let _place = self.write_places.acquire().await;
+            let mut sender = sender_of(parts, Protocol::RemoteWrite1);
+            remote_write::handle(&self.write, &mut sender, &parts.method, &parts.headers, body).await
+        };
+        match tokio::time::timeout(self.write_timeout, written).await {
+            Ok(answer) => answer.map(ApiBody::whole),
+            Err(_) => log_too_slow(),
+        }
     }
 
     /// `/metrics`. The head's sizes come from a look at every series, so it is done where that holds nobody up.
@@ -208,6 +282,56 @@ impl Service {
             Err(panicked) => response::error(&ApiError::internal("the metrics could not be collected", panicked)),
         }
     }
+}
+
+/// The pieces of a body. One alone is passed on as it is; more are put together as they come, since tiny ones would weigh
+/// many times what they hold.
+#[derive(Default)]
+struct Gathered {
+    first: Bytes,
+    all: BytesMut,
+}
+
+impl Gathered {
+    fn len(&self) -> usize {
+        self.first.len() + self.all.len()
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if self.len() == 0 {
+            self.first = piece;
+            return;
+        }
+        if !self.first.is_empty() {
+            self.all.reserve(self.first.len() + piece.len());
+            self.all.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.all.extend_from_slice(&piece);
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.all.is_empty() { self.first } else { self.all.freeze() }
+    }
+}
+
+/// What a write is told that comes when there is too little memory.
+pub(super) const SHORT_OF_MEMORY: &str = "the server is short of memory; try again";
+
+/// The answer to a write that comes when there is too little memory.
+pub(super) fn short_of_memory() -> Response<ApiBody> {
+    come_again(SHORT_OF_MEMORY)
+}
+
+/// The answer to a write whose commit does not come.
+pub(super) fn log_too_slow() -> Response<ApiBody> {
+    come_again("the log took too long; whether the request is stored is not known")
+}
+
+/// The answer to a request that may succeed later.
+fn come_again(text: impl Into<String>) -> Response<ApiBody> {
+    let mut response = response::text(StatusCode::SERVICE_UNAVAILABLE, text.into() + "\n");
+    response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+    response
 }
 
 /// Lets a request in whose credential covers what its endpoint needs, and notes in it whose that is.

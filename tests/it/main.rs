@@ -8,19 +8,23 @@
     reason = "a harness that all modules share, and nobody links against"
 )]
 
+mod abuse;
 mod api;
 mod block_commands;
 mod commands;
 mod crash;
 mod disk_full;
+mod doors;
 mod faults;
 mod harness;
 mod hostile;
 mod interop;
 mod maintenance_crash;
+mod otlp;
 mod promql_fuzz;
 mod queries;
 mod recovery;
+mod remote_read;
 mod remote_write;
 mod text_import;
 mod tidy;

@@ -3,6 +3,9 @@
 //! Source: Prometheus 3.14 `prometheusremotewrite/helper.go` (`addHistogramDataPoints`), `histograms.go`
 //! (`explicitHistogramToCustomBucketsHistogram`).
 
+use std::ops::Range;
+
+use super::delta::ExplicitTotal;
 use super::exponential::spans_of;
 use super::layout::put_label;
 use super::{Counting, Family, Refused, Translator, describe, is_end, time_ms};
@@ -81,7 +84,7 @@ impl Counting {
     /// What is known about resets of a histogram's counts. Nobody looked, so nothing; deltas have none.
     pub(super) fn reset_hint(self) -> CounterResetHint {
         match self {
-            Counting::AsItIs => CounterResetHint::Unknown,
+            Counting::AsItIs | Counting::Delta => CounterResetHint::Unknown,
             Counting::NativeDelta => CounterResetHint::Gauge,
         }
     }
@@ -93,16 +96,40 @@ impl<'a> Translator<'_, 'a> {
         let mut name = Vec::new();
         put_label(&mut name, METRIC_NAME, family.name.as_bytes());
         for point in points {
-            let value = check(point).and_then(|()| custom_histogram(point, counting));
-            if value.is_ok() && !is_end(&point.head) && point.count == 0 && point.sum.is_some_and(|sum| sum != 0.0) {
-                self.warn_of_sum(&family.sent_as);
-            }
-            self.native_histogram(family, &name, &point.head, &point.exemplars, value);
+            let parts = (&point.head, &point.exemplars[..]);
+            self.native_histogram(family, &name, parts, counting, |this, labels| {
+                check(point)?;
+                let total = this.explicit_total(family, point, labels, counting)?;
+                custom_histogram(total.as_ref().unwrap_or(point), counting)
+            });
         }
     }
 
+    /// What a delta comes to, where deltas are added up: the labels of its series stand at `labels` in the output.
+    fn explicit_total(
+        &mut self,
+        family: &Family,
+        point: &HistogramPoint<'a>,
+        labels: Range<usize>,
+        counting: Counting,
+    ) -> Result<Option<HistogramPoint<'a>>, Refused> {
+        let Some(deltas) = self.deltas.as_mut().filter(|_| counting == Counting::Delta && !is_end(&point.head)) else {
+            return Ok(None);
+        };
+        let delta = ExplicitTotal {
+            bounds: point.explicit_bounds.clone(),
+            counts: point.bucket_counts.clone(),
+            count: point.count,
+            sum: point.sum,
+        };
+        let changes = deltas.changes();
+        let id = changes.id(&family.name, self.output.bytes.get(labels).unwrap_or_default());
+        let ExplicitTotal { bounds, counts, count, sum } = changes.explicit(id, &point.head, delta)?;
+        Ok(Some(HistogramPoint { bucket_counts: counts, explicit_bounds: bounds, count, sum, ..point.clone() }))
+    }
+
     /// Adds points as series of counts.
-    pub(super) fn histograms(&mut self, family: &Family, points: &[HistogramPoint<'a>]) {
+    pub(super) fn histograms(&mut self, family: &Family, points: &[HistogramPoint<'a>], counting: Counting) {
         let [sum_name, count_name, bucket_name] = ["_sum", "_count", "_bucket"].map(|suffix| {
             let mut label = Vec::new();
             put_label(&mut label, METRIC_NAME, format!("{}{suffix}", family.name).as_bytes());
@@ -114,6 +141,7 @@ impl<'a> Translator<'_, 'a> {
             self.output.begin_point();
             let head = &point.head;
             let samples = samples_of(point, false);
+            let parts = (samples, point.exemplars.len());
             let read = || {
                 check(point)?;
                 time_ms(head)
@@ -121,25 +149,33 @@ impl<'a> Translator<'_, 'a> {
             let timestamp_ms = match read() {
                 Ok(timestamp_ms) => timestamp_ms,
                 Err((reason, why)) => {
-                    self.output.refuse_point(reason, samples, || describe(&why, &family.sent_as, head));
+                    self.output.refuse_point(reason, parts, || describe(&why, &family.sent_as, head));
                     continue;
                 }
             };
             if let Err(why) = self.with_le.fit(&head.attributes, &self.shared, naming, &mut self.warnings) {
-                self.output
-                    .refuse_point(RejectReason::InvalidLabels, samples, || describe(&why, &family.sent_as, head));
+                self.output.refuse_point(RejectReason::InvalidLabels, parts, || describe(&why, &family.sent_as, head));
                 continue;
             }
             let labels = self.with_le.write_parts(self.output.bytes, &head.attributes);
             if !self.output.reserve(samples, labels.bytes() + bucket_name.len()) {
                 return;
             }
-            let is_end = is_end(head);
+            let total = match self.explicit_total(family, point, labels.all(), counting) {
+                Ok(total) => total,
+                Err((reason, why)) => {
+                    self.output.bytes.truncate(labels.all().start);
+                    self.output.refuse_point(reason, parts, || describe(&why, &family.sent_as, head));
+                    continue;
+                }
+            };
+            let point = total.as_ref().unwrap_or(point);
+            let (is_end, began_ms) = (is_end(head), self.start_ms(head, counting));
             let count = |count: u64| if is_end { stale_nan() } else { count as f64 };
             if let Some(sum) = if is_end { Some(stale_nan()) } else { point.sum } {
-                self.output.push_series(&labels, &sum_name, None, timestamp_ms, sum);
+                self.output.push_series(&labels, (&sum_name, None), timestamp_ms, sum, began_ms);
             }
-            self.output.push_series(&labels, &count_name, None, timestamp_ms, count(point.count));
+            self.output.push_series(&labels, (&count_name, None), timestamp_ms, count(point.count), began_ms);
             let exemplars = by_bucket(point);
             let mut exemplars = exemplars.chunk_by(|(a, _), (b, _)| a == b).peekable();
             let mut cumulative = 0u64;
@@ -156,7 +192,8 @@ impl<'a> Translator<'_, 'a> {
                         count(point.count)
                     }
                 };
-                self.output.push_series(&labels, &bucket_name, Some(("le", &le)), timestamp_ms, value);
+                let name = (&bucket_name[..], Some(("le", &le[..])));
+                self.output.push_series(&labels, name, timestamp_ms, value, began_ms);
                 if let Some(own) = exemplars.next_if(|own| own.first().is_some_and(|(at, _)| *at == bucket)) {
                     self.exemplars(own.iter().map(|(_, exemplar)| *exemplar), timestamp_ms);
                 }

@@ -8,6 +8,7 @@
 //! | `resource.rs` | labels that a resource and a scope give to all of their series |
 //! | `layout.rs` | the labels of points, in their canonical bytes |
 //! | `numbers.rs`, `histograms.rs`, `exponential.rs`, `summaries.rs` | the kinds of points |
+//! | `delta.rs` | deltas added up |
 //! | `exemplars.rs` | observations behind points |
 //! | `target_info.rs` | what else is known about a resource, as a series |
 //! | `output.rs` | the batch while it is built |
@@ -30,6 +31,7 @@
 //! Source: Prometheus 3.14 `storage/remote/otlptranslator/prometheusremotewrite`; OpenTelemetry's "Prometheus and
 //! OpenMetrics Compatibility"; `opentelemetry/proto/metrics/v1/metrics.proto`.
 
+mod delta;
 mod exemplars;
 mod exponential;
 mod histograms;
@@ -49,16 +51,18 @@ mod warnings;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
+pub use delta::{DeltaLimits, DeltaStreams};
 pub use options::{DeltaMode, Promotion, TranslateLimits, TranslateOptions, TranslationStrategy};
 pub use output::TooMuch;
 pub use warnings::{Category, Warnings};
 
 use super::model::{
-    Data, FLAG_NO_RECORDED_VALUE, KeyValue, Metric, MetricSink, PointHead, Resource, Scope, Temporality,
+    Data, FLAG_NO_RECORDED_VALUE, HistogramPoint, KeyValue, Metric, MetricSink, PointHead, Resource, Scope, Temporality,
 };
 use crate::ingest::accept::Decoded;
 use crate::model::{MetricType, TimestampMs};
 use crate::storage::{RejectReason, WriteBatch};
+use delta::DeltaChanges;
 use layout::Layout;
 use names::Kind;
 use output::{Finished, Output};
@@ -83,6 +87,8 @@ enum Counting {
     AsItIs,
     /// From the last point, and stored so.
     NativeDelta,
+    /// From the last point, and to be added up.
+    Delta,
 }
 
 /// The labels of the scope that was last seen.
@@ -98,8 +104,6 @@ pub struct Translated<'a> {
     pub decoded: Decoded<'a>,
     /// What was stored otherwise than its sender may think.
     pub warnings: Warnings,
-    /// Exemplars that are not in the batch, because they can't be stored anywhere.
-    pub exemplars_refused: u64,
 }
 
 /// Translates one request, metric by metric.
@@ -121,7 +125,22 @@ pub struct Translator<'t, 'a> {
     /// Families whose metadata was taken.
     families: HashSet<String>,
     warnings: Warnings,
-    exemplars_refused: u64,
+    deltas: Option<Deltas<'t>>,
+}
+
+/// Where deltas are added up.
+struct Deltas<'t> {
+    streams: &'t DeltaStreams,
+    now_ms: TimestampMs,
+    /// What this request does there, once it has a delta.
+    changes: Option<DeltaChanges<'t>>,
+}
+
+impl<'t> Deltas<'t> {
+    /// The sums as this request changes them.
+    fn changes(&mut self) -> &mut DeltaChanges<'t> {
+        self.changes.get_or_insert_with(|| self.streams.begin(self.now_ms))
+    }
 }
 
 impl std::fmt::Debug for Translator<'_, '_> {
@@ -152,15 +171,24 @@ impl<'t, 'a> Translator<'t, 'a> {
             times_ms: None,
             families: HashSet::new(),
             warnings: Warnings::default(),
-            exemplars_refused: 0,
+            deltas: None,
         }
+    }
+
+    /// Adds deltas up where the options ask for that. `now_ms` is the wall clock.
+    #[must_use]
+    pub fn with_deltas(self, streams: &'t DeltaStreams, now_ms: TimestampMs) -> Self {
+        Translator { deltas: Some(Deltas { streams, now_ms, changes: None }), ..self }
     }
 
     /// Ends the request: from here on the batch has its labels. After an error the batch must not be used.
     pub fn finish(self) -> Result<Translated<'a>, TooMuch> {
         let Finished { metadata, points, refused } = self.output.finish()?;
         let decoded = Decoded { metadata, refused, points };
-        Ok(Translated { decoded, warnings: self.warnings, exemplars_refused: self.exemplars_refused })
+        if let Some(changes) = self.deltas.and_then(|deltas| deltas.changes) {
+            changes.keep();
+        }
+        Ok(Translated { decoded, warnings: self.warnings })
     }
 
     /// Prepares the labels that a metric's points share.
@@ -176,7 +204,7 @@ impl<'t, 'a> Translator<'t, 'a> {
             let labels = scope_labels(scope, self.options, &mut self.warnings);
             self.scope = Some(ScopeLabels { scope: scope.clone(), labels });
         }
-        if self.options.type_and_unit_labels {
+        if self.options.features.type_and_unit_labels {
             let known = self.type_and_unit.as_ref();
             if !known.is_some_and(|(known_type, known_unit)| *known_type == metric_type && known_unit == unit) {
                 is_new = true;
@@ -225,7 +253,8 @@ impl<'t, 'a> Translator<'t, 'a> {
         match (temporality, self.options.deltas) {
             (Temporality::Cumulative, _) => Ok(Counting::AsItIs),
             (Temporality::Delta, DeltaMode::Native) => Ok(Counting::NativeDelta),
-            (Temporality::Delta, DeltaMode::Refuse) => Err((
+            (Temporality::Delta, DeltaMode::ToCumulative) if self.deltas.is_some() => Ok(Counting::Delta),
+            (Temporality::Delta, DeltaMode::Refuse | DeltaMode::ToCumulative) => Err((
                 reason,
                 "deltas are not taken; let the sender count from the start (cumulative temporality), or set otlp.deltas"
                     .to_owned(),
@@ -236,19 +265,33 @@ impl<'t, 'a> Translator<'t, 'a> {
         }
     }
 
-    /// Refuses points of which none can be stored. `samples` is how many each would have become.
+    /// Refuses points of which none can be stored. With each goes how many samples and exemplars it would have become.
     fn refuse_all<'p>(
         &mut self,
         sent_as: &str,
         (reason, why): &Refused,
-        points: impl Iterator<Item = (&'p PointHead<'a>, usize)>,
+        points: impl Iterator<Item = (&'p PointHead<'a>, (usize, usize))>,
     ) where
         'a: 'p,
     {
-        for (head, samples) in points {
+        for (head, parts) in points {
             self.output.begin_point();
-            self.output.refuse_point(*reason, samples, || describe(why, sent_as, head));
+            self.output.refuse_point(*reason, parts, || describe(why, sent_as, head));
         }
+    }
+
+    /// When the counting of a point began, where a zero is to stand there. Deltas have their sum's.
+    #[inline]
+    fn start_ms(&self, head: &PointHead<'_>, counting: Counting) -> TimestampMs {
+        if !self.options.features.start_zeros || counting == Counting::NativeDelta || is_end(head) {
+            return 0;
+        }
+        let changes = self.deltas.as_ref().and_then(|deltas| deltas.changes.as_ref());
+        let began_nanos = match changes.filter(|_| counting == Counting::Delta) {
+            Some(changes) => changes.began_nanos(),
+            None => head.start_unix_nanos,
+        };
+        (began_nanos / 1_000_000) as TimestampMs
     }
 
     /// Takes note of a stored point's time.
@@ -351,18 +394,22 @@ impl<'a> MetricSink<'a> for Translator<'_, 'a> {
                 match &data {
                     Data::None => {}
                     Data::Gauge(points) | Data::Sum { points, .. } => {
-                        self.refuse_all(&sent_as, &refused, points.iter().map(|point| (&point.head, 1)));
+                        let points = points.iter().map(|point| (&point.head, (1, point.exemplars.len())));
+                        self.refuse_all(&sent_as, &refused, points);
                     }
                     Data::Histogram { points, .. } => {
                         let nhcb = self.options.convert_histograms_to_nhcb;
-                        let points = points.iter().map(|point| (&point.head, histograms::samples_of(point, nhcb)));
+                        let parts =
+                            |point: &HistogramPoint<'_>| (histograms::samples_of(point, nhcb), point.exemplars.len());
+                        let points = points.iter().map(|point| (&point.head, parts(point)));
                         self.refuse_all(&sent_as, &refused, points);
                     }
                     Data::ExponentialHistogram { points, .. } => {
-                        self.refuse_all(&sent_as, &refused, points.iter().map(|point| (&point.head, 1)));
+                        let points = points.iter().map(|point| (&point.head, (1, point.exemplars.len())));
+                        self.refuse_all(&sent_as, &refused, points);
                     }
                     Data::Summary(points) => {
-                        let points = points.iter().map(|point| (&point.head, summaries::samples_of(point)));
+                        let points = points.iter().map(|point| (&point.head, (summaries::samples_of(point), 0)));
                         self.refuse_all(&sent_as, &refused, points);
                     }
                 }
@@ -373,11 +420,14 @@ impl<'a> MetricSink<'a> for Translator<'_, 'a> {
         let family = Family { sent_as: sent_as.into_owned(), name };
         match data {
             Data::None => {}
-            Data::Gauge(points) | Data::Sum { points, .. } => self.numbers(&family, &points),
+            Data::Gauge(points) | Data::Sum { points, monotonic: false, .. } => {
+                self.numbers(&family, &points, counting, false);
+            }
+            Data::Sum { points, monotonic: true, .. } => self.numbers(&family, &points, counting, true),
             Data::Histogram { points, .. } if self.options.convert_histograms_to_nhcb => {
                 self.custom_histograms(&family, &points, counting);
             }
-            Data::Histogram { points, .. } => self.histograms(&family, &points),
+            Data::Histogram { points, .. } => self.histograms(&family, &points, counting),
             Data::ExponentialHistogram { points, .. } => self.exponential_histograms(&family, &points, counting),
             Data::Summary(points) => self.summaries(&family, &points),
         }

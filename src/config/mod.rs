@@ -371,9 +371,8 @@ impl Resolved {
         for (key, value) in &sources.flags {
             resolved.set(key, value, &Origin::Flag(key.replace('_', "-")))?;
         }
-        match resolved.config.otlp.contradiction(&resolved.config.features) {
-            Some((key, why)) => return Err(ConfigError::Contradiction { key, why }),
-            None => {}
+        if let Some((key, why)) = resolved.config.otlp.contradiction(&resolved.config.features) {
+            return Err(ConfigError::Contradiction { key, why });
         }
         Ok(resolved)
     }

@@ -34,7 +34,7 @@ pub fn run(target: &'static Target, options: &Options, current: &Path) -> bool {
     let (options, current) = (options.clone(), current.to_owned());
     let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn(move || {
         let file = File::create(&current).expect("the directory for temporary files can be written");
-        Runner { target, file, number: 0, coverage: Coverage::default(), peak: 0 }.run(&options)
+        Runner { target, file, number: 0, taken: 0, coverage: Coverage::default(), peak: 0 }.run(&options)
     });
     thread.is_ok_and(|thread| thread.join().unwrap_or(false))
 }
@@ -43,6 +43,8 @@ struct Runner {
     target: &'static Target,
     file: File,
     number: u64,
+    /// Inputs of which something was made.
+    taken: u64,
     coverage: Coverage,
     /// The most memory that an input took.
     peak: usize,
@@ -68,6 +70,10 @@ impl Runner {
                 return self.found(options, input.clone(), what);
             }
         }
+        if self.taken == 0 {
+            eprintln!("{}: nothing was made of what it was given, so nothing can be found", self.target.name);
+            return false;
+        }
         let mut random = Random::new(options.seed);
         let seeds = corpus.len();
         for _ in 0..options.count {
@@ -88,11 +94,12 @@ impl Runner {
                 corpus.push(input);
             }
         }
-        let (name, inputs, new, places) = (self.target.name, self.number, corpus.len() - seeds, self.coverage.places());
+        let (name, inputs, taken) = (self.target.name, self.number, self.taken);
+        let (new, places) = (corpus.len() - seeds, self.coverage.places());
         let covered =
             if places > 0 { format!(", {new} of them reached new code, {places} places") } else { String::new() };
         println!(
-            "{name}: {inputs} inputs, {seeds} given{covered}; at most {} KiB allocated; {:.1} s",
+            "{name}: {inputs} inputs, something made of {taken}, {seeds} given{covered}; at most {} KiB allocated; {:.1} s",
             self.peak >> 10,
             began.elapsed().as_secs_f64()
         );
@@ -112,8 +119,11 @@ impl Runner {
         let bound = self.target.bytes_fixed + self.target.bytes_each * input.len();
         match result {
             Err(_) => Some(PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone()),
-            Ok(()) if peak > bound => Some(format!("{peak} bytes allocated for {}, at most {bound}", input.len())),
-            Ok(()) => None,
+            Ok(_) if peak > bound => Some(format!("{peak} bytes allocated for {}, at most {bound}", input.len())),
+            Ok(taken) => {
+                self.taken += u64::from(taken);
+                None
+            }
         }
     }
 

@@ -304,6 +304,9 @@ impl Api {
             | Route::Version
             | Route::Metrics
             | Route::Write
+            | Route::OtlpMetrics
+            | Route::OtlpMetricsShort
+            | Route::OtlpExport
             | Route::Import
             | Route::ImportGroup(_)
             | Route::Notifications

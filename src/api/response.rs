@@ -15,13 +15,14 @@ use tokio::sync::mpsc;
 use super::error::{ApiError, ErrorType};
 use super::json::JsonWriter;
 
-/// A body of an answer: whole, or a stream of pieces.
+/// A body of an answer: whole, perhaps with trailers, or a stream of pieces.
 #[derive(Debug)]
 pub struct ApiBody(BodyState);
 
 #[derive(Debug)]
 enum BodyState {
     Whole(Bytes),
+    WithTrailers { bytes: Bytes, trailers: Option<HeaderMap> },
     Stream { first: Option<Bytes>, rest: mpsc::Receiver<io::Result<Bytes>> },
 }
 
@@ -29,6 +30,11 @@ impl ApiBody {
     /// A body that is known at once.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         ApiBody(BodyState::Whole(bytes.into()))
+    }
+
+    /// A body that is known at once, and headers behind it. It is sent as it is, never compressed.
+    pub fn with_trailers(bytes: Bytes, trailers: HeaderMap) -> Self {
+        ApiBody(BodyState::WithTrailers { bytes, trailers: Some(trailers) })
     }
 }
 
@@ -40,6 +46,12 @@ impl Body for ApiBody {
         match &mut self.0 {
             BodyState::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             BodyState::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            BodyState::WithTrailers { bytes, .. } if !bytes.is_empty() => {
+                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
+            }
+            BodyState::WithTrailers { trailers, .. } => {
+                Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
             BodyState::Stream { first, rest } => match first.take() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 None => rest.poll_recv(cx).map(|piece| piece.map(|piece| piece.map(Frame::data))),
@@ -48,13 +60,17 @@ impl Body for ApiBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.0, BodyState::Whole(bytes) if bytes.is_empty())
+        match &self.0 {
+            BodyState::Whole(bytes) => bytes.is_empty(),
+            BodyState::WithTrailers { bytes, trailers } => bytes.is_empty() && trailers.is_none(),
+            BodyState::Stream { .. } => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             BodyState::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            BodyState::Stream { .. } => SizeHint::default(),
+            BodyState::WithTrailers { .. } | BodyState::Stream { .. } => SizeHint::default(),
         }
     }
 }

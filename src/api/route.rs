@@ -34,6 +34,9 @@ pub enum Route {
     Import,
     /// An import whose series get the labels that this part of the path gives.
     ImportGroup(String),
+    OtlpMetrics,
+    OtlpMetricsShort,
+    OtlpExport,
     Query,
     QueryRange,
     QueryExemplars,
@@ -98,6 +101,9 @@ const FIXED: &[(&str, Route)] = &[
     ("/version", Route::Version),
     ("/api/v1/write", Route::Write),
     ("/api/v1/import/prometheus", Route::Import),
+    ("/api/v1/otlp/v1/metrics", Route::OtlpMetrics),
+    ("/v1/metrics", Route::OtlpMetricsShort),
+    ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Route::OtlpExport),
     ("/api/v1/query", Route::Query),
     ("/api/v1/query_range", Route::QueryRange),
     ("/api/v1/query_exemplars", Route::QueryExemplars),
@@ -196,6 +202,7 @@ impl Route {
     pub fn allow(&self) -> &'static str {
         match self {
             Route::Write | Route::VerifyBlock(_) => "OPTIONS, POST",
+            Route::OtlpMetrics | Route::OtlpMetricsShort | Route::OtlpExport => "OPTIONS, POST",
             Route::Import | Route::ImportGroup(_) => "OPTIONS, POST, PUT",
             Route::Reload | Route::AdminSnapshot | Route::AdminDeleteSeries | Route::AdminCleanTombstones => {
                 "OPTIONS, POST, PUT"
@@ -216,6 +223,19 @@ impl Route {
     /// Whether the endpoint takes this method.
     pub fn takes(&self, method: &Method) -> bool {
         self.allow().split(", ").any(|allowed| allowed == method.as_str())
+    }
+
+    /// Whether the endpoint answers at OTLP's own addresses: OTLP, and probes.
+    pub fn is_of_otlp(&self) -> bool {
+        matches!(
+            self,
+            Route::OtlpMetrics
+                | Route::OtlpMetricsShort
+                | Route::OtlpExport
+                | Route::Healthy
+                | Route::Ready
+                | Route::Health
+        )
     }
 
     /// Whether the endpoint changes data, and so needs `web.enable_admin_api`.
@@ -239,6 +259,7 @@ impl Route {
         match self {
             Route::Healthy | Route::Ready => Right::Any,
             Route::Write | Route::Import | Route::ImportGroup(_) => Right::Write,
+            Route::OtlpMetrics | Route::OtlpMetricsShort | Route::OtlpExport => Right::Write,
             route if route.takes(&Method::GET) => Right::Read,
             _ => Right::Admin,
         }
@@ -307,7 +328,14 @@ mod tests {
     fn route_needs_the_right_for_what_it_does() {
         let needing = |right| FIXED.iter().filter(move |(_, route)| route.needs() == right).map(|(path, _)| *path);
         assert_eq!(needing(Right::Any).collect::<Vec<_>>(), ["/-/healthy", "/-/ready"]);
-        assert_eq!(needing(Right::Write).collect::<Vec<_>>(), ["/api/v1/write", "/api/v1/import/prometheus"]);
+        let writing = [
+            "/api/v1/write",
+            "/api/v1/import/prometheus",
+            "/api/v1/otlp/v1/metrics",
+            "/v1/metrics",
+            "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        ];
+        assert_eq!(needing(Right::Write).collect::<Vec<_>>(), writing);
         for path in needing(Right::Admin) {
             assert!(path.starts_with("/api/v1/admin/") || path == "/-/reload", "{path}");
         }

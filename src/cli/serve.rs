@@ -12,6 +12,7 @@ use crate::db::retention::RetentionPolicy;
 use crate::db::{DbOptions, StorageOptions};
 use crate::fs::{SystemFs, memory_limit_bytes};
 use crate::head::HeadOptions;
+use crate::ingest::otlp::OtlpOptions;
 use crate::ingest::{WriteFeatures, WriteLimits};
 use crate::promql::engine::EngineOptions;
 use crate::server::{self, ServerOptions};
@@ -38,6 +39,8 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
     config.features.apply(&mut engine, &mut write_features);
     ServerOptions {
         listen: config.listen.clone(),
+        otlp_grpc_listen: config.otlp.grpc_listen.clone(),
+        otlp_http_listen: config.otlp.http_listen.clone(),
         db: db_options(config),
         engine,
         queries_max: config.query.max_concurrency,
@@ -48,6 +51,7 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
             ..WriteLimits::default()
         },
         write_features,
+        otlp: OtlpOptions::default(),
         writes_max: config.wal.max_buffer_entries,
         connections_max: config.web.max_connections,
         read_timeout: config.web.read_timeout,

@@ -62,6 +62,17 @@ fn duration(text: &str, min: Duration, max: Duration) -> Option<Duration> {
     parse_duration(text).filter(|duration| (min..=max).contains(duration))
 }
 
+/// An address to listen on.
+fn address(text: &str) -> Option<String> {
+    let (host, port) = text.rsplit_once(':')?;
+    port.parse::<u16>().ok()?;
+    (!host.is_empty()).then(|| text.to_owned())
+}
+
+fn optional_address(text: &str) -> Option<String> {
+    if text.is_empty() { Some(String::new()) } else { address(text) }
+}
+
 /// A value that `none` turns off.
 fn optional<T>(text: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
     if text.trim() == "none" { Some(None) } else { parse(text).map(Some) }
@@ -98,13 +109,25 @@ pub static KEYS: &[Key] = &[
         name: "listen",
         default: "127.0.0.1:9095",
         allowed: "host:port; port 0 takes a free one",
-        help: "Where HTTP is served, HTTP/1.1 and HTTP/2 on one port.",
-        set: |config, text| {
-            let (host, port) = text.rsplit_once(':')?;
-            port.parse::<u16>().ok()?;
-            put(&mut config.listen, (!host.is_empty()).then(|| text.to_owned())?)
-        },
+        help: "Where everything is served: HTTP/1.1, HTTP/2 and gRPC on one port.",
+        set: |config, text| put(&mut config.listen, address(text)?),
         get: |config| config.listen.clone(),
+    },
+    Key {
+        name: "otlp.grpc_listen",
+        default: "127.0.0.1:4317",
+        allowed: "host:port, or empty; port 0 takes a free one",
+        help: "Where OTLP is served over gRPC beside `listen`: OTLP and probes alone. Empty turns it off.",
+        set: |config, text| put(&mut config.otlp.grpc_listen, optional_address(text)?),
+        get: |config| config.otlp.grpc_listen.clone(),
+    },
+    Key {
+        name: "otlp.http_listen",
+        default: "127.0.0.1:4318",
+        allowed: "host:port, or empty; port 0 takes a free one",
+        help: "Where OTLP is served over HTTP beside `listen`: OTLP and probes alone. Empty turns it off.",
+        set: |config, text| put(&mut config.otlp.http_listen, optional_address(text)?),
+        get: |config| config.otlp.http_listen.clone(),
     },
     Key {
         name: "wal.durability",

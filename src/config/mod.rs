@@ -127,6 +127,15 @@ pub struct WebConfig {
     pub config_file: Option<PathBuf>,
 }
 
+/// `otlp.*`: OpenTelemetry's protocol.
+#[derive(Debug, Clone)]
+pub struct OtlpConfig {
+    /// Where it is served over gRPC; empty for nowhere.
+    pub grpc_listen: String,
+    /// Where it is served over HTTP; empty for nowhere.
+    pub http_listen: String,
+}
+
 /// The resolved configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -134,6 +143,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where HTTP is served.
     pub listen: String,
+    /// OTLP.
+    pub otlp: OtlpConfig,
     /// The write-ahead log.
     pub wal: WalConfig,
     /// The head.
@@ -157,6 +168,7 @@ impl Default for Config {
         let mut config = Config {
             data_dir: PathBuf::new(),
             listen: String::new(),
+            otlp: OtlpConfig { grpc_listen: String::new(), http_listen: String::new() },
             wal: WalConfig {
                 durability: Durability::Fsync,
                 flush_interval: Duration::ZERO,

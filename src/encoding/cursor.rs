@@ -36,6 +36,12 @@ impl<'a> Cursor<'a> {
         self.bytes.len() - self.position
     }
 
+    /// The bytes that are left.
+    #[inline]
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.position..).unwrap_or_default()
+    }
+
     /// Whether all bytes were read.
     #[inline]
     pub fn is_empty(&self) -> bool {

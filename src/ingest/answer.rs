@@ -23,7 +23,7 @@ pub const DURABILITY: HeaderName = HeaderName::from_static("chronolith-durabilit
 pub const SAMPLES_ADDED: HeaderName = HeaderName::from_static("chronolith-samples");
 
 /// When to send a request again that met an unwritable log: the log tries about as often.
-const RETRY_AFTER_SECONDS: &str = "2";
+pub const RETRY_AFTER_SECONDS: u64 = 2;
 /// The most characters of one refusal in an answer.
 const DETAIL_CHARS: usize = 300;
 
@@ -61,7 +61,10 @@ pub fn refusal_text(stored: &Stored) -> String {
             .filter(|&(_, &exemplars)| exemplars > 0)
             .map(|(reason, exemplars)| format!("{}: {exemplars}", reason.as_str()))
             .collect();
-        let _ = write!(out, "; refused {exemplars_refused} exemplars ({})", reasons.join(", "));
+        let _ = write!(out, "; refused {exemplars_refused} exemplars");
+        if !reasons.is_empty() {
+            let _ = write!(out, " ({})", reasons.join(", "));
+        }
     }
     let mut separators = std::iter::once("; ").chain(std::iter::repeat("\n"));
     for reject in &outcome.rejects {
@@ -112,18 +115,24 @@ impl Refusal {
 
     /// The answer.
     pub fn into_response(self) -> Response<Bytes> {
+        let mut headers = HeaderMap::new();
+        self.set_headers(&mut headers);
         let mut response = text(self.status, self.message);
-        let headers = response.headers_mut();
+        response.headers_mut().extend(headers);
+        response
+    }
+
+    /// Puts what goes with the status into an answer's headers.
+    pub fn set_headers(&self, headers: &mut HeaderMap) {
         match self.status {
             StatusCode::METHOD_NOT_ALLOWED => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
             }
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECONDS));
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
             }
             _ => {}
         }
-        response
     }
 }
 

@@ -36,20 +36,65 @@ impl Encoding {
     /// What the header `Content-Encoding` says.
     pub fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
         let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(Encoding::Identity) };
-        match value.as_bytes().trim_ascii().to_ascii_lowercase().as_slice() {
-            b"" | b"identity" => Ok(Encoding::Identity),
-            b"gzip" | b"x-gzip" => Ok(Encoding::Gzip),
-            b"zstd" => Ok(Encoding::Zstd),
-            _ => {
-                let unknown = String::from_utf8_lossy(value.as_bytes());
-                let message = format!(
-                    "{} encoding (compression) is not accepted here; gzip, zstd and identity are",
-                    shorten(&unknown)
-                );
-                Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
-            }
+        Self::from_name(value.as_bytes()).ok_or_else(|| {
+            let unknown = String::from_utf8_lossy(value.as_bytes());
+            let message = format!(
+                "{} encoding (compression) is not accepted here; gzip, zstd and identity are",
+                shorten(&unknown)
+            );
+            Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message)
+        })
+    }
+
+    /// The encoding that is called so in a header.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        match name.trim_ascii().to_ascii_lowercase().as_slice() {
+            b"" | b"identity" => Some(Encoding::Identity),
+            b"gzip" | b"x-gzip" => Some(Encoding::Gzip),
+            b"zstd" => Some(Encoding::Zstd),
+            _ => None,
         }
     }
+}
+
+/// Why a whole body could not be decompressed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecompressError {
+    /// More comes out than a body may have.
+    #[error("body exceeds the limit of {limit} bytes after decompression")]
+    TooLarge {
+        /// The bound.
+        limit: u64,
+    },
+    /// The bytes are not what the encoding says, or end early.
+    #[error("body is not what its encoding says: {0}")]
+    Malformed(String),
+}
+
+/// Decompresses a body that is there as a whole into `buffer`, which is cleared first, up to a bound.
+pub fn decompress<'b>(
+    encoding: Encoding,
+    body: Bytes,
+    limit: u64,
+    buffer: &'b mut Vec<u8>,
+) -> Result<&'b [u8], DecompressError> {
+    buffer.clear();
+    let room = usize::try_from(limit).unwrap_or(usize::MAX);
+    if encoding == Encoding::Identity {
+        if body.len() > room {
+            return Err(DecompressError::TooLarge { limit });
+        }
+        buffer.extend_from_slice(&body);
+        return Ok(buffer);
+    }
+    let malformed = |error: io::Error| DecompressError::Malformed(error.to_string());
+    let mut decompressor = Decompressor::new(encoding).map_err(malformed)?;
+    decompressor.push(body);
+    decompressor.end();
+    // One byte past the bound tells a body that ends there from one that goes on.
+    decompressor.read(buffer, room.saturating_add(1)).map_err(malformed)?;
+    if buffer.len() > room { Err(DecompressError::TooLarge { limit }) } else { Ok(buffer) }
 }
 
 /// Why a read ended.
@@ -241,6 +286,36 @@ mod tests {
             let mut out = Vec::new();
             assert_eq!(decompressor.read(&mut out, 1000).unwrap(), Progress::Full);
             assert!(out.len() == 1000 && out.capacity() <= 4096, "{}", out.capacity());
+        }
+    }
+
+    #[test]
+    fn whole_body_decompresses_up_to_the_limit_and_not_past_it() {
+        const LIMIT: u64 = 1 << 20;
+        let bytes: Vec<u8> = (0..LIMIT as usize).map(|i| (i * i % 251) as u8).collect();
+        for encoding in ALL {
+            let body = Bytes::from(pack(encoding, &bytes));
+            let mut buffer = vec![7; 10];
+            assert_eq!(decompress(encoding, body.clone(), LIMIT, &mut buffer), Ok(bytes.as_slice()), "{encoding:?}");
+            let error = decompress(encoding, body, LIMIT - 1, &mut buffer).unwrap_err();
+            assert_eq!(error, DecompressError::TooLarge { limit: LIMIT - 1 }, "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn bomb_takes_no_more_memory_than_the_limit_and_its_rounding() {
+        const LIMIT: u64 = 1 << 20;
+        let zeros = vec![0; 64 << 20];
+        for encoding in [Encoding::Gzip, Encoding::Zstd] {
+            let body = Bytes::from(pack(encoding, &zeros));
+            let mut buffer = Vec::new();
+            let error = decompress(encoding, body, LIMIT, &mut buffer).unwrap_err();
+            assert_eq!(error, DecompressError::TooLarge { limit: LIMIT });
+            assert!(buffer.capacity() as u64 <= 2 * LIMIT + 64, "{} bytes", buffer.capacity());
+            assert!(matches!(
+                decompress(encoding, Bytes::from_static(b"no such thing"), LIMIT, &mut buffer),
+                Err(DecompressError::Malformed(_))
+            ));
         }
     }
 

@@ -8,6 +8,7 @@ pub mod connections;
 pub mod doors;
 mod import;
 pub mod metrics;
+pub mod otlp;
 pub mod progress;
 mod reload;
 pub mod service;
@@ -27,17 +28,20 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::api::status::VERSION;
 use crate::api::{Api, ApiOptions};
 use crate::clock::Clock;
 use crate::db::{Db, DbOptions, DbSlot, OpenError};
 use crate::fs::Fs;
+use crate::ingest::otlp::OtlpOptions;
 use crate::ingest::{WriteFeatures, WriteLimits, WriteService};
 use crate::promql::engine::EngineOptions;
 use connections::{ConnectionLimits, ConnectionMetrics};
 use doors::{Doors, WebConfigError};
 use metrics::{HttpMetrics, Metrics};
+use otlp::Listener;
 use service::Service;
 use write_store::DbStore;
 
@@ -51,10 +55,12 @@ const THREAD_STACK_BYTES: usize = 8 << 20;
 #[non_exhaustive]
 pub enum ServeError {
     /// The address could not be listened on.
-    #[error("listen = {listen:?}: {source}")]
+    #[error("{listener} = {address:?}: {source}{}", listener.advice())]
     Listen {
+        /// Which of the addresses.
+        listener: Listener,
         /// The configured address.
-        listen: String,
+        address: String,
         /// The system's answer.
         source: io::Error,
     },
@@ -75,8 +81,12 @@ pub enum ServeError {
 /// How a server is set up.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// Where HTTP is served.
+    /// Where everything is served.
     pub listen: String,
+    /// Where OTLP is served over gRPC; nowhere if empty.
+    pub otlp_grpc_listen: String,
+    /// Where OTLP is served over HTTP; nowhere if empty.
+    pub otlp_http_listen: String,
     /// The data directory, the log and the head.
     pub db: DbOptions,
     /// How queries are evaluated.
@@ -89,6 +99,8 @@ pub struct ServerOptions {
     pub write_limits: WriteLimits,
     /// What is made of what senders say beside their samples.
     pub write_features: WriteFeatures,
+    /// How OTLP is received.
+    pub otlp: OtlpOptions,
     /// Write requests that may be accepted and not yet durable at once.
     pub writes_max: usize,
     /// Connections that are open at once.
@@ -149,10 +161,15 @@ pub async fn serve(
         None => None,
     };
     tracing::info!(version = VERSION, data_dir = %options.db.data_dir.display(), "started");
-    let listen_error = |source| ServeError::Listen { listen: options.listen.clone(), source };
-    let listener = TcpListener::bind(&options.listen).await.map_err(listen_error)?;
-    let address = listener.local_addr().map_err(listen_error)?;
-    tracing::info!(%address, "listening");
+    let (main, address) = bind(Listener::Main, &options.listen).await?;
+    let mut listeners = vec![(Listener::Main, main)];
+    for (listener, address) in
+        [(Listener::OtlpGrpc, &options.otlp_grpc_listen), (Listener::OtlpHttp, &options.otlp_http_listen)]
+    {
+        if !address.is_empty() {
+            listeners.push((listener, bind(listener, address).await?.0));
+        }
+    }
     listening(address);
 
     let slot = Arc::new(DbSlot::default());
@@ -177,6 +194,7 @@ pub async fn serve(
     let service = Arc::new(Service {
         api: api.clone(),
         write,
+        otlp: options.otlp,
         write_places: Semaphore::new(options.writes_max),
         metrics: Metrics {
             http: HttpMetrics::default(),
@@ -197,9 +215,13 @@ pub async fn serve(
     };
     let (stop_sender, stop_receiver) = watch::channel(false);
     tokio::spawn(reload::at_each_hangup(hangups, service.clone(), stop_receiver.clone()));
-    let answer = move |request| service.clone().answer(request);
-    let accepting =
-        tokio::spawn(connections::serve(listener, doors, limits, connection_metrics, stop_receiver, answer));
+    let mut accepting = JoinSet::new();
+    for (listener, socket) in listeners {
+        let service = service.clone();
+        let answer = move |request| service.clone().answer(listener, request);
+        let (doors, metrics, stop) = (doors.clone(), connection_metrics.clone(), stop_receiver.clone());
+        accepting.spawn(connections::serve(socket, doors, limits, metrics, stop, answer));
+    }
 
     tokio::pin!(stop);
     let opened = tokio::select! {
@@ -220,14 +242,25 @@ pub async fn serve(
     };
     // Nobody listens any more only where the accept loop has ended already.
     let _ = stop_sender.send(true);
-    if accepting.await.is_err() {
-        tracing::error!("the accept loop panicked");
+    while let Some(ended) = accepting.join_next().await {
+        if ended.is_err() {
+            tracing::error!("an accept loop panicked");
+        }
     }
     api.stop();
     if let Some(db) = slot.get() {
         close(db).await;
     }
     result
+}
+
+/// Listens on an address.
+async fn bind(listener: Listener, address: &str) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let error = |source| ServeError::Listen { listener, address: address.to_owned(), source };
+    let socket = TcpListener::bind(address).await.map_err(error)?;
+    let local = socket.local_addr().map_err(error)?;
+    tracing::info!(address = %local, key = listener.key(), "listening");
+    Ok((socket, local))
 }
 
 /// Opens the database on a thread of its own, and puts it into the slot.

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use super::connections::PeerAddress;
 use super::doors::{Caller, Doors};
 use super::metrics::{HttpMetrics, Metrics};
+use super::otlp::{Listener, unknown_call};
 use super::write_store::DbStore;
 use crate::api::error::ApiError;
 use crate::api::response::{self, ApiBody};
@@ -24,6 +25,7 @@ use crate::api::route::{Right, Route};
 use crate::api::{Api, ApiRequest};
 use crate::clock::Clock;
 use crate::ingest::answer::Refusal;
+use crate::ingest::otlp::{OtlpOptions, grpc};
 use crate::ingest::{Protocol, Sender, WriteService, remote_write};
 use crate::telemetry::TextFormat;
 
@@ -34,8 +36,10 @@ const FORM_BYTES_MAX: usize = 4 << 20;
 pub struct Service {
     /// The API.
     pub api: Arc<Api>,
-    /// The write endpoint.
+    /// The write endpoints.
     pub write: WriteService<DbStore>,
+    /// How OTLP is received.
+    pub otlp: OtlpOptions,
     /// Places for write requests that are accepted and not yet durable.
     pub write_places: Semaphore,
     /// All that `/metrics` shows.
@@ -82,10 +86,10 @@ type SmallBody = (Option<Bytes>, Option<Bytes>);
 const STATUS_CLIENT_GONE: u16 = 499;
 
 impl Service {
-    /// Answers one request.
-    pub async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<ApiBody> {
+    /// Answers one request that came to an address.
+    pub async fn answer(self: Arc<Self>, listener: Listener, request: Request<Incoming>) -> Response<ApiBody> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let route = Route::find(request.uri().path());
+        let route = Route::find(request.uri().path()).filter(|route| listener == Listener::Main || route.is_of_otlp());
         let began = self.clock.monotonic();
         let mut counted = Counted { service: &self, route: route.clone(), began, status: STATUS_CLIENT_GONE };
         let gzip = response::accepts_gzip(request.headers());
@@ -124,7 +128,10 @@ impl Service {
         if parts.method == Method::OPTIONS && is_api(parts.uri.path()) {
             return response::no_content();
         }
-        let Some(route) = route else { return response::not_found() };
+        let Some(route) = route else {
+            let is_call = grpc::is_call(&parts.headers);
+            return if is_call { unknown_call(parts.uri.path()) } else { response::not_found() };
+        };
         if parts.method == Method::OPTIONS {
             let mut answer = response::no_content();
             *answer.status_mut() = StatusCode::OK;
@@ -133,6 +140,15 @@ impl Service {
         }
         if route == Route::Write {
             return self.write(&parts, body).await;
+        }
+        if matches!(route, Route::OtlpMetrics | Route::OtlpMetricsShort) {
+            return self.otlp_over_http(&parts, body).await;
+        }
+        if route == Route::OtlpExport && grpc::is_call(&parts.headers) {
+            return self.otlp_over_grpc(&parts, body).await;
+        }
+        if route == Route::OtlpExport && parts.method == Method::POST {
+            return response::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this path takes application/grpc\n");
         }
         if !route.takes(&parts.method) {
             let mut answer = response::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
@@ -168,16 +184,22 @@ impl Service {
         if !is_form && !is_json {
             return Ok((None, None));
         }
-        let refuse = |refusal: Refusal| Box::new(refusal.into_response().map(ApiBody::whole));
-        let body = self.collect(body, FORM_BYTES_MAX).await.map_err(refuse)?;
+        let body = self.collect(body, FORM_BYTES_MAX).await?;
         Ok(if is_form { (Some(body), None) } else { (None, Some(body)) })
     }
 
+    /// Reads a body, within bounds of size and time; gives an answer where that fails.
+    async fn collect(&self, body: Incoming, bytes_max: usize) -> Result<Bytes, Box<Response<ApiBody>>> {
+        let refuse = |refusal: Refusal| Box::new(response::text(refusal.status, format!("{}\n", refusal.message)));
+        self.receive(body, bytes_max).await.map_err(refuse)
+    }
+
     /// Reads a body, within bounds of size and time.
-    async fn collect(&self, body: Incoming, bytes_max: usize) -> Result<Bytes, Refusal> {
-        let refuse = |status, message: String| Err(Refusal::new(status, message));
-        let too_large =
-            || refuse(StatusCode::PAYLOAD_TOO_LARGE, format!("body exceeds the limit of {bytes_max} bytes\n"));
+    pub(super) async fn receive(&self, body: Incoming, bytes_max: usize) -> Result<Bytes, Refusal> {
+        let too_large = || {
+            let message = format!("body exceeds the limit of {bytes_max} bytes");
+            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message))
+        };
         // An announced length is believed: nobody has to send a body to hear that it is too long.
         if body.size_hint().lower() > bytes_max as u64 {
             return too_large();
@@ -185,8 +207,8 @@ impl Service {
         match tokio::time::timeout(self.body_timeout, Limited::new(body, bytes_max).collect()).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
-            Ok(Err(error)) => refuse(StatusCode::BAD_REQUEST, format!("read body: {error}\n")),
-            Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive\n".to_owned()),
+            Ok(Err(error)) => Err(Refusal::bad_request(format!("read body: {error}"))),
+            Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
         }
     }
 
@@ -196,7 +218,7 @@ impl Service {
         }
         let bytes_max = usize::try_from(self.write.limits.body_bytes).unwrap_or(usize::MAX);
         let mut sender = sender_of(parts, Protocol::RemoteWrite1);
-        let body = match self.collect(body, bytes_max).await {
+        let body = match self.receive(body, bytes_max).await {
             Ok(body) => body,
             Err(refusal) => {
                 self.write.count_refused(&sender, &refusal);
@@ -236,6 +258,8 @@ fn write_protocol(route: &Route) -> Option<Protocol> {
     match route {
         Route::Write => Some(Protocol::RemoteWrite1),
         Route::Import | Route::ImportGroup(_) => Some(Protocol::Text),
+        Route::OtlpMetrics | Route::OtlpMetricsShort => Some(Protocol::OtlpHttp),
+        Route::OtlpExport => Some(Protocol::OtlpGrpc),
         _ => None,
     }
 }

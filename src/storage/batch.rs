@@ -222,17 +222,23 @@ pub enum ExemplarRejectReason {
     TooFarInFuture,
     /// The store keeps no exemplars.
     Disabled,
+    /// A reference to a symbol that the request does not have, or a label's name without a value.
+    InvalidReference,
+    /// Its series was refused before it came to the store.
+    RefusedSeries,
 }
 
 impl ExemplarRejectReason {
     /// Every reason, for the counters.
-    pub const ALL: [ExemplarRejectReason; 6] = [
+    pub const ALL: [ExemplarRejectReason; 8] = [
         ExemplarRejectReason::InvalidLabels,
         ExemplarRejectReason::LabelLimit,
         ExemplarRejectReason::UnknownSeries,
         ExemplarRejectReason::OutOfOrder,
         ExemplarRejectReason::TooFarInFuture,
         ExemplarRejectReason::Disabled,
+        ExemplarRejectReason::InvalidReference,
+        ExemplarRejectReason::RefusedSeries,
     ];
 
     /// The reason as a metric label and in messages.
@@ -244,6 +250,8 @@ impl ExemplarRejectReason {
             ExemplarRejectReason::OutOfOrder => "out_of_order",
             ExemplarRejectReason::TooFarInFuture => "too_far_in_future",
             ExemplarRejectReason::Disabled => "disabled",
+            ExemplarRejectReason::InvalidReference => "invalid_reference",
+            ExemplarRejectReason::RefusedSeries => "refused_series",
         }
     }
 }
@@ -323,6 +331,7 @@ impl BatchOutcome {
         self.added += other.added;
         self.duplicates += other.duplicates;
         self.histograms += other.histograms;
+        self.starts += other.starts;
         self.exemplars += other.exemplars;
         self.series_created += other.series_created;
         self.digest += other.digest;
@@ -380,6 +389,11 @@ impl BatchOutcome {
         }
     }
 
+    /// Samples of the request that are stored, whether they were added now or before.
+    pub fn stored_total(&self) -> u64 {
+        self.added + self.duplicates - self.starts
+    }
+
     /// Counts the refusal of an exemplar, and keeps it in words if there is room. `detail` runs only then.
     pub fn reject_exemplar(
         &mut self,
@@ -387,7 +401,18 @@ impl BatchOutcome {
         series_index: usize,
         detail: impl FnOnce() -> String,
     ) {
-        self.exemplars_rejected[reason as usize] += 1;
+        self.reject_exemplars(reason, series_index, 1, detail);
+    }
+
+    /// The same for all exemplars of a series at once.
+    pub fn reject_exemplars(
+        &mut self,
+        reason: ExemplarRejectReason,
+        series_index: usize,
+        exemplars: u64,
+        detail: impl FnOnce() -> String,
+    ) {
+        self.exemplars_rejected[reason as usize] += exemplars;
         if self.exemplar_rejects.len() < Self::REJECTS_KEPT {
             self.exemplar_rejects.push(ExemplarReject { reason, series_index, detail: detail() });
         }
@@ -396,11 +421,6 @@ impl BatchOutcome {
     /// Exemplars refused for any reason.
     pub fn exemplars_rejected_total(&self) -> u64 {
         self.exemplars_rejected.iter().sum()
-    }
-
-    /// Samples of the request that are stored, whether they were added now or before.
-    pub fn stored_total(&self) -> u64 {
-        self.added + self.duplicates - self.starts
     }
 
     /// Samples refused for any reason.

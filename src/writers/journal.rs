@@ -116,16 +116,11 @@ impl Cause {
         samples.chain(exemplars).chain(RequestFault::ALL.into_iter().map(Cause::Request))
     }
 
-    /// The cause in answers.
+    /// The cause in answers; samples and exemplars share some, and [`Cause::unit`] tells them apart.
     pub fn as_str(self) -> &'static str {
         match self {
             Cause::Sample(reason) => reason.as_str(),
-            Cause::Exemplar(ExemplarRejectReason::InvalidLabels) => "exemplar_invalid_labels",
-            Cause::Exemplar(ExemplarRejectReason::LabelLimit) => "exemplar_label_limit",
-            Cause::Exemplar(ExemplarRejectReason::UnknownSeries) => "exemplar_unknown_series",
-            Cause::Exemplar(ExemplarRejectReason::OutOfOrder) => "exemplar_out_of_order",
-            Cause::Exemplar(ExemplarRejectReason::TooFarInFuture) => "exemplar_too_far_in_future",
-            Cause::Exemplar(ExemplarRejectReason::Disabled) => "exemplars_disabled",
+            Cause::Exemplar(reason) => reason.as_str(),
             Cause::Request(fault) => fault.as_str(),
         }
     }

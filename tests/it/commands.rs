@@ -101,12 +101,19 @@ fn commands_serve_on_a_taken_port_names_the_key() {
     let dir = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let mut command = chronolith::command(&["serve", "--listen", &address, "--data-dir"]);
-    command.arg(dir.path().join("data"));
-    let mut process = Process::start("chronolith", command, dir.path());
-    let status = process.wait(Duration::from_secs(30));
-    assert_eq!(status.code(), Some(2), "{}", process.log());
-    assert!(process.log().contains("listen") && process.log().contains(&address), "{}", process.log());
+    for key in ["listen", "otlp.grpc_listen", "otlp.http_listen"] {
+        let mut command = chronolith::command(&["serve", "--data-dir"]);
+        command.arg(dir.path().join("data"));
+        for other in ["listen", "otlp.grpc_listen", "otlp.http_listen"] {
+            let flag = format!("--{}", other.replace('_', "-"));
+            command.arg(flag).arg(if other == key { &address } else { "127.0.0.1:0" });
+        }
+        let mut process = Process::start("chronolith", command, dir.path());
+        let status = process.wait(Duration::from_secs(30));
+        assert_eq!(status.code(), Some(2), "{}", process.log());
+        let said = format!("{key} = {address:?}: Address already in use");
+        assert!(process.log().contains(&said), "{}", process.log());
+    }
 }
 
 #[test]

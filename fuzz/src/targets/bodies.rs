@@ -55,14 +55,17 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn run_snappy(input: &[u8]) {
+fn run_snappy(input: &[u8]) -> bool {
     let mut buffer = Vec::new();
-    let Ok(plain) = snappy::decompress(input, OUT_BYTES_MAX as u64, &mut buffer).map(<[u8]>::to_vec) else { return };
+    let Ok(plain) = snappy::decompress(input, OUT_BYTES_MAX as u64, &mut buffer).map(<[u8]>::to_vec) else {
+        return false;
+    };
     assert!(plain.len() <= OUT_BYTES_MAX);
     let again = snap::raw::Encoder::new().compress_vec(&plain).unwrap();
     // A used buffer is not cleared.
     buffer.fill(0x55);
     assert_eq!(snappy::decompress(&again, OUT_BYTES_MAX as u64, &mut buffer), Ok(&*plain));
+    true
 }
 
 /// What a body unpacks to, and how that ended: well, at the bound, or with an error.
@@ -86,10 +89,11 @@ fn unpack(encoding: Encoding, input: &[u8], part: usize, step: usize) -> (Vec<u8
     }
 }
 
-fn run_stream(encoding: Encoding, input: &[u8]) {
+fn run_stream(encoding: Encoding, input: &[u8]) -> bool {
     let (whole, end) = unpack(encoding, input, input.len(), OUT_BYTES_MAX);
     let (parts, end_of_parts) = unpack(encoding, input, input.len() % 13 + 1, 5000);
     assert_eq!(end, end_of_parts, "whole and in parts");
     // An error may come before or after the last bytes that precede it.
     assert!(end.is_none() || whole == parts, "whole {}, in parts {}", whole.len(), parts.len());
+    end.is_some()
 }

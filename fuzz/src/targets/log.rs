@@ -146,9 +146,9 @@ fn repair_fragments(segment: &mut Vec<u8>) {
     }
 }
 
-fn run_record(input: &[u8]) {
+fn run_record(input: &[u8]) -> bool {
     let (kind, body) = record::split(input);
-    let Some(kind) = kind else { return };
+    let Some(kind) = kind else { return false };
     let mut again = Vec::new();
     match kind {
         RecordType::Series => {
@@ -195,7 +195,7 @@ fn run_record(input: &[u8]) {
             assert_eq!(all.len(), second);
         }
         RecordType::Seal => {
-            let Ok(mut decoded) = SealRecord::decode(body) else { return };
+            let Ok(mut decoded) = SealRecord::decode(body) else { return false };
             match &mut decoded {
                 SealRecord::Seal(seal) => seal.encode(&mut again),
                 SealRecord::Mark(mark) => mark.encode(&mut again),
@@ -204,10 +204,11 @@ fn run_record(input: &[u8]) {
         }
         kind => {
             if let Some(values) = record::values(kind, body) {
-                let _ = values.map_while(Result::ok).count();
+                return values.map_while(Result::ok).count() > 0;
             }
         }
     }
+    again.len() > 1
 }
 
 /// Hands records to their decoders.
@@ -227,7 +228,7 @@ impl ReplaySink for Sink {
     }
 }
 
-fn run_segment(input: &[u8]) {
+fn run_segment(input: &[u8]) -> bool {
     let fs = SimFs::with_dir(1, Path::new(DIR));
     let path = Path::new(DIR).join("00000000");
     fs.set_content(&path, input.to_vec());
@@ -256,4 +257,5 @@ fn run_segment(input: &[u8]) {
         (sink.records, log.damages, log.sealed_groups)
     });
     assert_eq!(scanned[0], scanned[1]);
+    records > 0
 }

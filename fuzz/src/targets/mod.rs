@@ -2,6 +2,7 @@
 
 mod block;
 mod bodies;
+mod head_chunks;
 mod log;
 mod promql;
 mod remote_write;
@@ -17,8 +18,8 @@ pub struct Target {
     pub words: &'static [&'static [u8]],
     /// Makes checksums right again, so that mutations get behind them.
     pub repair: fn(&mut Vec<u8>),
-    /// Decodes, and panics where something does not hold.
-    pub run: fn(&[u8]),
+    /// Decodes, and panics where something does not hold. Whether anything was made of the input.
+    pub run: fn(&[u8]) -> bool,
     /// Bytes that may be allocated whatever the input.
     pub bytes_fixed: usize,
     /// Bytes that may be allocated for each byte of input.
@@ -41,6 +42,7 @@ pub static ALL: &[Target] = &[
     block::CHUNK,
     block::SEGMENT,
     block::TOMBSTONES,
+    head_chunks::FILE,
 ];
 
 /// For formats without checksums.

@@ -72,10 +72,10 @@ fn seeds() -> Vec<Vec<u8>> {
     .to_vec()
 }
 
-fn run(input: &[u8]) {
-    let Ok(text) = std::str::from_utf8(input) else { return };
+fn run(input: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(input) else { return false };
     let options = LanguageOptions::ALL;
-    let Ok(expression) = parse_expr_with(text, &options) else { return };
+    let Ok(expression) = parse_expr_with(text, &options) else { return false };
     let printed = expression.to_string();
     let again = parse_expr_with(&printed, &options).unwrap_or_else(|error| panic!("{printed:?}: {error}"));
     assert_eq!(again.to_string(), printed);
@@ -83,4 +83,5 @@ fn run(input: &[u8]) {
     let again = parse_expr_with(&pretty, &options).unwrap_or_else(|error| panic!("{pretty:?}: {error}"));
     assert_eq!(again.to_string(), printed, "{pretty:?}");
     let _ = to_json(&expression);
+    true
 }

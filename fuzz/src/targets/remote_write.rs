@@ -76,9 +76,9 @@ fn seeds() -> Vec<Vec<u8>> {
     vec![all, one, Vec::new()]
 }
 
-fn run(input: &[u8]) {
+fn run(input: &[u8]) -> bool {
     let (mut gathered, mut batch) = (Vec::new(), WriteBatch::default());
-    let Ok(decoded) = v1::decode(input, LIMITS, &mut gathered, &mut batch) else { return };
+    let Ok(decoded) = v1::decode(input, LIMITS, &mut gathered, &mut batch) else { return false };
     assert!(batch.series.len() <= LIMITS.series && batch.samples.len() <= LIMITS.samples);
     assert!(decoded.metadata.iter().all(|known| known.help.len() <= input.len()));
     let mut again = Vec::new();
@@ -123,4 +123,5 @@ fn run(input: &[u8]) {
         batch.samples_of(index).is_empty() && !batch.exemplars.iter().any(|exemplar| exemplar.entry as usize == index)
     };
     assert_eq!(labels(&batch, &is_bare), labels(&second, &|_| false));
+    !batch.series.is_empty()
 }

@@ -101,11 +101,15 @@ fn seeds() -> Vec<Vec<u8>> {
     .to_vec()
 }
 
-fn run_lines(input: &[u8], dialect: Dialect, format: TextFormat) {
+fn run_lines(input: &[u8], dialect: Dialect, format: TextFormat) -> bool {
+    let mut samples = 0;
     for line in input.split(|byte| *byte == b'\n') {
         let Ok(line) = std::str::from_utf8(line) else { continue };
         match parse_line(line, dialect) {
-            Ok(Line::Sample(sample)) => check_sample(&sample),
+            Ok(Line::Sample(sample)) => {
+                check_sample(&sample);
+                samples += 1;
+            }
             Ok(_) => {}
             Err(fault) => assert!((1..=line.len() + 1).contains(&fault.column), "{line:?}: column {}", fault.column),
         }
@@ -113,6 +117,7 @@ fn run_lines(input: &[u8], dialect: Dialect, format: TextFormat) {
     let mut reader = TextReader::new(input, format);
     while let Ok(Some(_)) = reader.next_line() {}
     assert!(reader.bytes() <= input.len() as u64);
+    samples > 0
 }
 
 fn check_sample(sample: &SampleLine<'_>) {
@@ -196,7 +201,8 @@ fn import(input: &[u8], dialect: Dialect, part: usize) -> Imported {
     (answer.status().as_u16(), text, service.store.0.into_inner().unwrap())
 }
 
-fn run_import(input: &[u8]) {
+fn run_import(input: &[u8]) -> bool {
+    let mut samples = 0;
     for dialect in [Dialect::Prometheus, Dialect::OpenMetrics, Dialect::Undeclared] {
         let (status, text, stored) = import(input, dialect, input.len().max(1));
         let lines = input.split(|byte| *byte == b'\n');
@@ -215,6 +221,8 @@ fn run_import(input: &[u8]) {
             }
             _ => panic!("{dialect:?}: {status} {text}"),
         }
+        samples += stored.len();
         assert_eq!(import(input, dialect, input.len() % 7 + 1), (status, text, stored), "in parts, {dialect:?}");
     }
+    samples > 0
 }

@@ -227,7 +227,7 @@ pub struct SummaryPoint<'a> {
 }
 
 /// An observation behind a point.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Exemplar<'a> {
     /// Attributes that are not the series'.
     pub filtered_attributes: Vec<KeyValue<'a>>,

@@ -298,10 +298,12 @@ impl<'a> Scan<'a, '_> {
     #[cold]
     fn refuse(&mut self, reason: RejectReason, fault: &Fault, samples: usize, exemplars: usize) {
         let Scan { decoded, symbols, refs, .. } = self;
-        decoded.refused.exemplars_rejected[ExemplarRejectReason::InvalidLabels as usize] += exemplars as u64;
-        decoded
-            .refused
-            .reject(reason, BatchOutcome::NO_ENTRY, samples as u64, || format!("{fault}: {}", symbols.show(refs)));
+        let (refused, detail) = (&mut decoded.refused, || format!("{fault}: {}", symbols.show(refs)));
+        refused.reject(reason, BatchOutcome::NO_ENTRY, samples as u64, detail);
+        if exemplars > 0 {
+            let reason = ExemplarRejectReason::RefusedSeries;
+            refused.reject_exemplars(reason, BatchOutcome::NO_ENTRY, exemplars as u64, detail);
+        }
     }
 
     /// Keeps what a series says of its metric family, once for all that say the same.
@@ -359,7 +361,8 @@ impl<'a> Scan<'a, '_> {
         }
         if let Err(fault) = self.refs.check(&self.symbols) {
             let labels = RawLabels(self.gathered.get(series.clone()).unwrap_or_default());
-            self.decoded.refused.reject_exemplar(ExemplarRejectReason::InvalidLabels, BatchOutcome::NO_ENTRY, || {
+            let reason = ExemplarRejectReason::InvalidReference;
+            self.decoded.refused.reject_exemplar(reason, BatchOutcome::NO_ENTRY, || {
                 format!("exemplar at {timestamp_ms} ms: {fault}: {} of {labels}", self.symbols.show(&self.refs))
             });
             return Ok(());

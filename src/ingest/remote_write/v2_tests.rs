@@ -98,6 +98,7 @@ struct Outcome {
     rejected: Vec<(RejectReason, u64)>,
     details: Vec<String>,
     exemplars_refused: u64,
+    exemplar_details: Vec<String>,
 }
 
 fn decoded_with(body: &[u8], limits: DecodeLimits) -> Result<Outcome, DecodeError> {
@@ -113,13 +114,12 @@ fn decoded_with(body: &[u8], limits: DecodeLimits) -> Result<Outcome, DecodeErro
             .collect(),
     });
     let rejected = RejectReason::ALL.into_iter().zip(decoded.refused.rejected).filter(|(_, count)| *count > 0);
-    let details = decoded.refused.rejects.iter().map(|reject| reject.detail.clone());
-    let details = details.chain(decoded.refused.exemplar_rejects.iter().map(|reject| reject.detail.clone()));
     Ok(Outcome {
         series: series.collect(),
         rejected: rejected.collect(),
-        details: details.collect(),
+        details: decoded.refused.rejects.iter().map(|reject| reject.detail.clone()).collect(),
         exemplars_refused: decoded.refused.exemplars_rejected_total(),
+        exemplar_details: decoded.refused.exemplar_rejects.iter().map(|reject| reject.detail.clone()).collect(),
     })
 }
 
@@ -193,8 +193,11 @@ fn series_with_references_that_lead_nowhere_is_refused_by_name_and_its_neighbour
         .series(&[("__name__", "last")], &[(2, &one)]);
     let outcome = decoded(&message.bytes()).unwrap();
     assert_eq!(names(&outcome), ["up", "last"]);
+    let last = &outcome.series[1];
+    assert_eq!((last.samples.len(), last.histograms.len(), last.exemplars.len()), (1, 0, 0), "nothing of the refused");
     assert_eq!(outcome.rejected, [(RejectReason::InvalidReference, 5)]);
     assert_eq!(outcome.exemplars_refused, 1);
+    assert_eq!(outcome.exemplar_details, outcome.details[..1], "it goes with its series");
     assert_eq!(
         outcome.details,
         [
@@ -247,7 +250,7 @@ fn exemplars_have_labels_of_their_own_and_a_bad_one_is_refused_alone() {
     assert_eq!((outcome.series[0].samples.len(), outcome.exemplars_refused), (1, 2));
     assert_eq!(outcome.rejected, [], "no sample is lost");
     assert_eq!(
-        outcome.details[1],
+        outcome.exemplar_details[1],
         r#"exemplar at 9 ms: reference 77 is outside of the 7 symbols: {trace_id="<77>"} of {__name__="up", job="node"}"#
     );
 }

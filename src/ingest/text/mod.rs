@@ -203,9 +203,12 @@ impl<'s, S: WriteStore> TextImport<'s, S> {
         let stored =
             self.service.store_part(&self.sender, bytes, |scratch, batch| Ok(decoder.decode(lines, scratch, batch)));
         let mut stored = stored.await?;
-        for reject in &mut stored.outcome.rejects {
-            if let Some(line) = self.decoder.line_of(reject.series_index) {
-                reject.detail.insert_str(0, &format!("line {line}: "));
+        let BatchOutcome { rejects, exemplar_rejects, .. } = &mut stored.outcome;
+        let samples = rejects.iter_mut().map(|reject| (reject.series_index, &mut reject.detail));
+        let exemplars = exemplar_rejects.iter_mut().map(|reject| (reject.series_index, &mut reject.detail));
+        for (entry, detail) in samples.chain(exemplars) {
+            if let Some(line) = self.decoder.line_of(entry) {
+                detail.insert_str(0, &format!("line {line}: "));
             }
         }
         self.text.drain(..bytes);

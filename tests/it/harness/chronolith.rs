@@ -137,6 +137,8 @@ fn spawn_process(data_dir: &Path, address: SocketAddr, settings: &Settings) -> P
     let line: Vec<&str> = settings.wrapper.iter().map(String::as_str).chain([binary.as_str(), "serve"]).collect();
     let mut command = clean(Command::new(line[0]), &line[1..]);
     command.env("CHRONOLITH_DATA_DIR", data_dir).env("CHRONOLITH_LISTEN", address.to_string());
+    // Servers of several tests run at once, and OTLP's own ports are always the same.
+    command.env("CHRONOLITH_OTLP_GRPC_LISTEN", "").env("CHRONOLITH_OTLP_HTTP_LISTEN", "");
     // As the Prometheus that it is compared with.
     command.env("CHRONOLITH_ENABLE_FEATURE", "promql-experimental-functions");
     for (key, value) in &settings.values {

@@ -110,11 +110,20 @@ fn read_headers(stream: &mut TcpStream) -> io::Result<(Vec<u8>, Head)> {
 
 /// Reads one answer from a connection that the server closes behind it.
 pub fn read_response(stream: &mut TcpStream) -> io::Result<Response> {
+    read_answer(stream, None)
+}
+
+/// Reads one answer from a connection that goes on: one that doesn't tell its length is empty.
+pub fn read_next(stream: &mut TcpStream) -> io::Result<Response> {
+    read_answer(stream, Some(0))
+}
+
+fn read_answer(stream: &mut TcpStream, untold: Option<usize>) -> io::Result<Response> {
     let mut buffer = [0; 16 * 1024];
     let (mut bytes, (body_start, status, headers)) = read_headers(stream)?;
     let mut body = bytes.split_off(body_start);
     let value = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    let length = value("content-length").and_then(|length| length.parse::<usize>().ok());
+    let length = value("content-length").and_then(|length| length.parse::<usize>().ok()).or(untold);
     let chunked = value("transfer-encoding").is_some_and(|encoding| encoding.eq_ignore_ascii_case("chunked"));
     while length.is_none_or(|length| body.len() < length) {
         match read_some(stream, &mut buffer)? {

@@ -11,6 +11,7 @@ pub mod peers;
 pub mod process;
 pub mod random;
 pub mod remote_write;
+pub mod remote_write_2;
 
 pub use chronolith::{Chronolith, Settings};
 pub use process::{Process, wait_for};

@@ -1,5 +1,5 @@
-//! The programs that Chronolith is tested against: Prometheus, promtool, node_exporter and VictoriaMetrics, from the
-//! directory that `CHRONOLITH_PEERS` names. Where the variable is not set, the tests that need them are left out; where it is set,
+//! The programs that Chronolith is tested against: Prometheus, promtool, node_exporter, VictoriaMetrics and vmagent, from
+//! the directory that `CHRONOLITH_PEERS` names. Where the variable is not set, the tests that need them are left out; where it is set,
 //! whatever is missing is a failure.
 
 use std::env;
@@ -24,7 +24,7 @@ impl Peers {
     /// The peers, or `None` if the tests that need them are left out of this run.
     pub fn find() -> Option<Self> {
         let dir = PathBuf::from(env::var_os(VARIABLE)?);
-        for program in ["prometheus", "promtool", "prometheus-node-exporter", "victoria-metrics"] {
+        for program in ["prometheus", "promtool", "prometheus-node-exporter", "victoria-metrics", "vmagent"] {
             assert!(dir.join(program).is_file(), "{VARIABLE}={} holds no {program}", dir.display());
         }
         Some(Peers { dir })
@@ -124,7 +124,7 @@ pub fn with_peers(test: impl FnOnce(&Peers)) {
 pub fn say_what_is_left_out() {
     if env::var_os(VARIABLE).is_none() {
         let line = format!(
-            "\nleft out: interop_* and faults_*, which run against Prometheus, promtool, node_exporter and strace's fault \
+            "\nleft out: interop_* and faults_*, which run against Prometheus, promtool, node_exporter, vmagent and strace's fault \
              injection; to run them as root: {VARIABLE}=DIRECTORY_OF_THESE_PROGRAMS cargo test\n"
         );
         let _ = std::io::stderr().write_all(line.as_bytes());

@@ -53,7 +53,7 @@ pub fn encode(series: &[Series]) -> Vec<u8> {
 }
 
 /// Seven observations: three of them zero, one and three in two buckets.
-fn histogram(timestamp_ms: i64, sum: f64) -> Vec<u8> {
+pub fn histogram(timestamp_ms: i64, sum: f64) -> Vec<u8> {
     let mut message = vec![1 << 3, 7, 3 << 3 | 1];
     message.extend_from_slice(&sum.to_bits().to_le_bytes());
     message.extend([4 << 3, 6, 6 << 3, 3]);

@@ -3,12 +3,14 @@
 //! Source: Prometheus 3.14 `prometheusremotewrite/histograms.go` (`exponentialToNativeHistogram`); OpenTelemetry's
 //! "Prometheus and OpenMetrics Compatibility", "Exponential Histograms".
 
+use std::ops::Range;
+
 use super::layout::put_label;
 use super::warnings::Category;
 use super::{Counting, Family, Refused, Translator, describe, is_end, time_ms};
 use crate::ingest::otlp::model::{Exemplar, ExponentialBuckets, ExponentialPoint, PointHead};
 use crate::model::histogram::BucketSpan;
-use crate::model::{Histogram, METRIC_NAME, SampleValue, is_stale_nan};
+use crate::model::{Histogram, METRIC_NAME, SampleValue, TimestampMs, is_stale_nan};
 use crate::storage::RejectReason;
 
 /// The coarsest resolution that is stored.
@@ -111,46 +113,47 @@ impl<'a> Translator<'_, 'a> {
         let mut name = Vec::new();
         put_label(&mut name, METRIC_NAME, family.name.as_bytes());
         for point in points {
-            let value = native(point, counting);
-            if value.is_ok() && !is_end(&point.head) && point.count == 0 && point.sum.is_some_and(|sum| sum != 0.0) {
-                self.warn_of_sum(&family.sent_as);
-            }
-            self.native_histogram(family, &name, &point.head, &point.exemplars, value);
+            self.native_histogram(family, &name, &point.head, &point.exemplars, |this, labels| {
+                let histogram = native(point, counting)?;
+                match this.deltas.as_mut().filter(|_| counting == Counting::Delta && !histogram.is_stale()) {
+                    Some(deltas) => {
+                        let changes = deltas.changes();
+                        let id = changes.id(&family.name, this.output.bytes.get(labels).unwrap_or_default());
+                        changes.native(id, &point.head, &histogram)
+                    }
+                    None => Ok(histogram),
+                }
+            });
         }
     }
 
-    /// Warns of a sum of no observations.
-    pub(super) fn warn_of_sum(&mut self, sent_as: &str) {
-        self.warnings.add(Category::HistogramZeroCountNonZeroSum, || {
-            format!("a histogram of the metric {sent_as:?} has a sum other than 0 of 0 observations")
-        });
-    }
-
-    /// Adds a point as a native histogram, or refuses it.
+    /// Adds a point as a native histogram, or refuses it. `value` reads it; its labels stand in the output by then.
     pub(super) fn native_histogram(
         &mut self,
         family: &Family,
         name: &[u8],
         head: &PointHead<'a>,
         exemplars: &[Exemplar<'a>],
-        value: Result<Histogram, Refused>,
+        value: impl FnOnce(&mut Self, Range<usize>) -> Result<Histogram, Refused>,
     ) {
         self.output.begin_point();
-        let naming = self.options.label_naming();
-        let labels = self.plain.fit(&head.attributes, &self.shared, naming, &mut self.warnings);
-        let read = || {
-            let value = value?;
-            labels.map_err(|why| (RejectReason::InvalidLabels, why))?;
-            Ok((time_ms(head)?, value))
-        };
-        match read() {
-            Ok((timestamp_ms, value)) => {
-                if !self.output.reserve(1, 0) {
-                    return;
+        if !self.output.reserve(1, 0) {
+            return;
+        }
+        let start = self.output.bytes.len();
+        let labelled = self.labelled(head, name);
+        let read = labelled.and_then(|timestamp_ms| Ok((timestamp_ms, value(self, start..self.output.bytes.len())?)));
+        match read {
+            Ok((timestamp_ms, histogram)) => {
+                if !histogram.is_stale() && histogram.count == 0 && histogram.sum != 0.0 {
+                    self.warnings.add(Category::HistogramZeroCountNonZeroSum, || {
+                        format!(
+                            "a histogram of the metric {:?} has a sum other than 0 of 0 observations",
+                            family.sent_as
+                        )
+                    });
                 }
-                let start = self.output.bytes.len();
-                self.plain.write(self.output.bytes, &head.attributes, name);
-                self.output.push_histogram(start, timestamp_ms, SampleValue::Histogram(Box::new(value)));
+                self.output.push_histogram(start, timestamp_ms, SampleValue::Histogram(Box::new(histogram)));
                 if self.output.is_full() {
                     return;
                 }
@@ -159,8 +162,19 @@ impl<'a> Translator<'_, 'a> {
                 self.note_time(timestamp_ms);
             }
             Err((reason, why)) => {
+                self.output.bytes.truncate(start);
                 self.output.refuse_point(reason, 1, || describe(&why, &family.sent_as, head));
             }
         }
+    }
+
+    /// Writes the labels of a point's only series. Gives its time.
+    fn labelled(&mut self, head: &PointHead<'a>, name: &[u8]) -> Result<TimestampMs, Refused> {
+        let timestamp_ms = time_ms(head)?;
+        self.plain
+            .fit(&head.attributes, &self.shared, self.options.label_naming(), &mut self.warnings)
+            .map_err(|why| (RejectReason::InvalidLabels, why))?;
+        self.plain.write(self.output.bytes, &head.attributes, name);
+        Ok(timestamp_ms)
     }
 }

@@ -3,6 +3,9 @@
 //! Source: Prometheus 3.14 `prometheusremotewrite/helper.go` (`addHistogramDataPoints`), `histograms.go`
 //! (`explicitHistogramToCustomBucketsHistogram`).
 
+use std::ops::Range;
+
+use super::delta::ExplicitTotal;
 use super::exponential::spans_of;
 use super::layout::put_label;
 use super::{Counting, Family, Refused, Translator, describe, is_end, time_ms};
@@ -81,7 +84,7 @@ impl Counting {
     /// What is known about resets of a histogram's counts. Nobody looked, so nothing; deltas have none.
     pub(super) fn reset_hint(self) -> CounterResetHint {
         match self {
-            Counting::AsItIs => CounterResetHint::Unknown,
+            Counting::AsItIs | Counting::Delta => CounterResetHint::Unknown,
             Counting::NativeDelta => CounterResetHint::Gauge,
         }
     }
@@ -93,16 +96,39 @@ impl<'a> Translator<'_, 'a> {
         let mut name = Vec::new();
         put_label(&mut name, METRIC_NAME, family.name.as_bytes());
         for point in points {
-            let value = check(point).and_then(|()| custom_histogram(point, counting));
-            if value.is_ok() && !is_end(&point.head) && point.count == 0 && point.sum.is_some_and(|sum| sum != 0.0) {
-                self.warn_of_sum(&family.sent_as);
-            }
-            self.native_histogram(family, &name, &point.head, &point.exemplars, value);
+            self.native_histogram(family, &name, &point.head, &point.exemplars, |this, labels| {
+                check(point)?;
+                let total = this.explicit_total(family, point, labels, counting)?;
+                custom_histogram(total.as_ref().unwrap_or(point), counting)
+            });
         }
     }
 
+    /// What a delta comes to, where deltas are added up: the labels of its series stand at `labels` in the output.
+    fn explicit_total(
+        &mut self,
+        family: &Family,
+        point: &HistogramPoint<'a>,
+        labels: Range<usize>,
+        counting: Counting,
+    ) -> Result<Option<HistogramPoint<'a>>, Refused> {
+        let Some(deltas) = self.deltas.as_mut().filter(|_| counting == Counting::Delta && !is_end(&point.head)) else {
+            return Ok(None);
+        };
+        let delta = ExplicitTotal {
+            bounds: point.explicit_bounds.clone(),
+            counts: point.bucket_counts.clone(),
+            count: point.count,
+            sum: point.sum,
+        };
+        let changes = deltas.changes();
+        let id = changes.id(&family.name, self.output.bytes.get(labels).unwrap_or_default());
+        let ExplicitTotal { bounds, counts, count, sum } = changes.explicit(id, &point.head, delta)?;
+        Ok(Some(HistogramPoint { bucket_counts: counts, explicit_bounds: bounds, count, sum, ..point.clone() }))
+    }
+
     /// Adds points as series of counts.
-    pub(super) fn histograms(&mut self, family: &Family, points: &[HistogramPoint<'a>]) {
+    pub(super) fn histograms(&mut self, family: &Family, points: &[HistogramPoint<'a>], counting: Counting) {
         let [sum_name, count_name, bucket_name] = ["_sum", "_count", "_bucket"].map(|suffix| {
             let mut label = Vec::new();
             put_label(&mut label, METRIC_NAME, format!("{}{suffix}", family.name).as_bytes());
@@ -134,6 +160,15 @@ impl<'a> Translator<'_, 'a> {
             if !self.output.reserve(samples, labels.bytes() + bucket_name.len()) {
                 return;
             }
+            let total = match self.explicit_total(family, point, labels.all(), counting) {
+                Ok(total) => total,
+                Err((reason, why)) => {
+                    self.output.bytes.truncate(labels.all().start);
+                    self.output.refuse_point(reason, samples, || describe(&why, &family.sent_as, head));
+                    continue;
+                }
+            };
+            let point = total.as_ref().unwrap_or(point);
             let is_end = is_end(head);
             let count = |count: u64| if is_end { stale_nan() } else { count as f64 };
             if let Some(sum) = if is_end { Some(stale_nan()) } else { point.sum } {

@@ -340,6 +340,11 @@ impl PointLabels {
         out.extend_from_within(self.rest.clone());
     }
 
+    /// Where they all stand.
+    pub(super) fn all(&self) -> Range<usize> {
+        self.before_name.start..self.rest.end
+    }
+
     /// About how many bytes the labels of one series take.
     pub(super) fn bytes(&self) -> usize {
         self.rest.end - self.before_name.start

@@ -8,6 +8,7 @@
 //! | `resource.rs` | labels that a resource and a scope give to all of their series |
 //! | `layout.rs` | the labels of points, in their canonical bytes |
 //! | `numbers.rs`, `histograms.rs`, `exponential.rs`, `summaries.rs` | the kinds of points |
+//! | `delta.rs` | deltas added up |
 //! | `exemplars.rs` | observations behind points |
 //! | `target_info.rs` | what else is known about a resource, as a series |
 //! | `output.rs` | the batch while it is built |
@@ -30,6 +31,7 @@
 //! Source: Prometheus 3.14 `storage/remote/otlptranslator/prometheusremotewrite`; OpenTelemetry's "Prometheus and
 //! OpenMetrics Compatibility"; `opentelemetry/proto/metrics/v1/metrics.proto`.
 
+mod delta;
 mod exemplars;
 mod exponential;
 mod histograms;
@@ -49,6 +51,7 @@ mod warnings;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
+pub use delta::{DeltaLimits, DeltaStreams};
 pub use options::{DeltaMode, Promotion, TranslateLimits, TranslateOptions, TranslationStrategy};
 pub use output::TooMuch;
 pub use warnings::{Category, Warnings};
@@ -59,6 +62,7 @@ use super::model::{
 use crate::ingest::accept::Decoded;
 use crate::model::{MetricType, TimestampMs};
 use crate::storage::{RejectReason, WriteBatch};
+use delta::DeltaChanges;
 use layout::Layout;
 use names::Kind;
 use output::{Finished, Output};
@@ -83,6 +87,8 @@ enum Counting {
     AsItIs,
     /// From the last point, and stored so.
     NativeDelta,
+    /// From the last point, and to be added up.
+    Delta,
 }
 
 /// The labels of the scope that was last seen.
@@ -122,6 +128,22 @@ pub struct Translator<'t, 'a> {
     families: HashSet<String>,
     warnings: Warnings,
     exemplars_refused: u64,
+    deltas: Option<Deltas<'t>>,
+}
+
+/// Where deltas are added up.
+struct Deltas<'t> {
+    streams: &'t DeltaStreams,
+    now_ms: TimestampMs,
+    /// What this request does there, once it has a delta.
+    changes: Option<DeltaChanges<'t>>,
+}
+
+impl<'t> Deltas<'t> {
+    /// The sums as this request changes them.
+    fn changes(&mut self) -> &mut DeltaChanges<'t> {
+        self.changes.get_or_insert_with(|| self.streams.begin(self.now_ms))
+    }
 }
 
 impl std::fmt::Debug for Translator<'_, '_> {
@@ -153,13 +175,23 @@ impl<'t, 'a> Translator<'t, 'a> {
             families: HashSet::new(),
             warnings: Warnings::default(),
             exemplars_refused: 0,
+            deltas: None,
         }
+    }
+
+    /// Adds deltas up where the options ask for that. `now_ms` is the wall clock.
+    #[must_use]
+    pub fn with_deltas(self, streams: &'t DeltaStreams, now_ms: TimestampMs) -> Self {
+        Translator { deltas: Some(Deltas { streams, now_ms, changes: None }), ..self }
     }
 
     /// Ends the request: from here on the batch has its labels. After an error the batch must not be used.
     pub fn finish(self) -> Result<Translated<'a>, TooMuch> {
         let Finished { metadata, points, refused } = self.output.finish()?;
         let decoded = Decoded { metadata, refused, points };
+        if let Some(changes) = self.deltas.and_then(|deltas| deltas.changes) {
+            changes.keep();
+        }
         Ok(Translated { decoded, warnings: self.warnings, exemplars_refused: self.exemplars_refused })
     }
 
@@ -225,7 +257,8 @@ impl<'t, 'a> Translator<'t, 'a> {
         match (temporality, self.options.deltas) {
             (Temporality::Cumulative, _) => Ok(Counting::AsItIs),
             (Temporality::Delta, DeltaMode::Native) => Ok(Counting::NativeDelta),
-            (Temporality::Delta, DeltaMode::Refuse) => Err((
+            (Temporality::Delta, DeltaMode::ToCumulative) if self.deltas.is_some() => Ok(Counting::Delta),
+            (Temporality::Delta, DeltaMode::Refuse | DeltaMode::ToCumulative) => Err((
                 reason,
                 "deltas are not taken; let the sender count from the start (cumulative temporality), or set otlp.deltas"
                     .to_owned(),
@@ -373,11 +406,11 @@ impl<'a> MetricSink<'a> for Translator<'_, 'a> {
         let family = Family { sent_as: sent_as.into_owned(), name };
         match data {
             Data::None => {}
-            Data::Gauge(points) | Data::Sum { points, .. } => self.numbers(&family, &points),
+            Data::Gauge(points) | Data::Sum { points, .. } => self.numbers(&family, &points, counting),
             Data::Histogram { points, .. } if self.options.convert_histograms_to_nhcb => {
                 self.custom_histograms(&family, &points, counting);
             }
-            Data::Histogram { points, .. } => self.histograms(&family, &points),
+            Data::Histogram { points, .. } => self.histograms(&family, &points, counting),
             Data::ExponentialHistogram { points, .. } => self.exponential_histograms(&family, &points, counting),
             Data::Summary(points) => self.summaries(&family, &points),
         }

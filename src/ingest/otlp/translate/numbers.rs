@@ -1,7 +1,7 @@
 //! Points of gauges and sums: one sample each.
 
 use super::layout::put_label;
-use super::{Family, Refused, Translator, describe, is_end, time_ms};
+use super::{Counting, Family, Refused, Translator, describe, is_end, time_ms};
 use crate::ingest::otlp::model::{Number, NumberPoint};
 use crate::model::{METRIC_NAME, stale_nan};
 use crate::storage::RejectReason;
@@ -24,7 +24,7 @@ fn value(point: &NumberPoint<'_>) -> Result<f64, Refused> {
 
 impl<'a> Translator<'_, 'a> {
     /// Adds the points of a gauge or a sum.
-    pub(super) fn numbers(&mut self, family: &Family, points: &[NumberPoint<'a>]) {
+    pub(super) fn numbers(&mut self, family: &Family, points: &[NumberPoint<'a>], counting: Counting) {
         let mut name = Vec::new();
         put_label(&mut name, METRIC_NAME, family.name.as_bytes());
         let naming = self.options.label_naming();
@@ -32,7 +32,7 @@ impl<'a> Translator<'_, 'a> {
             self.output.begin_point();
             let head = &point.head;
             let read = || Ok((time_ms(head)?, value(point)?));
-            let (timestamp_ms, value) = match read() {
+            let (timestamp_ms, mut value) = match read() {
                 Ok(read) => read,
                 Err((reason, why)) => {
                     self.output.refuse_point(reason, 1, || describe(&why, &family.sent_as, head));
@@ -48,6 +48,21 @@ impl<'a> Translator<'_, 'a> {
             }
             let start = self.output.bytes.len();
             self.plain.write(self.output.bytes, &head.attributes, &name);
+            if counting == Counting::Delta
+                && !is_end(head)
+                && let (Some(deltas), Some(delta)) = (&mut self.deltas, point.value)
+            {
+                let changes = deltas.changes();
+                let id = changes.id(&family.name, self.output.bytes.get(start..).unwrap_or_default());
+                match changes.number(id, head, delta) {
+                    Ok(total) => value = float(total),
+                    Err((reason, why)) => {
+                        self.output.bytes.truncate(start);
+                        self.output.refuse_point(reason, 1, || describe(&why, &family.sent_as, head));
+                        continue;
+                    }
+                }
+            }
             self.output.push(start, timestamp_ms, value);
             if !point.exemplars.is_empty() {
                 self.exemplars(point.exemplars.iter(), timestamp_ms);

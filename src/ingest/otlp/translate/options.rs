@@ -84,6 +84,8 @@ pub enum DeltaMode {
     /// They are refused.
     #[default]
     Refuse,
+    /// They are added up.
+    ToCumulative,
     /// They are stored as they are, and their type is unknown.
     Native,
 }

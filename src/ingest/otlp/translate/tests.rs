@@ -78,9 +78,21 @@ fn try_translate<'a>(
     limits: TranslateLimits,
     resources: Vec<(Resource<'a>, Scope<'a>, Vec<Metric<'a>>)>,
 ) -> Result<Stored, TooMuch> {
+    run(options, limits, None, resources)
+}
+
+fn run<'a>(
+    options: &TranslateOptions,
+    limits: TranslateLimits,
+    streams: Option<&DeltaStreams>,
+    resources: Vec<(Resource<'a>, Scope<'a>, Vec<Metric<'a>>)>,
+) -> Result<Stored, TooMuch> {
     let mut bytes = Vec::new();
     let mut batch = WriteBatch::default();
     let mut translator = Translator::new(options, limits, &mut bytes, &mut batch);
+    if let Some(streams) = streams {
+        translator = translator.with_deltas(streams, NOW_MS);
+    }
     for (resource, scope, metrics) in resources {
         for metric in metrics {
             translator.metric(&resource, &scope, metric);
@@ -143,6 +155,38 @@ fn translate<'a>(options: &TranslateOptions, metrics: Vec<Metric<'a>>) -> Stored
 
 fn with_defaults(metrics: Vec<Metric<'_>>) -> Stored {
     translate(&TranslateOptions::default(), metrics)
+}
+
+/// Series, metadata and refusals of a request whose deltas are added up.
+pub(super) fn stored_with(streams: &DeltaStreams, metrics: Vec<Metric<'_>>) -> (Vec<String>, Vec<String>, Vec<String>) {
+    let options = TranslateOptions { deltas: DeltaMode::ToCumulative, ..TranslateOptions::default() };
+    let parts = vec![(Resource::default(), Scope::default(), metrics)];
+    let stored = run(&options, TranslateLimits::default(), Some(streams), parts).unwrap();
+    let untimed = |line: String| line.split_once(" @").map_or(line.clone(), |(line, _)| line.to_owned());
+    (stored.series.into_iter().map(untimed).collect(), stored.metadata, stored.refused)
+}
+
+/// A second that ends this long after now.
+fn second(end: u64) -> PointHead<'static> {
+    let unix_nanos = NOW_NANOS + end * 1_000_000_000;
+    PointHead { start_unix_nanos: unix_nanos - 1_000_000_000, unix_nanos, ..PointHead::default() }
+}
+
+pub(super) fn counter_deltas(end: u64, value: i64) -> Metric<'static> {
+    let points = vec![NumberPoint { value: Some(Number::Int(value)), ..number(second(end), 0.0) }];
+    metric("c", "", Data::Sum { points, temporality: Temporality::Delta, monotonic: true })
+}
+
+pub(super) fn explicit_deltas(end: u64) -> Metric<'static> {
+    let points = vec![HistogramPoint { head: second(end), ..histogram_point(&[1.0], &[1, 2], 3, Some(2.5)) }];
+    metric("h", "", Data::Histogram { points, temporality: Temporality::Delta })
+}
+
+pub(super) fn native_deltas(end: u64) -> Metric<'static> {
+    let buckets = ExponentialBuckets { offset: 0, counts: vec![3, 1] };
+    let points =
+        vec![ExponentialPoint { head: second(end), count: 4, sum: Some(1.0), positive: buckets, ..Default::default() }];
+    metric("n", "", Data::ExponentialHistogram { points, temporality: Temporality::Delta })
 }
 
 #[test]

@@ -1,0 +1,450 @@
+//! Deltas added up: points that count since the last one become points that count from the start.
+//!
+//! The sums are kept in memory, by series, within a bound and for some time, and a restart loses them. Then a series
+//! begins at its next delta again, which queries take for what it is: a reset of a counter. (If that delta is larger than
+//! all before it together, they can't see it, and miss what the series stood at.) A sum that may fall has no resets, and
+//! is wrong after a restart by what it stood at.
+//!
+//! A delta that comes again, as it was, gives the sum that it gave before; so a request that is sent twice is harmless. Any
+//! other that is not newer than the last one is refused: it can't be added without changing samples that are stored. A gap
+//! between two deltas is no reset: what was counted before it goes on counting.
+//!
+//! A request changes nothing until it is decoded as a whole. Those with deltas wait for each other while they are decoded.
+//!
+//! Source: OpenTelemetry's "Metrics Data Model", "Sums: Delta-to-Cumulative"; the collector's
+//! `processor/deltatocumulativeprocessor`, whose bounds are `max_streams` and `max_stale`. In a gap the specification
+//! begins a new sum, which needs start times to be seen; the collector and we go on.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use highway::{HighwayHash, HighwayHasher, Key};
+
+use super::Refused;
+use super::numbers::float;
+use crate::ingest::otlp::model::{Number, PointHead};
+use crate::model::histogram::bucket_indexes;
+use crate::model::{FloatHistogram, Histogram, TimestampMs};
+use crate::storage::RejectReason;
+
+/// Numbers of a histogram that count as much as a series without any.
+const NUMBERS_OF_A_STREAM: usize = 8;
+/// The most buckets of a sum of exponential histograms; past it, it is made coarser.
+const BUCKETS_MAX: usize = 640;
+/// How far in the future of the clock a delta may lie. One that is further away would keep out all that come after it.
+const FUTURE_MS_MAX: i64 = 10 * 60 * 1000;
+/// Whole numbers up to here are exact as floats.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// Bounds of what is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeltaLimits {
+    /// Series; a histogram counts as one more for each eight of its numbers.
+    pub streams: usize,
+    /// How long a series may send nothing and be kept.
+    pub stale_ms: i64,
+}
+
+impl Default for DeltaLimits {
+    fn default() -> Self {
+        DeltaLimits { streams: 1_000_000, stale_ms: 60 * 60 * 1000 }
+    }
+}
+
+/// The sums of all series that send deltas.
+pub struct DeltaStreams {
+    limits: DeltaLimits,
+    /// Senders choose labels, so the key is secret.
+    hasher: HighwayHasher,
+    kept: Mutex<Kept>,
+}
+
+impl std::fmt::Debug for DeltaStreams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeltaStreams").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// A series, by a keyed hash of its labels.
+type StreamId = [u64; 2];
+
+/// The sums by kind, and what they count as.
+#[derive(Debug, Default)]
+struct Kept {
+    numbers: Sums<Number>,
+    explicit: Sums<ExplicitTotal>,
+    native: Sums<FloatHistogram>,
+    cost: usize,
+    swept_ms: TimestampMs,
+}
+
+/// The sums of one kind.
+#[derive(Debug)]
+struct Sums<T> {
+    by_id: HashMap<StreamId, Stream<T>>,
+    /// What the request under way has changed, as it was before.
+    undo: Vec<(StreamId, Option<Stream<T>>)>,
+}
+
+impl<T> Default for Sums<T> {
+    fn default() -> Self {
+        Sums { by_id: HashMap::new(), undo: Vec::new() }
+    }
+}
+
+/// The sum of one series.
+#[derive(Debug, Clone)]
+struct Stream<T> {
+    first_start_nanos: u64,
+    last_nanos: u64,
+    /// A hash of the last delta.
+    last_delta: u64,
+    /// When it came.
+    seen_ms: TimestampMs,
+    total: T,
+}
+
+/// What a histogram with explicit boundaries stands at.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ExplicitTotal {
+    pub(super) bounds: Vec<f64>,
+    pub(super) counts: Vec<u64>,
+    pub(super) count: u64,
+    pub(super) sum: Option<f64>,
+}
+
+/// What can be added up.
+trait Total: Clone {
+    /// What it counts as among the series.
+    fn cost(&self) -> usize;
+
+    /// Tells it from other deltas.
+    fn hash(&self, hasher: &mut DefaultHasher);
+
+    /// Adds a delta; `false` where that is of another kind and begins the sum anew.
+    fn add(&mut self, delta: &Self) -> Result<bool, Refused>;
+}
+
+fn too_large() -> Refused {
+    (RejectReason::InvalidHistogram, "the sum of the deltas' counts is too large".to_owned())
+}
+
+fn hash_floats(hasher: &mut DefaultHasher, floats: &[f64]) {
+    floats.iter().for_each(|float| float.to_bits().hash(hasher));
+}
+
+impl Total for Number {
+    fn cost(&self) -> usize {
+        1
+    }
+
+    fn hash(&self, hasher: &mut DefaultHasher) {
+        match self {
+            Number::Int(number) => (0, *number as u64).hash(hasher),
+            Number::Double(number) => (1, number.to_bits()).hash(hasher),
+        }
+    }
+
+    fn add(&mut self, delta: &Self) -> Result<bool, Refused> {
+        let whole = match (&*self, delta) {
+            (Number::Int(total), Number::Int(delta)) => total.checked_add(*delta),
+            _ => None,
+        };
+        *self = whole.map_or_else(|| Number::Double(float(*self) + float(*delta)), Number::Int);
+        Ok(true)
+    }
+}
+
+impl Total for ExplicitTotal {
+    fn cost(&self) -> usize {
+        1 + (self.bounds.len() + self.counts.len()) / NUMBERS_OF_A_STREAM
+    }
+
+    fn hash(&self, hasher: &mut DefaultHasher) {
+        (self.count, self.sum.map(f64::to_bits), &self.counts).hash(hasher);
+        hash_floats(hasher, &self.bounds);
+    }
+
+    fn add(&mut self, delta: &Self) -> Result<bool, Refused> {
+        if self.bounds != delta.bounds || self.counts.len() != delta.counts.len() {
+            return Ok(false);
+        }
+        let counts: Option<Vec<u64>> = self.counts.iter().zip(&delta.counts).map(|(a, b)| a.checked_add(*b)).collect();
+        (self.counts, self.count) = counts.zip(self.count.checked_add(delta.count)).ok_or_else(too_large)?;
+        self.sum = self.sum.zip(delta.sum).map(|(a, b)| a + b);
+        Ok(true)
+    }
+}
+
+impl Total for FloatHistogram {
+    fn cost(&self) -> usize {
+        let spans = self.positive_spans.len() + self.negative_spans.len();
+        1 + (self.positive_buckets.len() + self.negative_buckets.len() + spans) / NUMBERS_OF_A_STREAM
+    }
+
+    fn hash(&self, hasher: &mut DefaultHasher) {
+        self.schema.hash(hasher);
+        hash_floats(hasher, &[self.zero_threshold, self.zero_count, self.count, self.sum]);
+        for (spans, buckets) in
+            [(&self.positive_spans, &self.positive_buckets), (&self.negative_spans, &self.negative_buckets)]
+        {
+            spans.iter().for_each(|span| (span.offset, span.length).hash(hasher));
+            hash_floats(hasher, buckets);
+        }
+    }
+
+    fn add(&mut self, delta: &Self) -> Result<bool, Refused> {
+        if FloatHistogram::add(self, delta).is_err() {
+            return Ok(false);
+        }
+        self.compact();
+        while self.positive_buckets.len() + self.negative_buckets.len() > BUCKETS_MAX && self.schema > -4 {
+            self.reduce_resolution(self.schema - 1);
+        }
+        if self.count > EXACT_MAX { Err(too_large()) } else { Ok(true) }
+    }
+}
+
+/// Adds the observations of buckets that lie in the zero bucket to that. What is added to such a histogram would lose them.
+fn fold_into_zero(histogram: &mut FloatHistogram) {
+    for negative in [false, true] {
+        let (spans, buckets) = if negative {
+            (&histogram.negative_spans, &histogram.negative_buckets)
+        } else {
+            (&histogram.positive_spans, &histogram.positive_buckets)
+        };
+        let is_inside = |index: i64| histogram.bucket_bounds(index as i32).1 <= histogram.zero_threshold;
+        let mut inside = bucket_indexes(spans).zip(buckets).take_while(|(index, _)| is_inside(*index)).count();
+        let FloatHistogram { zero_count, positive_spans, positive_buckets, negative_spans, negative_buckets, .. } =
+            histogram;
+        let (spans, buckets) =
+            if negative { (negative_spans, negative_buckets) } else { (positive_spans, positive_buckets) };
+        *zero_count += buckets.drain(..inside).sum::<f64>();
+        let mut passed = 0;
+        spans.retain_mut(|span| {
+            let taken = (inside as u32).min(span.length);
+            inside -= taken as usize;
+            span.length -= taken;
+            span.offset += std::mem::take(&mut passed) + taken as i32;
+            if span.length == 0 {
+                passed = span.offset;
+            }
+            span.length > 0
+        });
+    }
+}
+
+/// Buckets with integer counts, each less the one before it. The counts are whole and not too large.
+fn deltas_of(buckets: &[f64]) -> Vec<i64> {
+    let mut before = 0;
+    buckets.iter().map(|count| *count as i64 - std::mem::replace(&mut before, *count as i64)).collect()
+}
+
+impl DeltaStreams {
+    /// No series yet.
+    pub fn new(limits: DeltaLimits) -> Self {
+        // The standard library's hasher is keyed by the system's random source.
+        let random = RandomState::new();
+        let key = [0u64, 1, 2, 3].map(|part| random.hash_one(part));
+        DeltaStreams { limits, hasher: HighwayHasher::new(Key(key)), kept: Mutex::default() }
+    }
+
+    /// How many series are kept.
+    pub fn len(&self) -> usize {
+        let Kept { numbers, explicit, native, .. } = &*self.lock();
+        numbers.by_id.len() + explicit.by_id.len() + native.by_id.len()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // What a request that panicked had changed was undone when its changes were dropped.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a request that arrived at this time. Other requests with deltas wait until it has ended.
+    pub(super) fn begin(&self, now_ms: TimestampMs) -> DeltaChanges<'_> {
+        let mut kept = self.lock();
+        if now_ms.saturating_sub(kept.swept_ms) >= self.limits.stale_ms / 2 {
+            let Kept { numbers, explicit, native, cost, swept_ms } = &mut *kept;
+            *swept_ms = now_ms;
+            let oldest_ms = now_ms.saturating_sub(self.limits.stale_ms);
+            *cost = numbers.sweep(oldest_ms) + explicit.sweep(oldest_ms) + native.sweep(oldest_ms);
+        }
+        DeltaChanges { streams: self, kept, now_ms }
+    }
+}
+
+impl<T: Total> Sums<T> {
+    /// Forgets what was last seen before this time. Gives what is left counts as.
+    fn sweep(&mut self, oldest_ms: TimestampMs) -> usize {
+        self.by_id.retain(|_, stream| stream.seen_ms >= oldest_ms);
+        self.by_id.values().map(|stream| stream.total.cost()).sum()
+    }
+
+    /// Takes back what a request changed.
+    fn roll_back(&mut self, cost: &mut usize) {
+        for (id, before) in self.undo.drain(..).rev() {
+            *cost += before.as_ref().map_or(0, |stream| stream.total.cost());
+            let after = match before {
+                Some(stream) => self.by_id.insert(id, stream),
+                None => self.by_id.remove(&id),
+            };
+            *cost -= after.map_or(0, |stream| stream.total.cost());
+        }
+    }
+
+    /// Adds a delta to its series. Gives what that stands at.
+    fn add(&mut self, to: &mut Addition<'_>, id: StreamId, head: &PointHead<'_>, delta: T) -> Result<T, Refused> {
+        let mut hasher = DefaultHasher::new();
+        head.start_unix_nanos.hash(&mut hasher);
+        delta.hash(&mut hasher);
+        let digest = hasher.finish();
+        let before = self.by_id.get(&id);
+        let mut stream = Stream {
+            first_start_nanos: head.start_unix_nanos,
+            last_nanos: head.unix_nanos,
+            last_delta: digest,
+            seen_ms: to.now_ms,
+            total: delta,
+        };
+        if let Some(before) = before {
+            if before.last_nanos == head.unix_nanos && before.last_delta == digest {
+                return Ok(before.total.clone());
+            }
+            let ms = |nanos: u64| nanos / 1_000_000;
+            if head.unix_nanos <= before.last_nanos || head.start_unix_nanos < before.first_start_nanos {
+                let why = format!(
+                    "delta of {} to {} ms comes after one that ended at {} ms",
+                    ms(head.start_unix_nanos),
+                    ms(head.unix_nanos),
+                    ms(before.last_nanos)
+                );
+                return Err((RejectReason::OutOfOrder, why));
+            }
+            let mut total = before.total.clone();
+            if total.add(&stream.total)? {
+                stream.total = total;
+                stream.first_start_nanos = before.first_start_nanos;
+            }
+        }
+        let (cost, cost_before) = (stream.total.cost(), before.map_or(0, |before| before.total.cost()));
+        if cost > cost_before && *to.cost + cost - cost_before > to.streams_max {
+            let why = format!("otlp.delta_max_streams = {} series with deltas are being added up", to.streams_max);
+            return Err((RejectReason::SeriesLimit, why));
+        }
+        *to.cost = *to.cost + cost - cost_before;
+        let total = stream.total.clone();
+        self.undo.push((id, self.by_id.insert(id, stream)));
+        Ok(total)
+    }
+}
+
+/// What an addition depends on beside its series.
+struct Addition<'k> {
+    cost: &'k mut usize,
+    streams_max: usize,
+    now_ms: TimestampMs,
+}
+
+/// What a request does to the sums; undone where it is not kept.
+pub(super) struct DeltaChanges<'s> {
+    streams: &'s DeltaStreams,
+    kept: MutexGuard<'s, Kept>,
+    now_ms: TimestampMs,
+}
+
+impl Drop for DeltaChanges<'_> {
+    fn drop(&mut self) {
+        let Kept { numbers, explicit, native, cost, .. } = &mut *self.kept;
+        numbers.roll_back(cost);
+        explicit.roll_back(cost);
+        native.roll_back(cost);
+    }
+}
+
+impl DeltaChanges<'_> {
+    /// Keeps what the request did.
+    pub(super) fn keep(mut self) {
+        let Kept { numbers, explicit, native, .. } = &mut *self.kept;
+        numbers.undo.clear();
+        explicit.undo.clear();
+        native.undo.clear();
+    }
+
+    /// The series with this name and these labels.
+    pub(super) fn id(&self, name: &str, labels: &[u8]) -> StreamId {
+        let mut hasher = self.streams.hasher.clone();
+        hasher.append(&(name.len() as u64).to_le_bytes());
+        hasher.append(name.as_bytes());
+        hasher.append(labels);
+        hasher.finalize128()
+    }
+
+    /// Refuses a delta of the far future.
+    fn check_time(&self, head: &PointHead<'_>) -> Result<(), Refused> {
+        let ahead_ms = (head.unix_nanos / 1_000_000) as i64 - self.now_ms;
+        if ahead_ms > FUTURE_MS_MAX {
+            return Err((RejectReason::TooFarInFuture, format!("delta lies {ahead_ms} ms in the future")));
+        }
+        Ok(())
+    }
+
+    /// What a sum stands at with this delta.
+    pub(super) fn number(&mut self, id: StreamId, head: &PointHead<'_>, delta: Number) -> Result<Number, Refused> {
+        self.check_time(head)?;
+        let Kept { numbers, cost, .. } = &mut *self.kept;
+        let streams_max = self.streams.limits.streams;
+        numbers.add(&mut Addition { cost, streams_max, now_ms: self.now_ms }, id, head, delta)
+    }
+
+    /// What a histogram stands at with this delta. Other boundaries begin it anew.
+    pub(super) fn explicit(
+        &mut self,
+        id: StreamId,
+        head: &PointHead<'_>,
+        delta: ExplicitTotal,
+    ) -> Result<ExplicitTotal, Refused> {
+        self.check_time(head)?;
+        let Kept { explicit, cost, .. } = &mut *self.kept;
+        let streams_max = self.streams.limits.streams;
+        explicit.add(&mut Addition { cost, streams_max, now_ms: self.now_ms }, id, head, delta)
+    }
+
+    /// What an exponential histogram stands at with this delta, as coarse as the coarsest so far.
+    pub(super) fn native(
+        &mut self,
+        id: StreamId,
+        head: &PointHead<'_>,
+        delta: &Histogram,
+    ) -> Result<Histogram, Refused> {
+        self.check_time(head)?;
+        let Kept { native, cost, .. } = &mut *self.kept;
+        let streams_max = self.streams.limits.streams;
+        let mut to = Addition { cost, streams_max, now_ms: self.now_ms };
+        let mut delta = delta.to_float();
+        fold_into_zero(&mut delta);
+        let total = native.add(&mut to, id, head, delta)?;
+        Ok(Histogram {
+            schema: total.schema,
+            counter_reset_hint: total.counter_reset_hint,
+            zero_threshold: total.zero_threshold,
+            zero_count: total.zero_count as u64,
+            count: total.count as u64,
+            sum: total.sum,
+            positive_spans: total.positive_spans,
+            positive_deltas: deltas_of(&total.positive_buckets),
+            negative_spans: total.negative_spans,
+            negative_deltas: deltas_of(&total.negative_buckets),
+            custom_values: Vec::new(),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "delta_tests.rs"]
+mod tests;

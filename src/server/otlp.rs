@@ -1,0 +1,108 @@
+//! OTLP at the server's doors: which requests are OTLP, and their bodies and answers over HTTP and gRPC.
+
+use std::fmt;
+
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
+
+use super::service::{Service, sender_of};
+use crate::api::response::ApiBody;
+use crate::ingest::Protocol;
+use crate::ingest::answer::Refusal;
+use crate::ingest::otlp::{grpc, http};
+
+/// The address that a connection came to, which decides what it can ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// `listen`: everything.
+    Main,
+    /// `otlp.grpc_listen`: OTLP and probes.
+    OtlpGrpc,
+    /// `otlp.http_listen`: OTLP and probes.
+    OtlpHttp,
+}
+
+impl Listener {
+    /// The configuration key that sets its address.
+    pub fn key(self) -> &'static str {
+        match self {
+            Listener::Main => "listen",
+            Listener::OtlpGrpc => "otlp.grpc_listen",
+            Listener::OtlpHttp => "otlp.http_listen",
+        }
+    }
+
+    /// What to do about an address that cannot be had.
+    pub(super) fn advice(self) -> &'static str {
+        match self {
+            Listener::Main => "",
+            Listener::OtlpGrpc | Listener::OtlpHttp => " (set it to another address, or to an empty one to do without)",
+        }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key())
+    }
+}
+
+impl Service {
+    /// `POST /v1/metrics`, and the same under the API's path.
+    pub(super) async fn otlp_over_http(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
+        let sender = sender_of(parts, Protocol::OtlpHttp);
+        let body = self.otlp_body(body, 0).await;
+        // The places are never closed.
+        let _place = self.write_places.acquire().await;
+        let answer = http::handle(&self.write, &self.otlp, &sender, &parts.method, &parts.headers, body);
+        answer.await.map(ApiBody::whole)
+    }
+
+    /// `MetricsService/Export`. Whoever calls may say how long it waits.
+    pub(super) async fn otlp_over_grpc(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
+        let sender = sender_of(parts, Protocol::OtlpGrpc);
+        let export = async {
+            let body = self.otlp_body(body, grpc::PREFIX_BYTES).await;
+            let _place = self.write_places.acquire().await;
+            grpc::export(&self.write, &self.otlp, &sender, &parts.headers, body).await
+        };
+        let reply = match grpc::timeout(&parts.headers) {
+            None => export.await,
+            Some(timeout) => tokio::time::timeout(timeout, export).await.unwrap_or_else(|_elapsed| {
+                grpc::failed(&Refusal::new(StatusCode::REQUEST_TIMEOUT, "the call's time is over"))
+            }),
+        };
+        grpc_response(reply)
+    }
+
+    /// Reads a body, once there is a database to put it into.
+    async fn otlp_body(&self, body: Incoming, prefix_bytes: usize) -> Result<Bytes, Refusal> {
+        if self.api.database().is_none() {
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the log is being replayed"));
+        }
+        let bytes_max = usize::try_from(self.write.limits.body_bytes).unwrap_or(usize::MAX);
+        self.receive(body, bytes_max.saturating_add(prefix_bytes)).await
+    }
+}
+
+/// The answer to a gRPC call of anything else.
+pub(super) fn unknown_call(path: &str) -> Response<ApiBody> {
+    grpc_response(grpc::unknown_method(path))
+}
+
+fn grpc_response(reply: grpc::Reply) -> Response<ApiBody> {
+    let grpc::Reply { mut headers, message, trailers } = reply;
+    let body = match message {
+        Some(message) => ApiBody::with_trailers(message, trailers),
+        // Where no message comes, what would come last comes first.
+        None => {
+            headers.extend(trailers);
+            ApiBody::whole(Bytes::new())
+        }
+    };
+    let mut response = Response::new(body);
+    *response.headers_mut() = headers;
+    response
+}

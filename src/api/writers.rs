@@ -125,7 +125,7 @@ fn merge(creators: BTreeMap<WriterNumber, CreatorSeries>) -> CreatorSeries {
 
 /// Which refusals are asked for.
 struct Wanted {
-    cause: Option<Cause>,
+    reason: Option<String>,
     protocol: Option<Protocol>,
     writer: Option<String>,
     selectors: Vec<Vec<Matcher>>,
@@ -134,16 +134,16 @@ struct Wanted {
 
 impl Wanted {
     fn parse(params: &Params) -> Result<Self, ApiError> {
-        let cause = |text| {
-            let known = Cause::all().find(|cause| cause.as_str() == text);
-            known.ok_or_else(|| ApiError::parameter("reason", unknown(text, Cause::all().map(Cause::as_str))))
+        let reason = |text: &str| match Cause::all().any(|cause| cause.as_str() == text) {
+            true => Ok(text.to_owned()),
+            false => Err(ApiError::parameter("reason", unknown(text, Cause::all().map(Cause::as_str)))),
         };
         let protocol = |text| {
             let known = Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == text);
             known.ok_or_else(|| ApiError::parameter("protocol", unknown(text, Protocol::ALL.map(Protocol::as_str))))
         };
         Ok(Wanted {
-            cause: params.get("reason").map(cause).transpose()?,
+            reason: params.get("reason").map(reason).transpose()?,
             protocol: params.get("protocol").map(protocol).transpose()?,
             writer: params.get("writer").map(str::to_owned),
             selectors: selectors(params).map_err(|fault| ApiError::parameter("match[]", fault))?,
@@ -164,7 +164,8 @@ impl Wanted {
             let is_address = writer.address.is_some_and(|address| address.to_string() == name);
             is_address || writer.user == name || writer.agent.contains(name)
         };
-        self.cause.is_none_or(|wanted| wanted == cause) && self.writer.as_deref().is_none_or(is_named)
+        self.reason.as_deref().is_none_or(|wanted| wanted == cause.as_str())
+            && self.writer.as_deref().is_none_or(is_named)
     }
 }
 
@@ -225,6 +226,7 @@ fn write_created(json: &mut JsonWriter<'_>, created: &CreatorSeries) {
 fn write_entry(json: &mut JsonWriter<'_>, entry: &Entry) {
     json.begin_object();
     write_moment(json.key("time"), Some(entry.at_ms));
+    json.key("of").string(entry.cause.unit());
     json.key("reason").string(entry.cause.as_str()).key("protocol").string(entry.protocol.as_str());
     write_writer(json, &entry.writer);
     json.key("samples").uint(entry.samples).key("labels");

@@ -116,7 +116,7 @@ impl Cause {
         samples.chain(exemplars).chain(RequestFault::ALL.into_iter().map(Cause::Request))
     }
 
-    /// The cause in answers.
+    /// The cause in answers; samples and exemplars share some, and [`Cause::unit`] tells them apart.
     pub fn as_str(self) -> &'static str {
         match self {
             Cause::Sample(reason) => reason.as_str(),

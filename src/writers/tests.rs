@@ -195,6 +195,6 @@ fn labels_of_a_refused_series_are_kept_unless_they_are_too_long() {
 
 #[test]
 fn causes_have_names_of_their_own() {
-    let names: std::collections::BTreeSet<&str> = Cause::all().map(Cause::as_str).collect();
+    let names: std::collections::BTreeSet<_> = Cause::all().map(|cause| (cause.unit(), cause.as_str())).collect();
     assert_eq!(names.len(), Cause::all().count());
 }

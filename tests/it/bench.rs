@@ -52,6 +52,27 @@ fn bench_text_is_stored_in_the_log_and_read_back() {
 }
 
 #[test]
+fn bench_otlp_over_http_is_stored_in_the_log_and_read_back() {
+    for compression in ["none", "gzip"] {
+        let arguments = ["--protocol", "otlp-http", "--compression", compression, "--verify"];
+        prove(tempfile::tempdir().unwrap().path(), &arguments);
+    }
+}
+
+#[test]
+fn bench_otlp_over_grpc_is_stored_in_the_log_and_read_back() {
+    for compression in ["none", "gzip", "zstd"] {
+        let arguments = ["--protocol", "otlp-grpc", "--compression", compression, "--verify"];
+        prove(tempfile::tempdir().unwrap().path(), &arguments);
+    }
+}
+
+#[test]
+fn bench_forty_attributes_a_point_are_stored_in_the_log_and_read_back() {
+    prove(tempfile::tempdir().unwrap().path(), &["--preset", "otlp-40"]);
+}
+
+#[test]
 fn bench_refuses_a_compression_that_the_protocol_has_not() {
     let arguments = ["bench", "write", "--protocol", "remote-write-2", "--compression", "gzip"];
     let (status, _, stderr) = chronolith::run(&arguments);

@@ -118,7 +118,7 @@ fn attribute(key: String, string: String) -> KeyValue {
 }
 
 fn attributes(count: usize, point: usize) -> Vec<KeyValue> {
-    let value = |number: usize| format!("value-{number}-{}", if number % 4 == 0 { point } else { 0 });
+    let value = |number: usize| format!("value-{number}-{}", if number.is_multiple_of(4) { point } else { 0 });
     (0..count).map(|number| attribute(format!("attribute.key.{number:02}"), value(number))).collect()
 }
 

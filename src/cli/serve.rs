@@ -13,6 +13,7 @@ use crate::db::{DbOptions, StorageOptions};
 use crate::fs::{SystemFs, memory_limit_bytes};
 use crate::head::HeadOptions;
 use crate::ingest::otlp::OtlpOptions;
+use crate::ingest::otlp::translate::{DeltaStreams, TranslateOptions};
 use crate::ingest::{WriteFeatures, WriteLimits};
 use crate::promql::engine::EngineOptions;
 use crate::server::connections::ConnectionLimits;
@@ -53,7 +54,15 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
             ..WriteLimits::default()
         },
         write_features,
-        otlp: OtlpOptions::default(),
+        otlp: OtlpOptions {
+            translate: TranslateOptions {
+                features: write_features,
+                lookback_ms: millis(config.query.lookback_delta),
+                ..config.otlp.translate_options(&config.features)
+            },
+            deltas: Arc::new(DeltaStreams::new(config.otlp.delta_limits())),
+            ..OtlpOptions::default()
+        },
         writes_max: config.wal.max_buffer_entries,
         limits: server_limits(config),
         admin: config.web.enable_admin_api,

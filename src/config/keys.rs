@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::units::{Bytes, format_duration, parse_duration};
-use super::{Config, Features, MemoryBound};
+use super::{Config, Features, MemoryBound, otlp};
 use crate::wal::{Compression, Durability, RecoveryMode};
 
 /// One configuration key.
@@ -144,6 +144,110 @@ pub static KEYS: &[Key] = &[
         help: "Where OTLP is served over HTTP beside `listen`: OTLP and probes alone. Empty turns it off.",
         set: |config, text| put(&mut config.otlp.http_listen, optional_address(text)?),
         get: |config| config.otlp.http_listen.clone(),
+    },
+    Key {
+        name: "otlp.translation_strategy",
+        default: "UnderscoreEscapingWithSuffixes",
+        allowed: "UnderscoreEscapingWithSuffixes, NoUTF8EscapingWithSuffixes, UnderscoreEscapingWithoutSuffixes or \
+                  NoTranslation",
+        help: "How names are made of OTLP's: with underscores for all but letters, digits, underscores and colons, or as \
+               they are; with units and `_total` or `_ratio` at the end of those of metrics, or without.",
+        set: |config, text| put(&mut config.otlp.translation_strategy, otlp::parse_strategy(text)?),
+        get: |config| config.otlp.translation_strategy.as_str().to_owned(),
+    },
+    Key {
+        name: "otlp.promote_resource_attributes",
+        default: "none",
+        allowed: "names with commas between them, each once, or none",
+        help: "Attributes of OTLP resources that become labels of all of their series. All of them are labels of `target_info`.",
+        set: |config, text| put(&mut config.otlp.promote_resource_attributes, otlp::parse_names(text)?),
+        get: |config| otlp::show_names(&config.otlp.promote_resource_attributes),
+    },
+    Key {
+        name: "otlp.promote_all_resource_attributes",
+        default: "false",
+        allowed: "true or false",
+        help: "Whether all attributes of OTLP resources become labels of all of their series.",
+        set: |config, text| put(&mut config.otlp.promote_all_resource_attributes, text.trim().parse().ok()?),
+        get: |config| config.otlp.promote_all_resource_attributes.to_string(),
+    },
+    Key {
+        name: "otlp.ignore_resource_attributes",
+        default: "none",
+        allowed: "names with commas between them, each once, or none",
+        help: "Those that do not, where all others do.",
+        set: |config, text| put(&mut config.otlp.ignore_resource_attributes, otlp::parse_names(text)?),
+        get: |config| otlp::show_names(&config.otlp.ignore_resource_attributes),
+    },
+    Key {
+        name: "otlp.keep_identifying_resource_attributes",
+        default: "false",
+        allowed: "true or false",
+        help: "Whether `target_info` has `service.name`, `service.namespace` and `service.instance.id` as labels beside the \
+               `job` and `instance` that are made of them.",
+        set: |config, text| put(&mut config.otlp.keep_identifying_resource_attributes, text.trim().parse().ok()?),
+        get: |config| config.otlp.keep_identifying_resource_attributes.to_string(),
+    },
+    Key {
+        name: "otlp.convert_histograms_to_nhcb",
+        default: "false",
+        allowed: "true or false",
+        help: "Whether OTLP histograms with explicit boundaries become native histograms with custom buckets.",
+        set: |config, text| put(&mut config.otlp.convert_histograms_to_nhcb, text.trim().parse().ok()?),
+        get: |config| config.otlp.convert_histograms_to_nhcb.to_string(),
+    },
+    Key {
+        name: "otlp.promote_scope_metadata",
+        default: "false",
+        allowed: "true or false",
+        help: "Whether series have labels of their OTLP scope: `otel_scope_name`, `_version`, `_schema_url`, and its \
+               attributes. Without them, series of two scopes that differ in nothing else are one.",
+        set: |config, text| put(&mut config.otlp.promote_scope_metadata, text.trim().parse().ok()?),
+        get: |config| config.otlp.promote_scope_metadata.to_string(),
+    },
+    Key {
+        name: "otlp.label_name_underscore_sanitization",
+        default: "true",
+        allowed: "true or false",
+        help: "Whether a label name that begins with one underscore gets `key` before it, where names are escaped.",
+        set: |config, text| put(&mut config.otlp.label_name_underscore_sanitization, text.trim().parse().ok()?),
+        get: |config| config.otlp.label_name_underscore_sanitization.to_string(),
+    },
+    Key {
+        name: "otlp.label_name_preserve_multiple_underscores",
+        default: "true",
+        allowed: "true or false",
+        help: "Whether several underscores in a row stay in label names, where names are escaped.",
+        set: |config, text| put(&mut config.otlp.label_name_preserve_multiple_underscores, text.trim().parse().ok()?),
+        get: |config| config.otlp.label_name_preserve_multiple_underscores.to_string(),
+    },
+    Key {
+        name: "otlp.deltas",
+        default: "refuse",
+        allowed: "refuse, to-cumulative or native",
+        help: "What becomes of OTLP points that count since the last one. `refuse`: they are refused by name. \
+               `to-cumulative`: they are added up in memory; a restart begins at 0, which is a reset of a counter. \
+               `native`: they are stored as they are, of an unknown type. The features `otlp-deltatocumulative` and \
+               `otlp-native-delta-ingestion` say the same.",
+        set: |config, text| put(&mut config.otlp.deltas, otlp::parse_deltas(text)?),
+        get: |config| otlp::show_deltas(config.otlp.deltas),
+    },
+    Key {
+        name: "otlp.delta_max_streams",
+        default: "1000000",
+        allowed: "a number from 1 to 100000000",
+        help: "Series whose deltas are added up at once; a histogram counts as one more for each eight of its numbers. \
+               Past it new ones are refused by name.",
+        set: |config, text| put(&mut config.otlp.delta_max_streams, count(text, 1, 100_000_000)? as usize),
+        get: |config| config.otlp.delta_max_streams.to_string(),
+    },
+    Key {
+        name: "otlp.delta_max_stale",
+        default: "1h",
+        allowed: "a duration from 1m to 365d",
+        help: "How long such a series may send nothing; then its sum is forgotten.",
+        set: |config, text| put(&mut config.otlp.delta_max_stale, duration(text, 60 * SECOND, 365 * DAY)?),
+        get: |config| format_duration(config.otlp.delta_max_stale),
     },
     Key {
         name: "wal.durability",

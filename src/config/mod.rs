@@ -2,6 +2,7 @@
 
 pub mod features;
 pub mod keys;
+pub mod otlp;
 pub mod units;
 
 use std::ffi::OsString;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use features::Features;
 use keys::{ENV_PREFIX, KEYS};
+use otlp::OtlpConfig;
 use units::Bytes;
 
 use crate::fs::Fs;
@@ -147,15 +149,6 @@ pub struct WebConfig {
     pub config_file: Option<PathBuf>,
 }
 
-/// `otlp.*`: OpenTelemetry's protocol.
-#[derive(Debug, Clone)]
-pub struct OtlpConfig {
-    /// Where it is served over gRPC; empty for nowhere.
-    pub grpc_listen: String,
-    /// Where it is served over HTTP; empty for nowhere.
-    pub http_listen: String,
-}
-
 /// The resolved configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -188,7 +181,7 @@ impl Default for Config {
         let mut config = Config {
             data_dir: PathBuf::new(),
             listen: String::new(),
-            otlp: OtlpConfig { grpc_listen: String::new(), http_listen: String::new() },
+            otlp: OtlpConfig::default(),
             wal: WalConfig {
                 durability: Durability::Fsync,
                 flush_interval: Duration::ZERO,
@@ -317,6 +310,14 @@ pub enum ConfigError {
         /// What the key may hold.
         allowed: &'static str,
     },
+    /// Two keys contradict each other.
+    #[error("{key} {why}")]
+    Contradiction {
+        /// One of them.
+        key: &'static str,
+        /// What it has to do with the other.
+        why: &'static str,
+    },
 }
 
 /// The resolved configuration together with the origin of each value.
@@ -369,6 +370,10 @@ impl Resolved {
         }
         for (key, value) in &sources.flags {
             resolved.set(key, value, &Origin::Flag(key.replace('_', "-")))?;
+        }
+        match resolved.config.otlp.contradiction(&resolved.config.features) {
+            Some((key, why)) => return Err(ConfigError::Contradiction { key, why }),
+            None => {}
         }
         Ok(resolved)
     }

@@ -14,6 +14,7 @@ use crate::api::route::Route;
 use crate::api::status::VERSION;
 use crate::db::Db;
 use crate::fs::{Fs, resident_bytes};
+use crate::ingest::otlp::translate::Category;
 use crate::ingest::{IngestMetrics, Protocol, ProtocolMetrics};
 use crate::storage::{ExemplarRejectReason, RejectReason};
 use crate::telemetry::{Counter, Exposition, Histogram, Kind, TextFormat};
@@ -244,6 +245,10 @@ fn write_ingest(out: &mut Exposition, ingest: &IngestMetrics) {
     let help = "Samples that were refused, by reason.";
     each("chronolith_ingest_rejected_samples_total", Kind::Counter, help, &|metrics| {
         RejectReason::ALL.map(|reason| (Some(("reason", reason.as_str())), metrics.rejected(reason))).into()
+    });
+    let help = "OTLP that was stored otherwise than its sender may think, by what it is about.";
+    each("chronolith_ingest_otlp_warnings_total", Kind::Counter, help, &|metrics| {
+        Category::ALL.map(|category| (Some(("category", category.as_str())), metrics.warnings(category))).into()
     });
     let help = "Exemplars of acknowledged write requests that are stored, those that were there already among them.";
     each("chronolith_ingest_exemplars_total", Kind::Counter, help, &|metrics| {

@@ -6,10 +6,9 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
-use tokio::time::timeout;
 
 use super::intake::Held;
-use super::service::{LOG_TOO_SLOW, SHORT_OF_MEMORY, Service, come_again, sender_of};
+use super::service::{SHORT_OF_MEMORY, Service, log_too_slow, sender_of};
 use crate::api::response::ApiBody;
 use crate::ingest::Protocol;
 use crate::ingest::answer::Refusal;
@@ -56,14 +55,14 @@ impl Service {
     pub(super) async fn otlp_over_http(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
         let sender = sender_of(parts, Protocol::OtlpHttp);
         let (body, _held) = self.otlp_body(body, 0).await;
-        let handled = async {
+        let answered = async {
             // The places are never closed.
             let _place = self.write_places.acquire().await;
             http::handle(&self.write, &self.otlp, &sender, &parts.method, &parts.headers, body).await
         };
-        match timeout(self.write_timeout, handled).await {
+        match tokio::time::timeout(self.write_timeout, answered).await {
             Ok(answer) => answer.map(ApiBody::whole),
-            Err(_) => come_again(LOG_TOO_SLOW),
+            Err(_elapsed) => log_too_slow(),
         }
     }
 
@@ -72,26 +71,20 @@ impl Service {
         let sender = sender_of(parts, Protocol::OtlpGrpc);
         let export = async {
             let (body, _held) = self.otlp_body(body, grpc::PREFIX_BYTES).await;
-            let handled = async {
-                let _place = self.write_places.acquire().await;
-                grpc::export(&self.write, &self.otlp, &sender, &parts.headers, body).await
-            };
-            timeout(self.write_timeout, handled)
-                .await
-                .unwrap_or_else(|_elapsed| grpc::failed(&Refusal::new(StatusCode::SERVICE_UNAVAILABLE, LOG_TOO_SLOW)))
+            let _place = self.write_places.acquire().await;
+            grpc::export(&self.write, &self.otlp, &sender, &parts.headers, body).await
         };
-        let reply = match grpc::timeout(&parts.headers) {
-            None => export.await,
-            Some(limit) => timeout(limit, export).await.unwrap_or_else(|_elapsed| {
-                grpc::failed(&Refusal::new(StatusCode::REQUEST_TIMEOUT, "the call's time is over"))
-            }),
-        };
+        let timeout = grpc::timeout(&parts.headers).map_or(self.write_timeout, |asked| asked.min(self.write_timeout));
+        let reply = tokio::time::timeout(timeout, export).await.unwrap_or_else(|_elapsed| {
+            grpc::failed(&Refusal::new(StatusCode::REQUEST_TIMEOUT, "the call's time is over"))
+        });
         grpc_response(reply)
     }
 
-    /// Reads a body, once there is a database to put it into, and memory; and says what it holds.
+    /// Reads a body, once there is a database to put it into and memory to do so. What it holds of the bytes that all
+    /// bodies share is held until the request is answered.
     async fn otlp_body(&self, body: Incoming, prefix_bytes: usize) -> (Result<Bytes, Refusal>, Option<Held>) {
-        let later = |why| (Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why)), None);
+        let later = |what: &str| (Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, what)), None);
         if self.api.database().is_none() {
             return later("the log is being replayed");
         }

@@ -96,10 +96,6 @@ pub(super) type HeldBody = (Bytes, Held);
 /// A form, JSON, or neither; and what it holds.
 type SmallBody = (Option<Bytes>, Option<Bytes>, Option<Held>);
 
-/// Why a write has to come again when there is too little memory.
-pub(super) const SHORT_OF_MEMORY: &str = "the server is short of memory; try again";
-/// Why a write has to come again that waited too long for the log.
-pub(super) const LOG_TOO_SLOW: &str = "the log took too long; whether the request is stored is not known";
 /// When to come again after a 503 of the server's own.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
@@ -184,6 +180,12 @@ impl Service {
         if route == Route::Metrics {
             return self.exposition(&parts.headers).await;
         }
+        if route == Route::Read {
+            return match self.collect(body, FORM_BYTES_MAX).await {
+                Ok((body, _held)) => self.api.remote_read(&parts.headers, body).await,
+                Err(refusal) => *refusal,
+            };
+        }
         let (form, json, _held) = match self.small_body(&parts, body).await {
             Ok(body) => body,
             Err(refusal) => return *refusal,
@@ -255,7 +257,7 @@ impl Service {
             return self.api.unavailable();
         }
         if self.memory.is_past_bound() {
-            return come_again(SHORT_OF_MEMORY);
+            return short_of_memory();
         }
         let bytes_max = usize::try_from(self.write.limits.body_bytes).unwrap_or(usize::MAX);
         let (body, _held) = match self.collect(body, bytes_max).await {
@@ -270,7 +272,7 @@ impl Service {
         };
         match tokio::time::timeout(self.write_timeout, written).await {
             Ok(answer) => answer.map(ApiBody::whole),
-            Err(_) => come_again(LOG_TOO_SLOW),
+            Err(_) => log_too_slow(),
         }
     }
 
@@ -316,6 +318,19 @@ impl Gathered {
     fn into_bytes(self) -> Bytes {
         if self.all.is_empty() { self.first } else { self.all.freeze() }
     }
+}
+
+/// What a write is told that comes when there is too little memory.
+pub(super) const SHORT_OF_MEMORY: &str = "the server is short of memory; try again";
+
+/// The answer to a write that comes when there is too little memory.
+pub(super) fn short_of_memory() -> Response<ApiBody> {
+    come_again(SHORT_OF_MEMORY)
+}
+
+/// The answer to a write whose commit does not come.
+pub(super) fn log_too_slow() -> Response<ApiBody> {
+    come_again("the log took too long; whether the request is stored is not known")
 }
 
 /// The answer to a request that may succeed later.

@@ -24,6 +24,7 @@ mod otlp;
 mod promql_fuzz;
 mod queries;
 mod recovery;
+mod remote_read;
 mod remote_write;
 mod text_import;
 mod tidy;

@@ -32,6 +32,7 @@ pub static ALL: &[Target] = &[
     text::OPEN_METRICS,
     text::IMPORT,
     remote_write::V1,
+    remote_write::V2,
     bodies::SNAPPY,
     bodies::GZIP,
     bodies::ZSTD,

@@ -57,6 +57,10 @@ mod in_tests {
         CheckpointNameNotSynced,
         /// The log is truncated up to where the head was cut, whether the block was proven or not.
         TruncatedBeforeProof,
+        /// What another program took out of the log is not written down.
+        TakeOverNotRecorded,
+        /// Numbers of requests go on from where the log ends, although its seals are gone.
+        NumbersRepeated,
         /// The receipts of the requests that leave the log are not written down.
         ReceiptsNotKept,
         /// A chunk that should be passed on to a block is not.
@@ -111,6 +115,10 @@ mod in_tests {
         ExpiredAll,
         /// A snapshot leaves the head out.
         SnapshotWithoutHead,
+        /// What leaves the log is counted again when a truncation is ended after a crash.
+        TruncationCountedTwice,
+        /// A segment is passed over because of its times, although it is newer than the watermark.
+        WatermarkGroupIgnored,
         /// The reserve is kept when the disk is full.
         ReserveKept,
         /// An exemplar is stored and not logged.

@@ -42,8 +42,7 @@ impl Coverage {
     pub fn is_new(&mut self) -> bool {
         let Ok(parts) = PARTS.lock() else { return false };
         let mut is_new = false;
-        let mut index = 0;
-        for counter in parts.iter().flat_map(|part| part.iter()) {
+        for (index, counter) in parts.iter().flat_map(|part| part.iter()).enumerate() {
             if self.seen.len() <= index {
                 self.seen.push(0);
             }
@@ -60,7 +59,6 @@ impl Coverage {
                 is_new |= *seen & bucket != bucket;
                 *seen |= bucket;
             }
-            index += 1;
         }
         is_new
     }

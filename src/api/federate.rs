@@ -1,6 +1,11 @@
-//! `/federate`: the newest sample of the series that are asked for, as text that another Prometheus scrapes.
+//! `/federate`: the newest sample of the series that are asked for, as text or protobuf that another Prometheus scrapes.
 //!
-//! Source: Prometheus `web/federate.go`.
+//! Native histograms are in the protobuf alone: text has no room for them. Those with custom buckets are in neither, since
+//! the messages cannot say their bounds.
+//!
+//! Source: Prometheus `web/federate.go`; `prometheus/common/expfmt`, `Negotiate`.
+
+mod protobuf;
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -13,7 +18,7 @@ use super::error::ApiError;
 use super::response::{self, ApiBody};
 use super::{Api, ApiRequest, off_the_way};
 use crate::encoding::go_float::{write_exponent, write_plain};
-use crate::model::{LabelSet, METRIC_NAME, Matcher, TimeRange, is_stale_nan};
+use crate::model::{FloatHistogram, LabelSet, METRIC_NAME, Matcher, TimeRange, TimestampMs, is_stale_nan};
 use crate::promql::parser::parse_selector;
 use crate::storage::{Column, Queryable, SelectHints};
 use crate::telemetry::exposition::write_escaped;
@@ -34,19 +39,31 @@ impl Api {
         }
         let gzip = response::accepts_gzip(&request.headers);
         let escaping = Escaping::negotiate(&request.headers);
+        let is_protobuf = protobuf::is_asked_for(&request.headers);
         let now_ms = self.clock.now_ms();
         let lookback_ms = self.options.engine.lookback_delta_ms;
         let permit = self.place(self.options.engine.timeout).await?;
-        let text = off_the_way(move || {
+        let body = off_the_way(move || {
             let _permit = permit;
             let range = TimeRange::new(now_ms.saturating_sub(lookback_ms).saturating_add(1), now_ms);
-            newest_samples(&*data, &selectors, range, escaping)
+            let newest = newest_samples(&*data, &selectors, range)?;
+            Ok(if is_protobuf { protobuf::families(&newest, escaping) } else { text(&newest, escaping).into_bytes() })
         })
         .await?;
-        let mut response = response::with_type(StatusCode::OK, escaping.content_type(), text);
+        let content_type = if is_protobuf { protobuf::content_type(escaping) } else { escaping.content_type() };
+        let mut response = response::with_type(StatusCode::OK, content_type, body);
         response::compress_whole(&mut response, gzip);
         Ok(response)
     }
+}
+
+/// The newest sample of a series.
+struct Newest {
+    labels: LabelSet,
+    timestamp_ms: TimestampMs,
+    value: f64,
+    /// What the value is the sum of, if it is one.
+    histogram: Option<FloatHistogram>,
 }
 
 /// How names are written that do not fit into the old alphabet.
@@ -86,31 +103,36 @@ impl Escaping {
     }
 }
 
-fn newest_samples(
-    data: &dyn Queryable,
-    selectors: &[Vec<Matcher>],
-    range: TimeRange,
-    escaping: Escaping,
-) -> Result<String, ApiError> {
+/// The newest sample of each series, by the series' names first, whatever labels sort before those.
+fn newest_samples(data: &dyn Queryable, selectors: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<Newest>, ApiError> {
     let querier = data.querier(range)?;
     let mut series = Vec::new();
     // `{}` is no way to ask for everything.
     for matchers in selectors.iter().filter(|matchers| !matchers.is_empty()) {
         series.extend(querier.select(matchers, &SelectHints::default())?);
     }
-    // By metric name first, whatever labels sort before it.
     series.sort_by(|a, b| name_of(&a.labels).cmp(name_of(&b.labels)).then_with(|| a.labels.cmp(&b.labels)));
     series.dedup_by(|a, b| a.labels == b.labels);
-    let mut text = String::new();
-    let mut last_name: Option<String> = None;
+    let mut newest = Vec::with_capacity(series.len());
     let mut column = Column::default();
     for one in series {
         column.clear();
         one.samples.read(range, &mut column)?;
         let (Some(&timestamp_ms), Some(&value)) = (column.timestamps_ms.last(), column.values.last()) else { continue };
-        if is_stale_nan(value) || column.histograms.last().is_some_and(|(index, _)| index + 1 == column.len()) {
+        if is_stale_nan(value) {
             continue;
         }
+        let last = column.len() - 1;
+        let histogram = column.histograms.pop().filter(|(index, _)| *index == last).map(|(_, histogram)| histogram);
+        newest.push(Newest { labels: one.labels, timestamp_ms, value, histogram });
+    }
+    Ok(newest)
+}
+
+fn text(newest: &[Newest], escaping: Escaping) -> String {
+    let mut text = String::new();
+    let mut last_name: Option<String> = None;
+    for one in newest.iter().filter(|one| one.histogram.is_none()) {
         let name = &*escaping.apply(name_of(&one.labels), true);
         if last_name.as_deref() != Some(name) {
             text.push_str("# TYPE ");
@@ -120,11 +142,11 @@ fn newest_samples(
         }
         write_series(&mut text, name, &one.labels, escaping);
         text.push(' ');
-        write_value(&mut text, value);
+        write_value(&mut text, one.value);
         // Writing to a String cannot fail.
-        let _ = writeln!(text, " {timestamp_ms}");
+        let _ = writeln!(text, " {}", one.timestamp_ms);
     }
-    Ok(text)
+    text
 }
 
 fn name_of(labels: &LabelSet) -> &str {

@@ -16,6 +16,7 @@
 //! | `verify` | `status/verify`, `admin/storage/verify` |
 //! | `admin`, `jobs` | `admin/*`: what changes data, and the work that it causes |
 //! | [`federate`] | `/federate` |
+//! | `remote_read` | `read` |
 //! | [`page`] | `/` |
 //!
 //! Source of the shapes: Prometheus `web/api/v1/api.go`, version 3.14, and what Grafana's client needs of them.
@@ -36,6 +37,7 @@ pub mod params;
 pub mod query;
 mod query_log;
 pub mod reload;
+mod remote_read;
 mod render;
 pub mod response;
 pub mod route;
@@ -309,6 +311,7 @@ impl Api {
             | Route::OtlpExport
             | Route::Import
             | Route::ImportGroup(_)
+            | Route::Read
             | Route::Notifications
             | Route::ActiveQueries
             | Route::SlowQueries

@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -14,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::error::{ApiError, ErrorType};
 use super::json::JsonWriter;
+use crate::clock::Clock;
 
 /// A body of an answer: whole, perhaps with trailers, or a stream of pieces.
 #[derive(Debug)]
@@ -193,11 +196,37 @@ pub async fn stream(
     gzip: bool,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
 ) -> Response<ApiBody> {
+    stream_pieces(content_type, gzip, None, write).await
+}
+
+/// How long a client may take for a streamed answer.
+pub struct Patience {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// When patience ends, on the monotonic clock.
+    pub ends: Duration,
+}
+
+/// The same without compression, and with an end to the patience with a client that does not take what is written.
+pub async fn stream_within(
+    content_type: &'static str,
+    patience: Patience,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+) -> Response<ApiBody> {
+    stream_pieces(content_type, false, Some(patience), write).await
+}
+
+async fn stream_pieces(
+    content_type: &'static str,
+    gzip: bool,
+    patience: Option<Patience>,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+) -> Response<ApiBody> {
     let (sender, mut pieces) = mpsc::channel(PIECES_WAITING);
     // The thread ends with the stream; nobody needs to wait for it.
     drop(tokio::task::spawn_blocking(move || {
         let state = SinkState::Start(Vec::with_capacity(1024));
-        let mut sink = PieceSink { sender, state, gzip, sent_any: false };
+        let mut sink = PieceSink { sender, state, gzip, patience, sent_any: false };
         let result = write(&mut sink).and_then(|()| sink.finish());
         if let Err(error) = result {
             // The client sees a body that ends early. It is gone already where sending fails.
@@ -254,6 +283,7 @@ struct PieceSink {
     sender: mpsc::Sender<io::Result<Bytes>>,
     state: SinkState,
     gzip: bool,
+    patience: Option<Patience>,
     sent_any: bool,
 }
 
@@ -283,7 +313,15 @@ impl PieceSink {
     fn send(&mut self, piece: Vec<u8>) -> io::Result<()> {
         let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the client went away");
         self.sent_any = true;
-        self.sender.blocking_send(Ok(piece.into())).map_err(gone)
+        let Some(patience) = &self.patience else {
+            return self.sender.blocking_send(Ok(piece.into())).map_err(gone);
+        };
+        let left = patience.ends.saturating_sub(patience.clock.monotonic());
+        let sending = tokio::time::timeout(left, self.sender.send(Ok(piece.into())));
+        match tokio::runtime::Handle::current().block_on(sending) {
+            Ok(sent) => sent.map_err(gone),
+            Err(_elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not take the answer in time")),
+        }
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -345,6 +383,22 @@ mod tests {
 
     fn run<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn stream_that_its_client_does_not_take_in_time_ends_with_an_error() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+        let (ended, is_ended) = std::sync::mpsc::channel();
+        let write = move |sink: &mut dyn Write| {
+            let written = (0..100).try_for_each(|_| sink.write_all(&[7; PIECE_BYTES]));
+            ended.send(written.as_ref().err().map(io::Error::kind)).unwrap();
+            written
+        };
+        let patience = Patience { clock: Arc::new(crate::clock::ManualClock::at(0)), ends: Duration::ZERO };
+        let response = runtime.block_on(stream_within("text/plain", patience, write));
+        // Nobody takes more than the first piece.
+        assert_eq!(is_ended.recv().unwrap(), Some(io::ErrorKind::TimedOut));
+        assert!(runtime.block_on(response.into_body().collect()).is_err());
     }
 
     fn streamed(length: usize, gzip: bool) -> (HeaderMap, Vec<u8>) {

@@ -34,6 +34,7 @@ pub enum Route {
     Import,
     /// An import whose series get the labels that this part of the path gives.
     ImportGroup(String),
+    Read,
     OtlpMetrics,
     OtlpMetricsShort,
     OtlpExport,
@@ -101,6 +102,7 @@ const FIXED: &[(&str, Route)] = &[
     ("/version", Route::Version),
     ("/api/v1/write", Route::Write),
     ("/api/v1/import/prometheus", Route::Import),
+    ("/api/v1/read", Route::Read),
     ("/api/v1/otlp/v1/metrics", Route::OtlpMetrics),
     ("/v1/metrics", Route::OtlpMetricsShort),
     ("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", Route::OtlpExport),
@@ -201,7 +203,7 @@ impl Route {
     /// The methods that the endpoint takes, for the `Allow` header.
     pub fn allow(&self) -> &'static str {
         match self {
-            Route::Write | Route::VerifyBlock(_) => "OPTIONS, POST",
+            Route::Write | Route::Read | Route::VerifyBlock(_) => "OPTIONS, POST",
             Route::OtlpMetrics | Route::OtlpMetricsShort | Route::OtlpExport => "OPTIONS, POST",
             Route::Import | Route::ImportGroup(_) => "OPTIONS, POST, PUT",
             Route::Reload | Route::AdminSnapshot | Route::AdminDeleteSeries | Route::AdminCleanTombstones => {
@@ -259,6 +261,8 @@ impl Route {
         match self {
             Route::Healthy | Route::Ready => Right::Any,
             Route::Write | Route::Import | Route::ImportGroup(_) => Right::Write,
+            // A POST that changes nothing.
+            Route::Read => Right::Read,
             Route::OtlpMetrics | Route::OtlpMetricsShort | Route::OtlpExport => Right::Write,
             route if route.takes(&Method::GET) => Right::Read,
             _ => Right::Admin,
@@ -340,7 +344,8 @@ mod tests {
             assert!(path.starts_with("/api/v1/admin/") || path == "/-/reload", "{path}");
         }
         for path in needing(Right::Read) {
-            assert!(Route::find(path).is_some_and(|route| route.takes(&Method::GET)), "{path}");
+            let takes_get = Route::find(path).is_some_and(|route| route.takes(&Method::GET));
+            assert!(takes_get || path == "/api/v1/read", "{path}");
         }
         assert_eq!(Route::VerifyBlock(String::new()).needs(), Right::Admin);
     }

@@ -9,9 +9,10 @@ use super::open::{Block, Shared};
 use super::samples::{merge_from, remove_deleted, truncate};
 use super::{Matcher, SeriesRef};
 use crate::chunk;
-use crate::model::{ChunkEncoding, LabelSet, TimeRange};
+use crate::model::{ChunkEncoding, LabelSet, TimeRange, TimestampMs};
 use crate::storage::{
-    ChunkBytes, Column, Extent, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError,
+    Chunk, ChunkBytes, Column, Extent, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError,
+    StoredPart,
 };
 use crate::tombstones::Intervals;
 
@@ -129,6 +130,11 @@ impl SampleSource for BlockSamples {
         Ok(())
     }
 
+    fn parts(&self, range: TimeRange, parts: &mut Vec<StoredPart>) -> Result<(), StorageError> {
+        self.shared.add_parts(self.series, range, parts, &mut |damage| self.warnings.add(self.shared.ulid, &damage));
+        Ok(())
+    }
+
     fn extent(&self, range: TimeRange) -> Extent {
         self.shared.extent_of(self.series, range, &mut |damage| self.warnings.add(self.shared.ulid, &damage))
     }
@@ -170,6 +176,41 @@ impl Shared {
         }
         if let Some(deleted) = deleted {
             remove_deleted(column, start, deleted);
+        }
+    }
+
+    /// Appends the chunks of a series that overlap `range`; those with deleted samples are decoded. What is damaged is
+    /// left out, and said.
+    fn add_parts(
+        &self,
+        series: SeriesRef,
+        range: TimeRange,
+        parts: &mut Vec<StoredPart>,
+        on_damage: &mut dyn FnMut(Damage),
+    ) {
+        let mut reader = self.index.series();
+        if let Err(fault) = reader.read(series) {
+            on_damage(self.index_damage(DamagedPart::Series, fault));
+            return;
+        }
+        let tombstones = self.tombstones();
+        let deleted = tombstones.get(u64::from(series));
+        for chunk in reader.chunks().iter().filter(|chunk| is_wanted(chunk, &range, deleted)) {
+            let touching = deleted.filter(|deleted| deleted.as_slice().iter().any(|one| one.overlaps(&chunk.range)));
+            let part = self.chunk(chunk).and_then(|(encoding, bytes)| {
+                let Some(deleted) = touching else {
+                    return Ok(StoredPart::Chunk(Chunk { range: chunk.range, encoding, bytes }));
+                };
+                let is_kept = |at_ms: TimestampMs| !deleted.contains(at_ms);
+                let kept =
+                    |sample: &Result<(TimestampMs, _), _>| sample.as_ref().map_or(true, |(at_ms, _)| is_kept(*at_ms));
+                let samples = chunk::samples(encoding, &bytes).and_then(|samples| samples.filter(kept).collect());
+                samples.map(StoredPart::Samples).map_err(|fault| self.chunk_damage(chunk, fault))
+            });
+            match part {
+                Ok(part) => parts.push(part),
+                Err(damage) => on_damage(damage),
+            }
         }
     }
 

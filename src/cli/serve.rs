@@ -13,9 +13,12 @@ use crate::db::{DbOptions, StorageOptions};
 use crate::fs::{SystemFs, memory_limit_bytes};
 use crate::head::HeadOptions;
 use crate::ingest::otlp::OtlpOptions;
+use crate::ingest::otlp::translate::{DeltaStreams, TranslateOptions};
 use crate::ingest::{WriteFeatures, WriteLimits};
 use crate::promql::engine::EngineOptions;
-use crate::server::{self, ServerOptions};
+use crate::server::connections::ConnectionLimits;
+use crate::server::intake::IntakeLimits;
+use crate::server::{self, DRAIN_TIMEOUT, ServerLimits, ServerOptions};
 use crate::wal::WalOptions;
 
 pub(super) fn run(flags: &ConfigFlags) -> CommandResult {
@@ -51,14 +54,54 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
             ..WriteLimits::default()
         },
         write_features,
-        otlp: OtlpOptions::default(),
+        otlp: OtlpOptions {
+            translate: TranslateOptions {
+                features: write_features,
+                lookback_ms: millis(config.query.lookback_delta),
+                ..config.otlp.translate_options(&config.features)
+            },
+            deltas: Arc::new(DeltaStreams::new(config.otlp.delta_limits())),
+            ..OtlpOptions::default()
+        },
         writes_max: config.wal.max_buffer_entries,
-        connections_max: config.web.max_connections,
-        read_timeout: config.web.read_timeout,
+        limits: server_limits(config),
         admin: config.web.enable_admin_api,
         lifecycle: config.web.enable_lifecycle,
         web_config_file: config.web.config_file.clone(),
         shown_config: resolved.shown().map(|shown| (shown.key, shown.value)).collect(),
+    }
+}
+
+fn server_limits(config: &Config) -> ServerLimits {
+    let (web, limits) = (&config.web, &config.limits);
+    let bodies = match limits.max_bodies_in_flight {
+        MemoryBound::Auto => memory_limit_bytes().map_or(u64::MAX, |limit| limit / 8),
+        MemoryBound::None => u64::MAX,
+        MemoryBound::Bytes(bytes) => bytes.0,
+    };
+    ServerLimits {
+        connections: ConnectionLimits {
+            connections_max: web.max_connections,
+            of_address_max: web.max_connections_per_address.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+            header_bytes_max: usize::try_from(web.max_header_size.0).unwrap_or(usize::MAX),
+            headers_max: web.max_headers,
+            streams_max: web.max_streams,
+            header_timeout: web.read_timeout,
+            send_timeout: web.send_timeout,
+            drain_timeout: DRAIN_TIMEOUT,
+        },
+        intake: IntakeLimits {
+            bytes_max: bodies.max(limits.max_body_size.0),
+            body_timeout: web.read_timeout,
+            stall_timeout: web.stall_timeout,
+        },
+        requests_max: web.max_requests,
+        memory_bytes_max: match limits.max_memory {
+            MemoryBound::Auto => memory_limit_bytes().map_or(0, |limit| limit / 20 * 19),
+            MemoryBound::None => 0,
+            MemoryBound::Bytes(bytes) => bytes.0,
+        },
+        write_timeout: limits.write_timeout,
     }
 }
 

@@ -25,7 +25,7 @@ const SWITCHES: [(&str, Set); 7] = [
 ];
 
 /// Those that do nothing here: what they switch on is always on, or is not part of this program.
-const WITHOUT_EFFECT: [&str; 23] = [
+const WITHOUT_EFFECT: [&str; 21] = [
     "auto-reload-config",
     "concurrent-rule-eval",
     "delayed-compaction",
@@ -38,8 +38,6 @@ const WITHOUT_EFFECT: [&str; 23] = [
     "native-histograms",
     "old-ui",
     "ooo-native-histograms",
-    "otlp-deltatocumulative",
-    "otlp-native-delta-ingestion",
     "promql-at-modifier",
     "promql-duration-expr",
     "promql-negative-offset",
@@ -50,6 +48,9 @@ const WITHOUT_EFFECT: [&str; 23] = [
     "use-uncached-io",
     "xor2-encoding",
 ];
+
+/// Those that a key of the configuration says as well.
+const OF_KEYS: [&str; 2] = ["otlp-deltatocumulative", "otlp-native-delta-ingestion"];
 
 /// The list without a name.
 const NONE: &str = "none";
@@ -67,12 +68,18 @@ impl Features {
         let mut on = Vec::new();
         let text = if text.trim() == NONE { "" } else { text };
         for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            let known = SWITCHES.iter().map(|(name, _)| *name).chain(WITHOUT_EFFECT).find(|known| *known == name)?;
+            let mut all = SWITCHES.iter().map(|(name, _)| *name).chain(OF_KEYS).chain(WITHOUT_EFFECT);
+            let known = all.find(|known| *known == name)?;
             if !on.contains(&known) {
                 on.push(known);
             }
         }
         Some(Features { on })
+    }
+
+    /// Whether the feature of this name is switched on.
+    pub(super) fn is_on(&self, name: &str) -> bool {
+        self.on.contains(&name)
     }
 
     /// Switches them on.

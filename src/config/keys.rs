@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::units::{Bytes, format_duration, parse_duration};
-use super::{Config, Features, MemoryBound};
+use super::{Config, Features, MemoryBound, otlp};
 use crate::wal::{Compression, Durability, RecoveryMode};
 
 /// One configuration key.
@@ -82,6 +82,22 @@ fn show_optional<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "none".to_owned(), |value| value.to_string())
 }
 
+fn memory_bound(text: &str, min: u64) -> Option<MemoryBound> {
+    Some(match text.trim() {
+        "auto" => MemoryBound::Auto,
+        "none" => MemoryBound::None,
+        text => MemoryBound::Bytes(size(text, min, 16 * 1024 * GIB)?),
+    })
+}
+
+fn show_memory_bound(bound: MemoryBound) -> String {
+    match bound {
+        MemoryBound::Auto => "auto".to_owned(),
+        MemoryBound::None => "none".to_owned(),
+        MemoryBound::Bytes(bytes) => bytes.to_string(),
+    }
+}
+
 fn recovery_mode(mode: RecoveryMode) -> &'static str {
     match mode {
         RecoveryMode::Salvage => "salvage",
@@ -128,6 +144,110 @@ pub static KEYS: &[Key] = &[
         help: "Where OTLP is served over HTTP beside `listen`: OTLP and probes alone. Empty turns it off.",
         set: |config, text| put(&mut config.otlp.http_listen, optional_address(text)?),
         get: |config| config.otlp.http_listen.clone(),
+    },
+    Key {
+        name: "otlp.translation_strategy",
+        default: "UnderscoreEscapingWithSuffixes",
+        allowed: "UnderscoreEscapingWithSuffixes, NoUTF8EscapingWithSuffixes, UnderscoreEscapingWithoutSuffixes or \
+                  NoTranslation",
+        help: "How names are made of OTLP's: with underscores for all but letters, digits, underscores and colons, or as \
+               they are; with units and `_total` or `_ratio` at the end of those of metrics, or without.",
+        set: |config, text| put(&mut config.otlp.translation_strategy, otlp::parse_strategy(text)?),
+        get: |config| config.otlp.translation_strategy.as_str().to_owned(),
+    },
+    Key {
+        name: "otlp.promote_resource_attributes",
+        default: "none",
+        allowed: "names with commas between them, each once, or none",
+        help: "Attributes of OTLP resources that become labels of all of their series. All of them are labels of `target_info`.",
+        set: |config, text| put(&mut config.otlp.promote_resource_attributes, otlp::parse_names(text)?),
+        get: |config| otlp::show_names(&config.otlp.promote_resource_attributes),
+    },
+    Key {
+        name: "otlp.promote_all_resource_attributes",
+        default: "false",
+        allowed: "true or false",
+        help: "Whether all attributes of OTLP resources become labels of all of their series.",
+        set: |config, text| put(&mut config.otlp.promote_all_resource_attributes, text.trim().parse().ok()?),
+        get: |config| config.otlp.promote_all_resource_attributes.to_string(),
+    },
+    Key {
+        name: "otlp.ignore_resource_attributes",
+        default: "none",
+        allowed: "names with commas between them, each once, or none",
+        help: "Those that do not, where all others do.",
+        set: |config, text| put(&mut config.otlp.ignore_resource_attributes, otlp::parse_names(text)?),
+        get: |config| otlp::show_names(&config.otlp.ignore_resource_attributes),
+    },
+    Key {
+        name: "otlp.keep_identifying_resource_attributes",
+        default: "false",
+        allowed: "true or false",
+        help: "Whether `target_info` has `service.name`, `service.namespace` and `service.instance.id` as labels beside the \
+               `job` and `instance` that are made of them.",
+        set: |config, text| put(&mut config.otlp.keep_identifying_resource_attributes, text.trim().parse().ok()?),
+        get: |config| config.otlp.keep_identifying_resource_attributes.to_string(),
+    },
+    Key {
+        name: "otlp.convert_histograms_to_nhcb",
+        default: "false",
+        allowed: "true or false",
+        help: "Whether OTLP histograms with explicit boundaries become native histograms with custom buckets.",
+        set: |config, text| put(&mut config.otlp.convert_histograms_to_nhcb, text.trim().parse().ok()?),
+        get: |config| config.otlp.convert_histograms_to_nhcb.to_string(),
+    },
+    Key {
+        name: "otlp.promote_scope_metadata",
+        default: "false",
+        allowed: "true or false",
+        help: "Whether series have labels of their OTLP scope: `otel_scope_name`, `_version`, `_schema_url`, and its \
+               attributes. Without them, series of two scopes that differ in nothing else are one.",
+        set: |config, text| put(&mut config.otlp.promote_scope_metadata, text.trim().parse().ok()?),
+        get: |config| config.otlp.promote_scope_metadata.to_string(),
+    },
+    Key {
+        name: "otlp.label_name_underscore_sanitization",
+        default: "true",
+        allowed: "true or false",
+        help: "Whether a label name that begins with one underscore gets `key` before it, where names are escaped.",
+        set: |config, text| put(&mut config.otlp.label_name_underscore_sanitization, text.trim().parse().ok()?),
+        get: |config| config.otlp.label_name_underscore_sanitization.to_string(),
+    },
+    Key {
+        name: "otlp.label_name_preserve_multiple_underscores",
+        default: "true",
+        allowed: "true or false",
+        help: "Whether several underscores in a row stay in label names, where names are escaped.",
+        set: |config, text| put(&mut config.otlp.label_name_preserve_multiple_underscores, text.trim().parse().ok()?),
+        get: |config| config.otlp.label_name_preserve_multiple_underscores.to_string(),
+    },
+    Key {
+        name: "otlp.deltas",
+        default: "refuse",
+        allowed: "refuse, to-cumulative or native",
+        help: "What becomes of OTLP points that count since the last one. `refuse`: they are refused by name. \
+               `to-cumulative`: they are added up in memory; a restart begins at 0, which is a reset of a counter. \
+               `native`: they are stored as they are, of an unknown type. The features `otlp-deltatocumulative` and \
+               `otlp-native-delta-ingestion` say the same.",
+        set: |config, text| put(&mut config.otlp.deltas, otlp::parse_deltas(text)?),
+        get: |config| otlp::show_deltas(config.otlp.deltas),
+    },
+    Key {
+        name: "otlp.delta_max_streams",
+        default: "1000000",
+        allowed: "a number from 1 to 100000000",
+        help: "Series whose deltas are added up at once; a histogram counts as one more for each eight of its numbers. \
+               Past it new ones are refused by name.",
+        set: |config, text| put(&mut config.otlp.delta_max_streams, count(text, 1, 100_000_000)? as usize),
+        get: |config| config.otlp.delta_max_streams.to_string(),
+    },
+    Key {
+        name: "otlp.delta_max_stale",
+        default: "1h",
+        allowed: "a duration from 1m to 365d",
+        help: "How long such a series may send nothing; then its sum is forgotten.",
+        set: |config, text| put(&mut config.otlp.delta_max_stale, duration(text, 60 * SECOND, 365 * DAY)?),
+        get: |config| format_duration(config.otlp.delta_max_stale),
     },
     Key {
         name: "wal.durability",
@@ -227,19 +347,8 @@ pub static KEYS: &[Key] = &[
         allowed: "a size from 16MiB to 16TiB, auto or none",
         help: "Memory of the process, without mapped files, past which new series are refused by name while old ones go \
                on. `auto`: four fifths of what its control group or the machine has.",
-        set: |config, text| {
-            let bound = match text.trim() {
-                "auto" => MemoryBound::Auto,
-                "none" => MemoryBound::None,
-                text => MemoryBound::Bytes(size(text, 16 * MIB, 16 * 1024 * GIB)?),
-            };
-            put(&mut config.head.max_memory, bound)
-        },
-        get: |config| match config.head.max_memory {
-            MemoryBound::Auto => "auto".to_owned(),
-            MemoryBound::None => "none".to_owned(),
-            MemoryBound::Bytes(bytes) => bytes.to_string(),
-        },
+        set: |config, text| put(&mut config.head.max_memory, memory_bound(text, 16 * MIB)?),
+        get: |config| show_memory_bound(config.head.max_memory),
     },
     Key {
         name: "head.max_exemplars",
@@ -408,12 +517,102 @@ pub static KEYS: &[Key] = &[
         get: |config| config.limits.max_label_value_length.to_string(),
     },
     Key {
+        name: "limits.max_bodies_in_flight",
+        default: "auto",
+        allowed: "a size from 1KiB to 16TiB, auto or none",
+        help: "Bytes of all bodies together that are arriving or worked on, as they are sent; past it a body waits two \
+               seconds for others to end, then it is answered 503. `auto`: an eighth of what the control group or the \
+               machine has. Never less than `limits.max_body_size`.",
+        set: |config, text| put(&mut config.limits.max_bodies_in_flight, memory_bound(text, KIB)?),
+        get: |config| show_memory_bound(config.limits.max_bodies_in_flight),
+    },
+    Key {
+        name: "limits.max_memory",
+        default: "auto",
+        allowed: "a size from 16MiB to 16TiB, auto or none",
+        help: "Memory of the process, without mapped files, past which writes are answered 503 until there is less. Above \
+               `head.max_memory`, past which only new series are refused. `auto`: nineteen twentieths of what its \
+               control group or the machine has.",
+        set: |config, text| put(&mut config.limits.max_memory, memory_bound(text, 16 * MIB)?),
+        get: |config| show_memory_bound(config.limits.max_memory),
+    },
+    Key {
+        name: "limits.write_timeout",
+        default: "2m",
+        allowed: "a duration from 1s to 1d",
+        help: "How long a write may wait for the log once its body is there; then it is answered 503. It may be stored all \
+               the same: the sender repeats it, which changes nothing.",
+        set: |config, text| put(&mut config.limits.write_timeout, duration(text, SECOND, DAY)?),
+        get: |config| format_duration(config.limits.write_timeout),
+    },
+    Key {
         name: "web.max_connections",
         default: "512",
         allowed: "a number from 1 to 65536",
-        help: "Connections that are open at once; later ones wait to be accepted.",
+        help: "Connections that are open at once. For a later one that which has been idle for the longest is closed; \
+               where all have a request under way, it waits.",
         set: |config, text| put(&mut config.web.max_connections, count(text, 1, 65_536)? as usize),
         get: |config| config.web.max_connections.to_string(),
+    },
+    Key {
+        name: "web.max_connections_per_address",
+        default: "none",
+        allowed: "a number from 1 to 65536, or none",
+        help: "Connections from one address that are open at once. Behind a proxy all come from one.",
+        set: |config, text| {
+            put(&mut config.web.max_connections_per_address, optional(text, |text| count(text, 1, 65_536))?)
+        },
+        get: |config| show_optional(config.web.max_connections_per_address),
+    },
+    Key {
+        name: "web.max_requests",
+        default: "1024",
+        allowed: "a number from 1 to 1000000",
+        help: "Writes that are worked on at once, and as many other requests. For a later one an upload that has stalled \
+               ends; where none has, it is answered 503.",
+        set: |config, text| put(&mut config.web.max_requests, count(text, 1, 1_000_000)? as usize),
+        get: |config| config.web.max_requests.to_string(),
+    },
+    Key {
+        name: "web.max_streams",
+        default: "128",
+        allowed: "a number from 1 to 10000",
+        help: "Requests that one HTTP/2 connection may have under way.",
+        set: |config, text| put(&mut config.web.max_streams, count(text, 1, 10_000)? as u32),
+        get: |config| config.web.max_streams.to_string(),
+    },
+    Key {
+        name: "web.max_header_size",
+        default: "64KiB",
+        allowed: "a size from 8KiB to 1MiB",
+        help: "Bytes of the head of a request.",
+        set: |config, text| put(&mut config.web.max_header_size, size(text, 8 * KIB, MIB)?),
+        get: |config| config.web.max_header_size.to_string(),
+    },
+    Key {
+        name: "web.max_headers",
+        default: "128",
+        allowed: "a number from 16 to 10000",
+        help: "Header lines of a request, by HTTP/1.1.",
+        set: |config, text| put(&mut config.web.max_headers, count(text, 16, 10_000)? as usize),
+        get: |config| config.web.max_headers.to_string(),
+    },
+    Key {
+        name: "web.stall_timeout",
+        default: "30s",
+        allowed: "a duration from 1s to 1d",
+        help: "How long a client may take to send 16KiB more of a body, or its end. One that took longer than a second \
+               gives way where bodies or requests are too many.",
+        set: |config, text| put(&mut config.web.stall_timeout, duration(text, SECOND, DAY)?),
+        get: |config| format_duration(config.web.stall_timeout),
+    },
+    Key {
+        name: "web.send_timeout",
+        default: "1m",
+        allowed: "a duration from 1s to 1d",
+        help: "How long a client may leave untaken what it is sent; then its connection is closed.",
+        set: |config, text| put(&mut config.web.send_timeout, duration(text, SECOND, DAY)?),
+        get: |config| format_duration(config.web.send_timeout),
     },
     Key {
         name: "web.read_timeout",

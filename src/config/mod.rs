@@ -2,6 +2,7 @@
 
 pub mod features;
 pub mod keys;
+pub mod otlp;
 pub mod units;
 
 use std::ffi::OsString;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use features::Features;
 use keys::{ENV_PREFIX, KEYS};
+use otlp::OtlpConfig;
 use units::Bytes;
 
 use crate::fs::Fs;
@@ -110,6 +112,12 @@ pub struct LimitsConfig {
     pub max_label_name_length: Bytes,
     /// Bytes of a label's value.
     pub max_label_value_length: Bytes,
+    /// Bytes of all bodies that are arriving or worked on.
+    pub max_bodies_in_flight: MemoryBound,
+    /// Memory past which writes are refused.
+    pub max_memory: MemoryBound,
+    /// How long a write may take.
+    pub write_timeout: Duration,
 }
 
 /// `web.*`: the HTTP server.
@@ -117,23 +125,28 @@ pub struct LimitsConfig {
 pub struct WebConfig {
     /// Connections that are open at once.
     pub max_connections: usize,
+    /// Those of one address.
+    pub max_connections_per_address: Option<u64>,
+    /// Writes, and as many other requests, that are worked on at once.
+    pub max_requests: usize,
+    /// Requests that one HTTP/2 connection may have under way.
+    pub max_streams: u32,
+    /// Bytes of the head of a request.
+    pub max_header_size: Bytes,
+    /// Header lines of a request.
+    pub max_headers: usize,
     /// How long a client may take to send a request.
     pub read_timeout: Duration,
+    /// How long a body may go on without progress.
+    pub stall_timeout: Duration,
+    /// How long a client may leave what it is sent untaken.
+    pub send_timeout: Duration,
     /// Whether the admin paths answer.
     pub enable_admin_api: bool,
     /// Whether a request may reload the configuration.
     pub enable_lifecycle: bool,
     /// Prometheus' web configuration file.
     pub config_file: Option<PathBuf>,
-}
-
-/// `otlp.*`: OpenTelemetry's protocol.
-#[derive(Debug, Clone)]
-pub struct OtlpConfig {
-    /// Where it is served over gRPC; empty for nowhere.
-    pub grpc_listen: String,
-    /// Where it is served over HTTP; empty for nowhere.
-    pub http_listen: String,
 }
 
 /// The resolved configuration.
@@ -168,7 +181,7 @@ impl Default for Config {
         let mut config = Config {
             data_dir: PathBuf::new(),
             listen: String::new(),
-            otlp: OtlpConfig { grpc_listen: String::new(), http_listen: String::new() },
+            otlp: OtlpConfig::default(),
             wal: WalConfig {
                 durability: Durability::Fsync,
                 flush_interval: Duration::ZERO,
@@ -203,9 +216,19 @@ impl Default for Config {
                 max_labels_per_series: 0,
                 max_label_name_length: Bytes(0),
                 max_label_value_length: Bytes(0),
+                max_bodies_in_flight: MemoryBound::Auto,
+                max_memory: MemoryBound::Auto,
+                write_timeout: Duration::ZERO,
             },
             web: WebConfig {
                 max_connections: 0,
+                max_connections_per_address: None,
+                max_requests: 0,
+                max_streams: 0,
+                max_header_size: Bytes(0),
+                max_headers: 0,
+                stall_timeout: Duration::ZERO,
+                send_timeout: Duration::ZERO,
                 read_timeout: Duration::ZERO,
                 enable_admin_api: false,
                 enable_lifecycle: false,
@@ -287,6 +310,14 @@ pub enum ConfigError {
         /// What the key may hold.
         allowed: &'static str,
     },
+    /// Two keys contradict each other.
+    #[error("{key} {why}")]
+    Contradiction {
+        /// One of them.
+        key: &'static str,
+        /// What it has to do with the other.
+        why: &'static str,
+    },
 }
 
 /// The resolved configuration together with the origin of each value.
@@ -339,6 +370,9 @@ impl Resolved {
         }
         for (key, value) in &sources.flags {
             resolved.set(key, value, &Origin::Flag(key.replace('_', "-")))?;
+        }
+        if let Some((key, why)) = resolved.config.otlp.contradiction(&resolved.config.features) {
+            return Err(ConfigError::Contradiction { key, why });
         }
         Ok(resolved)
     }

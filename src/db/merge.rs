@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::{Matcher, TimeRange};
-use crate::storage::{Column, Extent, Querier, SampleSource, SelectHints, SelectedSeries, StorageError};
+use crate::storage::{Column, Extent, Querier, SampleSource, SelectHints, SelectedSeries, StorageError, StoredPart};
 
 /// One part of a merged view.
 pub(super) struct Part {
@@ -167,6 +167,10 @@ impl SampleSource for JoinedSamples {
             }
         }
         Ok(())
+    }
+
+    fn parts(&self, range: TimeRange, parts: &mut Vec<StoredPart>) -> Result<(), StorageError> {
+        self.0.iter().try_for_each(|source| source.parts(range, parts))
     }
 
     fn extent(&self, range: TimeRange) -> Extent {

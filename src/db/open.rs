@@ -16,12 +16,12 @@ use super::quarantine::lost_alarm;
 use super::slot::{EarlyStatus, ReplayWatch};
 use super::store::BlockStore;
 use super::view::{DbQueryable, View, ViewCell, ViewSource};
-use super::{Db, Everything, Schedule, adopt};
+use super::{Db, Everything, Schedule, adopt, lock};
 use crate::block::Block;
 use crate::clock::Clock;
 use crate::fs::{DirLock, Fs, names};
 use crate::head::{Head, LoadReport, ReplayReport};
-use crate::ledger::LedgerState;
+use crate::ledger::{Event, LedgerError, LedgerState};
 use crate::model::{TimeRange, TimestampMs};
 use crate::storage::{Queryable, StorageError};
 use crate::wal::{
@@ -61,7 +61,7 @@ impl Db {
         fs: Arc<dyn Fs>,
         clock: Arc<dyn Clock>,
         watch: &ReplayWatch,
-        lock: Option<DirLock>,
+        dir_lock: Option<DirLock>,
     ) -> Result<Db, OpenError> {
         let dir = &options.data_dir;
         let store = BlockStore::open(&options, fs.clone(), clock.clone())?;
@@ -70,6 +70,7 @@ impl Db {
             // On a disk that is out of order, say. Retention runs again every minute.
             tracing::error!(%error, "retention failed at the start");
         }
+        let was_here = fs.exists(&dir.join(names::RESERVE_FILE));
         store.ensure_reserve();
         watch.tell(store.early_status());
         let view = store.blocks.view().clone();
@@ -125,6 +126,7 @@ impl Db {
         let OpenHead { head, loaded, mut recovery, replayed } = opened;
         store.look_at_log_losses(&recovery, &replayed);
         continue_numbers(&mut recovery.resume, store.ledger().state());
+        store.look_at_take_over(&mut recovery, floor_ms, was_here);
         let head = Arc::new(head);
         let replay_time = clock.monotonic().saturating_sub(began);
         let committer =
@@ -153,10 +155,14 @@ impl Db {
             block_work: Mutex::default(),
             maintenance: OnceLock::new(),
             queryable,
-            _lock: lock,
+            _lock: dir_lock,
         })
     }
 }
+
+/// Numbers of groups and requests that are passed over where nothing tells how many were given: more than anybody sends
+/// within years.
+const NUMBERS_SKIPPED: u64 = 1 << 40;
 
 /// Lets groups and requests have later numbers than those that left the log. Another program that wrote the log may have
 /// removed all seals; and an out-of-order sample of a group whose number was flushed before counts as flushed.
@@ -170,6 +176,52 @@ fn continue_numbers(resume: &mut Resume, ledger: &LedgerState) {
 }
 
 impl BlockStore {
+    /// Takes note of what another program took out of the log since the ledger last spoke of it. Where it took all seals,
+    /// nobody knows how far the numbers had come, and they go on far behind that. `was_here`: a file says that this
+    /// program ran here before.
+    fn look_at_take_over(&self, recovery: &mut Recovery, floor_ms: TimestampMs, was_here: bool) {
+        let (known, first_commit, has_ledger) = {
+            let ledger = self.ledger();
+            let left = &ledger.state().left_log;
+            (left.up_to_segment, left.next_commit, !ledger.entries().is_empty())
+        };
+        let log = &recovery.log;
+        let Some(up_to_segment) = log.foreign_checkpoint.filter(|&number| known < Some(number)) else { return };
+        let resume = &mut recovery.resume;
+        if log.groups.is_none() && !planted!(NumbersRepeated) {
+            resume.next_commit = resume.next_commit.saturating_add(NUMBERS_SKIPPED);
+            resume.next_group = resume.next_group.saturating_add(NUMBERS_SKIPPED);
+        }
+        let is_ours = was_here || has_ledger || log.groups.is_some();
+        let first_group = log.groups.map_or(resume.next_group, |(first, _)| first);
+        let next_commit = log.first_commit.unwrap_or(resume.next_commit);
+        let taken_over = Event::TakenOver {
+            up_to_segment,
+            last_group: first_group.saturating_sub(1),
+            first_commit: if is_ours { first_commit } else { next_commit },
+            next_commit,
+        };
+        if is_ours {
+            tracing::warn!(up_to_segment, "another program has truncated the log; the seals of what left it are gone");
+        }
+        *lock(&self.taken_over) = Some(taken_over).filter(|_| !planted!(TakeOverNotRecorded));
+        if let Err(error) = self.record_take_over(floor_ms) {
+            tracing::warn!(%error, "what another program took out of the log is not in the ledger yet");
+        }
+    }
+
+    /// Records what another program took out of the log, if that is not recorded yet. To be called before a truncation
+    /// of ours: its checkpoint replaces the one that tells.
+    pub(super) fn record_take_over(&self, floor_ms: TimestampMs) -> Result<(), LedgerError> {
+        let mut taken_over = lock(&self.taken_over);
+        if let Some(event) = taken_over.as_ref() {
+            self.begin_ledger(floor_ms)?;
+            self.record(std::slice::from_ref(event))?;
+            *taken_over = None;
+        }
+        Ok(())
+    }
+
     fn early_status(&self) -> EarlyStatus {
         let (blocks, lost) = (self.blocks.list(), self.blocks.lost());
         self.set_alarm("lost", lost_alarm(&lost));

@@ -57,6 +57,8 @@ pub(super) struct BlockStore {
     notes: Mutex<Notes>,
     pub(super) counters: DbCounters,
     names: Mutex<BlockNames>,
+    /// What another program took out of the log, and the ledger could not be told yet.
+    pub(super) taken_over: Mutex<Option<Event>>,
 }
 
 impl BlockStore {
@@ -88,6 +90,7 @@ impl BlockStore {
             ledger: Mutex::new(ledger),
             notes: Mutex::default(),
             counters: DbCounters::default(),
+            taken_over: Mutex::default(),
         };
         let gone = found.lost.iter().filter(|lost| lost.is_moved);
         let events: Vec<Event> = gone

@@ -176,11 +176,18 @@ impl Head {
 /// The exemplar, if there is nothing wrong with it by itself.
 fn check(sample: &ExemplarSample<'_>, max_ms: TimestampMs) -> Result<Exemplar, (ExemplarRejectReason, String)> {
     let invalid = |error: crate::model::LabelError| (ExemplarRejectReason::InvalidLabels, error.to_string());
+    let too_long = || {
+        let what = format!("its labels have more than {LABELS_CHARS_MAX} characters");
+        (ExemplarRejectReason::LabelLimit, what)
+    };
+    // Counted before they are decoded: a message may have millions of labels that take two bytes each.
+    if sample.labels.iter().take(LABELS_CHARS_MAX + 1).count() > LABELS_CHARS_MAX {
+        return Err(too_long());
+    }
     let labels = sample.labels.to_any_label_set().map_err(invalid)?;
     let exemplar = Exemplar { labels, timestamp_ms: sample.timestamp_ms, value: sample.value };
     if exemplar.is_too_long() {
-        let what = format!("its labels have more than {LABELS_CHARS_MAX} characters");
-        return Err((ExemplarRejectReason::LabelLimit, what));
+        return Err(too_long());
     }
     if exemplar.timestamp_ms > max_ms {
         return Err((ExemplarRejectReason::TooFarInFuture, "its time lies too far ahead".to_owned()));

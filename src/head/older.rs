@@ -95,14 +95,7 @@ impl Shared {
         each: &mut dyn FnMut(TimestampMs, ValueRef<'_>),
     ) {
         let mut visit = |encoding, bytes: &[u8]| visit_chunk_values(encoding, bytes, range, each);
-        for chunk in &view.full {
-            self.visit_chunk(&chunk.place, chunk.range(), &mut visit, warn);
-        }
-        if let Some(open) = &view.open
-            && let Err(fault) = visit(open.encoding, &open.bytes)
-        {
-            warn(format!("an open chunk was left out: {fault}"));
-        }
+        self.visit_in_order(view, &mut visit, warn);
         let Some(late) = &view.out_of_order else { return };
         for chunk in &late.chunks {
             self.visit_chunk(&chunk.place, chunk.range, &mut visit, warn);

@@ -12,8 +12,11 @@ use super::{Head, Shared};
 use crate::chunk::{self, OUT_OF_ORDER};
 use crate::encoding::Corruption;
 use crate::index::{PairId, Slot};
-use crate::model::{ChunkEncoding, LabelSet, LabelSetScratch, Matcher, SampleValue, TimeRange};
-use crate::storage::{Column, Extent, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError};
+use crate::model::{ChunkEncoding, LabelSet, LabelSetScratch, Matcher, SampleValue, TimeRange, TimestampMs};
+use crate::storage::{
+    Chunk, ChunkBytes, Column, Extent, Querier, Queryable, SampleSource, SelectHints, SelectedSeries, StorageError,
+    StoredPart,
+};
 
 /// Warnings that a query keeps; damage beyond is one more line of the same kind.
 const WARNINGS_MAX: usize = 10;
@@ -180,6 +183,19 @@ impl SampleSource for HeadSamples {
         Ok(())
     }
 
+    fn parts(&self, range: TimeRange, parts: &mut Vec<StoredPart>) -> Result<(), StorageError> {
+        let View { shared, reader, warnings } = &*self.view;
+        let (number, row) = split_slot(self.slot);
+        let in_order = TimeRange::new(range.start_ms.max(reader.oldest_ms()), range.end_ms);
+        let (view, open_range) = {
+            let shard = shared.shard(number);
+            let series = shard.row(row);
+            (series.view(range, in_order), series.open_range())
+        };
+        shared.parts_of(view, open_range, parts, &mut |warning| warnings.add(warning));
+        Ok(())
+    }
+
     fn extent(&self, range: TimeRange) -> Extent {
         let View { shared, reader, warnings } = &*self.view;
         let (number, row) = split_slot(self.slot);
@@ -205,19 +221,55 @@ impl Shared {
         warn: &mut dyn FnMut(String),
     ) {
         let start = column.len();
-        for chunk in &view.full {
-            self.read_chunk(&chunk.place, chunk.range(), view.in_order, column, warn);
-        }
-        if let Some(open) = &view.open
-            && let Err(fault) = decode_or_nothing(open.encoding, &open.bytes, view.in_order, column)
-        {
-            warn(format!("an open chunk was left out: {fault}"));
-        }
+        let mut decode = |encoding, bytes: &[u8]| decode_or_nothing(encoding, bytes, view.in_order, column);
+        self.visit_in_order(view, &mut decode, warn);
         if let Some(out_of_order) = &view.out_of_order {
             self.merge_out_of_order(out_of_order, range, start, column, warn);
         }
         if !view.deleted.is_empty() {
             column.remove_from(start, &view.deleted);
+        }
+    }
+
+    /// What a view holds, as it is stored; chunks with deleted samples are decoded.
+    fn parts_of(
+        &self,
+        view: SeriesView,
+        open_range: Option<TimeRange>,
+        parts: &mut Vec<StoredPart>,
+        warn: &mut dyn FnMut(String),
+    ) {
+        let SeriesView { full, open, out_of_order, deleted, .. } = view;
+        let mut add = |range: TimeRange, encoding, bytes: &[u8]| -> Result<(), Corruption> {
+            parts.push(match deleted.iter().any(|deleted| deleted.overlaps(&range)) {
+                true => StoredPart::Samples(kept_samples(encoding, bytes, &deleted)?),
+                false => StoredPart::Chunk(Chunk { range, encoding, bytes: ChunkBytes::Memory(bytes.into()) }),
+            });
+            Ok(())
+        };
+        for chunk in &full {
+            self.visit_chunk(
+                &chunk.place,
+                chunk.range(),
+                &mut |encoding, bytes| add(chunk.range(), encoding, bytes),
+                warn,
+            );
+        }
+        if let (Some(encoded), Some(range)) = (open, open_range)
+            && let Err(fault) = add(range, encoded.encoding, &encoded.bytes)
+        {
+            warn(format!("an open chunk was left out: {fault}"));
+        }
+        let Some(late) = out_of_order else { return };
+        for chunk in &late.chunks {
+            self.visit_chunk(&chunk.place, chunk.range, &mut |encoding, bytes| add(chunk.range, encoding, bytes), warn);
+        }
+        let is_kept = |at_ms: i64| !deleted.iter().any(|deleted| deleted.contains(at_ms));
+        let floats = late.buffered.iter().map(|sample| (sample.timestamp_ms, SampleValue::Float(sample.value)));
+        let mut samples: Vec<_> = floats.chain(late.histograms).filter(|(at_ms, _)| is_kept(*at_ms)).collect();
+        samples.sort_by_key(|(at_ms, _)| *at_ms);
+        if !samples.is_empty() {
+            parts.push(StoredPart::Samples(samples));
         }
     }
 
@@ -228,14 +280,7 @@ impl Shared {
             extent.add_chunk(chunk::sample_count(encoding, bytes)?.into(), bytes.len());
             Ok(())
         };
-        for chunk in &view.full {
-            self.visit_chunk(&chunk.place, chunk.range(), &mut add, warn);
-        }
-        if let Some(open) = &view.open
-            && let Err(fault) = add(open.encoding, &open.bytes)
-        {
-            warn(format!("an open chunk was left out: {fault}"));
-        }
+        self.visit_in_order(view, &mut add, warn);
         if let Some(late) = &view.out_of_order {
             for chunk in &late.chunks {
                 self.visit_chunk(&chunk.place, chunk.range, &mut add, warn);
@@ -301,6 +346,23 @@ impl Shared {
         self.visit_chunk(place, held, &mut decode, warn);
     }
 
+    /// Calls `visit` with the bytes of each in-order chunk of a view.
+    pub(super) fn visit_in_order(
+        &self,
+        view: &SeriesView,
+        visit: &mut dyn FnMut(ChunkEncoding, &[u8]) -> Result<(), Corruption>,
+        warn: &mut dyn FnMut(String),
+    ) {
+        for chunk in &view.full {
+            self.visit_chunk(&chunk.place, chunk.range(), visit, warn);
+        }
+        if let Some(open) = &view.open
+            && let Err(fault) = visit(open.encoding, &open.bytes)
+        {
+            warn(format!("an open chunk was left out: {fault}"));
+        }
+    }
+
     /// Calls `visit` with the bytes of a chunk. One that can't be read, or that `visit` finds damaged, is said.
     pub(super) fn visit_chunk(
         &self,
@@ -328,6 +390,17 @@ impl Shared {
             warn(format!("a chunk with samples from {from} to {to} ms was left out: {fault}"));
         }
     }
+}
+
+/// The samples of a chunk that are not deleted.
+fn kept_samples(
+    encoding: ChunkEncoding,
+    bytes: &[u8],
+    deleted: &[TimeRange],
+) -> Result<Vec<(TimestampMs, SampleValue)>, Corruption> {
+    let is_kept = |at_ms: TimestampMs| !deleted.iter().any(|deleted| deleted.contains(at_ms));
+    let samples = chunk::samples(encoding, bytes)?;
+    samples.filter(|sample| sample.as_ref().map_or(true, |(at_ms, _)| is_kept(*at_ms))).collect()
 }
 
 /// Appends the samples of a chunk that lie in `range`, or none where the chunk is damaged: what precedes the damage is

@@ -138,14 +138,7 @@ impl Shared {
                 total += tally_chunk(labels, encoding, bytes, range)?;
                 Ok(())
             };
-            for chunk in &view.full {
-                self.visit_chunk(&chunk.place, chunk.range(), &mut add, warn);
-            }
-            if let Some(open) = &view.open
-                && let Err(fault) = add(open.encoding, &open.bytes)
-            {
-                warn(format!("an open chunk was left out: {fault}"));
-            }
+            self.visit_in_order(&view, &mut add, warn);
         }
         if let Some(view) = &counted.out_of_order {
             let mut add = |encoding, bytes: &[u8]| {

@@ -128,11 +128,15 @@ fn zeros_where_counters_began_are_added_before_their_samples_and_never_refused()
     assert_eq!((counts(&far), rejected(&far)), ((0, 0, 0, 0), vec![(RejectReason::TooFarInFuture, 1)]));
     let early = append(&[(NOW_MS + 30, 2.0)], &[(i64::MIN, NOW_MS + 30)]);
     assert_eq!((counts(&early), early.rejected_total()), ((1, 0, 1, 0), 0));
+    // A start at the very time of the newest sample is that sample's, whatever its value.
+    let met = append(&[(NOW_MS + 40, 3.0)], &[(NOW_MS + 30, NOW_MS + 40)]);
+    assert_eq!((counts(&met), met.rejected_total()), ((1, 0, 1, 0), 0));
     let set = LabelSet::from_pairs([("__name__", "requests_total")]);
-    let expected = [(-10, 0.0), (0, 5.0), (10, 0.0), (20, 1.0), (30, 2.0)].map(|(at, value)| (NOW_MS + at, value));
+    let expected =
+        [(-10, 0.0), (0, 5.0), (10, 0.0), (20, 1.0), (30, 2.0), (40, 3.0)].map(|(at, value)| (NOW_MS + at, value));
     assert_eq!(contents(&head)[&set], expected.map(|(at, value): (i64, f64)| (at, value.to_bits())));
     let added: Digest = expected.iter().map(|&(at, value)| Digest::of_labels(&set).of_sample(at, value)).sum();
-    assert_eq!([&new, &again, &far, &early].map(|outcome| outcome.digest).into_iter().sum::<Digest>(), added);
+    assert_eq!([&new, &again, &far, &early, &met].map(|outcome| outcome.digest).into_iter().sum::<Digest>(), added);
 }
 
 #[test]

@@ -8,6 +8,8 @@ use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::answer::Refusal;
 use super::metrics::IngestMetrics;
 use super::pool::{BufferPool, RequestBuffers, Scratch, empty_vectors};
@@ -21,6 +23,8 @@ use crate::writers::{Answered, RequestFault, WriterBook};
 
 /// A message of this size is decoded and appended where it does not hold up other connections.
 const LARGE_BODY_BYTES: usize = 256 << 10;
+/// Messages of that size that are decoded and appended at once: what they unpack to is in memory then.
+const LARGE_BODIES_AT_ONCE: usize = 4;
 
 /// Where the samples go.
 pub trait WriteStore: Send + Sync {
@@ -171,6 +175,8 @@ pub struct WriteService<S> {
     pub writers: Arc<WriterBook>,
     /// Buffers between requests.
     pub pool: BufferPool,
+    /// Turns of large messages.
+    pub large: Semaphore,
 }
 
 impl<S: std::fmt::Debug> std::fmt::Debug for WriteService<S> {
@@ -195,9 +201,16 @@ struct Accepted<C> {
 impl<S: WriteStore> WriteService<S> {
     /// A service with empty counters.
     pub fn new(store: S, limits: WriteLimits, clock: Arc<dyn Clock>) -> Self {
-        let (features, metrics, pool) = (WriteFeatures::default(), IngestMetrics::default(), BufferPool::default());
-        let writers = Arc::new(WriterBook::default());
-        WriteService { store, limits, features, clock, metrics, writers, pool }
+        WriteService {
+            store,
+            limits,
+            features: WriteFeatures::default(),
+            clock,
+            metrics: IngestMetrics::default(),
+            writers: Arc::new(WriterBook::default()),
+            pool: BufferPool::default(),
+            large: Semaphore::new(LARGE_BODIES_AT_ONCE),
+        }
     }
 
     /// Stores what `decode` makes of a body of `body_bytes`, and waits until it is durable. Counts the request and its
@@ -245,8 +258,11 @@ impl<S: WriteStore> WriteService<S> {
         D: for<'a> FnOnce(&'a mut Scratch, &mut WriteBatch<'a>) -> Result<Decoded<'a>, Refusal>,
     {
         let metrics = self.metrics.of(sender.protocol);
+        // The semaphore is never closed.
+        let turn = if body_bytes >= LARGE_BODY_BYTES { self.large.acquire().await.ok() } else { None };
         let Accepted { outcome, points_refused, exemplars, commit } =
             self.accept_off_the_way(sender, body_bytes, decode)?;
+        drop(turn);
         let exemplars_refused = exemplars.saturating_sub(outcome.exemplars);
         let receipt = match commit {
             Some(commit) => Some(commit.await.map_err(|error| Refusal::unavailable(&error))?),

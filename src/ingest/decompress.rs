@@ -73,12 +73,7 @@ pub enum DecompressError {
 }
 
 /// Decompresses a body that is there as a whole into `buffer`, which is cleared first, up to a bound.
-pub fn decompress<'b>(
-    encoding: Encoding,
-    body: Bytes,
-    limit: u64,
-    buffer: &'b mut Vec<u8>,
-) -> Result<&'b [u8], DecompressError> {
+pub fn decompress(encoding: Encoding, body: Bytes, limit: u64, buffer: &mut Vec<u8>) -> Result<&[u8], DecompressError> {
     buffer.clear();
     let room = usize::try_from(limit).unwrap_or(usize::MAX);
     if encoding == Encoding::Identity {

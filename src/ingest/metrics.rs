@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::answer::Refusal;
+use super::otlp::translate::{Category, Warnings};
 use super::sender::Protocol;
 use crate::storage::{BatchOutcome, ExemplarRejectReason, RejectReason};
 
@@ -68,11 +69,25 @@ pub struct ProtocolMetrics {
     pub histograms_stored: Count,
     /// Exemplars that are stored and durable, those that were there already among them.
     pub exemplars_stored: Count,
+    /// What was stored otherwise than its sender may think, by OTLP's [`Category`] in the order of [`Category::ALL`].
+    warnings: [Count; Category::ALL.len()],
     rejected: [Count; RejectReason::ALL.len()],
     exemplars_rejected: [Count; ExemplarRejectReason::ALL.len()],
 }
 
 impl ProtocolMetrics {
+    /// Warnings of this category.
+    pub fn warnings(&self, category: Category) -> u64 {
+        self.warnings.get(category as usize).map_or(0, Count::get)
+    }
+
+    /// Counts the warnings of a request.
+    pub(super) fn count_warnings(&self, warnings: &Warnings) {
+        for (total, &count) in self.warnings.iter().zip(&warnings.counts) {
+            total.add(count);
+        }
+    }
+
     /// Samples refused for `reason`.
     pub fn rejected(&self, reason: RejectReason) -> u64 {
         self.rejected.get(reason as usize).map_or(0, Count::get)

@@ -128,6 +128,18 @@ pub enum Event {
         /// The requests whose seals go; `None` where there are none.
         receipts: Option<ReceiptsPart>,
     },
+    /// Another program, such as Prometheus on this directory, took segments out of the log, with their seals. What stood
+    /// there is in its blocks or its checkpoint, or it is lost: nothing tells.
+    TakenOver {
+        /// The last segment that its checkpoint stands for.
+        up_to_segment: u32,
+        /// The last group that may be gone.
+        last_group: u64,
+        /// Number of the first request whose seal may be gone.
+        first_commit: u64,
+        /// Number of the request behind the last one. The same as the first where nothing here was of ours.
+        next_commit: u64,
+    },
     /// Samples of the flush that was recorded with it are in its blocks, and the log did not give them: it was damaged,
     /// and the head was the witness.
     Unlogged {

@@ -63,6 +63,9 @@ pub struct LedgerState {
     pub left_log: LeftLog,
     /// What became of all samples.
     pub totals: Totals,
+    /// Requests whose seals another program may have taken out of the log: from the first to before the second.
+    #[serde(default)]
+    pub taken_over: Vec<(u64, u64)>,
     /// The requests that left the log, with the time of their leaving, oldest first.
     pub receipts: Vec<(TimestampMs, ReceiptsPart)>,
 }
@@ -124,6 +127,13 @@ impl LedgerState {
                     log.acknowledged += part.tally;
                     self.receipts.push((entry.at_ms, part.clone()));
                 }
+            }
+            Event::TakenOver { up_to_segment, last_group, first_commit, next_commit } => {
+                let log = &mut self.left_log;
+                self.taken_over.extend((first_commit < next_commit).then_some((*first_commit, *next_commit)));
+                log.last_group = log.last_group.max(*last_group);
+                log.next_commit = log.next_commit.max(*next_commit);
+                log.up_to_segment = log.up_to_segment.max(Some(*up_to_segment));
             }
             Event::Unlogged { tally } => totals.unlogged += *tally,
             Event::LogQuarantined { .. } => {}

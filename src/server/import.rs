@@ -8,7 +8,8 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use tokio::time::timeout;
 
-use super::service::{Service, sender_of};
+use super::intake::IntakeError;
+use super::service::{SHORT_OF_MEMORY, Service, come_again, sender_of};
 use crate::api::response::ApiBody;
 use crate::api::route::Route;
 use crate::ingest::Protocol;
@@ -24,6 +25,9 @@ impl Service {
     pub(super) async fn import(&self, route: Route, parts: &Parts, body: Incoming) -> Response<ApiBody> {
         if self.api.database().is_none() {
             return self.api.unavailable();
+        }
+        if self.memory.is_past_bound() {
+            return come_again(SHORT_OF_MEMORY);
         }
         let sender = sender_of(parts, Protocol::Text);
         let group = match &route {
@@ -53,24 +57,25 @@ impl Service {
         import: &mut TextImport<'_, S>,
         mut body: Incoming,
     ) -> Result<(), Refusal> {
+        let mut held = self.intake.begin_stream();
+        let later = |error: IntakeError| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
         loop {
-            let patience = self.body_timeout.saturating_sub(FLUSH_AFTER);
-            let frame = match timeout(FLUSH_AFTER.min(self.body_timeout), body.frame()).await {
+            let frame = match timeout(FLUSH_AFTER, held.next(body.frame())).await {
                 Ok(frame) => frame,
                 Err(_) => {
                     import.flush().await?;
-                    timeout(patience, body.frame())
-                        .await
-                        .map_err(|_| Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive"))?
+                    held.next(body.frame()).await
                 }
             };
-            match frame {
+            match frame.map_err(later)? {
                 None => return Ok(()),
                 Some(Err(error)) => return Err(Refusal::bad_request(format!("read body: {error}"))),
                 Some(Ok(frame)) => {
                     // Trailers say nothing here.
                     if let Ok(part) = frame.into_data() {
+                        held.grow(part.len() as u64).await.map_err(later)?;
                         import.feed(part).await?;
+                        held.release();
                     }
                 }
             }

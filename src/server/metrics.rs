@@ -14,6 +14,7 @@ use crate::api::route::Route;
 use crate::api::status::VERSION;
 use crate::db::Db;
 use crate::fs::{Fs, resident_bytes};
+use crate::ingest::otlp::translate::Category;
 use crate::ingest::{IngestMetrics, Protocol, ProtocolMetrics};
 use crate::storage::{ExemplarRejectReason, RejectReason};
 use crate::telemetry::{Counter, Exposition, Histogram, Kind, TextFormat};
@@ -93,6 +94,7 @@ impl Metrics {
         out.gauge("chronolith_http_connections", "Connections that are open.", open as f64);
         let in_flight = service.in_flight.load(Ordering::Relaxed);
         out.gauge("chronolith_http_requests_in_flight", "Requests that are being answered.", in_flight as f64);
+        write_limits(&mut out, service, &self.connections);
         write_doors(&mut out, service);
         write_queries(&mut out, service);
         write_ingest(&mut out, &service.write.metrics);
@@ -137,6 +139,23 @@ fn write_build_info(out: &mut Exposition) {
         let version = if name.starts_with("prometheus") { crate::api::status::PROMETHEUS_API_VERSION } else { VERSION };
         out.family(name, Kind::Gauge, help);
         out.sample(name, &[("version", version), ("application", "chronolith")], 1.0);
+    }
+}
+
+fn write_limits(out: &mut Exposition, service: &Service, connections: &ConnectionMetrics) {
+    let help = "Bytes of the bodies that are arriving or worked on.";
+    out.gauge("chronolith_http_bodies_in_flight_bytes", help, service.intake.bytes() as f64);
+    let name = "chronolith_http_limited_total";
+    out.family(name, Kind::Counter, "Connections and requests that a limit ended, by limit.");
+    for (limit, count) in [
+        ("idle_connection", &connections.evicted),
+        ("connections_of_address", &connections.refused),
+        ("requests", &service.gate.refused),
+        ("stalled_body", &service.intake.gave_way),
+        ("bodies_in_flight", &service.intake.refused),
+        ("memory", &service.memory.refused),
+    ] {
+        out.sample(name, &[("limit", limit)], count.get() as f64);
     }
 }
 
@@ -227,6 +246,10 @@ fn write_ingest(out: &mut Exposition, ingest: &IngestMetrics) {
     let help = "Samples that were refused, by reason.";
     each("chronolith_ingest_rejected_samples_total", Kind::Counter, help, &|metrics| {
         RejectReason::ALL.map(|reason| (Some(("reason", reason.as_str())), metrics.rejected(reason))).into()
+    });
+    let help = "OTLP that was stored otherwise than its sender may think, by what it is about.";
+    each("chronolith_ingest_otlp_warnings_total", Kind::Counter, help, &|metrics| {
+        Category::ALL.map(|category| (Some(("category", category.as_str())), metrics.warnings(category))).into()
     });
     let help = "Exemplars of acknowledged write requests that are stored, those that were there already among them.";
     each("chronolith_ingest_exemplars_total", Kind::Counter, help, &|metrics| {

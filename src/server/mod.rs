@@ -7,11 +7,15 @@
 pub mod connections;
 pub mod doors;
 mod import;
+pub mod intake;
 pub mod metrics;
 pub mod otlp;
+mod places;
+pub mod pressure;
 pub mod progress;
 mod reload;
 pub mod service;
+mod stall;
 mod storage_metrics;
 pub mod write_store;
 mod writer_metrics;
@@ -38,15 +42,17 @@ use crate::fs::Fs;
 use crate::ingest::otlp::OtlpOptions;
 use crate::ingest::{WriteFeatures, WriteLimits, WriteService};
 use crate::promql::engine::EngineOptions;
-use connections::{ConnectionLimits, ConnectionMetrics};
+use connections::{ConnectionLimits, ConnectionMetrics, Front};
 use doors::{Doors, WebConfigError};
+use intake::{Intake, IntakeLimits};
 use metrics::{HttpMetrics, Metrics};
 use otlp::Listener;
+use pressure::{Gate, MemoryGuard};
 use service::Service;
 use write_store::DbStore;
 
 /// How long requests that are under way may take when the server stops.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Stack of the threads that evaluate queries: deep expressions are walked by recursion.
 const THREAD_STACK_BYTES: usize = 8 << 20;
 
@@ -78,6 +84,21 @@ pub enum ServeError {
     OpenPanicked(String),
 }
 
+/// What clients may take of the server.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerLimits {
+    /// Connections.
+    pub connections: ConnectionLimits,
+    /// Bodies that are arriving.
+    pub intake: IntakeLimits,
+    /// Writes, and as many other requests, that are worked on at once.
+    pub requests_max: usize,
+    /// Memory of the process past which writes are refused; 0 for none.
+    pub memory_bytes_max: u64,
+    /// How long a write may wait for the log.
+    pub write_timeout: Duration,
+}
+
 /// How a server is set up.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
@@ -103,10 +124,8 @@ pub struct ServerOptions {
     pub otlp: OtlpOptions,
     /// Write requests that may be accepted and not yet durable at once.
     pub writes_max: usize,
-    /// Connections that are open at once.
-    pub connections_max: usize,
-    /// How long a client may take to send the head of a request, or its body.
-    pub read_timeout: Duration,
+    /// Bounds on connections, bodies and requests.
+    pub limits: ServerLimits,
     /// Whether the admin paths answer.
     pub admin: bool,
     /// Whether `/-/reload` answers.
@@ -203,24 +222,22 @@ pub async fn serve(
             started_seconds: started_ms as f64 / 1000.0,
         },
         clock: clock.clone(),
-        body_timeout: options.read_timeout,
+        intake: Arc::new(Intake::new(options.limits.intake, clock.clone())),
+        gate: Gate::new(options.limits.requests_max),
+        memory: MemoryGuard::new(options.limits.memory_bytes_max, clock.clone()),
+        write_timeout: options.limits.write_timeout,
         in_flight: AtomicU64::new(0),
         doors: doors.clone(),
         lifecycle: options.lifecycle,
     });
-    let limits = ConnectionLimits {
-        connections_max: options.connections_max,
-        header_timeout: options.read_timeout,
-        drain_timeout: DRAIN_TIMEOUT,
-    };
+    let front = Front::new(doors, options.limits.connections, connection_metrics, clock.clone());
     let (stop_sender, stop_receiver) = watch::channel(false);
     tokio::spawn(reload::at_each_hangup(hangups, service.clone(), stop_receiver.clone()));
     let mut accepting = JoinSet::new();
     for (listener, socket) in listeners {
         let service = service.clone();
         let answer = move |request| service.clone().answer(listener, request);
-        let (doors, metrics, stop) = (doors.clone(), connection_metrics.clone(), stop_receiver.clone());
-        accepting.spawn(connections::serve(socket, doors, limits, metrics, stop, answer));
+        accepting.spawn(connections::serve(socket, front.clone(), stop_receiver.clone(), answer));
     }
 
     tokio::pin!(stop);

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
+use tokio::time::timeout;
 
-use super::service::{Service, sender_of};
+use super::intake::Held;
+use super::service::{LOG_TOO_SLOW, SHORT_OF_MEMORY, Service, come_again, sender_of};
 use crate::api::response::ApiBody;
 use crate::ingest::Protocol;
 use crate::ingest::answer::Refusal;
@@ -53,37 +55,54 @@ impl Service {
     /// `POST /v1/metrics`, and the same under the API's path.
     pub(super) async fn otlp_over_http(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
         let sender = sender_of(parts, Protocol::OtlpHttp);
-        let body = self.otlp_body(body, 0).await;
-        // The places are never closed.
-        let _place = self.write_places.acquire().await;
-        let answer = http::handle(&self.write, &self.otlp, &sender, &parts.method, &parts.headers, body);
-        answer.await.map(ApiBody::whole)
+        let (body, _held) = self.otlp_body(body, 0).await;
+        let handled = async {
+            // The places are never closed.
+            let _place = self.write_places.acquire().await;
+            http::handle(&self.write, &self.otlp, &sender, &parts.method, &parts.headers, body).await
+        };
+        match timeout(self.write_timeout, handled).await {
+            Ok(answer) => answer.map(ApiBody::whole),
+            Err(_) => come_again(LOG_TOO_SLOW),
+        }
     }
 
     /// `MetricsService/Export`. Whoever calls may say how long it waits.
     pub(super) async fn otlp_over_grpc(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
         let sender = sender_of(parts, Protocol::OtlpGrpc);
         let export = async {
-            let body = self.otlp_body(body, grpc::PREFIX_BYTES).await;
-            let _place = self.write_places.acquire().await;
-            grpc::export(&self.write, &self.otlp, &sender, &parts.headers, body).await
+            let (body, _held) = self.otlp_body(body, grpc::PREFIX_BYTES).await;
+            let handled = async {
+                let _place = self.write_places.acquire().await;
+                grpc::export(&self.write, &self.otlp, &sender, &parts.headers, body).await
+            };
+            timeout(self.write_timeout, handled)
+                .await
+                .unwrap_or_else(|_elapsed| grpc::failed(&Refusal::new(StatusCode::SERVICE_UNAVAILABLE, LOG_TOO_SLOW)))
         };
         let reply = match grpc::timeout(&parts.headers) {
             None => export.await,
-            Some(timeout) => tokio::time::timeout(timeout, export).await.unwrap_or_else(|_elapsed| {
+            Some(limit) => timeout(limit, export).await.unwrap_or_else(|_elapsed| {
                 grpc::failed(&Refusal::new(StatusCode::REQUEST_TIMEOUT, "the call's time is over"))
             }),
         };
         grpc_response(reply)
     }
 
-    /// Reads a body, once there is a database to put it into.
-    async fn otlp_body(&self, body: Incoming, prefix_bytes: usize) -> Result<Bytes, Refusal> {
+    /// Reads a body, once there is a database to put it into, and memory; and says what it holds.
+    async fn otlp_body(&self, body: Incoming, prefix_bytes: usize) -> (Result<Bytes, Refusal>, Option<Held>) {
+        let later = |why| (Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why)), None);
         if self.api.database().is_none() {
-            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the log is being replayed"));
+            return later("the log is being replayed");
+        }
+        if self.memory.is_past_bound() {
+            return later(SHORT_OF_MEMORY);
         }
         let bytes_max = usize::try_from(self.write.limits.body_bytes).unwrap_or(usize::MAX);
-        self.receive(body, bytes_max.saturating_add(prefix_bytes)).await
+        match self.receive(body, bytes_max.saturating_add(prefix_bytes)).await {
+            Ok((body, held)) => (Ok(body), Some(held)),
+            Err(refusal) => (Err(refusal), None),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
@@ -16,8 +16,10 @@ use tokio::sync::Semaphore;
 
 use super::connections::PeerAddress;
 use super::doors::{Caller, Doors};
+use super::intake::{Held, Intake, IntakeError};
 use super::metrics::{HttpMetrics, Metrics};
 use super::otlp::{Listener, unknown_call};
+use super::pressure::{Gate, MemoryGuard};
 use super::write_store::DbStore;
 use crate::api::error::ApiError;
 use crate::api::response::{self, ApiBody};
@@ -46,8 +48,14 @@ pub struct Service {
     pub metrics: Metrics,
     /// Where time comes from.
     pub clock: Arc<dyn Clock>,
-    /// How long a client may take to send a body.
-    pub body_timeout: Duration,
+    /// The bodies that are arriving.
+    pub intake: Arc<Intake>,
+    /// Bounds the requests that are worked on.
+    pub gate: Gate,
+    /// Refuses writes before the memory runs out.
+    pub memory: MemoryGuard,
+    /// How long a write may wait for the log.
+    pub write_timeout: Duration,
     /// Requests that are being answered.
     pub in_flight: AtomicU64,
     /// TLS, users and tokens, where there are any.
@@ -79,8 +87,21 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// A form, JSON, or neither.
-type SmallBody = (Option<Bytes>, Option<Bytes>);
+/// Bytes for which room is made at once, as a request announces them; for more there is room once they come.
+const EXPECTED_BYTES_MAX: u64 = 1 << 20;
+
+/// A body, and what it holds of the bytes that bodies may.
+pub(super) type HeldBody = (Bytes, Held);
+
+/// A form, JSON, or neither; and what it holds.
+type SmallBody = (Option<Bytes>, Option<Bytes>, Option<Held>);
+
+/// Why a write has to come again when there is too little memory.
+pub(super) const SHORT_OF_MEMORY: &str = "the server is short of memory; try again";
+/// Why a write has to come again that waited too long for the log.
+pub(super) const LOG_TOO_SLOW: &str = "the log took too long; whether the request is stored is not known";
+/// When to come again after a 503 of the server's own.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
 /// The status under which a request is counted whose client went away.
 const STATUS_CLIENT_GONE: u16 = 499;
@@ -138,6 +159,9 @@ impl Service {
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.allow()));
             return answer;
         }
+        let Some(_admitted) = self.gate.admit(&route, || self.intake.make_way()) else {
+            return come_again("too many requests are being worked on; try again");
+        };
         if route == Route::Write {
             return self.write(&parts, body).await;
         }
@@ -164,7 +188,13 @@ impl Service {
         if route == Route::Metrics {
             return self.exposition(&parts.headers).await;
         }
-        let (form, json) = match self.small_body(&parts, body).await {
+        if route == Route::Read {
+            return match self.collect(body, FORM_BYTES_MAX).await {
+                Ok((body, _held)) => self.api.remote_read(&parts.headers, body).await,
+                Err(refusal) => *refusal,
+            };
+        }
+        let (form, json, _held) = match self.small_body(&parts, body).await {
             Ok(body) => body,
             Err(refusal) => return *refusal,
         };
@@ -178,24 +208,32 @@ impl Service {
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
         let media_type = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
         if !matches!(parts.method, Method::POST | Method::PUT) {
-            return Ok((None, None));
+            return Ok((None, None, None));
         }
-        let (is_form, is_json) = (media_type == "application/x-www-form-urlencoded", media_type == "application/json");
-        if !is_form && !is_json {
-            return Ok((None, None));
+        match media_type.as_str() {
+            "application/x-www-form-urlencoded" => {
+                let (form, held) = self.collect(body, FORM_BYTES_MAX).await?;
+                Ok((Some(form), None, Some(held)))
+            }
+            "application/json" => {
+                let (json, held) = self.collect(body, FORM_BYTES_MAX).await?;
+                Ok((None, Some(json), Some(held)))
+            }
+            _ => Ok((None, None, None)),
         }
-        let body = self.collect(body, FORM_BYTES_MAX).await?;
-        Ok(if is_form { (Some(body), None) } else { (None, Some(body)) })
     }
 
-    /// Reads a body, within bounds of size and time; gives an answer where that fails.
-    async fn collect(&self, body: Incoming, bytes_max: usize) -> Result<Bytes, Box<Response<ApiBody>>> {
-        let refuse = |refusal: Refusal| Box::new(response::text(refusal.status, format!("{}\n", refusal.message)));
+    /// Reads a body, within bounds of size, time, and what all bodies may hold together; gives an answer where that fails.
+    async fn collect(&self, body: Incoming, bytes_max: usize) -> Result<HeldBody, Box<Response<ApiBody>>> {
+        let refuse = |mut refusal: Refusal| {
+            refusal.message.push('\n');
+            Box::new(refusal.into_response().map(ApiBody::whole))
+        };
         self.receive(body, bytes_max).await.map_err(refuse)
     }
 
-    /// Reads a body, within bounds of size and time.
-    pub(super) async fn receive(&self, body: Incoming, bytes_max: usize) -> Result<Bytes, Refusal> {
+    /// The same, and gives a refusal where that fails.
+    pub(super) async fn receive(&self, mut body: Incoming, bytes_max: usize) -> Result<HeldBody, Refusal> {
         let too_large = || {
             let message = format!("body exceeds the limit of {bytes_max} bytes");
             Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message))
@@ -204,30 +242,49 @@ impl Service {
         if body.size_hint().lower() > bytes_max as u64 {
             return too_large();
         }
-        match tokio::time::timeout(self.body_timeout, Limited::new(body, bytes_max).collect()).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
-            Ok(Err(error)) => Err(Refusal::bad_request(format!("read body: {error}"))),
-            Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body took too long to arrive")),
+        let later = |error: IntakeError| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+        let expected = body.size_hint().lower();
+        let mut held = self.intake.begin();
+        let mut whole = Gathered::default();
+        while let Some(frame) = held.next(body.frame()).await.map_err(later)? {
+            let frame = frame.map_err(|error| Refusal::bad_request(format!("read body: {error}")))?;
+            // Trailers say nothing that is needed.
+            let Ok(piece) = frame.into_data() else { continue };
+            if whole.len() + piece.len() > bytes_max {
+                return too_large();
+            }
+            held.grow(piece.len() as u64).await.map_err(later)?;
+            whole.push(piece, expected);
         }
+        held.complete();
+        Ok((whole.into_bytes(), held))
     }
 
     async fn write(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
         if self.api.database().is_none() {
             return self.api.unavailable();
         }
+        if self.memory.is_past_bound() {
+            return come_again(SHORT_OF_MEMORY);
+        }
         let bytes_max = usize::try_from(self.write.limits.body_bytes).unwrap_or(usize::MAX);
         let mut sender = sender_of(parts, Protocol::RemoteWrite1);
-        let body = match self.receive(body, bytes_max).await {
+        let (body, _held) = match self.receive(body, bytes_max).await {
             Ok(body) => body,
             Err(refusal) => {
                 self.write.count_refused(&sender, &refusal);
                 return refusal.into_response().map(ApiBody::whole);
             }
         };
-        // The places are never closed.
-        let _place = self.write_places.acquire().await;
-        remote_write::handle(&self.write, &mut sender, &parts.method, &parts.headers, body).await.map(ApiBody::whole)
+        let written = async {
+            // The places are never closed.
+            let _place = self.write_places.acquire().await;
+            remote_write::handle(&self.write, &mut sender, &parts.method, &parts.headers, body).await
+        };
+        match tokio::time::timeout(self.write_timeout, written).await {
+            Ok(answer) => answer.map(ApiBody::whole),
+            Err(_) => come_again(LOG_TOO_SLOW),
+        }
     }
 
     /// `/metrics`. The head's sizes come from a look at every series, so it is done where that holds nobody up.
@@ -240,6 +297,45 @@ impl Service {
             Err(panicked) => response::error(&ApiError::internal("the metrics could not be collected", panicked)),
         }
     }
+}
+
+/// The pieces of a body. One alone is passed on as it is; more are put together as they come, since tiny ones would weigh
+/// many times what they hold.
+#[derive(Default)]
+struct Gathered {
+    first: Bytes,
+    all: BytesMut,
+}
+
+impl Gathered {
+    fn len(&self) -> usize {
+        self.first.len() + self.all.len()
+    }
+
+    /// Adds a piece of a body that is expected to have `expected` bytes.
+    fn push(&mut self, piece: Bytes, expected: u64) {
+        if self.len() == 0 {
+            self.first = piece;
+            return;
+        }
+        if !self.first.is_empty() {
+            let expected = expected.min(EXPECTED_BYTES_MAX) as usize;
+            self.all.reserve(expected.max(self.first.len() + piece.len()));
+            self.all.extend_from_slice(&std::mem::take(&mut self.first));
+        }
+        self.all.extend_from_slice(&piece);
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.all.is_empty() { self.first } else { self.all.freeze() }
+    }
+}
+
+/// The answer to a request that may succeed later.
+pub(super) fn come_again(text: impl Into<String>) -> Response<ApiBody> {
+    let mut response = response::text(StatusCode::SERVICE_UNAVAILABLE, text.into() + "\n");
+    response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+    response
 }
 
 /// Lets a request in whose credential covers what its endpoint needs, and notes in it whose that is.

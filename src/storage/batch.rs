@@ -226,11 +226,13 @@ pub enum ExemplarRejectReason {
     InvalidReference,
     /// Its series was refused before it came to the store.
     RefusedSeries,
+    /// It has no value.
+    NoValue,
 }
 
 impl ExemplarRejectReason {
     /// Every reason, for the counters.
-    pub const ALL: [ExemplarRejectReason; 8] = [
+    pub const ALL: [ExemplarRejectReason; 9] = [
         ExemplarRejectReason::InvalidLabels,
         ExemplarRejectReason::LabelLimit,
         ExemplarRejectReason::UnknownSeries,
@@ -239,6 +241,7 @@ impl ExemplarRejectReason {
         ExemplarRejectReason::Disabled,
         ExemplarRejectReason::InvalidReference,
         ExemplarRejectReason::RefusedSeries,
+        ExemplarRejectReason::NoValue,
     ];
 
     /// The reason as a metric label and in messages.
@@ -252,6 +255,7 @@ impl ExemplarRejectReason {
             ExemplarRejectReason::Disabled => "disabled",
             ExemplarRejectReason::InvalidReference => "invalid_reference",
             ExemplarRejectReason::RefusedSeries => "refused_series",
+            ExemplarRejectReason::NoValue => "no_value",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::StorageError;
 use crate::fs::MappedFile;
-use crate::model::{ChunkEncoding, LabelSet, TimeRange};
+use crate::model::{ChunkEncoding, LabelSet, SampleValue, TimeRange, TimestampMs};
 
 /// The bytes of a chunk, without its header and checksum: in memory, or a part of a mapped file.
 #[derive(Debug, Clone)]
@@ -35,6 +35,15 @@ pub struct Chunk {
     pub encoding: ChunkEncoding,
     /// The samples.
     pub bytes: ChunkBytes,
+}
+
+/// Some samples of one series as a store holds them.
+#[derive(Debug, Clone)]
+pub enum StoredPart {
+    /// A chunk, none of whose samples is deleted.
+    Chunk(Chunk),
+    /// Samples in time order, of one time only the first counts.
+    Samples(Vec<(TimestampMs, SampleValue)>),
 }
 
 /// One series with its chunks.

@@ -1,6 +1,6 @@
 //! The samples of one series as columns.
 
-use crate::model::{CounterResetHint, FloatHistogram, TimeRange, TimestampMs};
+use crate::model::{CounterResetHint, FloatHistogram, SampleValue, TimeRange, TimestampMs};
 
 /// Decoded samples of one series in time order: a column of timestamps, one of floats, and the few histograms.
 ///
@@ -158,6 +158,21 @@ impl Column {
         let sum = histogram.sum;
         self.histograms.push((self.values.len(), histogram));
         self.push(timestamp_ms, sum);
+    }
+
+    /// The samples one by one, without their start timestamps.
+    pub fn into_samples(self) -> Vec<(TimestampMs, SampleValue)> {
+        let mut histograms = self.histograms.into_iter().peekable();
+        let samples = self.timestamps_ms.into_iter().zip(self.values).enumerate();
+        let sample = |(index, (timestamp_ms, value))| {
+            let histogram = histograms.next_if(|(at, _)| *at == index);
+            let value = match histogram {
+                Some((_, histogram)) => SampleValue::FloatHistogram(Box::new(histogram)),
+                None => SampleValue::Float(value),
+            };
+            (timestamp_ms, value)
+        };
+        samples.map(sample).collect()
     }
 
     /// Whether any sample is a histogram.

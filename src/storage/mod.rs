@@ -12,7 +12,7 @@ pub use batch::{
     BatchOutcome, ExemplarReject, ExemplarRejectReason, ExemplarSample, HistogramSample, Reject, RejectReason,
     RejectedSample, SeriesEntry, StartSample, WriteBatch, WriterNumber,
 };
-pub use chunks::{Chunk, ChunkBytes, ChunkSeries, ChunkSource};
+pub use chunks::{Chunk, ChunkBytes, ChunkSeries, ChunkSource, StoredPart};
 pub use column::Column;
 
 use crate::model::{LabelSet, Matcher, TimeRange};
@@ -112,6 +112,18 @@ impl std::fmt::Debug for SelectedSeries {
 pub trait SampleSource: Send + Sync {
     /// Appends the samples of the closed `range`, in time order, to `column`. Staleness markers are included.
     fn read(&self, range: TimeRange, column: &mut Column) -> Result<(), StorageError>;
+
+    /// Appends what is stored for the closed `range`, as it is stored as far as that is possible: whole chunks, also
+    /// where only a part of their samples lies in the range. Parts may overlap; of several samples of one time that of
+    /// the first part counts.
+    fn parts(&self, range: TimeRange, parts: &mut Vec<StoredPart>) -> Result<(), StorageError> {
+        let mut column = Column::default();
+        self.read(range, &mut column)?;
+        if !column.is_empty() {
+            parts.push(StoredPart::Samples(column.into_samples()));
+        }
+        Ok(())
+    }
 
     /// What a read of the closed `range` would have to decode. A source that cannot say gives nothing.
     fn extent(&self, _range: TimeRange) -> Extent {

@@ -43,7 +43,7 @@ pub(super) fn stage(
     blocks: &Blocks,
     replay: &Replay,
     log: &LogScan,
-    taken_over: Option<TakenOver>,
+    taken_over: Option<&TakenOver>,
 ) -> Result<Stage, VerifyError> {
     let mut stage = Stage::new("conservation");
     // A block's end is in the ledger before its directory goes, so this one knows of all directories that are gone.

@@ -122,8 +122,8 @@ fn verify_into(shared_fs: &Arc<dyn Fs>, options: &VerifyOptions, report: &mut Ve
     if let Some(receipts) = &mut replay.receipts {
         leaving_requests(fs, &options.data_dir, &log, &ledger, receipts)?;
     }
-    let taken_over = TakenOver::find(&log, &ledger.state.left_log, &replay);
-    report.stages.push(log_stage(&log, taken_over));
+    let taken_over = TakenOver::find(&log, &ledger.state, &replay);
+    report.stages.push(log_stage(&log, taken_over.as_ref()));
     for note in read_notes(fs, &options.data_dir.join(names::QUARANTINE_DIR)) {
         let groups = note.groups.map_or(String::new(), |(first, last)| format!(", groups {first} to {last}"));
         let place = place(note.checkpoint, note.segment, note.offset);
@@ -132,9 +132,10 @@ fn verify_into(shared_fs: &Arc<dyn Fs>, options: &VerifyOptions, report: &mut Ve
     report.stages.push(replay.stage());
     if let Some(receipts) = &replay.receipts {
         let mut left = RequestReader::new(fs, &options.data_dir.join(names::LEDGER_DIR));
-        report.stages.push(receipts.stage(&replay, &mut left, taken_over));
+        report.stages.push(receipts.stage(&replay, &mut left, taken_over.as_ref()));
     }
     let blocks = blocks_stage(shared_fs, options, report)?;
+    let taken_over = taken_over.as_ref();
     report.stages.push(conservation::stage(fs, &options.data_dir, &ledger, &blocks, &replay, &log, taken_over)?);
     if let Some(live) = live {
         let mut differences = live.compare(&replay);
@@ -214,7 +215,7 @@ fn leaving_requests(
 }
 
 /// What the reader of the log says.
-fn log_stage(log: &LogScan, taken_over: Option<TakenOver>) -> Stage {
+fn log_stage(log: &LogScan, taken_over: Option<&TakenOver>) -> Stage {
     let mut stage = Stage::new("log");
     let bytes: u64 = log.segments.iter().map(|segment| segment.bytes).sum();
     stage.summary = match log.groups {

@@ -82,7 +82,7 @@ impl Receipts {
     }
 
     /// The stage's result, once all seals were read. What left the log is looked up in the ledger.
-    pub(super) fn stage(&self, replay: &Replay, left: &mut RequestReader<'_>, taken_over: Option<TakenOver>) -> Stage {
+    pub(super) fn stage(&self, replay: &Replay, left: &mut RequestReader<'_>, taken_over: Option<&TakenOver>) -> Stage {
         let mut stage = Stage::new("receipts");
         let (mut proven, mut from_ledger, mut leaving, mut samples) = (0u64, 0u64, 0u64, 0u64);
         let mut taken = 0u64;

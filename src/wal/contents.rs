@@ -115,6 +115,8 @@ pub struct LogScan {
     pub abandoned: Vec<UnsealedTail>,
     /// First and last sealed group.
     pub groups: Option<(u64, u64)>,
+    /// Number of the first request behind the oldest mark or seal that was read; `None` where there is none.
+    pub first_commit: Option<u64>,
     /// Sealed groups.
     pub sealed_groups: u64,
     /// Acknowledged requests in them.

@@ -101,7 +101,7 @@ impl ReplaySink for Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Histogram, SampleValue};
+    use crate::model::SampleValue;
     use crate::wal::SegmentSummary;
 
     fn damage(checkpoint: bool, segment: u32, offset: u64, groups: Option<(u64, u64)>) -> Damage {
@@ -123,7 +123,7 @@ mod tests {
         record(&mut timeline, (false, 5, 100), &[110, 105], false);
         record(&mut timeline, (false, 5, 200), &[1], true);
         let mut late = Vec::new();
-        let histogram = SampleValue::Histogram(Box::new(Histogram::default()));
+        let histogram = SampleValue::Histogram(Box::default());
         record::HistogramsEncoder::out_of_order().push(&mut late, 1, 2, &histogram);
         timeline.record(RecordPosition { segment: 5, offset: 250, checkpoint: false, group: None }, late).unwrap();
         record(&mut timeline, (false, 5, 300), &[120], false);

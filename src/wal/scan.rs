@@ -260,6 +260,9 @@ impl<'a> Scanner<'a> {
         log.sealed_samples = log.sealed_samples.wrapping_add(summary.samples);
         log.sealed_records += summary.sealed_records;
         log.groups = Some((log.groups.map_or(summary.first_group, |(first, _)| first), summary.last.0));
+        if summary.mark.0 == 0 {
+            log.first_commit.get_or_insert(1);
+        }
         log.segments.push(SegmentSummary {
             segment: file.number,
             checkpoint: false,
@@ -446,6 +449,7 @@ impl<'a> Scanner<'a> {
         // A mark is the first thing in its segment. What stands before it is not of its making.
         self.give_pending(None)?;
         self.settle_held(mark.group, offset)?;
+        self.log.first_commit.get_or_insert(mark.next_commit);
         self.next_commit = self.next_commit.max(mark.next_commit);
         (self.durability, self.clean_end) = (mark.durability, false);
         match self.last {
@@ -634,6 +638,7 @@ impl<'a> Scanner<'a> {
         log.requests += seal.requests.len() as u64;
         log.sealed_samples = log.sealed_samples.wrapping_add(seal.samples);
         log.groups = Some((log.groups.map_or(seal.group, |(first, _)| first), seal.group));
+        log.first_commit.get_or_insert(seal.next_commit.saturating_sub(seal.requests.len() as u64));
         let summary = &mut self.summary;
         summary.seals += 1;
         summary.groups = Some((summary.groups.map_or(seal.group, |(first, _)| first), seal.group));

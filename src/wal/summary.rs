@@ -206,7 +206,8 @@ impl Summary {
 
     /// Whether all in-order samples of the segment are before that place.
     pub(crate) fn is_before(&self, from: ReplayFrom) -> bool {
-        let is_held = |newest_ms| self.last.0 <= from.group && newest_ms < from.time_ms;
+        let is_held =
+            |newest_ms| (self.last.0 <= from.group || planted!(WatermarkGroupIgnored)) && newest_ms < from.time_ms;
         self.range.is_none_or(|range| range.end_ms < from.floor_ms || is_held(range.end_ms))
     }
 

@@ -120,7 +120,15 @@ impl Cause {
     pub fn as_str(self) -> &'static str {
         match self {
             Cause::Sample(reason) => reason.as_str(),
-            Cause::Exemplar(reason) => reason.as_str(),
+            Cause::Exemplar(ExemplarRejectReason::InvalidLabels) => "exemplar_invalid_labels",
+            Cause::Exemplar(ExemplarRejectReason::LabelLimit) => "exemplar_label_limit",
+            Cause::Exemplar(ExemplarRejectReason::UnknownSeries) => "exemplar_unknown_series",
+            Cause::Exemplar(ExemplarRejectReason::OutOfOrder) => "exemplar_out_of_order",
+            Cause::Exemplar(ExemplarRejectReason::TooFarInFuture) => "exemplar_too_far_in_future",
+            Cause::Exemplar(ExemplarRejectReason::Disabled) => "exemplars_disabled",
+            Cause::Exemplar(ExemplarRejectReason::InvalidReference) => "exemplar_invalid_reference",
+            Cause::Exemplar(ExemplarRejectReason::RefusedSeries) => "exemplar_refused_series",
+            Cause::Exemplar(ExemplarRejectReason::NoValue) => "exemplar_no_value",
             Cause::Request(fault) => fault.as_str(),
         }
     }

@@ -8,12 +8,14 @@
     reason = "a harness that all modules share, and nobody links against"
 )]
 
+mod abuse;
 mod api;
 mod bench;
 mod block_commands;
 mod commands;
 mod crash;
 mod disk_full;
+mod doors;
 mod faults;
 mod harness;
 mod hostile;
@@ -23,6 +25,7 @@ mod otlp;
 mod promql_fuzz;
 mod queries;
 mod recovery;
+mod remote_read;
 mod remote_write;
 mod text_import;
 mod tidy;

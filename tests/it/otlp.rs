@@ -1,10 +1,14 @@
 //! OTLP over HTTP and gRPC to the running server: every port and path, both encodings, partial success, retries.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Frame};
 use hyper::header::HeaderMap;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
@@ -59,15 +63,34 @@ impl Reply {
     }
 }
 
+/// A body that never comes.
+struct Stalled;
+
+impl Body for Stalled {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
 /// Calls a method of gRPC.
 fn call(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
+    call_with(address, path, headers, Full::new(Bytes::from(body)))
+}
+
+fn call_with<B>(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: B) -> Reply
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+{
     let mut request = hyper::Request::post(format!("http://{address}{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Full::new(Bytes::from(body))).unwrap();
+    let request = request.body(body).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -131,7 +154,7 @@ fn otlp_is_taken_over_http_and_grpc_on_every_port_with_the_same_acknowledgement(
         assert_eq!(http::get(address, "/api/v1/query?query=1").unwrap().status, 404);
         assert_eq!(post(address, "/api/v1/write", &[], b"").status, 404);
     }
-    assert_eq!(server.metric("chronolith_samples_added_total"), Some(6.0));
+    assert_eq!(server.metric("chronolith_ingest_samples_total"), Some(6.0));
     server.process.kill();
     chronolith::verify(&dir.path().join("data"), None);
 }
@@ -209,7 +232,8 @@ fn otlp_request_that_is_none_is_refused_for_good_in_its_own_encoding() {
         assert!(!reply.text("grpc-message").is_empty() && reply.body.is_empty());
     }
     assert_eq!(call(server.address, "/a.B/C", &[], framed(b"")).text("grpc-status"), "12");
-    assert_eq!(call(server.address, EXPORT, &[("grpc-timeout", "1n")], framed(b"")).text("grpc-status"), "4");
+    let late = call_with(server.address, EXPORT, &[("grpc-timeout", "200m")], Stalled);
+    assert_eq!(late.text("grpc-status"), "4");
     assert_eq!(post(server.address, EXPORT, &[PROTOBUF], b"").status, 415);
     let reply = call(server.address, EXPORT, &[], framed(&message(&[("after", now_ms(), 1.0)])));
     assert_eq!(reply.text("grpc-status"), "0");

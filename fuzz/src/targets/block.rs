@@ -152,7 +152,7 @@ fn run_block(name: &str, input: &[u8]) -> bool {
 }
 
 /// Makes the checksums of an index right, as far as its table of contents leads to them.
-fn repair_index(index: &mut Vec<u8>) {
+fn repair_index(index: &mut [u8]) {
     let Some(toc) = index.len().checked_sub(TOC_BYTES) else { return };
     let offset = |index: &[u8], entry: usize| {
         let at = toc + entry * 8;

@@ -42,7 +42,7 @@ fn seeds() -> Vec<Vec<u8>> {
 }
 
 /// Makes the checksums of entries right whose length takes one or two bytes.
-fn repair(file: &mut Vec<u8>) {
+fn repair(file: &mut [u8]) {
     let mut at = HEADER.len();
     while let Some(&[first, second]) = file.get(at + ENTRY_FIXED_BYTES..).and_then(|rest| rest.first_chunk()) {
         let (length, head) = match first {

@@ -130,7 +130,7 @@ fn segments() -> Vec<Vec<u8>> {
 }
 
 /// Makes the checksums of all fragments right, as far as their lengths lead to them.
-fn repair_fragments(segment: &mut Vec<u8>) {
+fn repair_fragments(segment: &mut [u8]) {
     let mut at = 0;
     while at + FRAGMENT_HEADER_BYTES < segment.len() {
         let length = usize::from(u16::from_be_bytes([segment[at + 1], segment[at + 2]]));

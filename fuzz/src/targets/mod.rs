@@ -4,6 +4,7 @@ mod block;
 mod bodies;
 mod head_chunks;
 mod log;
+mod otlp;
 mod promql;
 mod remote_write;
 mod text;
@@ -17,7 +18,7 @@ pub struct Target {
     /// What is worth inserting.
     pub words: &'static [&'static [u8]],
     /// Makes checksums right again, so that mutations get behind them.
-    pub repair: fn(&mut Vec<u8>),
+    pub repair: fn(&mut [u8]),
     /// Decodes, and panics where something does not hold. Whether anything was made of the input.
     pub run: fn(&[u8]) -> bool,
     /// Bytes that may be allocated whatever the input.
@@ -32,6 +33,9 @@ pub static ALL: &[Target] = &[
     text::OPEN_METRICS,
     text::IMPORT,
     remote_write::V1,
+    remote_write::V2,
+    otlp::PROTOBUF,
+    otlp::JSON,
     bodies::SNAPPY,
     bodies::GZIP,
     bodies::ZSTD,
@@ -46,4 +50,4 @@ pub static ALL: &[Target] = &[
 ];
 
 /// For formats without checksums.
-fn no_repair(_: &mut Vec<u8>) {}
+fn no_repair(_: &mut [u8]) {}

@@ -1,7 +1,8 @@
-//! Remote write messages: what was decoded and is written again decodes to the same.
+//! Remote write messages of both versions: what was decoded and is written again, as version 1, decodes to the same.
 
 use chronolith::encoding::put;
-use chronolith::ingest::remote_write::{DecodeLimits, v1};
+use chronolith::ingest::accept::WriteFeatures;
+use chronolith::ingest::remote_write::{DecodeLimits, v1, v2};
 use chronolith::model::Label;
 use chronolith::model::raw_labels::encode_canonical;
 use chronolith::storage::WriteBatch;
@@ -30,7 +31,28 @@ pub(super) const V1: Target = Target {
     bytes_each: 300,
 };
 
-const LIMITS: DecodeLimits = DecodeLimits { series: 10_000, samples: 100_000 };
+pub(super) const V2: Target = Target {
+    name: "remote-write-2",
+    seeds: seeds_v2,
+    words: &[
+        b"\x22\x00",
+        b"\x2a\x00",
+        b"\x0a\x02\x01\x02",
+        b"\x0a\x02\x00\x00",
+        b"\x12\x00",
+        b"\x1a\x00",
+        b"\x2a\x02\x08\x01",
+        b"\x30\x01",
+        b"\xff\xff\xff\xff\x0f",
+        b"\x22\x08__name__",
+    ],
+    run: run_v2,
+    // The labels of all series, written out, in a vector that has just doubled, and written again.
+    bytes_fixed: 16 << 20,
+    ..V1
+};
+
+const LIMITS: DecodeLimits = DecodeLimits { series: 10_000, samples: 100_000, symbols: 10_000, label_bytes: 1 << 20 };
 
 fn message(out: &mut Vec<u8>, number: u8, content: &[u8]) {
     out.push(number << 3 | 2);
@@ -76,11 +98,55 @@ fn seeds() -> Vec<Vec<u8>> {
     vec![all, one, Vec::new()]
 }
 
+fn seeds_v2() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for symbol in ["", "__name__", "up_total", "job", "node", "trace_id", "x", "Help.", "seconds"] {
+        message(&mut all, 4, symbol.as_bytes());
+    }
+    let mut series = Vec::new();
+    message(&mut series, 1, &[1, 2, 3, 4]);
+    message(&mut series, 2, &sample(1.5, 1_700_000_000_000));
+    message(&mut series, 2, &[&*sample(-0.0, 1_700_000_001_000), b"\x18\x05"].concat());
+    let mut exemplar = Vec::new();
+    message(&mut exemplar, 1, &[5, 6]);
+    exemplar.push(0x11);
+    exemplar.extend(0.25f64.to_le_bytes());
+    exemplar.extend([0x18, 7]);
+    message(&mut series, 4, &exemplar);
+    message(&mut series, 5, &[0x08, 1, 0x18, 7, 0x20, 8]);
+    let mut created = series.clone();
+    created.extend([0x30, 9]);
+    message(&mut all, 5, &series);
+    message(&mut all, 5, &created);
+    vec![all]
+}
+
 fn run(input: &[u8]) -> bool {
     let (mut gathered, mut batch) = (Vec::new(), WriteBatch::default());
     let Ok(decoded) = v1::decode(input, LIMITS, &mut gathered, &mut batch) else { return false };
-    assert!(batch.series.len() <= LIMITS.series && batch.samples.len() <= LIMITS.samples);
     assert!(decoded.metadata.iter().all(|known| known.help.len() <= input.len()));
+    check(&batch);
+    !batch.series.is_empty()
+}
+
+fn run_v2(input: &[u8]) -> bool {
+    let mut taken = false;
+    for on in [false, true] {
+        let features = WriteFeatures { start_zeros: on, type_and_unit_labels: on };
+        let (mut gathered, mut batch) = (Vec::new(), WriteBatch::default());
+        let Ok(decoded) = v2::decode(input, LIMITS, features, &mut gathered, &mut batch) else { continue };
+        assert!(decoded.metadata.len() <= LIMITS.series);
+        let labels: usize = batch.series.iter().map(|entry| entry.labels.0.len()).sum();
+        assert!(labels <= LIMITS.label_bytes * 2, "{labels} bytes of labels");
+        check(&batch);
+        taken |= !batch.series.is_empty();
+    }
+    taken
+}
+
+/// What is in a batch is within the bounds, and there again when it is written as a message and decoded.
+fn check(batch: &WriteBatch<'_>) {
+    assert!(batch.series.len() <= LIMITS.series && batch.samples.len() <= LIMITS.samples);
     let mut again = Vec::new();
     let mut next = 0;
     for (index, entry) in batch.series.iter().enumerate() {
@@ -104,16 +170,17 @@ fn run(input: &[u8]) -> bool {
     }
     assert_eq!(next as usize, batch.samples.len());
     let (mut gathered, mut second) = (Vec::new(), WriteBatch::default());
-    v1::decode(&again, LIMITS, &mut gathered, &mut second).expect("what was decoded is written well");
+    let wide = DecodeLimits::default();
+    v1::decode(&again, wide, &mut gathered, &mut second).expect("what was decoded is written well");
     let bits = |batch: &WriteBatch<'_>| -> Vec<_> {
         batch.samples.iter().map(|sample| (sample.timestamp_ms, sample.value.to_bits())).collect()
     };
-    assert_eq!(bits(&batch), bits(&second));
+    assert_eq!(bits(batch), bits(&second));
     let exemplars = |batch: &WriteBatch<'_>| -> Vec<_> {
         let of = batch.exemplars.iter();
         of.map(|it| (it.labels.0.to_vec(), it.timestamp_ms, it.value.to_bits())).collect()
     };
-    assert_eq!(exemplars(&batch), exemplars(&second));
+    assert_eq!(exemplars(batch), exemplars(&second));
     // An entry of native histograms alone is not written again.
     let labels = |batch: &WriteBatch<'_>, has_histograms: &dyn Fn(usize) -> bool| -> Vec<Vec<u8>> {
         let kept = batch.series.iter().enumerate().filter(|(index, _)| !has_histograms(*index));
@@ -122,6 +189,5 @@ fn run(input: &[u8]) -> bool {
     let is_bare = |index: usize| {
         batch.samples_of(index).is_empty() && !batch.exemplars.iter().any(|exemplar| exemplar.entry as usize == index)
     };
-    assert_eq!(labels(&batch, &is_bare), labels(&second, &|_| false));
-    !batch.series.is_empty()
+    assert_eq!(labels(batch, &is_bare), labels(&second, &|_| false));
 }

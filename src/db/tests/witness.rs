@@ -278,6 +278,23 @@ impl Witness {
         Ok(())
     }
 
+    /// Numbers of requests have to rise.
+    pub(super) fn numbers_rise(&self) -> Found {
+        let is_again = |pair: &&[ReceiptLine]| pair[0].commit >= pair[1].commit;
+        self.receipts.windows(2).find(is_again).map_or(Ok(()), |pair| {
+            caught(Check::Verdicts, format!("commit {} was given before, up to {}", pair[1].commit, pair[0].commit))
+        })
+    }
+
+    /// The command `verify --receipts` finds nothing wrong, whether or not all can be proven.
+    pub(super) fn nothing_is_wrong(&self) -> Found {
+        let report = self.verify(&self.store.fs, false);
+        if let Some(stage) = report.stages.iter().find(|stage| !stage.findings.is_empty()) {
+            return caught(Check::Stage(stage.name), stage.findings.join("; "));
+        }
+        report.error.map_or(Ok(()), Err).or_caught(Check::Stage("log"))
+    }
+
     /// The command `verify --receipts`, of a disk.
     pub(super) fn verify(&self, disk: &SimFs, deep: bool) -> VerifyReport {
         let lines: Vec<String> = self.receipts.iter().map(|line| serde_json::to_string(line).unwrap()).collect();

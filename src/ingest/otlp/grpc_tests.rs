@@ -92,7 +92,7 @@ fn body_that_is_not_one_message_is_an_invalid_argument() {
         ("more than one", vec![], two),
         ("unknown flag", vec![], framed(2, &good)),
         ("does not say how", vec![], framed(1, &good)),
-        ("not valid gzip", vec![(ENCODING, "gzip")], framed(1, &good)),
+        ("invalid gzip header", vec![(ENCODING, "gzip")], framed(1, &good)),
         ("not a valid OTLP metrics message", vec![], framed(0, b"\xff\xff")),
     ] {
         let reply = call(&pairs, body);

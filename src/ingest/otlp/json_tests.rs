@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::arbitrary::any_request;
 use super::super::json_writer;
-use super::super::testing::{self, Collected, Event};
+use super::super::testing::{Collected, Event};
 use super::*;
 
 fn read(body: &str) -> Result<Collected<'_>, DecodeError> {

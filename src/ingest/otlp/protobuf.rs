@@ -40,7 +40,7 @@ impl<'a> Decoder<'_, 'a> {
         while let Some(field) = fields.next_field()? {
             match field {
                 1 => merge_resource(&mut resource, fields.message()?, &mut self.budget)?,
-                2 => drop(fields.message()?),
+                2 => drop(fields.bytes()?),
                 3 => drop(fields.text()?),
                 _ => fields.skip()?,
             }
@@ -64,7 +64,7 @@ impl<'a> Decoder<'_, 'a> {
         while let Some(field) = fields.next_field()? {
             match field {
                 1 => merge_scope(&mut scope, fields.message()?, &mut self.budget)?,
-                2 => drop(fields.message()?),
+                2 => drop(fields.bytes()?),
                 3 => scope.schema_url = fields.text()?.into(),
                 _ => fields.skip()?,
             }

@@ -1,10 +1,12 @@
 //! One request, whatever carries it: decompressed, decoded, translated, stored.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hyper::StatusCode;
 
 use super::limits::DecodeLimits;
-use super::translate::{TranslateLimits, TranslateOptions, Translator, Warnings};
+use super::translate::{DeltaStreams, TranslateLimits, TranslateOptions, Translator, Warnings};
 use super::{json, protobuf};
 use crate::ingest::accept::{Stored, WriteService, WriteStore};
 use crate::ingest::answer::{Refusal, refusal_text};
@@ -21,6 +23,8 @@ pub struct OtlpOptions {
     pub limits: DecodeLimits,
     /// How much it may become.
     pub translate_limits: TranslateLimits,
+    /// Where deltas are added up.
+    pub deltas: Arc<DeltaStreams>,
 }
 
 /// How a message is written.
@@ -72,24 +76,25 @@ pub async fn receive<S: WriteStore>(
     let metrics = service.metrics.of(sender.protocol);
     let body_bytes = body.bytes.len();
     metrics.body_bytes.add(body_bytes as u64);
-    let (mut points_sent, mut exemplars_refused, mut warnings) = (0, 0, Warnings::default());
+    let (mut points_sent, mut warnings) = (0, Warnings::default());
     let stored = service.store(sender, body_bytes, |scratch, batch| {
         let Scratch { body: buffer, gathered, .. } = scratch;
         let message = decompress(body.encoding, body.bytes, service.limits.decoded_bytes, buffer).map_err(refuse)?;
         metrics.decoded_bytes.add(message.len() as u64);
-        let mut translator = Translator::new(&options.translate, options.translate_limits, gathered, batch);
+        let mut translator = Translator::new(&options.translate, options.translate_limits, gathered, batch)
+            .with_deltas(&options.deltas, service.clock.now_ms());
         match body.format {
             Format::Protobuf => protobuf::decode(message, options.limits, &mut translator)?,
             Format::Json => json::decode(message, options.limits, &mut translator)?,
         }
         let too_much = |error| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{error}"));
         let translated = translator.finish().map_err(too_much)?;
-        (points_sent, exemplars_refused) = (translated.decoded.points.sent, translated.exemplars_refused);
+        points_sent = translated.decoded.points.sent;
         warnings = translated.warnings;
         Ok(translated.decoded)
     });
-    let mut stored = stored.await?;
-    stored.exemplars_refused += exemplars_refused;
+    let stored = stored.await?;
+    metrics.count_warnings(&warnings);
     let partial_success = partial_success(&stored, points_sent, &warnings);
     Ok(Received { stored, partial_success })
 }

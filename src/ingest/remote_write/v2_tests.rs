@@ -412,6 +412,11 @@ fn long_symbol_that_is_referred_to_often_costs_no_more_than_the_bound() {
     let refused = decode(&body, limits, WriteFeatures::default(), &mut gathered, &mut batch).map(drop);
     assert!(matches!(refused, Err(DecodeError::TooMany { limit: 0x40_0000, .. })), "{refused:?}");
     assert!(gathered.capacity() <= 8 << 20, "{}", gathered.capacity());
+    let one = Message { series: Vec::new(), ..series }.raw_series(&refs.repeat(1000), &[(2, &[])]).bytes();
+    let (mut gathered, mut batch) = (Vec::new(), WriteBatch::default());
+    let refused = decode(&one, limits, WriteFeatures::default(), &mut gathered, &mut batch).map(drop);
+    assert!(matches!(refused, Err(DecodeError::TooMany { limit: 0x40_0000, .. })), "{refused:?}");
+    assert!(gathered.capacity() <= 8 << 20, "{} bytes for one series", gathered.capacity());
     let many = vec![1; 1 << 18];
     let message = Message::new().raw_series(&many, &[(2, &[])]).series(UP, &[(2, &[])]);
     let outcome = decoded(&message.bytes()).unwrap();

@@ -273,9 +273,10 @@ mod tests {
 
     #[test]
     fn exemplar_without_a_time_has_that_of_its_sample() {
-        let text = b"a_total 1 2 # {t=\"x\"} 3 4\na_total 1 # {} 5\n# EOF\n";
+        let text = b"a_total 1 2 # {t=\"x\"} 3 4\na_total 1 # {} 5\na_total 1 3 # {} 6\n# EOF\n";
         let [entries, _, refused] = read(&mut decoder(Dialect::OpenMetrics, &[]), text);
-        assert_eq!(entries, [r#"1: {__name__="a_total"} 1 2000 # 1 3 4000"#, r#"2: {__name__="a_total"} 1 7 # 0 5 7"#]);
+        let of = |line: u64, rest: &str| format!(r#"{line}: {{__name__="a_total"}} {rest}"#);
+        assert_eq!(entries, [of(1, "1 2000 # 1 3 4000"), of(2, "1 7 # 0 5 7"), of(3, "1 3000 # 0 6 3000")]);
         assert!(refused.is_empty());
     }
 

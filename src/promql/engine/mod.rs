@@ -108,7 +108,7 @@ impl Default for EngineOptions {
 
 impl EngineOptions {
     /// Most bytes that a query may hold at a time.
-    fn bytes_max(&self) -> u64 {
+    pub fn bytes_max(&self) -> u64 {
         self.memory_max.unwrap_or(self.samples_max.saturating_mul(BYTES_PER_SAMPLE))
     }
 }

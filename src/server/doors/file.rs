@@ -414,11 +414,11 @@ mod tests {
 
     #[test]
     fn web_file_names_relative_to_its_directory() {
-        let text = "tls_server_config: {cert_file: a.pem, key_file: /b.pem}\nbasic_auth_users: {ann: x, 7: y}";
+        let text = "tls_server_config: {cert_file: a.pem, key_file: /b.pem}\nbasic_auth_users: {ann: a, 7: b}";
         let file = WebFile::parse(text, Path::new("/etc")).unwrap();
         let tls = file.tls.unwrap();
         assert!(tls.cert == Pem::File("/etc/a.pem".into()) && tls.key == Pem::File("/b.pem".into()));
-        assert_eq!(file.users, [("ann".to_owned(), "x".to_owned()), ("7".to_owned(), "y".to_owned())]);
+        assert_eq!(file.users, [("7".to_owned(), "b".to_owned()), ("ann".to_owned(), "a".to_owned())]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A small blocking HTTP/1.1 client: one request a connection, bounded in time, with the raw connection for tests of
 //! what no client would send.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -61,7 +61,18 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> io::Result<Response> {
-    let mut stream = connect(address)?;
+    request_on(&mut connect(address)?, address, method, path, headers, body)
+}
+
+/// Sends one request on a connection of any kind and reads the answer to its end.
+pub fn request_on(
+    stream: &mut (impl Read + Write),
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Response> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -69,7 +80,7 @@ pub fn request(
     head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
     // A server may answer and close before it has read a body that it refuses: what it said still counts.
     let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
-    let answer = if method == "HEAD" { read_head(&mut stream) } else { read_response(&mut stream) };
+    let answer = if method == "HEAD" { read_head(stream) } else { read_response(stream) };
     match (answer, sent) {
         (Ok(response), _) => Ok(response),
         (Err(_), Err(error)) | (Err(error), Ok(())) => Err(error),
@@ -86,7 +97,7 @@ pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// Reads the answer to a HEAD: its headers speak of a body that does not follow.
-fn read_head(stream: &mut TcpStream) -> io::Result<Response> {
+fn read_head(stream: &mut impl Read) -> io::Result<Response> {
     let (mut bytes, (body_start, status, headers)) = read_headers(stream)?;
     let mut body = bytes.split_off(body_start);
     stream.read_to_end(&mut body)?;
@@ -94,7 +105,7 @@ fn read_head(stream: &mut TcpStream) -> io::Result<Response> {
 }
 
 /// Reads until the headers are complete: all bytes so far, and what the headers say.
-fn read_headers(stream: &mut TcpStream) -> io::Result<(Vec<u8>, Head)> {
+fn read_headers(stream: &mut impl Read) -> io::Result<(Vec<u8>, Head)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 * 1024];
     loop {
@@ -109,16 +120,16 @@ fn read_headers(stream: &mut TcpStream) -> io::Result<(Vec<u8>, Head)> {
 }
 
 /// Reads one answer from a connection that the server closes behind it.
-pub fn read_response(stream: &mut TcpStream) -> io::Result<Response> {
+pub fn read_response(stream: &mut impl Read) -> io::Result<Response> {
     read_answer(stream, None)
 }
 
 /// Reads one answer from a connection that goes on: one that doesn't tell its length is empty.
-pub fn read_next(stream: &mut TcpStream) -> io::Result<Response> {
+pub fn read_next(stream: &mut impl Read) -> io::Result<Response> {
     read_answer(stream, Some(0))
 }
 
-fn read_answer(stream: &mut TcpStream, untold: Option<usize>) -> io::Result<Response> {
+fn read_answer(stream: &mut impl Read, untold: Option<usize>) -> io::Result<Response> {
     let mut buffer = [0; 16 * 1024];
     let (mut bytes, (body_start, status, headers)) = read_headers(stream)?;
     let mut body = bytes.split_off(body_start);
@@ -142,7 +153,7 @@ fn read_answer(stream: &mut TcpStream, untold: Option<usize>) -> io::Result<Resp
 }
 
 /// Reads what is there; a signal doesn't end it.
-fn read_some(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+fn read_some(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match stream.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

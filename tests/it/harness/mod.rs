@@ -3,6 +3,7 @@
 //! Nothing here links against the library: these tests see what a user sees. Everything that is started is killed when
 //! its handle is dropped.
 
+pub mod certificates;
 pub mod chronolith;
 pub mod faults;
 pub mod http;

@@ -47,12 +47,18 @@ impl Peers {
 
     /// Starts a VictoriaMetrics with its data in `dir`.
     pub fn victoria_metrics(&self, dir: &Path) -> (Process, SocketAddr) {
+        self.victoria_metrics_with(dir, &[])
+    }
+
+    /// The same with further arguments.
+    pub fn victoria_metrics_with(&self, dir: &Path, arguments: &[&str]) -> (Process, SocketAddr) {
         let address = free_address();
         let mut command = Command::new(self.program("victoria-metrics"));
         command
             .arg(format!("-httpListenAddr={address}"))
             .arg(format!("-storageDataPath={}", dir.join("victoria-metrics").display()))
-            .arg("-retentionPeriod=100y");
+            .arg("-retentionPeriod=100y")
+            .args(arguments);
         let mut process = Process::start("victoria-metrics", command, dir);
         process.wait_ready(address, "/-/ready", Duration::from_secs(30));
         (process, address)

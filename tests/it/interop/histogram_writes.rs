@@ -39,9 +39,9 @@ const QUERIES: &[&str] = &[
 const WINDOWS: &[&str] = &["late[40m]", "native{series!~\"layouts.*\"}[12m]"];
 
 /// A request: how many samples it holds, and its message.
-struct Request {
+pub(super) struct Request {
     samples: usize,
-    message: Vec<u8>,
+    pub(super) message: Vec<u8>,
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn interop_histograms_written_to_both_are_the_same_and_travel_between_both() {
     });
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings::default().with("web.enable_admin_api", "true").with("retention.time", "none")
 }
 
@@ -131,7 +131,7 @@ fn assert_no_complaint(prometheus: &Prometheus) {
 
 /// What the specimen says, and series of which every third sample comes up to twenty minutes late; and how many samples
 /// that is.
-fn requests() -> (Vec<Request>, usize) {
+pub(super) fn requests() -> (Vec<Request>, usize) {
     let mut by_number: BTreeMap<u32, Request> = BTreeMap::new();
     let empty = || Request { samples: 0, message: Vec::new() };
     for line in SENT.lines().filter(|line| !line.starts_with('#')) {
@@ -216,9 +216,9 @@ fn put_sample(request: &mut Request, name: &str, series: &str, timestamp_ms: i64
     request.samples += 1;
 }
 
-type Answers = (BTreeMap<&'static str, BTreeMap<String, Vec<Value>>>, Vec<(String, Vec<Value>)>);
+pub(super) type Answers = (BTreeMap<&'static str, BTreeMap<String, Vec<Value>>>, Vec<(String, Vec<Value>)>);
 
-fn answers(address: SocketAddr) -> Answers {
+pub(super) fn answers(address: SocketAddr) -> Answers {
     let (start, end) = (START_MS / 1000, (START_MS + STEPS * STEP_MS) / 1000 + 400);
     let ranges = range_answers(address, QUERIES, start, end, 7);
     let mut instants = Vec::new();
@@ -235,7 +235,7 @@ fn answers(address: SocketAddr) -> Answers {
     (ranges, instants)
 }
 
-fn assert_answers(who: &str, expected: &Answers, found: &Answers) {
+pub(super) fn assert_answers(who: &str, expected: &Answers, found: &Answers) {
     assert_same(who, &expected.0, &found.0);
     for ((query, expected), (_, found)) in expected.1.iter().zip(&found.1) {
         let differs = expected.iter().zip(found).find(|(expected, found)| expected != found);
@@ -244,7 +244,7 @@ fn assert_answers(who: &str, expected: &Answers, found: &Answers) {
     }
 }
 
-fn admin(address: SocketAddr, path: &str) -> Value {
+pub(super) fn admin(address: SocketAddr, path: &str) -> Value {
     let answer = http::request(address, "POST", path, &[], &[]).unwrap();
     assert!((200..300).contains(&answer.status), "{path}: {} {}", answer.status, answer.text());
     answer.json()

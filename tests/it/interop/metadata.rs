@@ -50,6 +50,11 @@ remote_write:
             is_there.then_some(expected.clone()).ok_or_else(|| format!("{expected} and {found}"))
         });
         assert_eq!(expected["data"]["took_seconds"][0]["unit"], "seconds");
+        const COUNT: &str = "/api/v1/query?query=count(last_over_time(calls_total[1h]))";
+        wait_for("samples", LIMIT, || {
+            let count = ask(server.address, COUNT);
+            (count["data"]["result"][0]["value"][1] == "2").then_some(()).ok_or_else(|| count.to_string())
+        });
         let answers: Vec<_> = REQUESTS.iter().map(|path| ask(other.address, path)).collect();
         // From here on nobody states anything any more.
         drop(other);
@@ -63,7 +68,7 @@ remote_write:
         let copy = dir.path().join("copy");
         copy_dir(&ours, &copy);
         let reader = peers.prometheus(&copy, "");
-        let count = ask(reader.address, "/api/v1/query?query=count(last_over_time(calls_total[1h]))");
+        let count = ask(reader.address, COUNT);
         assert_eq!(count["data"]["result"][0]["value"][1], "2", "{count}");
         assert!(!reader.process.log().contains("level=ERROR"), "{}", reader.process.log());
     });

@@ -1,8 +1,8 @@
 //! Random queries to Chronolith and to Prometheus over the same data: equal values, errors and annotations, but for the
 //! differences that `known.rs` lists with their reasons.
 //!
-//! `CHRONOLITH_FUZZ_QUERIES` and `CHRONOLITH_FUZZ_SEED` make it a long run; `CHRONOLITH_FUZZ_EXPRESSION` asks one expression
-//! and shows both answers.
+//! `CHRONOLITH_FUZZ_QUERIES` and `CHRONOLITH_FUZZ_SEED` make it a long run, `CHRONOLITH_FUZZ_FEATURES` switches on features
+//! in both programs; `CHRONOLITH_FUZZ_EXPRESSION` asks one expression and shows both answers.
 
 mod compare;
 mod data;
@@ -26,8 +26,8 @@ use std::time::Instant;
 use crate::harness::peers::with_peers;
 use crate::harness::process::temp_dir;
 use crate::harness::random::mix;
-use crate::harness::{Chronolith, Random};
-use compare::{Answer, Kind, Question, Times, difference};
+use crate::harness::{Chronolith, Random, Settings};
+use compare::{Answer, Difference, Kind, Question, Times, difference};
 use data::{SPAN_MS, START_MS};
 use grammar::Generator;
 use known::{Case, explanation};
@@ -36,7 +36,13 @@ use tree::{Expr, Type};
 use words::vocabulary;
 
 /// What Prometheus knows behind a switch, and Chronolith without one.
-const SWITCHES: &str = "--enable-feature=promql-duration-expr,native-histograms";
+const SWITCHES: &str = "promql-duration-expr,native-histograms";
+
+/// Names go when the result is shown.
+const DELAYED_NAMES: &str = "promql-delayed-name-removal";
+
+/// What Chronolith needs for the queries of the grammar.
+const FUNCTIONS: &str = "promql-experimental-functions";
 
 /// From so many queries on, every word of the grammar has to have been used.
 const QUERIES_FOR_ALL_WORDS: u64 = 2000;
@@ -69,6 +75,7 @@ struct Fuzz {
     prometheus: SocketAddr,
     chronolith: SocketAddr,
     seed: u64,
+    delayed_names: bool,
     /// What is put into the answers of Chronolith; then a difference is only counted.
     planted: Option<Planted>,
 }
@@ -89,17 +96,30 @@ struct Report {
 
 #[test]
 fn interop_promql_fuzz_answers_are_those_of_prometheus_but_for_what_is_listed() {
+    let features = env::var("CHRONOLITH_FUZZ_FEATURES").unwrap_or_default();
+    compare(&features, from_env("CHRONOLITH_FUZZ_QUERIES", 2000));
+}
+
+#[test]
+fn interop_promql_fuzz_with_delayed_name_removal_answers_are_those_of_prometheus_too() {
+    compare(DELAYED_NAMES, 500);
+}
+
+fn compare(features: &str, queries: u64) {
     with_peers(|peers| {
         let dir = temp_dir();
         let seed = from_env("CHRONOLITH_FUZZ_SEED", 1);
-        let queries = from_env("CHRONOLITH_FUZZ_QUERIES", 2000);
-        let server = Chronolith::start(&dir.path().join("chronolith"));
-        let prometheus = peers.prometheus_with(&dir.path().join("prometheus"), "", &[SWITCHES]);
+        let settings = Settings::default().with("enable_feature", format!("{FUNCTIONS},{features}"));
+        let server = Chronolith::start_with(&dir.path().join("chronolith"), settings);
+        let switches = format!("--enable-feature={SWITCHES},{features}");
+        let prometheus = peers.prometheus_with(&dir.path().join("prometheus"), "", &[&switches]);
         let series = data::series(seed);
         for address in [prometheus.address, server.address] {
             data::send(address, &series);
         }
-        let fuzz = Fuzz { prometheus: prometheus.address, chronolith: server.address, seed, planted: None };
+        let delayed_names = features.contains(DELAYED_NAMES);
+        let fuzz =
+            Fuzz { prometheus: prometheus.address, chronolith: server.address, seed, delayed_names, planted: None };
         if let Ok(expression) = env::var("CHRONOLITH_FUZZ_EXPRESSION") {
             expression.lines().for_each(|line| fuzz.show(line));
             return;
@@ -118,7 +138,8 @@ fn promql_fuzz_with_planted_differences_reports_them() {
     let server = Chronolith::start(dir.path());
     data::send(server.address, &data::series(1));
     let run = |planted| {
-        let fuzz = Fuzz { prometheus: server.address, chronolith: server.address, seed: 1, planted };
+        let (prometheus, chronolith) = (server.address, server.address);
+        let fuzz = Fuzz { prometheus, chronolith, seed: 1, delayed_names: false, planted };
         let report = fuzz.run(QUERIES_PLANTED);
         let count = fuzz.planted.as_ref().map_or(0, Planted::count);
         assert_eq!(report.differing, count, "{report:?}");
@@ -196,7 +217,7 @@ impl Fuzz {
         seen.annotated += u64::from(!expected.annotations().is_empty());
         let Some(found) = found else { return };
         seen.differing += 1;
-        let case = Case { question, expected: &expected, actual: &actual, difference: &found };
+        let case = self.case(question, &expected, &actual, &found);
         if let Some(reasons) = explanation(&case) {
             for reason in reasons {
                 *seen.known.entry(reason).or_default() += 1;
@@ -231,6 +252,16 @@ impl Fuzz {
         report.lock().unwrap().differences.push(text);
     }
 
+    fn case<'a>(
+        &self,
+        question: &'a Question,
+        expected: &'a Answer,
+        actual: &'a Answer,
+        difference: &'a Difference,
+    ) -> Case<'a> {
+        Case { question, expected, actual, difference, delayed_names: self.delayed_names }
+    }
+
     /// Whether Prometheus' own answers to the same question differ as much.
     fn is_chance(&self, question: &Question, expected: &Answer, kind: Kind) -> bool {
         let again = || difference(question, expected, &question.ask(self.prometheus));
@@ -243,7 +274,7 @@ impl Fuzz {
         let differs = |candidate: &Question| {
             let (expected, actual) = (candidate.ask(self.prometheus), candidate.ask(self.chronolith));
             let found = difference(candidate, &expected, &actual).filter(|found| found.kind == kind)?;
-            let case = Case { question: candidate, expected: &expected, actual: &actual, difference: &found };
+            let case = self.case(candidate, &expected, &actual, &found);
             let is_meant = explanation(&case).is_some() || self.is_chance(candidate, &expected, found.kind);
             (!is_meant).then_some(found.text)
         };

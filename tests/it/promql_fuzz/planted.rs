@@ -40,7 +40,7 @@ pub enum Plant {
 /// All of them, and how many of a hundred have to be reported: the others are like a known difference, as a value of `info` is.
 pub const PLANTS: &[(Plant, u64)] = &[
     (Plant::LastDigit, 85),
-    (Plant::SignOfZero, 80),
+    (Plant::SignOfZero, 75),
     (Plant::MissingSeries, 85),
     (Plant::MissingSample, 85),
     (Plant::LateSample, 85),

@@ -230,7 +230,7 @@ fn encode_2(batch: &[Entry], random: &mut Random) -> Vec<u8> {
 fn labels(entry: &Entry) -> Vec<(&'static str, String)> {
     let id = entry.series.to_string();
     match entry.fault {
-        Fault::Labels if entry.series % 2 == 0 => vec![("id", id)],
+        Fault::Labels if entry.series.is_multiple_of(2) => vec![("id", id)],
         Fault::Labels => vec![("__name__", "random".to_owned()), ("id", id.clone()), ("id", id)],
         _ => vec![("__name__", "random".to_owned()), ("id", id)],
     }

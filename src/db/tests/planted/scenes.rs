@@ -1,5 +1,7 @@
 //! Scenes in which bugs are planted.
 
+mod log;
+
 use super::super::witness::{Check, Found, OrCaught, Witness, ask, caught, difference, minute};
 use super::super::*;
 use crate::block::{BlockOrigin, BlockWriter, WriterOptions};
@@ -25,14 +27,25 @@ pub(super) enum Scene {
     Tiny,
     /// There is not one byte left on the disk.
     FullDisk,
+    /// The head is the witness of its blocks, as the log is to be emptied.
+    Emptied,
+    /// The power goes at each operation of a truncation.
+    CutTruncation,
+    /// A series begins before what is in the chunk files, and the process dies.
+    Slow,
+    /// Another program truncates the log, and then takes all of it.
+    TakenOver,
 }
 
 /// Series that report all the time.
 const STEADY: [&str; 3] = ["a", "b", "c"];
 
 impl Scene {
-    pub(super) const ALL: [Scene; 7] =
+    pub(super) const OTHERS: [Scene; 7] =
         [Scene::Day, Scene::PowerLoss, Scene::FailedFlush, Scene::Rot, Scene::Future, Scene::Tiny, Scene::FullDisk];
+
+    /// Those about what leaves the log, and what a start does not read of it.
+    pub(super) const OF_THE_LOG: [Scene; 4] = [Scene::Emptied, Scene::CutTruncation, Scene::Slow, Scene::TakenOver];
 
     /// Plays the scene up to the first finding.
     pub(super) fn play(self) -> Found {
@@ -44,6 +57,10 @@ impl Scene {
             Scene::Future => future(),
             Scene::Tiny => tiny(),
             Scene::FullDisk => full_disk(),
+            Scene::Emptied => log::emptied(),
+            Scene::CutTruncation => log::cut_truncation(),
+            Scene::Slow => log::slow(),
+            Scene::TakenOver => log::taken_over(),
         }
     }
 }

@@ -241,6 +241,12 @@ fn deltas_of(buckets: &[f64]) -> Vec<i64> {
     buckets.iter().map(|count| *count as i64 - std::mem::replace(&mut before, *count as i64)).collect()
 }
 
+impl Default for DeltaStreams {
+    fn default() -> Self {
+        DeltaStreams::new(DeltaLimits::default())
+    }
+}
+
 impl DeltaStreams {
     /// No series yet.
     pub fn new(limits: DeltaLimits) -> Self {
@@ -275,7 +281,7 @@ impl DeltaStreams {
             let oldest_ms = now_ms.saturating_sub(self.limits.stale_ms);
             *cost = numbers.sweep(oldest_ms) + explicit.sweep(oldest_ms) + native.sweep(oldest_ms);
         }
-        DeltaChanges { streams: self, kept, now_ms }
+        DeltaChanges { streams: self, kept, now_ms, began_nanos: 0 }
     }
 }
 
@@ -313,6 +319,7 @@ impl<T: Total> Sums<T> {
             total: delta,
         };
         if let Some(before) = before {
+            *to.began_nanos = before.first_start_nanos;
             if before.last_nanos == head.unix_nanos && before.last_delta == digest {
                 return Ok(before.total.clone());
             }
@@ -339,6 +346,7 @@ impl<T: Total> Sums<T> {
         }
         *to.cost = *to.cost + cost - cost_before;
         let total = stream.total.clone();
+        *to.began_nanos = stream.first_start_nanos;
         self.undo.push((id, self.by_id.insert(id, stream)));
         Ok(total)
     }
@@ -347,6 +355,7 @@ impl<T: Total> Sums<T> {
 /// What an addition depends on beside its series.
 struct Addition<'k> {
     cost: &'k mut usize,
+    began_nanos: &'k mut u64,
     streams_max: usize,
     now_ms: TimestampMs,
 }
@@ -356,6 +365,8 @@ pub(super) struct DeltaChanges<'s> {
     streams: &'s DeltaStreams,
     kept: MutexGuard<'s, Kept>,
     now_ms: TimestampMs,
+    /// When the sum began that was last added to.
+    began_nanos: u64,
 }
 
 impl Drop for DeltaChanges<'_> {
@@ -385,6 +396,11 @@ impl DeltaChanges<'_> {
         hasher.finalize128()
     }
 
+    /// When the sum began that was last added to.
+    pub(super) fn began_nanos(&self) -> u64 {
+        self.began_nanos
+    }
+
     /// Refuses a delta of the far future.
     fn check_time(&self, head: &PointHead<'_>) -> Result<(), Refused> {
         let ahead_ms = (head.unix_nanos / 1_000_000) as i64 - self.now_ms;
@@ -397,9 +413,10 @@ impl DeltaChanges<'_> {
     /// What a sum stands at with this delta.
     pub(super) fn number(&mut self, id: StreamId, head: &PointHead<'_>, delta: Number) -> Result<Number, Refused> {
         self.check_time(head)?;
-        let Kept { numbers, cost, .. } = &mut *self.kept;
-        let streams_max = self.streams.limits.streams;
-        numbers.add(&mut Addition { cost, streams_max, now_ms: self.now_ms }, id, head, delta)
+        let DeltaChanges { streams, kept, now_ms, began_nanos } = self;
+        let Kept { numbers, cost, .. } = &mut **kept;
+        let mut to = Addition { cost, began_nanos, streams_max: streams.limits.streams, now_ms: *now_ms };
+        numbers.add(&mut to, id, head, delta)
     }
 
     /// What a histogram stands at with this delta. Other boundaries begin it anew.
@@ -410,9 +427,10 @@ impl DeltaChanges<'_> {
         delta: ExplicitTotal,
     ) -> Result<ExplicitTotal, Refused> {
         self.check_time(head)?;
-        let Kept { explicit, cost, .. } = &mut *self.kept;
-        let streams_max = self.streams.limits.streams;
-        explicit.add(&mut Addition { cost, streams_max, now_ms: self.now_ms }, id, head, delta)
+        let DeltaChanges { streams, kept, now_ms, began_nanos } = self;
+        let Kept { explicit, cost, .. } = &mut **kept;
+        let mut to = Addition { cost, began_nanos, streams_max: streams.limits.streams, now_ms: *now_ms };
+        explicit.add(&mut to, id, head, delta)
     }
 
     /// What an exponential histogram stands at with this delta, as coarse as the coarsest so far.
@@ -423,9 +441,9 @@ impl DeltaChanges<'_> {
         delta: &Histogram,
     ) -> Result<Histogram, Refused> {
         self.check_time(head)?;
-        let Kept { native, cost, .. } = &mut *self.kept;
-        let streams_max = self.streams.limits.streams;
-        let mut to = Addition { cost, streams_max, now_ms: self.now_ms };
+        let DeltaChanges { streams, kept, now_ms, began_nanos } = self;
+        let Kept { native, cost, .. } = &mut **kept;
+        let mut to = Addition { cost, began_nanos, streams_max: streams.limits.streams, now_ms: *now_ms };
         let mut delta = delta.to_float();
         fold_into_zero(&mut delta);
         let total = native.add(&mut to, id, head, delta)?;

@@ -9,6 +9,7 @@ use super::values::{hex, render};
 use super::warnings::Category;
 use crate::ingest::otlp::model::Exemplar;
 use crate::model::TimestampMs;
+use crate::storage::{BatchOutcome, ExemplarRejectReason};
 
 /// The most characters of an exemplar's labels, names and values together.
 const CHARS_MAX: usize = 128;
@@ -16,12 +17,19 @@ const CHARS_MAX: usize = 128;
 const TRACE_ID: &str = "trace_id";
 const SPAN_ID: &str = "span_id";
 
+/// Why an exemplar is not stored, and what a person needs to know of it.
+type RefusedExemplar = (ExemplarRejectReason, String);
+
 /// An identifier, unless it is missing: none, or zeros.
-fn identifier(bytes: &[u8], len: usize) -> Result<Option<&[u8]>, ()> {
+fn identifier<'b>(name: &str, bytes: &'b [u8], len: usize) -> Result<Option<&'b [u8]>, RefusedExemplar> {
     if bytes.iter().all(|byte| *byte == 0) {
         return Ok(None);
     }
-    if bytes.len() == len { Ok(Some(bytes)) } else { Err(()) }
+    if bytes.len() == len {
+        return Ok(Some(bytes));
+    }
+    let why = format!("its {name} has {} bytes and not {len}", bytes.len());
+    Err((ExemplarRejectReason::InvalidLabels, why))
 }
 
 impl<'a> Translator<'_, 'a> {
@@ -31,20 +39,19 @@ impl<'a> Translator<'_, 'a> {
         'a: 'e,
     {
         for exemplar in exemplars {
-            if self.exemplar(exemplar, point_ms).is_err() {
-                self.exemplars_refused += 1;
-                self.warnings.add_once(Category::Other, "exemplar", || {
-                    "an exemplar has no value, or a trace or span id of another length, and is not stored".to_owned()
+            if let Err((reason, why)) = self.exemplar(exemplar, point_ms) {
+                self.output.refused.reject_exemplar(reason, BatchOutcome::NO_ENTRY, || {
+                    format!("exemplar of {} ms: {why}", exemplar.unix_nanos / 1_000_000)
                 });
             }
         }
     }
 
-    fn exemplar(&mut self, exemplar: &Exemplar<'a>, point_ms: TimestampMs) -> Result<(), ()> {
-        let value = float(exemplar.value.ok_or(())?);
+    fn exemplar(&mut self, exemplar: &Exemplar<'a>, point_ms: TimestampMs) -> Result<(), RefusedExemplar> {
+        let value = float(exemplar.value.ok_or((ExemplarRejectReason::NoValue, "it has no value".to_owned()))?);
         let mut labels: Vec<(&str, Vec<u8>)> = Vec::new();
         for (name, bytes, len) in [(SPAN_ID, &exemplar.span_id, 8), (TRACE_ID, &exemplar.trace_id, 16)] {
-            if let Some(id) = identifier(bytes, len)? {
+            if let Some(id) = identifier(name, bytes, len)? {
                 let mut text = Vec::with_capacity(2 * len);
                 hex(&mut text, id);
                 labels.push((name, text));

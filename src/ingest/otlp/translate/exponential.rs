@@ -113,7 +113,8 @@ impl<'a> Translator<'_, 'a> {
         let mut name = Vec::new();
         put_label(&mut name, METRIC_NAME, family.name.as_bytes());
         for point in points {
-            self.native_histogram(family, &name, &point.head, &point.exemplars, |this, labels| {
+            let parts = (&point.head, &point.exemplars[..]);
+            self.native_histogram(family, &name, parts, counting, |this, labels| {
                 let histogram = native(point, counting)?;
                 match this.deltas.as_mut().filter(|_| counting == Counting::Delta && !histogram.is_stale()) {
                     Some(deltas) => {
@@ -132,8 +133,8 @@ impl<'a> Translator<'_, 'a> {
         &mut self,
         family: &Family,
         name: &[u8],
-        head: &PointHead<'a>,
-        exemplars: &[Exemplar<'a>],
+        (head, exemplars): (&PointHead<'a>, &[Exemplar<'a>]),
+        counting: Counting,
         value: impl FnOnce(&mut Self, Range<usize>) -> Result<Histogram, Refused>,
     ) {
         self.output.begin_point();
@@ -153,7 +154,9 @@ impl<'a> Translator<'_, 'a> {
                         )
                     });
                 }
-                self.output.push_histogram(start, timestamp_ms, SampleValue::Histogram(Box::new(histogram)));
+                let began_ms = self.start_ms(head, counting);
+                let value = SampleValue::Histogram(Box::new(histogram));
+                self.output.push_histogram(start, timestamp_ms, value, began_ms);
                 if self.output.is_full() {
                     return;
                 }
@@ -163,7 +166,7 @@ impl<'a> Translator<'_, 'a> {
             }
             Err((reason, why)) => {
                 self.output.bytes.truncate(start);
-                self.output.refuse_point(reason, 1, || describe(&why, &family.sent_as, head));
+                self.output.refuse_point(reason, (1, exemplars.len()), || describe(&why, &family.sent_as, head));
             }
         }
     }

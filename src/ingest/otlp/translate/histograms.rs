@@ -96,7 +96,8 @@ impl<'a> Translator<'_, 'a> {
         let mut name = Vec::new();
         put_label(&mut name, METRIC_NAME, family.name.as_bytes());
         for point in points {
-            self.native_histogram(family, &name, &point.head, &point.exemplars, |this, labels| {
+            let parts = (&point.head, &point.exemplars[..]);
+            self.native_histogram(family, &name, parts, counting, |this, labels| {
                 check(point)?;
                 let total = this.explicit_total(family, point, labels, counting)?;
                 custom_histogram(total.as_ref().unwrap_or(point), counting)
@@ -140,6 +141,7 @@ impl<'a> Translator<'_, 'a> {
             self.output.begin_point();
             let head = &point.head;
             let samples = samples_of(point, false);
+            let parts = (samples, point.exemplars.len());
             let read = || {
                 check(point)?;
                 time_ms(head)
@@ -147,13 +149,12 @@ impl<'a> Translator<'_, 'a> {
             let timestamp_ms = match read() {
                 Ok(timestamp_ms) => timestamp_ms,
                 Err((reason, why)) => {
-                    self.output.refuse_point(reason, samples, || describe(&why, &family.sent_as, head));
+                    self.output.refuse_point(reason, parts, || describe(&why, &family.sent_as, head));
                     continue;
                 }
             };
             if let Err(why) = self.with_le.fit(&head.attributes, &self.shared, naming, &mut self.warnings) {
-                self.output
-                    .refuse_point(RejectReason::InvalidLabels, samples, || describe(&why, &family.sent_as, head));
+                self.output.refuse_point(RejectReason::InvalidLabels, parts, || describe(&why, &family.sent_as, head));
                 continue;
             }
             let labels = self.with_le.write_parts(self.output.bytes, &head.attributes);
@@ -164,17 +165,17 @@ impl<'a> Translator<'_, 'a> {
                 Ok(total) => total,
                 Err((reason, why)) => {
                     self.output.bytes.truncate(labels.all().start);
-                    self.output.refuse_point(reason, samples, || describe(&why, &family.sent_as, head));
+                    self.output.refuse_point(reason, parts, || describe(&why, &family.sent_as, head));
                     continue;
                 }
             };
             let point = total.as_ref().unwrap_or(point);
-            let is_end = is_end(head);
+            let (is_end, began_ms) = (is_end(head), self.start_ms(head, counting));
             let count = |count: u64| if is_end { stale_nan() } else { count as f64 };
             if let Some(sum) = if is_end { Some(stale_nan()) } else { point.sum } {
-                self.output.push_series(&labels, &sum_name, None, timestamp_ms, sum);
+                self.output.push_series(&labels, (&sum_name, None), timestamp_ms, sum, began_ms);
             }
-            self.output.push_series(&labels, &count_name, None, timestamp_ms, count(point.count));
+            self.output.push_series(&labels, (&count_name, None), timestamp_ms, count(point.count), began_ms);
             let exemplars = by_bucket(point);
             let mut exemplars = exemplars.chunk_by(|(a, _), (b, _)| a == b).peekable();
             let mut cumulative = 0u64;
@@ -191,7 +192,8 @@ impl<'a> Translator<'_, 'a> {
                         count(point.count)
                     }
                 };
-                self.output.push_series(&labels, &bucket_name, Some(("le", &le)), timestamp_ms, value);
+                let name = (&bucket_name[..], Some(("le", &le[..])));
+                self.output.push_series(&labels, name, timestamp_ms, value, began_ms);
                 if let Some(own) = exemplars.next_if(|own| own.first().is_some_and(|(at, _)| *at == bucket)) {
                     self.exemplars(own.iter().map(|(_, exemplar)| *exemplar), timestamp_ms);
                 }

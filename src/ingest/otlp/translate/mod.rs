@@ -57,7 +57,7 @@ pub use output::TooMuch;
 pub use warnings::{Category, Warnings};
 
 use super::model::{
-    Data, FLAG_NO_RECORDED_VALUE, KeyValue, Metric, MetricSink, PointHead, Resource, Scope, Temporality,
+    Data, FLAG_NO_RECORDED_VALUE, HistogramPoint, KeyValue, Metric, MetricSink, PointHead, Resource, Scope, Temporality,
 };
 use crate::ingest::accept::Decoded;
 use crate::model::{MetricType, TimestampMs};
@@ -104,8 +104,6 @@ pub struct Translated<'a> {
     pub decoded: Decoded<'a>,
     /// What was stored otherwise than its sender may think.
     pub warnings: Warnings,
-    /// Exemplars that are not in the batch, because they can't be stored anywhere.
-    pub exemplars_refused: u64,
 }
 
 /// Translates one request, metric by metric.
@@ -127,7 +125,6 @@ pub struct Translator<'t, 'a> {
     /// Families whose metadata was taken.
     families: HashSet<String>,
     warnings: Warnings,
-    exemplars_refused: u64,
     deltas: Option<Deltas<'t>>,
 }
 
@@ -174,7 +171,6 @@ impl<'t, 'a> Translator<'t, 'a> {
             times_ms: None,
             families: HashSet::new(),
             warnings: Warnings::default(),
-            exemplars_refused: 0,
             deltas: None,
         }
     }
@@ -192,7 +188,7 @@ impl<'t, 'a> Translator<'t, 'a> {
         if let Some(changes) = self.deltas.and_then(|deltas| deltas.changes) {
             changes.keep();
         }
-        Ok(Translated { decoded, warnings: self.warnings, exemplars_refused: self.exemplars_refused })
+        Ok(Translated { decoded, warnings: self.warnings })
     }
 
     /// Prepares the labels that a metric's points share.
@@ -208,7 +204,7 @@ impl<'t, 'a> Translator<'t, 'a> {
             let labels = scope_labels(scope, self.options, &mut self.warnings);
             self.scope = Some(ScopeLabels { scope: scope.clone(), labels });
         }
-        if self.options.type_and_unit_labels {
+        if self.options.features.type_and_unit_labels {
             let known = self.type_and_unit.as_ref();
             if !known.is_some_and(|(known_type, known_unit)| *known_type == metric_type && known_unit == unit) {
                 is_new = true;
@@ -269,19 +265,33 @@ impl<'t, 'a> Translator<'t, 'a> {
         }
     }
 
-    /// Refuses points of which none can be stored. `samples` is how many each would have become.
+    /// Refuses points of which none can be stored. With each goes how many samples and exemplars it would have become.
     fn refuse_all<'p>(
         &mut self,
         sent_as: &str,
         (reason, why): &Refused,
-        points: impl Iterator<Item = (&'p PointHead<'a>, usize)>,
+        points: impl Iterator<Item = (&'p PointHead<'a>, (usize, usize))>,
     ) where
         'a: 'p,
     {
-        for (head, samples) in points {
+        for (head, parts) in points {
             self.output.begin_point();
-            self.output.refuse_point(*reason, samples, || describe(why, sent_as, head));
+            self.output.refuse_point(*reason, parts, || describe(why, sent_as, head));
         }
+    }
+
+    /// When the counting of a point began, where a zero is to stand there. Deltas have their sum's.
+    #[inline]
+    fn start_ms(&self, head: &PointHead<'_>, counting: Counting) -> TimestampMs {
+        if !self.options.features.start_zeros || counting == Counting::NativeDelta || is_end(head) {
+            return 0;
+        }
+        let changes = self.deltas.as_ref().and_then(|deltas| deltas.changes.as_ref());
+        let began_nanos = match changes.filter(|_| counting == Counting::Delta) {
+            Some(changes) => changes.began_nanos(),
+            None => head.start_unix_nanos,
+        };
+        (began_nanos / 1_000_000) as TimestampMs
     }
 
     /// Takes note of a stored point's time.
@@ -384,18 +394,22 @@ impl<'a> MetricSink<'a> for Translator<'_, 'a> {
                 match &data {
                     Data::None => {}
                     Data::Gauge(points) | Data::Sum { points, .. } => {
-                        self.refuse_all(&sent_as, &refused, points.iter().map(|point| (&point.head, 1)));
+                        let points = points.iter().map(|point| (&point.head, (1, point.exemplars.len())));
+                        self.refuse_all(&sent_as, &refused, points);
                     }
                     Data::Histogram { points, .. } => {
                         let nhcb = self.options.convert_histograms_to_nhcb;
-                        let points = points.iter().map(|point| (&point.head, histograms::samples_of(point, nhcb)));
+                        let parts =
+                            |point: &HistogramPoint<'_>| (histograms::samples_of(point, nhcb), point.exemplars.len());
+                        let points = points.iter().map(|point| (&point.head, parts(point)));
                         self.refuse_all(&sent_as, &refused, points);
                     }
                     Data::ExponentialHistogram { points, .. } => {
-                        self.refuse_all(&sent_as, &refused, points.iter().map(|point| (&point.head, 1)));
+                        let points = points.iter().map(|point| (&point.head, (1, point.exemplars.len())));
+                        self.refuse_all(&sent_as, &refused, points);
                     }
                     Data::Summary(points) => {
-                        let points = points.iter().map(|point| (&point.head, summaries::samples_of(point)));
+                        let points = points.iter().map(|point| (&point.head, (summaries::samples_of(point), 0)));
                         self.refuse_all(&sent_as, &refused, points);
                     }
                 }
@@ -406,7 +420,10 @@ impl<'a> MetricSink<'a> for Translator<'_, 'a> {
         let family = Family { sent_as: sent_as.into_owned(), name };
         match data {
             Data::None => {}
-            Data::Gauge(points) | Data::Sum { points, .. } => self.numbers(&family, &points, counting),
+            Data::Gauge(points) | Data::Sum { points, monotonic: false, .. } => {
+                self.numbers(&family, &points, counting, false);
+            }
+            Data::Sum { points, monotonic: true, .. } => self.numbers(&family, &points, counting, true),
             Data::Histogram { points, .. } if self.options.convert_histograms_to_nhcb => {
                 self.custom_histograms(&family, &points, counting);
             }

@@ -24,7 +24,13 @@ fn value(point: &NumberPoint<'_>) -> Result<f64, Refused> {
 
 impl<'a> Translator<'_, 'a> {
     /// Adds the points of a gauge or a sum.
-    pub(super) fn numbers(&mut self, family: &Family, points: &[NumberPoint<'a>], counting: Counting) {
+    pub(super) fn numbers(
+        &mut self,
+        family: &Family,
+        points: &[NumberPoint<'a>],
+        counting: Counting,
+        is_counter: bool,
+    ) {
         let mut name = Vec::new();
         put_label(&mut name, METRIC_NAME, family.name.as_bytes());
         let naming = self.options.label_naming();
@@ -35,12 +41,15 @@ impl<'a> Translator<'_, 'a> {
             let (timestamp_ms, mut value) = match read() {
                 Ok(read) => read,
                 Err((reason, why)) => {
-                    self.output.refuse_point(reason, 1, || describe(&why, &family.sent_as, head));
+                    self.output
+                        .refuse_point(reason, (1, point.exemplars.len()), || describe(&why, &family.sent_as, head));
                     continue;
                 }
             };
             if let Err(why) = self.plain.fit(&head.attributes, &self.shared, naming, &mut self.warnings) {
-                self.output.refuse_point(RejectReason::InvalidLabels, 1, || describe(&why, &family.sent_as, head));
+                self.output.refuse_point(RejectReason::InvalidLabels, (1, point.exemplars.len()), || {
+                    describe(&why, &family.sent_as, head)
+                });
                 continue;
             }
             if !self.output.reserve(1, 0) {
@@ -58,12 +67,14 @@ impl<'a> Translator<'_, 'a> {
                     Ok(total) => value = float(total),
                     Err((reason, why)) => {
                         self.output.bytes.truncate(start);
-                        self.output.refuse_point(reason, 1, || describe(&why, &family.sent_as, head));
+                        self.output
+                            .refuse_point(reason, (1, point.exemplars.len()), || describe(&why, &family.sent_as, head));
                         continue;
                     }
                 }
             }
-            self.output.push(start, timestamp_ms, value);
+            let began_ms = if is_counter { self.start_ms(head, counting) } else { 0 };
+            self.output.push(start, timestamp_ms, value, began_ms);
             if !point.exemplars.is_empty() {
                 self.exemplars(point.exemplars.iter(), timestamp_ms);
             }

@@ -1,6 +1,7 @@
 //! What an operator chooses about the translation. Names and meanings are those of Prometheus' `otlp` section.
 
 use super::label_names::LabelNaming;
+use crate::ingest::accept::WriteFeatures;
 
 /// How names of metrics and labels are made from those of OTLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -110,8 +111,8 @@ pub struct TranslateOptions {
     pub label_name_preserve_multiple_underscores: bool,
     /// What becomes of deltas.
     pub deltas: DeltaMode,
-    /// Whether each series has its metric's type and unit as labels: the feature `type-and-unit-labels`.
-    pub type_and_unit_labels: bool,
+    /// What is made of types, units and start times.
+    pub features: WriteFeatures,
     /// How old a sample may be to count in a query: half of it lies between two samples of `target_info`.
     pub lookback_ms: i64,
 }
@@ -127,7 +128,7 @@ impl Default for TranslateOptions {
             label_name_underscore_sanitization: true,
             label_name_preserve_multiple_underscores: true,
             deltas: DeltaMode::default(),
-            type_and_unit_labels: false,
+            features: WriteFeatures::default(),
             lookback_ms: 5 * 60 * 1000,
         }
     }

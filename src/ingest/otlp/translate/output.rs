@@ -8,7 +8,10 @@ use super::layout::PointLabels;
 use super::options::TranslateLimits;
 use crate::ingest::accept::{Metadata, Points};
 use crate::model::{MetricType, RawLabels, Sample, SampleValue, TimestampMs};
-use crate::storage::{BatchOutcome, ExemplarSample, HistogramSample, RejectReason, SeriesEntry, WriteBatch};
+use crate::storage::{
+    BatchOutcome, ExemplarRejectReason, ExemplarSample, HistogramSample, RejectReason, SeriesEntry, StartSample,
+    WriteBatch,
+};
 
 /// What a native histogram takes in memory without its buckets, in samples.
 const HISTOGRAM_COST: usize = 16;
@@ -110,15 +113,23 @@ impl<'t, 'a> Output<'t, 'a> {
         self.points.entries.push(self.first_entry as u32..self.labels.len() as u32);
     }
 
-    /// Refuses a point that has begun, and would have become so many samples.
-    pub(super) fn refuse_point(&mut self, reason: RejectReason, samples: usize, detail: impl FnOnce() -> String) {
+    /// Refuses a point that has begun, and would have become so many samples and exemplars.
+    pub(super) fn refuse_point(
+        &mut self,
+        reason: RejectReason,
+        (samples, exemplars): (usize, usize),
+        detail: impl FnOnce() -> String,
+    ) {
         self.points.refused += 1;
+        self.refused.exemplars_rejected[ExemplarRejectReason::RefusedSeries as usize] += exemplars as u64;
         self.refused.reject(reason, BatchOutcome::NO_ENTRY, samples as u64, detail);
     }
 
-    /// Adds a series with one sample, whose labels were written from `labels_start` on.
+    /// Adds a series with one sample, whose labels were written from `labels_start` on. What it counts began at `began_ms`;
+    /// 0 where no zero is to stand there.
     #[inline]
-    pub(super) fn push(&mut self, labels_start: usize, timestamp_ms: TimestampMs, value: f64) {
+    pub(super) fn push(&mut self, labels_start: usize, timestamp_ms: TimestampMs, value: f64, began_ms: TimestampMs) {
+        self.push_start(timestamp_ms, began_ms, || SampleValue::Float(0.0));
         let first = self.batch.samples.len() as u32;
         self.batch.samples.push(Sample { timestamp_ms, value });
         self.push_entry(labels_start, first);
@@ -129,18 +140,33 @@ impl<'t, 'a> Output<'t, 'a> {
     pub(super) fn push_series(
         &mut self,
         labels: &PointLabels,
-        name: &[u8],
-        extra: Option<(&str, &[u8])>,
+        (name, extra): (&[u8], Option<(&str, &[u8])>),
         timestamp_ms: TimestampMs,
         value: f64,
+        began_ms: TimestampMs,
     ) {
         let start = self.bytes.len();
         labels.put(self.bytes, name, extra);
-        self.push(start, timestamp_ms, value);
+        self.push(start, timestamp_ms, value, began_ms);
+    }
+
+    /// Adds the zero of the series that is going to be the next entry.
+    #[inline]
+    fn push_start(&mut self, before_ms: TimestampMs, timestamp_ms: TimestampMs, zero: impl FnOnce() -> SampleValue) {
+        if timestamp_ms != 0 && timestamp_ms < before_ms {
+            let entry = self.labels.len() as u32;
+            self.batch.starts.push(StartSample { entry, before_ms, timestamp_ms, value: zero() });
+        }
     }
 
     /// Adds a series with one native histogram.
-    pub(super) fn push_histogram(&mut self, labels_start: usize, timestamp_ms: TimestampMs, value: SampleValue) {
+    pub(super) fn push_histogram(
+        &mut self,
+        labels_start: usize,
+        timestamp_ms: TimestampMs,
+        value: SampleValue,
+        began_ms: TimestampMs,
+    ) {
         let buckets = match &value {
             SampleValue::Histogram(histogram) => {
                 histogram.positive_deltas.len() + histogram.negative_deltas.len() + histogram.custom_values.len()
@@ -153,6 +179,7 @@ impl<'t, 'a> Output<'t, 'a> {
             self.too_much = Some(TooMuch { what, limit: self.limits.samples });
             return;
         }
+        self.push_start(timestamp_ms, began_ms, || value.zero());
         let entry = self.labels.len() as u32;
         self.batch.histograms.push(HistogramSample { entry, timestamp_ms, value });
         let none = self.batch.samples.len() as u32;

@@ -1,7 +1,7 @@
 //! Points of summaries: quantiles that the client computed, a sum and a count.
 
 use super::layout::put_label;
-use super::{Family, Refused, Translator, describe, is_end, time_ms};
+use super::{Counting, Family, Refused, Translator, describe, is_end, time_ms};
 use crate::encoding::go_float;
 use crate::ingest::otlp::model::SummaryPoint;
 use crate::model::{METRIC_NAME, stale_nan};
@@ -40,13 +40,13 @@ impl<'a> Translator<'_, 'a> {
             let timestamp_ms = match read() {
                 Ok(timestamp_ms) => timestamp_ms,
                 Err((reason, why)) => {
-                    self.output.refuse_point(reason, samples, || describe(&why, &family.sent_as, head));
+                    self.output.refuse_point(reason, (samples, 0), || describe(&why, &family.sent_as, head));
                     continue;
                 }
             };
             if let Err(why) = self.with_quantile.fit(&head.attributes, &self.shared, naming, &mut self.warnings) {
                 self.output
-                    .refuse_point(RejectReason::InvalidLabels, samples, || describe(&why, &family.sent_as, head));
+                    .refuse_point(RejectReason::InvalidLabels, (samples, 0), || describe(&why, &family.sent_as, head));
                 continue;
             }
             let labels = self.with_quantile.write_parts(self.output.bytes, &head.attributes);
@@ -54,13 +54,14 @@ impl<'a> Translator<'_, 'a> {
                 return;
             }
             let value = |value: f64| if is_end(head) { stale_nan() } else { value };
-            self.output.push_series(&labels, &sum_name, None, timestamp_ms, value(point.sum));
-            self.output.push_series(&labels, &count_name, None, timestamp_ms, value(point.count as f64));
+            let began_ms = self.start_ms(head, Counting::AsItIs);
+            self.output.push_series(&labels, (&sum_name, None), timestamp_ms, value(point.sum), began_ms);
+            self.output.push_series(&labels, (&count_name, None), timestamp_ms, value(point.count as f64), began_ms);
             for (quantile, at) in &point.quantiles {
                 quantile_text.clear();
                 go_float::write_plain(&mut quantile_text, *quantile);
                 let extra = Some(("quantile", quantile_text.as_slice()));
-                self.output.push_series(&labels, &name, extra, timestamp_ms, value(*at));
+                self.output.push_series(&labels, (&name, extra), timestamp_ms, value(*at), 0);
             }
             self.output.end_point();
             self.note_time(timestamp_ms);

@@ -46,7 +46,7 @@ impl<'a> Translator<'_, 'a> {
             }
             let start = self.output.bytes.len();
             layout.write(self.output.bytes, &attributes, &name);
-            self.output.push(start, timestamp_ms, 1.0);
+            self.output.push(start, timestamp_ms, 1.0, 0);
         }
         self.record_metadata(NAME, MetricType::Gauge, "Target metadata", "");
     }

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use super::*;
+use crate::ingest::accept::WriteFeatures;
 use crate::ingest::otlp::model::{
     AnyValue, Exemplar, ExponentialBuckets, ExponentialPoint, HistogramPoint, Number, NumberPoint, SummaryPoint,
 };
@@ -62,6 +63,8 @@ struct Stored {
     points: crate::ingest::accept::Points,
     warnings: Vec<String>,
     exemplars_refused: u64,
+    /// Entry and time of each zero.
+    starts: Vec<String>,
     histograms: Vec<Histogram>,
 }
 
@@ -99,7 +102,7 @@ fn run<'a>(
         }
         translator.resource_end(&resource);
     }
-    let Translated { decoded, warnings, exemplars_refused } = translator.finish()?;
+    let Translated { decoded, warnings } = translator.finish()?;
     let mut stored = Stored {
         points: decoded.points,
         rejected_samples: decoded.refused.rejected_total(),
@@ -110,7 +113,12 @@ fn run<'a>(
             .map(|m| format!("{} {} [{}] {}", m.family, m.metric_type.as_str(), m.unit, m.help))
             .collect(),
         warnings: warnings.messages,
-        exemplars_refused,
+        exemplars_refused: decoded.refused.exemplars_rejected_total(),
+        starts: batch
+            .starts
+            .iter()
+            .map(|zero| format!("{}{} before{}", zero.entry, at(zero.timestamp_ms), at(zero.before_ms)))
+            .collect(),
         ..Stored::default()
     };
     for (index, entry) in batch.series.iter().enumerate() {
@@ -229,7 +237,7 @@ fn values_keep_all_of_their_bits() {
 #[test]
 fn points_without_time_or_value_are_refused_by_name_and_the_others_stored() {
     let no_time = PointHead { unix_nanos: 0, ..head(&[("a", "1")]) };
-    let no_value = NumberPoint { value: None, ..number(head(&[]), 0.0) };
+    let no_value = NumberPoint { value: None, exemplars: vec![exemplar(1.0, &[])], ..number(head(&[]), 0.0) };
     let ended = NumberPoint { value: None, ..number(end(head(&[])), 0.0) };
     let points = vec![number(no_time, 1.0), no_value, ended, number(head(&[]), 2.0)];
     let stored = with_defaults(vec![metric("m", "", Data::Gauge(points))]);
@@ -242,6 +250,8 @@ fn points_without_time_or_value_are_refused_by_name_and_the_others_stored() {
         ]
     );
     assert_eq!((stored.points.sent, stored.points.refused, stored.points.entries.len()), (4, 2, 2));
+    // With a point go its exemplars.
+    assert_eq!(stored.exemplars_refused, 1);
 }
 
 #[test]
@@ -325,6 +335,26 @@ fn resource_gives_job_instance_promoted_labels_and_target_info() {
 }
 
 #[test]
+fn labels_of_one_resource_are_not_given_to_the_next() {
+    let promotion = Promotion::AllBut(Vec::new());
+    let options = TranslateOptions { promotion, ..TranslateOptions::default() };
+    let gauge = || metric("m", "", Data::Gauge(vec![number(head(&[("a", "1")]), 1.0)]));
+    let parts = [&[("service.name", "x"), ("zone", "eu")][..], &[("service.name", "y")], &[]]
+        .map(|pairs| (resource(pairs), Scope::default(), vec![gauge()]))
+        .to_vec();
+    let stored = try_translate(&options, TranslateLimits::default(), parts).unwrap();
+    assert_eq!(
+        stored.series,
+        [
+            r#"{__name__="m", a="1", job="x", service_name="x", zone="eu"} 1"#,
+            r#"{__name__="target_info", job="x", zone="eu"} 1"#,
+            r#"{__name__="m", a="1", job="y", service_name="y"} 1"#,
+            r#"{__name__="m", a="1"} 1"#,
+        ]
+    );
+}
+
+#[test]
 fn resource_without_name_or_without_anything_else_has_no_target_info() {
     for pairs in [
         &[("service.name", "cart"), ("service.instance.id", "1")][..],
@@ -398,7 +428,10 @@ fn scope_gives_labels_where_that_is_asked_for() {
 
 #[test]
 fn type_and_unit_are_labels_where_that_is_asked_for() {
-    let options = TranslateOptions { type_and_unit_labels: true, ..TranslateOptions::default() };
+    let options = TranslateOptions {
+        features: WriteFeatures { type_and_unit_labels: true, ..WriteFeatures::default() },
+        ..TranslateOptions::default()
+    };
     let stored = translate(
         &options,
         vec![
@@ -413,6 +446,45 @@ fn type_and_unit_are_labels_where_that_is_asked_for() {
             r#"{__name__="b", __type__="gauge"} 1"#,
         ]
     );
+}
+
+#[test]
+fn zero_stands_where_a_counter_began_and_nowhere_else() {
+    let began = |seconds: u64| PointHead { start_unix_nanos: NOW_NANOS - seconds * 1_000_000_000, ..head(&[]) };
+    let sum = |points, monotonic| Data::Sum { points, temporality: Temporality::Cumulative, monotonic };
+    let metrics = || {
+        let counters =
+            vec![number(began(9), 1.0), number(began(0), 1.0), number(head(&[]), 1.0), number(end(began(9)), 1.0)];
+        vec![
+            metric("c", "", sum(counters, true)),
+            metric("u", "", sum(vec![number(began(9), 1.0)], false)),
+            metric("g", "", Data::Gauge(vec![number(began(9), 1.0)])),
+            metric("h", "", classic(vec![HistogramPoint { head: began(8), ..histogram_point(&[], &[], 3, None) }])),
+            metric("e", "", exponential(vec![ExponentialPoint { head: began(7), ..exponential_point(0, 0, &[1]) }])),
+            metric(
+                "s",
+                "",
+                Data::Summary(vec![SummaryPoint {
+                    head: began(6),
+                    quantiles: vec![(0.5, 1.0)],
+                    ..SummaryPoint::default()
+                }]),
+            ),
+        ]
+    };
+    assert_eq!(with_defaults(metrics()).starts, [""; 0]);
+    let features = WriteFeatures { start_zeros: true, ..WriteFeatures::default() };
+    let stored = translate(&TranslateOptions { features, ..TranslateOptions::default() }, metrics());
+    // Of the counters the first; both series of the histogram; the native one; sum and count of the summary.
+    let expected = [
+        "0 @-9000 before",
+        "6 @-8000 before",
+        "7 @-8000 before",
+        "8 @-7000 before",
+        "9 @-6000 before",
+        "10 @-6000 before",
+    ];
+    assert_eq!(stored.starts, expected);
 }
 
 fn histogram_point<'a>(bounds: &[f64], counts: &[u64], count: u64, sum: Option<f64>) -> HistogramPoint<'a> {
@@ -642,7 +714,7 @@ fn exemplars_lead_to_their_trace_and_stand_at_their_bucket() {
             format!(r#"{{__name__="c_total"}} # {ids} 2 @-5"#),
         ]
     );
-    assert_eq!((stored.exemplars_refused, stored.warnings.len(), stored.points.refused), (2, 2, 0));
+    assert_eq!((stored.exemplars_refused, stored.warnings.len(), stored.points.refused), (2, 1, 0));
 }
 
 #[test]

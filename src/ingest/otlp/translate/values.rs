@@ -4,6 +4,9 @@
 //! and maps as JSON with sorted keys. One place differs: a number that JSON does not have, inside of a list or a map,
 //! makes the whole value empty there; here it is a text, as OTLP's own JSON has it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::encoding::go_float;
 use crate::ingest::otlp::model::AnyValue;
 
@@ -130,18 +133,8 @@ fn quoted(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-/// RFC 4648's base64, with its padding.
 fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for chunk in bytes.chunks(3) {
-        let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or_default());
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for digit in 0..4 {
-            let shown = digit <= chunk.len();
-            let value = (bits >> (18 - 6 * digit) & 0x3f) as usize;
-            out.push(if shown { DIGITS[value] } else { b'=' });
-        }
-    }
+    out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
 }
 
 /// Appends bytes as digits of hexadecimal numbers.

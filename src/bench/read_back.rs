@@ -17,7 +17,7 @@ use crate::net::{Connection, ServerUrl};
 /// Samples that one query may bring back.
 const QUERY_SAMPLES_MAX: u64 = 1_000_000;
 /// How long what was acknowledged may take until it can be read: some stores show it a moment later.
-const VISIBLE_WITHIN: Duration = Duration::from_secs(5);
+const VISIBLE_WITHIN: Duration = Duration::from_secs(20);
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How many findings are kept in words.

@@ -9,7 +9,7 @@ use hyper::{Response, StatusCode};
 use tokio::time::timeout;
 
 use super::intake::IntakeError;
-use super::service::{Service, sender_of, short_of_memory};
+use super::service::{SHORT_OF_MEMORY, Service, come_again, sender_of};
 use crate::api::response::ApiBody;
 use crate::api::route::Route;
 use crate::ingest::Protocol;
@@ -27,7 +27,7 @@ impl Service {
             return self.api.unavailable();
         }
         if self.memory.is_past_bound() {
-            return short_of_memory();
+            return come_again(SHORT_OF_MEMORY);
         }
         let sender = sender_of(parts, Protocol::Text);
         let group = match &route {

@@ -432,3 +432,25 @@ impl BatchOutcome {
         self.rejected.iter().sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_refusal_for_each_reason_is_kept_in_words_whatever_came_before() {
+        let refused = |reason, count| {
+            let mut outcome = BatchOutcome::default();
+            (0..count).for_each(|index| outcome.reject(reason, index, 1, String::new));
+            outcome
+        };
+        let mut outcome = refused(RejectReason::OutOfOrder, 100);
+        outcome.reject(RejectReason::TooOld, 100, 2, String::new);
+        outcome.reject(RejectReason::TooOld, 101, 2, String::new);
+        outcome.add_refused(refused(RejectReason::LabelLimit, 3));
+        let kept = |reason| outcome.rejects.iter().filter(|reject| reject.reason == reason).count();
+        assert_eq!(kept(RejectReason::OutOfOrder), BatchOutcome::REJECTS_KEPT);
+        assert_eq!((kept(RejectReason::TooOld), kept(RejectReason::LabelLimit)), (1, 1));
+        assert_eq!(outcome.rejected_total(), 107);
+    }
+}

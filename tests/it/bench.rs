@@ -30,6 +30,13 @@ fn prove(dir: &Path, arguments: &[&str]) {
     let report = bench(&format!("http://{}", server.address), server.address, &with_receipts);
     assert_eq!(report["samples_receipted"], 6000, "{report:#}");
     assert_eq!(report["receipts_wrong"], 0, "{report:#}");
+    let writers = &server.get("/api/v1/storage/writers").json()["data"]["writers"];
+    assert_eq!(writers.as_array().map(Vec::len), Some(1), "{writers:#}");
+    let writer = &writers[0];
+    assert_eq!(writer["protocols"][0], report["protocol"], "{writer:#}");
+    assert_eq!((writer["active_series"].as_u64(), writer["samples"]["added"].as_u64()), (Some(1200), Some(6000)));
+    assert!(writer["agent"].as_str().is_some_and(|agent| agent.starts_with("chronolith/")), "{writer:#}");
+    assert_eq!(server.metric("chronolith_writer_series_created_total"), Some(1200.0));
     chronolith::verify(&data, Some(&receipts));
 }
 

@@ -152,6 +152,25 @@ fn refused_sample_makes_400_that_names_it_and_the_rest_has_its_receipt() {
 }
 
 #[test]
+fn requests_are_in_the_account_of_their_sender_and_what_was_refused_in_the_journal() {
+    let service = service(false);
+    post(&service, &message(&[1.0, 0.0]));
+    post(&service, &message(&[2.0, -1.0]));
+    run(&service, Method::POST, &HeaderMap::new(), Bytes::from_static(b"no snappy"));
+    run(&service, Method::GET, &HeaderMap::new(), Bytes::new());
+    let accounts = service.writers.accounts().writers;
+    assert_eq!(accounts.len(), 1);
+    let counts = &accounts[0].counts;
+    assert_eq!((counts.samples_added, counts.samples_duplicate, counts.rejected_total()), (2, 1, 1));
+    assert_eq!((counts.requests_ok, counts.requests_refused, counts.requests_unavailable), (1, 3, 0));
+    let reasons: Vec<&str> = service.writers.rejects().entries.iter().map(|entry| entry.cause.as_str()).collect();
+    assert_eq!(reasons, ["method_not_allowed", "malformed_request", "out_of_order"]);
+    let entries = service.writers.rejects().entries;
+    let labels = entries.last().and_then(|entry| entry.labels.clone());
+    assert_eq!(labels.map(|labels| labels.to_string()).as_deref(), Some(r#"{__name__="up"}"#));
+}
+
+#[test]
 fn answer_to_a_thousand_refusals_is_bounded() {
     let response = post(&service(false), &message(&[-1.0; 1000]));
     assert!(body(&response).contains("out_of_order: 1000"));

@@ -189,7 +189,7 @@ fn selector_alone_gives_its_matchers() {
 
 #[test]
 fn metric_gives_its_labels() {
-    assert_eq!(parse_metric("up{b=\"c\",\"a.a\"=\"d\"}").unwrap().to_string(), r#"{__name__="up", a.a="d", b="c"}"#);
+    assert_eq!(parse_metric("up{b=\"c\",\"a.a\"=\"d\"}").unwrap().to_string(), r#"{__name__="up", "a.a"="d", b="c"}"#);
     assert_eq!(parse_metric("{\"a b\"}").unwrap().metric_name(), Some("a b"));
     let error = parse_metric("up{a!=\"b\"}").unwrap_err();
     assert_eq!(error.to_string(), "1:5: parse error: unexpected <op:!=> in label set, expected \"=\"");

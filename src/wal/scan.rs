@@ -27,6 +27,8 @@ const PENDING_BYTES_MAX: usize = 1024 * 1024 * 1024;
 const PENDING_BYTES_MAX_FOREIGN: usize = 16 * 1024 * 1024;
 /// Chain value of a group whose seal is lost.
 const UNKNOWN_CHAIN: u128 = 0;
+/// More than a mark takes of a segment.
+pub(super) const MARK_BYTES_MAX: u64 = 64;
 /// Seals that are remembered, to tell a group that was written again.
 const RECENT_SEALS: usize = 256;
 /// Commit numbers passed over where the newest group was torn.
@@ -706,6 +708,13 @@ impl<'a> Scanner<'a> {
             self.held.push(Held { tail, doubtful, pending });
         } else if !empty {
             self.pending = pending;
+            if len <= MARK_BYTES_MAX && self.pending.damages.first().is_some_and(|damage| damage.offset == 0) {
+                // Nothing but its mark was on the way to a segment that was just begun. Where that did not arrive, old
+                // bytes of the disk may stand, with whole records of an older log among them.
+                self.pending.records.clear();
+                self.pending.damages.truncate(1);
+                self.pending.damages.iter_mut().for_each(|damage| damage.bytes = content_end);
+            }
             let torn = self.pending.damages.pop_if(|damage| damage.offset + damage.bytes == content_end);
             self.give_pending(None)?;
             if let Some(earlier) = std::mem::replace(&mut self.foreign_tail, torn) {

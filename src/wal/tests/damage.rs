@@ -7,6 +7,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::fs::names;
 use crate::fs::sim::{SimFs, SimRandom};
+use crate::wal::scan::MARK_BYTES_MAX;
 
 const WAL: &str = "/data/wal";
 
@@ -255,6 +256,25 @@ fn log_without_seals_is_read_as_it_is_and_its_torn_end_is_cut() {
     assert_eq!(recovery.torn_tail.map(|tail| (tail.offset, tail.bytes)), Some((whole as u64, 5)));
     assert_eq!(recovery.resume.next_group, 1);
     assert_eq!(fs.read(&segment()).unwrap().len(), whole);
+}
+
+#[test]
+fn old_bytes_in_place_of_a_new_segments_mark_are_cut_with_the_records_in_them() {
+    let fs = small_log(Compression::None, 2, 3);
+    let all = stored(&fs);
+    let mut bytes = vec![9; 12];
+    super::writer::append_fragments(&mut bytes, 12, &samples_record(&[(1, 77, 1.0)]), 0);
+    let next = names::wal_segment(Path::new(WAL), 1);
+    for behind in [&b""[..], &[3, 3, 3]] {
+        fs.set_content(&next, [&bytes, behind].concat());
+        let (log, _) = scan_all(&fs, Path::new(WAL));
+        assert_eq!((log.damages.len(), log.torn_tail.map(|tail| (tail.segment, tail.offset))), (0, Some((1, 0))));
+        assert_eq!(stored(&fs), all);
+    }
+    // Longer than a mark, it was written by another program.
+    bytes.resize(12 + MARK_BYTES_MAX as usize, 9);
+    fs.set_content(&next, bytes);
+    assert_eq!(scan_all(&fs, Path::new(WAL)).0.damages.len(), 1);
 }
 
 #[test]

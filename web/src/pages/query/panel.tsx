@@ -11,9 +11,9 @@ import { faultOf } from './fault';
 import { MomentInput, RangeInput, ResolutionInput } from './inputs';
 import { type Panel, add, live, remove, setLive, update } from './panels';
 import { type Outcome, type Run, useRun } from './run';
-import { TableTab } from './table';
 import { QueryText } from './text';
 import type { PanelState, Tab } from './url';
+import { View, preload } from './views';
 
 const TABS: readonly (readonly [Tab, string])[] = [['graph', 'Graph'], ['table', 'Table']];
 
@@ -24,6 +24,7 @@ export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolea
   useEffect(() => setDraft(panel.expr), [panel.expr]);
   const run = useRun(panel, panel.tab === 'graph' ? 'range' : panel.tab === 'table' ? 'instant' : 'none');
   const change = (changes: Partial<PanelState>): void => update(panel.id, changes);
+  useEffect(() => preload(panel.tab), [panel.tab]);
   const latest = useRef({ draft, run, panel });
   latest.current = { draft, run, panel };
 
@@ -91,7 +92,7 @@ export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolea
         </div>
       </div>
       <Shown panel={panel} run={run}>
-        {(outcome) => (panel.tab === 'table' ? <TableTab outcome={outcome} add={narrow} /> : <p>{outcome.kind}</p>)}
+        {(outcome) => <View panel={panel} outcome={outcome} change={change} add={narrow} />}
       </Shown>
     </section>
   );

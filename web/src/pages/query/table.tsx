@@ -9,8 +9,8 @@ import { download } from '../../ui/parts';
 import { type Column, Table, toCsv } from '../../ui/table';
 import { CopyValue } from './copy';
 import { type AddMatcher, LabelButton, Series } from './labels';
-import type { Outcome } from './run';
 import { bucketText, commonLabels, histogramText, parseValue, seriesText, valueText, without } from './series';
+import type { ViewProps } from './views';
 
 /** Labels above which a series is one column rather than many. */
 const LABEL_COLUMNS_MAX = 7;
@@ -62,7 +62,7 @@ function labelColumns(rows: readonly Row[], common: Labels, add: AddMatcher): Co
   }));
 }
 
-export function TableTab(props: { outcome: Outcome; add: AddMatcher }): JSX.Element {
+export default function TableTab(props: ViewProps): JSX.Element {
   const { data } = props.outcome.answer;
   if (data.resultType === 'scalar' || data.resultType === 'string') return <Single type={data.resultType} point={data.result} />;
   return <Rows data={data} add={props.add} />;

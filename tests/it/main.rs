@@ -23,6 +23,7 @@ mod hostile;
 mod interop;
 mod maintenance_crash;
 mod otlp;
+mod permissions;
 mod promql_fuzz;
 mod queries;
 mod recovery;

@@ -16,7 +16,7 @@
 //! | `verify` | `status/verify`, `admin/storage/verify` |
 //! | `admin`, `jobs` | `admin/*`: what changes data, and the work that it causes |
 //! | [`federate`] | `/federate` |
-//! | `remote_read` | `read` |
+//! | [`remote_read`] | `read` |
 //! | [`page`] | `/` |
 //!
 //! Source of the shapes: Prometheus `web/api/v1/api.go`, version 3.14, and what Grafana's client needs of them.
@@ -37,7 +37,7 @@ pub mod params;
 pub mod query;
 mod query_log;
 pub mod reload;
-mod remote_read;
+pub mod remote_read;
 mod render;
 pub mod response;
 pub mod route;

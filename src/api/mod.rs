@@ -45,7 +45,7 @@ pub mod series;
 pub mod status;
 pub mod storage;
 pub mod stubs;
-mod values;
+pub(crate) mod values;
 mod verify;
 mod writers;
 
@@ -316,6 +316,7 @@ impl Api {
             | Route::ActiveQueries
             | Route::SlowQueries
             | Route::StorageRejects
+            | Route::StorageIngest
             | Route::StatusWalReplay => Ok(response::not_found()),
         }
     }

@@ -163,6 +163,8 @@ export async function serve(t, { keys = {}, data, ready = true } = {}) {
   const dir = await mkdtemp(join(tmpdir(), 'chronolith-browser-'));
   const server = new Server(dir, keys);
   t.after(async () => {
+    // A page that goes on asking would find nobody.
+    await Promise.all((contexts.get(t) ?? []).map((context) => context.close()));
     await server.stop('SIGKILL').catch(() => undefined);
     await rm(dir, { recursive: true, force: true });
   });
@@ -209,6 +211,9 @@ export async function proxy(t, server, { prefix, strip }) {
 
 let launched;
 
+/** What each test opened. */
+const contexts = new WeakMap();
+
 /** One browser for all tests of a file. */
 function browser() {
   launched ??= chromium.launch({
@@ -240,6 +245,7 @@ export async function open(t, server, path = 'query', { expect = [], context = {
     reducedMotion: 'reduce',
     ...context,
   });
+  contexts.set(t, [...(contexts.get(t) ?? []), own]);
   const page = await own.newPage();
   page.setDefaultTimeout(LIMIT_MS);
   const faults = watch(page, new URL(server.url).origin);

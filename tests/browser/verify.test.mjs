@@ -167,6 +167,33 @@ test('hostile words in findings are words, and long ones need no second scroll b
   await accessible(page);
 });
 
+test('check of blocks shows how far it is, where it is and what it found, and can be ended', async (t) => {
+  const server = await serve(t, { keys: ADMIN });
+  const since = new Date(Date.now() - 10_000).toISOString();
+  const run = { by: 'request', since, ulid: '01J0000000000000000000000A', blocks_done: 3, blocks_total: 9, damaged: 1, stopping: false };
+  let stopping = false;
+  const page = await open(t, server, 'verify', {
+    before: async (early) => {
+      await early.route('**/api/v1/status/verify', async (route) => {
+        const answer = await route.fetch();
+        const body = await answer.json();
+        body.data.blocks_under_way = [{ ...run, bytes_done: 100 << 20, bytes_total: 300 << 20, stopping }];
+        await route.fulfill({ response: answer, json: body });
+      });
+      early.on('request', (request) => (stopping ||= request.url().endsWith('/admin/storage/verify/stop')));
+    },
+  });
+  const under = panel(page, 'Proof under way');
+  await under.getByText(/^3 of 9, 100 MiB of 300 MiB · .*MiB\/s · .* left$/).waitFor();
+  await under.getByRole('link', { name: run.ulid }).waitFor();
+  await under.getByText('1 damaged so far').waitFor();
+  await under.getByRole('status').getByText('Blocks are being read, 3 of 9.').waitFor({ state: 'attached' });
+  await accessible(page);
+  await under.getByRole('button', { name: 'Stop behind this block' }).click();
+  await under.getByText('ends behind this block').waitFor();
+  assert.equal(await under.getByRole('button', { name: 'Stop behind this block' }).count(), 0);
+});
+
 test('report is a JSON document with what the server said', async (t) => {
   const server = await serve(t, { keys: ADMIN, data: samples(1, 3) });
   await server.data('api/v1/admin/storage/verify', { method: 'POST' });

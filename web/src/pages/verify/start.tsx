@@ -138,7 +138,7 @@ function BlockRun(props: { run: ChecksUnderWay; stop: (() => void) | undefined }
         done={run.bytes_done}
         total={run.bytes_total}
         since={run.since}
-        text={`${count(run.blocks_done)} of ${count(run.blocks_total)}, ${bytes(run.bytes_done)} of ${bytes(run.bytes_total)}`}
+        text={`${run.blocks_total > 1 ? `${count(run.blocks_done)} of ${count(run.blocks_total)}, ` : ''}${bytes(run.bytes_done)} of ${bytes(run.bytes_total)}`}
       />
       <p class="row now">
         {run.by === 'scrub' && <span class="quiet">reads one block after the other, slowly on purpose</span>}

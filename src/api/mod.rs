@@ -47,7 +47,7 @@ pub mod series;
 pub mod status;
 pub mod storage;
 pub mod stubs;
-mod values;
+pub(crate) mod values;
 mod verify;
 mod writers;
 
@@ -322,6 +322,7 @@ impl Api {
             | Route::ActiveQueries
             | Route::SlowQueries
             | Route::StorageRejects
+            | Route::StorageIngest
             | Route::StatusWalReplay => Ok(response::not_found()),
         }
     }

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::connections::PeerAddress;
 use super::doors::{Caller, Doors};
+use super::ingest_status;
 use super::intake::{Held, Intake, IntakeError};
 use super::metrics::{HttpMetrics, Metrics};
 use super::otlp::{Listener, unknown_call};
@@ -189,6 +190,9 @@ impl Service {
         if route == Route::Metrics {
             return self.exposition(&parts.headers).await;
         }
+        if route == Route::StorageIngest {
+            return ingest_status::answer(&self);
+        }
         if route == Route::Read {
             return match self.collect(body, FORM_BYTES_MAX).await {
                 Ok((body, _held)) => self.api.remote_read(&parts.headers, body).await,
@@ -277,15 +281,24 @@ impl Service {
                 return refusal.into_response().map(ApiBody::whole);
             }
         };
+        let began = self.clock.monotonic();
         let written = async {
             // The places are never closed.
             let _place = self.write_places.acquire().await;
             remote_write::handle(&self.write, &mut sender, &parts.method, &parts.headers, body).await
         };
-        match tokio::time::timeout(self.write_timeout, written).await {
+        let written = tokio::time::timeout(self.write_timeout, written).await;
+        self.observe_write(sender.protocol, began);
+        match written {
             Ok(answer) => answer.map(ApiBody::whole),
             Err(_) => come_again(LOG_TOO_SLOW),
         }
+    }
+
+    /// Counts how long a write took whose body was there at the monotonic time `began`.
+    pub(super) fn observe_write(&self, protocol: Protocol, began: Duration) {
+        let now = self.clock.monotonic();
+        self.write.metrics.of(protocol).answer_time.observe(now, now.saturating_sub(began));
     }
 
     /// `/metrics`. The head's sizes come from a look at every series, so it is done where that holds nobody up.

@@ -16,6 +16,7 @@ mod commands;
 mod crash;
 pub mod deploy;
 mod disk_full;
+mod documents;
 mod doors;
 mod faults;
 mod harness;

@@ -13,6 +13,7 @@ mod api;
 mod bench;
 mod block_commands;
 mod commands;
+mod console;
 mod crash;
 pub mod deploy;
 mod disk_full;

@@ -19,9 +19,10 @@ const TABS: readonly (readonly [Tab, string])[] = [['graph', 'Graph'], ['table',
 
 export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolean; activate: () => void }): JSX.Element {
   const { panel } = props;
-  const [draft, setDraft] = useState(panel.expr);
+  const [{ draft, version }, setDraft] = useState({ draft: panel.expr, version: 0 });
+  const put = (text: string): void => setDraft((before) => ({ draft: text, version: before.version + 1 }));
   const [formatError, setFormatError] = useState<Error>();
-  useEffect(() => setDraft(panel.expr), [panel.expr]);
+  useEffect(() => put(panel.expr), [panel.expr]);
   const run = useRun(panel, panel.tab === 'graph' ? 'range' : panel.tab === 'table' ? 'instant' : 'none');
   const change = (changes: Partial<PanelState>): void => update(panel.id, changes);
   useEffect(() => preload(panel.tab), [panel.tab]);
@@ -39,7 +40,7 @@ export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolea
   }, []);
   const format = async (): Promise<void> => {
     try {
-      setDraft(await formatQuery(draft));
+      put(await formatQuery(draft));
       setFormatError(undefined);
     } catch (error) {
       setFormatError(error instanceof Error ? error : new Error(String(error)));
@@ -55,7 +56,8 @@ export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolea
       <div class="ask">
         <QueryText
           value={draft}
-          change={setDraft}
+          version={version}
+          change={(text) => setDraft((before) => ({ ...before, draft: text }))}
           run={start}
           fault={failed === draft.trim() || formatError ? fault : undefined}
           label={props.isOnly ? 'PromQL query' : `PromQL query ${props.number}`}

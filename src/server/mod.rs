@@ -7,6 +7,7 @@
 pub mod connections;
 pub mod doors;
 mod import;
+mod ingest_status;
 pub mod intake;
 pub mod metrics;
 pub mod otlp;

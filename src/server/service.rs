@@ -16,11 +16,13 @@ use tokio::sync::Semaphore;
 
 use super::connections::PeerAddress;
 use super::doors::{Caller, Doors};
+use super::ingest_status;
 use super::intake::{Held, Intake, IntakeError};
 use super::metrics::{HttpMetrics, Metrics};
 use super::otlp::{Listener, unknown_call};
 use super::pressure::{Gate, MemoryGuard};
 use super::write_store::DbStore;
+use crate::api::encoding::accepts_gzip;
 use crate::api::error::ApiError;
 use crate::api::response::{self, ApiBody};
 use crate::api::route::{Right, Route};
@@ -113,7 +115,7 @@ impl Service {
         let route = Route::find(request.uri().path()).filter(|route| listener == Listener::Main || route.is_of_otlp());
         let began = self.clock.monotonic();
         let mut counted = Counted { service: &self, route: route.clone(), began, status: STATUS_CLIENT_GONE };
-        let gzip = response::accepts_gzip(request.headers());
+        let gzip = accepts_gzip(request.headers());
         let from_page = request.headers().contains_key(header::ORIGIN) && is_api(request.uri().path());
 
         // A task of its own, so that a panic ends the task and not the connection; dropping the guard ends it too.
@@ -187,6 +189,9 @@ impl Service {
         }
         if route == Route::Metrics {
             return self.exposition(&parts.headers).await;
+        }
+        if route == Route::StorageIngest {
+            return ingest_status::answer(&self);
         }
         if route == Route::Read {
             return match self.collect(body, FORM_BYTES_MAX).await {
@@ -276,15 +281,24 @@ impl Service {
                 return refusal.into_response().map(ApiBody::whole);
             }
         };
+        let began = self.clock.monotonic();
         let written = async {
             // The places are never closed.
             let _place = self.write_places.acquire().await;
             remote_write::handle(&self.write, &mut sender, &parts.method, &parts.headers, body).await
         };
-        match tokio::time::timeout(self.write_timeout, written).await {
+        let written = tokio::time::timeout(self.write_timeout, written).await;
+        self.observe_write(sender.protocol, began);
+        match written {
             Ok(answer) => answer.map(ApiBody::whole),
             Err(_) => come_again(LOG_TOO_SLOW),
         }
+    }
+
+    /// Counts how long a write took whose body was there at the monotonic time `began`.
+    pub(super) fn observe_write(&self, protocol: Protocol, began: Duration) {
+        let now = self.clock.monotonic();
+        self.write.metrics.of(protocol).answer_time.observe(now, now.saturating_sub(began));
     }
 
     /// `/metrics`. The head's sizes come from a look at every series, so it is done where that holds nobody up.

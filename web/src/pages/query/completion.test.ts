@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 
 // The address that the console is served from, which the client asks relative to.
 vi.mock('../../router', () => ({ BASE: new URL('http://server/prefix/') }));
-const { LIMIT, NamesClient, escapeRegex, selectorOf } = await import('./completion');
+const { LIMIT, NamesClient, escapeRegex, matching } = await import('./completion');
 
 let asked: { url: URL; signal: AbortSignal | undefined }[] = [];
 let answer: (url: URL) => Promise<unknown>;
@@ -72,9 +72,9 @@ test('a newer question ends the one before it, and a failure leaves a list empty
 
 test('selectors for values keep what stands in the braces', () => {
   expect(escapeRegex('a.b|(c)')).toBe('a\\.b\\|\\(c\\)');
-  expect(selectorOf('', [])).toBe('');
-  expect(selectorOf('up', [])).toBe('up');
-  expect(selectorOf('a.b', [{ type: EqlSingle, name: 'x', value: 'y' }])).toBe('{"a.b",x="y"}');
-  expect(selectorOf('', [{ type: Neq, name: 'x', value: 'y' }, { type: EqlRegex, name: 'c.d', value: 'z' }])).toBe('{x!="y","c.d"=~"z"}');
-  expect(selectorOf('up', [{ type: EqlSingle, name: 'x', value: '' }])).toBe('up');
+  expect(matching('', [])).toBe('');
+  expect(matching('up', [])).toBe('up');
+  expect(matching('a.b', [{ type: EqlSingle, name: 'x', value: 'y' }])).toBe('{"a.b",x="y"}');
+  expect(matching('', [{ type: Neq, name: 'x', value: 'y' }, { type: EqlRegex, name: 'c.d', value: 'z' }])).toBe('{x!="y","c.d"=~"z"}');
+  expect(matching('up', [{ type: EqlSingle, name: 'x', value: '' }])).toBe('up');
 });

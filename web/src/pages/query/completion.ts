@@ -5,7 +5,7 @@ import { type PrometheusClient, newCompleteStrategy } from '@prometheus-io/codem
 import type { Matcher } from '@prometheus-io/codemirror-promql/dist/esm/types';
 import { EqlRegex, Neq, NeqRegex } from '@prometheus-io/lezer-promql';
 import { call } from '../../api/client';
-import { labelName, metricSelector, quote } from './series';
+import { labelName, quoted, selectorOf } from '../../selector';
 
 /** Names asked for at once; whoever has more types one more letter. */
 export const LIMIT = 1_000;
@@ -26,17 +26,17 @@ export class NamesClient implements PrometheusClient {
   isCut = false;
 
   async metricNames(prefix = ''): Promise<string[]> {
-    const match = prefix === '' ? [] : [`{__name__=~${quote(`${escapeRegex(prefix)}.*`)}}`];
+    const match = prefix === '' ? [] : [`{__name__=~${quoted(`${escapeRegex(prefix)}.*`)}}`];
     return this.list('metrics', 'api/v1/label/__name__/values', match);
   }
 
   async labelNames(metric = ''): Promise<string[]> {
-    const names = await this.list('labels', 'api/v1/labels', metric === '' ? [] : [metricSelector(metric)]);
+    const names = await this.list('labels', 'api/v1/labels', metric === '' ? [] : [selectorOf({ __name__: metric })]);
     return names.filter((name) => name !== '__name__');
   }
 
   async labelValues(label: string, metric = '', matchers: Matcher[] = []): Promise<string[]> {
-    const selector = selectorOf(metric, matchers.filter((matcher) => matcher.name !== label));
+    const selector = matching(metric, matchers.filter((matcher) => matcher.name !== label));
     return this.list('values', `api/v1/label/${encodeURIComponent(label)}/values`, selector === '' ? [] : [selector]);
   }
 
@@ -96,11 +96,11 @@ export function escapeRegex(text: string): string {
 }
 
 /** A selector of what stands in the braces already; the values are as they are typed, with their escapes. */
-export function selectorOf(metric: string, matchers: readonly Pick<Matcher, 'type' | 'name' | 'value'>[]): string {
+export function matching(metric: string, matchers: readonly Pick<Matcher, 'type' | 'name' | 'value'>[]): string {
   const operator = (type: number): string => (type === Neq ? '!=' : type === EqlRegex ? '=~' : type === NeqRegex ? '!~' : '=');
   const inner = matchers.filter(({ name, value }) => name !== '' && value !== '').map(({ type, name, value }) => `${labelName(name)}${operator(type)}"${value}"`);
   if (metric === '') return inner.length === 0 ? '' : `{${inner.join(',')}}`;
-  const selector = metricSelector(metric);
+  const selector = selectorOf({ __name__: metric });
   // A name in braces takes the others in with it.
   if (selector.endsWith('}')) return `{${[selector.slice(1, -1), ...inner].join(',')}}`;
   return inner.length === 0 ? selector : `${selector}{${inner.join(',')}}`;

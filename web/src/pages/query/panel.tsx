@@ -13,9 +13,9 @@ import { type Panel, add, live, remove, setLive, update } from './panels';
 import { type Outcome, type Run, useRun } from './run';
 import { QueryText } from './text';
 import type { PanelState, Tab } from './url';
-import { View, preload } from './views';
+import { Solo, View, isSolo, preload } from './views';
 
-const TABS: readonly (readonly [Tab, string])[] = [['graph', 'Graph'], ['table', 'Table']];
+const TABS: readonly (readonly [Tab, string])[] = [['graph', 'Graph'], ['table', 'Table'], ['raw', 'Raw'], ['explain', 'Explain']];
 
 export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolean; activate: () => void }): JSX.Element {
   const { panel } = props;
@@ -73,24 +73,24 @@ export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolea
           <button type="button" onClick={() => remove(panel.id)} aria-label={`Remove query ${props.number}`} disabled={props.isOnly && panel.expr === ''}>Remove</button>
         </div>
       </div>
-      <ResultLine run={run} />
+      {!isSolo(panel.tab) && <ResultLine run={run} />}
       {error && !(error instanceof DOMException) && <QueryError error={error} again={() => start(draft)} />}
       {run.outcome && <Notes warnings={run.outcome.answer.warnings} infos={run.outcome.answer.infos} />}
       <div class="bar">
         <Tabs label="Views" tabs={TABS} active={panel.tab} onChange={(tab) => change({ tab })} />
         <div class="actions">
-          {panel.tab === 'graph' && <RangeInput rangeMs={panel.rangeMs} change={(rangeMs) => change({ rangeMs })} />}
+          {panel.tab !== 'table' && <RangeInput rangeMs={panel.rangeMs} change={(rangeMs) => change({ rangeMs })} />}
           <MomentInput
-            label={panel.tab === 'graph' ? 'End' : 'Evaluation time'}
+            label={panel.tab === 'table' ? 'Evaluation time' : 'End'}
             ms={panel.endMs}
             stepMs={panel.rangeMs / 2}
             change={(endMs) => change({ endMs })}
           />
-          {panel.tab === 'graph' && <ResolutionInput value={panel.resolution} rangeMs={panel.rangeMs} change={(resolution) => change({ resolution })} />}
-          <label title="All queries run again every 5 s while this page is seen (l)">
+          {(panel.tab === 'graph' || panel.tab === 'explain') && <ResolutionInput value={panel.resolution} rangeMs={panel.rangeMs} change={(resolution) => change({ resolution })} />}
+          {!isSolo(panel.tab) && <label title="All queries run again every 5 s while this page is seen (l)">
             <input type="checkbox" checked={live.value} onChange={(event) => setLive(event.currentTarget.checked)} />
             live 5 s
-          </label>
+          </label>}
         </div>
       </div>
       <Shown panel={panel} run={run}>
@@ -104,6 +104,7 @@ export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolea
 function Shown(props: { panel: Panel; run: Run; children: (outcome: Outcome) => ComponentChildren }): JSX.Element {
   const { panel, run } = props;
   if (panel.expr.trim() === '') return <Nothing choose={(expr) => update(panel.id, { expr })} />;
+  if (isSolo(panel.tab)) return <Solo panel={panel} attempt={run.attempt} />;
   if (!run.outcome) return run.isRunning ? <p class="loading">Running …</p> : <div />;
   const { result } = run.outcome.answer.data;
   if (result.length === 0) {

@@ -13,7 +13,7 @@
 //! | [`reload`] | how the last `/-/reload` went |
 //! | [`storage`], `blocks`, `maintenance` | `/api/v1/storage/*`: how log, head, blocks and maintenance stand |
 //! | `writers` | `storage/writers`, `storage/rejects`: who sends what, and what was refused |
-//! | `verify` | `status/verify`, `admin/storage/verify` |
+//! | `verify` | `status/verify`, `admin/storage/verify` and its end |
 //! | `admin`, `jobs` | `admin/*`: what changes data, and the work that it causes |
 //! | [`federate`] | `/federate` |
 //! | [`remote_read`] | `read` |
@@ -278,7 +278,7 @@ impl Api {
             Route::StatusTsdb => self.status_tsdb(request, db).await,
             Route::StorageStatus => self.storage_status(db).await,
             Route::StorageHead => storage::head(db).await,
-            Route::StorageWal => Ok(storage::wal(&db)),
+            Route::StorageWal => storage::wal(db).await,
             Route::HeadDigests => storage::head_digests(request, db).await,
             Route::ReplayEstimate => Ok(storage::replay_estimate(&db)),
             Route::StorageWriters => self.writers(&request, db).await,
@@ -294,6 +294,7 @@ impl Api {
             Route::AdminCompact => self.compact(&request, db).await,
             Route::AdminCheckpoint => self.checkpoint(&request, db).await,
             Route::AdminVerify => self.verify(&request, db).await,
+            Route::AdminVerifyStop => Ok(Api::stop_verify(&db)),
             Route::AdminTruncateWal => self.truncate_wal(&request, db).await,
             Route::Query
             | Route::QueryRange

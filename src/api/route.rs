@@ -91,6 +91,7 @@ pub enum Route {
     AdminCompact,
     AdminCheckpoint,
     AdminVerify,
+    AdminVerifyStop,
     AdminTruncateWal,
 }
 
@@ -159,6 +160,7 @@ const FIXED: &[(&str, Route)] = &[
     ("/api/v1/admin/storage/compact", Route::AdminCompact),
     ("/api/v1/admin/storage/checkpoint", Route::AdminCheckpoint),
     ("/api/v1/admin/storage/verify", Route::AdminVerify),
+    ("/api/v1/admin/storage/verify/stop", Route::AdminVerifyStop),
     ("/api/v1/admin/storage/wal/truncate", Route::AdminTruncateWal),
 ];
 
@@ -269,6 +271,7 @@ impl Route {
                 | Route::AdminCompact
                 | Route::AdminCheckpoint
                 | Route::AdminVerify
+                | Route::AdminVerifyStop
                 | Route::AdminTruncateWal
         )
     }

@@ -84,12 +84,27 @@ pub struct ApiOptions {
     pub queries_max: usize,
     /// A query that takes longer is logged.
     pub slow_query: Option<Duration>,
-    /// The resolved configuration, key and value.
-    pub config: Vec<(&'static str, String)>,
+    /// The resolved configuration.
+    pub settings: Vec<Setting>,
     /// When the process started.
     pub started_ms: TimestampMs,
     /// Whether the admin paths answer.
     pub admin: bool,
+}
+
+/// One key of the configuration, as it is shown.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// Its name.
+    pub key: &'static str,
+    /// Its value, as it would be written.
+    pub value: String,
+    /// The value that it has when nobody sets it.
+    pub default: &'static str,
+    /// Where the value came from, in words: `default`, `flag --listen`.
+    pub origin: String,
+    /// What it does.
+    pub help: &'static str,
 }
 
 /// The API over a database that may still be opening.
@@ -401,7 +416,7 @@ mod tests {
             engine: EngineOptions::default(),
             queries_max: 1,
             slow_query: None,
-            config: Vec::new(),
+            settings: Vec::new(),
             started_ms: 0,
             admin: false,
         };

@@ -13,6 +13,7 @@
 //! | [`reload`] | how the last `/-/reload` went |
 //! | [`storage`], `blocks`, `maintenance` | `/api/v1/storage/*`: how log, head, blocks and maintenance stand |
 //! | `writers` | `storage/writers`, `storage/rejects`: who sends what, and what was refused |
+//! | `cardinality` | `storage/cardinality`: which metrics and labels the series are of; `query_usage` counts which are asked for |
 //! | `verify` | `status/verify`, `admin/storage/verify` |
 //! | `admin`, `jobs` | `admin/*`: what changes data, and the work that it causes |
 //! | [`federate`] | `/federate` |
@@ -23,6 +24,7 @@
 
 mod admin;
 mod blocks;
+mod cardinality;
 pub mod error;
 mod exemplars;
 mod explain;
@@ -36,6 +38,7 @@ pub mod page;
 pub mod params;
 pub mod query;
 mod query_log;
+mod query_usage;
 pub mod reload;
 mod remote_read;
 mod render;
@@ -292,6 +295,7 @@ impl Api {
             Route::StorageWal => Ok(storage::wal(&db)),
             Route::HeadDigests => storage::head_digests(request, db).await,
             Route::ReplayEstimate => Ok(storage::replay_estimate(&db)),
+            Route::StorageCardinality => self.cardinality(&request, db).await,
             Route::StorageWriters => self.writers(&request, db).await,
             Route::StorageBlocks => blocks::blocks(db).await,
             Route::StorageBlock(name) => blocks::block(&name, db).await,

@@ -13,6 +13,7 @@
 //! | [`reload`] | how the last `/-/reload` went |
 //! | [`storage`], `blocks`, `maintenance` | `/api/v1/storage/*`: how log, head, blocks and maintenance stand |
 //! | `writers` | `storage/writers`, `storage/rejects`: who sends what, and what was refused |
+//! | `cardinality` | `storage/cardinality`: which metrics and labels the series are of; `query_usage` counts which are asked for |
 //! | `verify` | `status/verify`, `admin/storage/verify` and its end |
 //! | `admin`, `jobs` | `admin/*`: what changes data, and the work that it causes |
 //! | [`federate`] | `/federate` |
@@ -23,6 +24,7 @@
 
 mod admin;
 mod blocks;
+mod cardinality;
 pub mod console;
 pub mod encoding;
 pub mod error;
@@ -38,6 +40,7 @@ mod page;
 pub mod params;
 pub mod query;
 mod query_log;
+mod query_usage;
 pub mod reload;
 pub mod remote_read;
 mod render;
@@ -86,12 +89,27 @@ pub struct ApiOptions {
     pub queries_max: usize,
     /// A query that takes longer is logged.
     pub slow_query: Option<Duration>,
-    /// The resolved configuration, key and value.
-    pub config: Vec<(&'static str, String)>,
+    /// The resolved configuration.
+    pub settings: Vec<Setting>,
     /// When the process started.
     pub started_ms: TimestampMs,
     /// Whether the admin paths answer.
     pub admin: bool,
+}
+
+/// One key of the configuration, as it is shown.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// Its name.
+    pub key: &'static str,
+    /// Its value, as it would be written.
+    pub value: String,
+    /// The value that it has when nobody sets it.
+    pub default: &'static str,
+    /// Where the value came from, in words: `default`, `flag --listen`.
+    pub origin: String,
+    /// What it does.
+    pub help: &'static str,
 }
 
 /// The API over a database that may still be opening.
@@ -281,6 +299,7 @@ impl Api {
             Route::StorageWal => storage::wal(db).await,
             Route::HeadDigests => storage::head_digests(request, db).await,
             Route::ReplayEstimate => Ok(storage::replay_estimate(&db)),
+            Route::StorageCardinality => self.cardinality(&request, db).await,
             Route::StorageWriters => self.writers(&request, db).await,
             Route::StorageBlocks => blocks::blocks(db).await,
             Route::StorageBlock(name) => blocks::block(&name, db).await,
@@ -399,7 +418,7 @@ mod tests {
             engine: EngineOptions::default(),
             queries_max: 1,
             slow_query: None,
-            config: Vec::new(),
+            settings: Vec::new(),
             started_ms: 0,
             admin: false,
         };

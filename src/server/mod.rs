@@ -36,7 +36,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::api::status::VERSION;
-use crate::api::{Api, ApiOptions};
+use crate::api::{Api, ApiOptions, Setting};
 use crate::clock::Clock;
 use crate::db::{Db, DbOptions, DbSlot, OpenError};
 use crate::fs::Fs;
@@ -134,7 +134,7 @@ pub struct ServerOptions {
     /// The file with TLS, users and tokens.
     pub web_config_file: Option<PathBuf>,
     /// The resolved configuration, key and value, as it is shown.
-    pub shown_config: Vec<(&'static str, String)>,
+    pub settings: Vec<Setting>,
 }
 
 /// Serves until a signal ends it.
@@ -202,7 +202,7 @@ pub async fn serve(
             engine: options.engine,
             queries_max: options.queries_max,
             slow_query: options.slow_query,
-            config: options.shown_config,
+            settings: options.settings,
             started_ms,
             admin: options.admin,
         },

@@ -52,6 +52,21 @@ export async function until(what, done) {
   throw new Error(`${what}: not within ${LIMIT_MS} ms`, { cause: last });
 }
 
+const endings = new WeakMap();
+
+/** Does something at the end of a test; what came last goes first, so that a page is gone before its server. */
+function atEnd(t, work) {
+  if (!endings.has(t)) {
+    endings.set(t, []);
+    t.after(async () => {
+      const faults = [];
+      for (const ending of endings.get(t).reverse()) await ending().catch((fault) => faults.push(fault));
+      if (faults.length > 0) throw faults[0];
+    });
+  }
+  endings.get(t).push(work);
+}
+
 // ------------------------------------------------------------------------------------------------ the server
 
 /** A running `chronolith serve`. */
@@ -162,9 +177,7 @@ class Server {
 export async function serve(t, { keys = {}, data, ready = true } = {}) {
   const dir = await mkdtemp(join(tmpdir(), 'chronolith-browser-'));
   const server = new Server(dir, keys);
-  t.after(async () => {
-    // A page that goes on asking would find nobody.
-    await Promise.all((contexts.get(t) ?? []).map((context) => context.close()));
+  atEnd(t, async () => {
     await server.stop('SIGKILL').catch(() => undefined);
     await rm(dir, { recursive: true, force: true });
   });
@@ -199,7 +212,7 @@ export async function proxy(t, server, { prefix, strip }) {
     request.pipe(passed);
   });
   await new Promise((resolve) => front.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
+  atEnd(t, async () => {
     front.closeAllConnections();
     front.close();
   });
@@ -210,9 +223,6 @@ export async function proxy(t, server, { prefix, strip }) {
 // ------------------------------------------------------------------------------------------------ the browser
 
 let launched;
-
-/** What each test opened. */
-const contexts = new WeakMap();
 
 /** One browser for all tests of a file. */
 function browser() {
@@ -245,11 +255,10 @@ export async function open(t, server, path = 'query', { expect = [], context = {
     reducedMotion: 'reduce',
     ...context,
   });
-  contexts.set(t, [...(contexts.get(t) ?? []), own]);
   const page = await own.newPage();
   page.setDefaultTimeout(LIMIT_MS);
   const faults = watch(page, new URL(server.url).origin);
-  t.after(async () => {
+  atEnd(t, async () => {
     await own.close();
     const unmeant = faults.filter((fault) => !expect.some((pattern) => pattern.test(fault)));
     assert.deepEqual(unmeant, [], 'what no page may do');

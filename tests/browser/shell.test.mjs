@@ -157,7 +157,7 @@ test('unknown addresses are not found, and are no page of the console', async (t
   }
 });
 
-for (const [what, strip] of [['that strips', true]]) {
+for (const [what, strip] of [['that keeps', false], ['that strips', true]]) {
   test(`console works behind a proxy ${what} its prefix`, async (t) => {
     const prefix = '/tools/metrics';
     const server = await serve(t, { keys: strip ? {} : { 'web.route_prefix': prefix }, data: DATA });

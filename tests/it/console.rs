@@ -82,6 +82,9 @@ fn console_files_come_compressed_with_names_that_last() {
     if !is_built_in(&server) {
         return;
     }
+    let licenses = server.get("/licenses.txt");
+    assert_eq!(licenses.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert!(licenses.text().contains("## preact") && licenses.text().contains("Permission is hereby granted"));
     let page = server.get("/query").text();
     let scripts: Vec<&str> = page
         .split('"')

@@ -18,6 +18,7 @@ mod crash;
 mod disk_full;
 mod doors;
 mod faults;
+mod grafana;
 mod harness;
 mod hostile;
 mod interop;

@@ -79,6 +79,7 @@ pub enum Route {
     StorageCompactions,
     ReplayEstimate,
     StorageIngest,
+    StorageCardinality,
     StorageWriters,
     StorageRejects,
     StatusVerify,
@@ -91,6 +92,7 @@ pub enum Route {
     AdminCompact,
     AdminCheckpoint,
     AdminVerify,
+    AdminVerifyStop,
     AdminTruncateWal,
 }
 
@@ -147,6 +149,7 @@ const FIXED: &[(&str, Route)] = &[
     ("/api/v1/storage/compactions", Route::StorageCompactions),
     ("/api/v1/storage/wal/replay-estimate", Route::ReplayEstimate),
     ("/api/v1/storage/ingest", Route::StorageIngest),
+    ("/api/v1/storage/cardinality", Route::StorageCardinality),
     ("/api/v1/storage/writers", Route::StorageWriters),
     ("/api/v1/storage/rejects", Route::StorageRejects),
     ("/api/v1/status/verify", Route::StatusVerify),
@@ -159,6 +162,7 @@ const FIXED: &[(&str, Route)] = &[
     ("/api/v1/admin/storage/compact", Route::AdminCompact),
     ("/api/v1/admin/storage/checkpoint", Route::AdminCheckpoint),
     ("/api/v1/admin/storage/verify", Route::AdminVerify),
+    ("/api/v1/admin/storage/verify/stop", Route::AdminVerifyStop),
     ("/api/v1/admin/storage/wal/truncate", Route::AdminTruncateWal),
 ];
 
@@ -269,6 +273,7 @@ impl Route {
                 | Route::AdminCompact
                 | Route::AdminCheckpoint
                 | Route::AdminVerify
+                | Route::AdminVerifyStop
                 | Route::AdminTruncateWal
         )
     }

@@ -345,6 +345,10 @@ pub struct ShownKey {
     pub value: String,
     /// Where the value came from.
     pub origin: Origin,
+    /// The value that it has when nobody sets it.
+    pub default: &'static str,
+    /// What it does.
+    pub help: &'static str,
 }
 
 /// What a configuration is made of, weakest first.
@@ -391,6 +395,8 @@ impl Resolved {
             key: key.name,
             value: (key.get)(&self.config),
             origin: origin.clone(),
+            default: key.default,
+            help: key.help,
         })
     }
 

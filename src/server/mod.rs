@@ -37,7 +37,7 @@ use tokio::task::JoinSet;
 
 use crate::api::site::Site;
 use crate::api::status::VERSION;
-use crate::api::{Api, ApiOptions};
+use crate::api::{Api, ApiOptions, Setting};
 use crate::clock::Clock;
 use crate::db::{Db, DbOptions, DbSlot, OpenError};
 use crate::fs::Fs;
@@ -137,7 +137,7 @@ pub struct ServerOptions {
     /// Below which path all is served, and under which address people reach it.
     pub site: Site,
     /// The resolved configuration, key and value, as it is shown.
-    pub shown_config: Vec<(&'static str, String)>,
+    pub settings: Vec<Setting>,
 }
 
 /// Serves until a signal ends it.
@@ -205,7 +205,7 @@ pub async fn serve(
             engine: options.engine,
             queries_max: options.queries_max,
             slow_query: options.slow_query,
-            config: options.shown_config,
+            settings: options.settings,
             started_ms,
             admin: options.admin,
         },

@@ -187,7 +187,6 @@ function pan(chart: uPlot, event: MouseEvent, moved: ChartOptions['zoom']): void
   };
   addEventListener('mousemove', move);
   addEventListener('mouseup', end);
-  event.preventDefault();
 }
 
 function dotPlace(chart: uPlot, dot: Dot): [number, number] {

@@ -6,6 +6,7 @@ import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type uPlot from 'uplot';
 import { queryExemplars } from '../../api/prom';
 import { count, time } from '../../format';
+import { selectorOf } from '../../selector';
 import { useResource } from '../../state/resource';
 import { theme, zone } from '../../state/settings';
 import { ErrorBox, download } from '../../ui/parts';
@@ -14,7 +15,6 @@ import { dotsOf } from './exemplars';
 import { Legend } from './legend';
 import { readable } from './numbers';
 import { type Line, highest, plotCsv, plotOf, stack } from './plot';
-import { seriesText } from './series';
 import type { PanelState } from './url';
 import type { ViewProps } from './views';
 
@@ -86,7 +86,7 @@ export default function GraphTab(props: Props): JSX.Element {
           {plot.undrawable > 0 && `${count(plot.undrawable)} samples are NaN or infinite and leave gaps. `}
           {negative && 'A logarithmic axis has no place for zero and less. '}
           {plot.histograms > 0 &&
-            `${count(plot.histograms)} of the series are native histograms, which are no lines: histogram_quantile(0.9, …), histogram_avg(…) and histogram_count(…) make some, and the table has the buckets. `}
+            `${count(plot.histograms)} series with native histograms, which are no lines: histogram_quantile(0.9, …), histogram_avg(…) and histogram_count(…) make some, and the table has the buckets. `}
         </p>
       )}
       {panel.showAll && plot.lines.length > DRAWN && (
@@ -240,7 +240,7 @@ function summary({ lines, outcome }: CanvasProps): string {
   if (!first) return `${head}, without values.`;
   const top = known.reduce((best, line) => (line.max > best.max ? line : best), first);
   const low = known.reduce((best, line) => (line.min < best.min ? line : best), first);
-  return `${head}. Highest ${readable(top.max)} in ${seriesText(top.metric)}, lowest ${readable(low.min)} in ${seriesText(low.metric)}.`;
+  return `${head}. Highest ${readable(top.max)} in ${selectorOf(top.metric)}, lowest ${readable(low.min)} in ${selectorOf(low.metric)}.`;
 }
 
 function Tooltip(props: { hover: Signal<Hover | undefined>; times: readonly number[]; lines: readonly Line[]; dots: ReturnType<typeof dotsOf> }): JSX.Element | null {

@@ -12,6 +12,8 @@ const KEYS: Record<string, (panel: Panel) => void> = {
   ']': (panel) => update(panel.id, { endMs: round((panel.endMs ?? Date.now()) + panel.rangeMs / 2) }),
   '+': (panel) => update(panel.id, { rangeMs: nextRange(panel.rangeMs, false) }),
   '-': (panel) => update(panel.id, { rangeMs: nextRange(panel.rangeMs, true) }),
+  t: (panel) => update(panel.id, { tab: 'table' }),
+  r: (panel) => update(panel.id, { tab: 'raw' }),
   l: () => setLive(!live.value),
 };
 

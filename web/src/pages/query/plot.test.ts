@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { dotsOf } from './exemplars';
 import { axisTexts, readable, timeTexts } from './numbers';
+import { treeOf } from './plan';
 import { gridOf, highest, isolated, plotCsv, plotOf, stack } from './plot';
 
 test('a range\'s times are its start and as many steps as fit', () => {
@@ -66,5 +67,13 @@ test('times of an axis have a clock of 24 hours, and the day where one begins', 
 
 test('exemplars become dots, without those that are no numbers', () => {
   const exemplars = [{ labels: { trace_id: 'a' }, value: '1.5', timestamp: 2 }, { labels: {}, value: 'NaN', timestamp: 3 }];
-  expect(dotsOf([{ seriesLabels: { __name__: 'up' }, exemplars }])).toEqual([{ seconds: 2, value: 1.5, labels: '{trace_id="a"}', series: 'up{}' }]);
+  expect(dotsOf([{ seriesLabels: { __name__: 'up' }, exemplars }])).toEqual([{ seconds: 2, value: 1.5, labels: '{trace_id="a"}', series: 'up' }]);
+});
+
+test('a plan becomes a tree by its depths', () => {
+  const node = (depth: number, text: string): { depth: number; text: string } => ({ depth, text });
+  const shape = (branches: ReturnType<typeof treeOf>): unknown => branches.map(({ node, children }) => [node.text, shape(children)]);
+  expect(shape(treeOf([node(0, '/'), node(1, 'sum'), node(2, 'a'), node(1, 'b')]))).toEqual([['/', [['sum', [['a', []]]], ['b', []]]]]);
+  expect(shape(treeOf([node(2, 'a'), node(1, 'b'), node(1, 'c')]))).toEqual([['a', []], ['b', []], ['c', []]]);
+  expect(treeOf([])).toEqual([]);
 });

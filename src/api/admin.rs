@@ -18,7 +18,7 @@ use crate::db::maintenance::TaskError;
 use crate::db::{CheckpointSummary, Db, FlushKind, Flushed};
 use crate::ledger::FlushedUpTo;
 use crate::model::Matcher;
-use crate::promql::parser::parse_selector;
+use crate::promql::parser::parse_selectors;
 
 impl From<TaskError> for ApiError {
     /// Whoever may change data may also know why it failed.
@@ -66,8 +66,8 @@ impl Api {
             return Err(ApiError::bad_data("no match[] parameter provided"));
         }
         let range = params.time_range()?;
-        let parse = |text| parse_selector(text).map_err(|fault| ApiError::parameter("match[]", fault));
-        let selectors: Vec<Vec<Matcher>> = params.all("match[]").map(parse).collect::<Result<_, _>>()?;
+        let selectors =
+            parse_selectors(params.all("match[]")).map_err(|fault| ApiError::parameter("match[]", fault))?;
         let delete = move || {
             for matchers in selectors.iter().filter(|_| range.start_ms <= range.end_ms) {
                 let deleted = db.delete_series(matchers, range)?;

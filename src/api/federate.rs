@@ -14,12 +14,13 @@ use std::sync::Arc;
 use hyper::header::ACCEPT;
 use hyper::{HeaderMap, Response, StatusCode};
 
+use super::encoding::accepts_gzip;
 use super::error::ApiError;
 use super::response::{self, ApiBody};
 use super::{Api, ApiRequest, off_the_way};
 use crate::encoding::go_float::{write_exponent, write_plain};
 use crate::model::{FloatHistogram, LabelSet, METRIC_NAME, Matcher, TimeRange, TimestampMs, is_stale_nan};
-use crate::promql::parser::parse_selector;
+use crate::promql::parser::parse_selectors;
 use crate::storage::{Column, Queryable, SelectHints};
 use crate::telemetry::exposition::write_escaped;
 
@@ -30,14 +31,11 @@ impl Api {
         data: Arc<dyn Queryable>,
     ) -> Result<Response<ApiBody>, ApiError> {
         let params = request.params();
-        let mut selectors = Vec::new();
-        for text in params.all("match[]") {
-            match parse_selector(text) {
-                Ok(matchers) => selectors.push(matchers),
-                Err(fault) => return Ok(response::text(StatusCode::BAD_REQUEST, format!("{fault}\n"))),
-            }
-        }
-        let gzip = response::accepts_gzip(&request.headers);
+        let selectors = match parse_selectors(params.all("match[]")) {
+            Ok(selectors) => selectors,
+            Err(fault) => return Ok(response::text(StatusCode::BAD_REQUEST, format!("{fault}\n"))),
+        };
+        let gzip = accepts_gzip(&request.headers);
         let escaping = Escaping::negotiate(&request.headers);
         let is_protobuf = protobuf::is_asked_for(&request.headers);
         let now_ms = self.clock.now_ms();

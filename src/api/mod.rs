@@ -17,14 +17,16 @@
 //! | `verify` | `status/verify`, `admin/storage/verify` |
 //! | `admin`, `jobs` | `admin/*`: what changes data, and the work that it causes |
 //! | [`federate`] | `/federate` |
-//! | `remote_read` | `read` |
-//! | [`page`] | `/` |
+//! | [`remote_read`] | `read` |
+//! | [`console`], `page` | the pages for browsers, and what stands in for them |
 //!
 //! Source of the shapes: Prometheus `web/api/v1/api.go`, version 3.14, and what Grafana's client needs of them.
 
 mod admin;
 mod blocks;
 mod cardinality;
+pub mod console;
+pub mod encoding;
 pub mod error;
 mod exemplars;
 mod explain;
@@ -34,13 +36,13 @@ mod jobs;
 pub mod json;
 mod maintenance;
 pub mod number;
-pub mod page;
+mod page;
 pub mod params;
 pub mod query;
 mod query_log;
 mod query_usage;
 pub mod reload;
-mod remote_read;
+pub mod remote_read;
 mod render;
 pub mod response;
 pub mod route;
@@ -59,7 +61,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Response, StatusCode};
 use tokio::sync::Semaphore;
 
@@ -223,10 +225,12 @@ impl Api {
         }
         let answer = match route {
             Route::Healthy => return response::text(StatusCode::OK, "Chronolith is Healthy.\n"),
-            Route::Graph => return redirect_home(&request.url_query),
+            Route::Graph => return console::graph(&request.url_query),
             Route::Version => return status::version(),
             Route::Health => return self.health(),
-            Route::Home => return self.page(),
+            Route::Home => return self.home(),
+            Route::Page(_) => return self.page(&request.headers),
+            Route::ConsoleFile(path) => return console::file(path, &request.headers),
             Route::StatusWalReplay => return self.wal_replay(),
             Route::Notifications => return empty_list(),
             Route::ActiveQueries => self.active_queries(),
@@ -319,6 +323,8 @@ impl Api {
             | Route::Federate
             | Route::Home
             | Route::Graph
+            | Route::Page(_)
+            | Route::ConsoleFile(_)
             | Route::Healthy
             | Route::Reload
             | Route::Health
@@ -344,15 +350,6 @@ impl Api {
     fn uptime(&self) -> Duration {
         Duration::from_millis(self.clock.now_ms().saturating_sub(self.options.started_ms).max(0).unsigned_abs())
     }
-}
-
-/// Sends a browser to `/`, with the query it came with.
-fn redirect_home(url_query: &str) -> Response<ApiBody> {
-    let mut response = response::text(StatusCode::FOUND, "");
-    let target = if url_query.is_empty() { "/".to_owned() } else { format!("/?{url_query}") };
-    let target = HeaderValue::try_from(target).unwrap_or(HeaderValue::from_static("/"));
-    response.headers_mut().insert(LOCATION, target);
-    response
 }
 
 fn empty_list() -> Response<ApiBody> {
@@ -450,6 +447,8 @@ mod tests {
         let (status, _, body) = answer(&api, "/health");
         assert!(status == 200 && body.contains(r#""status":"replaying""#) && body.contains(r#""uptime_seconds":5"#));
         assert_eq!(answer(&api, "/-/healthy").0, 200);
-        assert_eq!(answer(&api, "/").0, 200);
+        let (status, headers, _) = answer(&api, "/");
+        assert_eq!((status, &headers[hyper::header::LOCATION]), (302, &HeaderValue::from_static("query")));
+        assert_eq!(answer(&api, "/query").0, 200);
     }
 }

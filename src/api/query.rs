@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyper::Response;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::encoding::accepts_gzip;
 use super::error::{ApiError, ErrorType};
 use super::params::{Params, parse_duration_ms};
 use super::query_log::{Asked, EndsQuery, QueryLog};
@@ -123,7 +124,7 @@ impl Api {
                 Some("all") => Stats::All,
                 Some(_) => Stats::Sums,
             },
-            gzip: response::accepts_gzip(&request.headers),
+            gzip: accepts_gzip(&request.headers),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use hyper::Method;
 
+use super::console;
 use super::params::unescape_label_name;
 
 /// What a credential needs to be let to an endpoint.
@@ -23,6 +24,10 @@ pub enum Right {
 pub enum Route {
     Home,
     Graph,
+    /// The page of the console at this path.
+    Page(&'static str),
+    /// The file of the console at this path.
+    ConsoleFile(&'static str),
     Healthy,
     Ready,
     Reload,
@@ -94,7 +99,12 @@ pub enum Route {
 const FIXED: &[(&str, Route)] = &[
     ("/", Route::Home),
     ("/graph", Route::Graph),
-    ("/query", Route::Graph),
+    ("/query", Route::Page("/query")),
+    ("/explore", Route::Page("/explore")),
+    ("/storage", Route::Page("/storage")),
+    ("/verify", Route::Page("/verify")),
+    ("/ingest", Route::Page("/ingest")),
+    ("/status", Route::Page("/status")),
     ("/-/healthy", Route::Healthy),
     ("/-/ready", Route::Ready),
     ("/-/reload", Route::Reload),
@@ -154,6 +164,8 @@ const FIXED: &[(&str, Route)] = &[
     ("/api/v1/admin/storage/wal/truncate", Route::AdminTruncateWal),
 ];
 
+/// How the files of the console are counted.
+const CONSOLE_FILE: &str = "/assets/:file";
 /// How the values of a label are counted, as one endpoint for all labels.
 const LABEL_VALUES: &str = "/api/v1/label/:name/values";
 /// How imports with labels in their path are counted.
@@ -178,6 +190,9 @@ impl Route {
         if let Some(group) = path.strip_prefix("/api/v1/import/prometheus/metrics/") {
             return Some(Route::ImportGroup(group.to_owned()));
         }
+        if let Some(file) = path.strip_prefix('/').and_then(console::find) {
+            return Some(Route::ConsoleFile(file));
+        }
         let name = path.strip_prefix("/api/v1/label/")?.strip_suffix("/values")?;
         if name.is_empty() || name.contains('/') {
             return None;
@@ -191,6 +206,7 @@ impl Route {
     /// The name under which requests to the endpoint are counted.
     pub fn name(&self) -> &'static str {
         match self {
+            Route::ConsoleFile(_) => CONSOLE_FILE,
             Route::LabelValues(_) => LABEL_VALUES,
             Route::ImportGroup(_) => IMPORT_GROUP,
             Route::StorageBlock(_) => BLOCK,
@@ -201,7 +217,7 @@ impl Route {
 
     /// Every name that [`Route::name`] gives.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        FIXED.iter().map(|(path, _)| *path).chain([LABEL_VALUES, IMPORT_GROUP, BLOCK, BLOCK_VERIFY])
+        FIXED.iter().map(|(path, _)| *path).chain([CONSOLE_FILE, LABEL_VALUES, IMPORT_GROUP, BLOCK, BLOCK_VERIFY])
     }
 
     /// The methods that the endpoint takes, for the `Allow` header.
@@ -284,22 +300,6 @@ impl Route {
                 | Route::Labels
                 | Route::LabelValues(_)
                 | Route::Federate
-        )
-    }
-
-    /// Whether the endpoint answers before the log is replayed.
-    pub fn answers_during_replay(&self) -> bool {
-        matches!(
-            self,
-            Route::Healthy
-                | Route::Ready
-                | Route::Health
-                | Route::Metrics
-                | Route::Version
-                | Route::Home
-                | Route::Graph
-                | Route::StatusWalReplay
-                | Route::Notifications
         )
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hyper::Response;
 
+use super::encoding::accepts_gzip;
 use super::error::ApiError;
 use super::params::{Params, quoted};
 use super::query::TRUNCATED;
@@ -12,19 +13,16 @@ use super::response::{self, ApiBody, Notes};
 use super::{ApiRequest, off_the_way};
 use crate::db::Db;
 use crate::model::{LabelSet, Matcher, TimeRange};
-use crate::promql::parser::parse_selector;
+use crate::promql::parser::parse_selectors;
 use crate::storage::{Querier, Queryable, SelectHints, StorageError};
 
 /// The selectors of `match[]`, or what is wrong with them.
 pub(super) fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, String> {
-    let parse = |text: &str| {
-        let matchers = parse_selector(text).map_err(|fault| fault.to_string())?;
-        if matchers.iter().all(Matcher::matches_empty) {
-            return Err("match[] must contain at least one non-empty matcher".to_owned());
-        }
-        Ok(matchers)
-    };
-    params.all("match[]").map(parse).collect()
+    let selectors = parse_selectors(params.all("match[]")).map_err(|fault| fault.to_string())?;
+    if selectors.iter().any(|matchers| matchers.iter().all(Matcher::matches_empty)) {
+        return Err("match[] must contain at least one non-empty matcher".to_owned());
+    }
+    Ok(selectors)
 }
 
 /// What the metadata endpoints have in common.
@@ -59,7 +57,7 @@ impl Asked {
             limit: params.limit()?,
             range: params.time_range()?,
             selectors: selectors(params).map_err(selector_fault)?,
-            gzip: response::accepts_gzip(&request.headers),
+            gzip: accepts_gzip(&request.headers),
         })
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hyper::Response;
 
 use super::blocks::write_lost;
+use super::encoding::accepts_gzip;
 use super::error::{ApiError, ErrorType};
 use super::json::JsonWriter;
 use super::maintenance::{write_alarms, write_tasks};
@@ -148,7 +149,7 @@ pub(super) async fn head_digests(request: ApiRequest, db: Arc<Db>) -> Result<Res
     let counted = db.clone();
     let (snapshot, cut) = off_the_way(move || Ok(counted.cut(|| counted.head().snapshot_counts()))).await?;
     let group = cut.durable.await.map_err(|fault| ApiError::new(ErrorType::Unavailable, fault.to_string()))?;
-    let gzip = response::accepts_gzip(&request.headers);
+    let gzip = accepts_gzip(&request.headers);
     Ok(response::stream("text/plain; charset=utf-8", gzip, move |sink| {
         let mut lines = std::io::BufWriter::with_capacity(32 << 10, sink);
         writeln!(lines, "group {group}")?;

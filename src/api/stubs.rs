@@ -9,14 +9,12 @@ use super::ApiRequest;
 use super::error::ApiError;
 use super::params::quoted;
 use super::response::{self, ApiBody};
-use crate::promql::parser::parse_selector;
+use crate::promql::parser::{parse_selector, parse_selectors};
 
 /// `rules`.
 pub(super) fn rules(request: &ApiRequest) -> Result<Response<ApiBody>, ApiError> {
     let params = request.params().well_formed()?;
-    for text in params.all("match[]") {
-        parse_selector(text).map_err(|fault| ApiError::bad_data(fault.to_string()))?;
-    }
+    parse_selectors(params.all("match[]")).map_err(|fault| ApiError::bad_data(fault.to_string()))?;
     if let Some(kind) = params.get("type").filter(|kind| !matches!(*kind, "alert" | "record")) {
         return Err(ApiError::parameter("type", format!("not supported value {}", quoted(kind))));
     }

@@ -3,6 +3,7 @@
 pub mod features;
 pub mod keys;
 pub mod otlp;
+pub mod reference;
 pub mod units;
 
 use std::ffi::OsString;

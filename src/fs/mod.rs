@@ -3,6 +3,7 @@
 //! Everything that writes goes through [`Fs`] and [`WriteFile`], so that a test can put a disk underneath that forgets
 //! what was not synced, tears pages, fails the n-th call or runs full ([`sim`]).
 
+pub mod access;
 pub mod names;
 pub mod sim;
 mod system;

@@ -22,6 +22,7 @@ use super::metrics::{HttpMetrics, Metrics};
 use super::otlp::{Listener, unknown_call};
 use super::pressure::{Gate, MemoryGuard};
 use super::write_store::DbStore;
+use crate::api::encoding::accepts_gzip;
 use crate::api::error::ApiError;
 use crate::api::response::{self, ApiBody};
 use crate::api::route::{Right, Route};
@@ -114,7 +115,7 @@ impl Service {
         let route = Route::find(request.uri().path()).filter(|route| listener == Listener::Main || route.is_of_otlp());
         let began = self.clock.monotonic();
         let mut counted = Counted { service: &self, route: route.clone(), began, status: STATUS_CLIENT_GONE };
-        let gzip = response::accepts_gzip(request.headers());
+        let gzip = accepts_gzip(request.headers());
         let from_page = request.headers().contains_key(header::ORIGIN) && is_api(request.uri().path());
 
         // A task of its own, so that a panic ends the task and not the connection; dropping the guard ends it too.

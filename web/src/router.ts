@@ -63,6 +63,8 @@ export function startRouter(): void {
     const segment = url.pathname.slice(BASE.pathname.length);
     if (url.origin !== BASE.origin || !url.pathname.startsWith(BASE.pathname)) return;
     if (!PAGES.some((name) => name === segment)) return;
+    // A place on the page that is shown is the browser's to go to.
+    if (url.hash !== '' && url.pathname === location.pathname && url.search === location.search) return;
     event.preventDefault();
     history.pushState(null, '', url);
     place.value = placeOf(url);

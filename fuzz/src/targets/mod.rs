@@ -6,6 +6,7 @@ mod head_chunks;
 mod log;
 mod otlp;
 mod promql;
+mod remote_read;
 mod remote_write;
 mod text;
 
@@ -34,6 +35,7 @@ pub static ALL: &[Target] = &[
     text::IMPORT,
     remote_write::V1,
     remote_write::V2,
+    remote_read::REQUEST,
     otlp::PROTOBUF,
     otlp::JSON,
     bodies::SNAPPY,

@@ -17,7 +17,7 @@
 
 mod chunks;
 mod message;
-mod request;
+pub mod request;
 
 use std::io;
 use std::sync::Arc;
@@ -86,11 +86,12 @@ impl Api {
             refusal.headers_mut().insert("accept-encoding", HeaderValue::from_static("snappy"));
             return Ok(refusal);
         }
-        let request = decode(&body)?;
         let options = &self.options.engine;
         let timeout = options.timeout;
         let ends = self.clock.monotonic().saturating_add(timeout);
         let permit = self.place(timeout).await?;
+        // Its regular expressions are compiled, which takes time and memory.
+        let request = off_the_way(move || decode(&body)).await?;
         let bounds = Bounds {
             series: usize::try_from(options.series_max).unwrap_or(usize::MAX),
             samples: options.samples_max,
@@ -98,8 +99,12 @@ impl Api {
             ends,
         };
         let response_type = request.response_type;
-        let selected = off_the_way(move || select(&*data, request.queries, bounds)).await?;
         let clock = self.clock.clone();
+        let selected = off_the_way({
+            let clock = clock.clone();
+            move || select(&*data, request.queries, bounds, &*clock)
+        })
+        .await?;
         match response_type {
             ResponseType::Samples => samples(selected, bounds, clock, permit).await,
             ResponseType::StreamedChunks => Ok(stream(selected, bounds, clock, permit).await),
@@ -132,9 +137,17 @@ fn timed_out() -> ApiError {
 }
 
 /// Finds the series of all queries.
-fn select(data: &dyn Queryable, queries: Vec<Query>, bounds: Bounds) -> Result<Vec<Selected>, ApiError> {
+fn select(
+    data: &dyn Queryable,
+    queries: Vec<Query>,
+    bounds: Bounds,
+    clock: &dyn Clock,
+) -> Result<Vec<Selected>, ApiError> {
     let mut left = bounds.bytes;
     let select = |query: Query| {
+        if clock.monotonic() >= bounds.ends {
+            return Err(timed_out());
+        }
         let querier = data.querier(query.range).map_err(read_error)?;
         let hints = SelectHints { series_max: bounds.series, bytes_max: left.max(1), ..SelectHints::default() };
         let series = querier.select(&query.matchers, &hints).map_err(read_error)?;

@@ -3,35 +3,61 @@
 //! Source: Prometheus `prompb/remote.proto`, `prompb/types.proto`; `storage/remote/codec.go`, `FromLabelMatchers`,
 //! `NegotiateResponseType`.
 
+use std::fmt::Display;
+
 use crate::encoding::protobuf::{WIRE_LENGTH, WIRE_VARINT, skip_field, wrong_wire_type};
 use crate::encoding::{Corruption, Cursor};
+use crate::model::pattern::PatternBudget;
 use crate::model::{MatchOp, Matcher, TimeRange};
 
 /// The most queries of one request.
 const QUERIES_MAX: usize = 1000;
-/// The most matchers of one query.
-const MATCHERS_MAX: usize = 1000;
+/// The most matchers of one request.
+const MATCHERS_MAX: usize = 10_000;
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum RequestError {
+pub enum RequestError {
+    /// The body is no message of this kind.
     #[error("body is not a valid remote read message: {0}")]
     Malformed(#[from] Corruption),
+    /// There is more of something than a request may have.
     #[error("request has more than {limit} {what}")]
-    TooMany { what: &'static str, limit: usize },
+    TooMany {
+        /// What was counted.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+    /// A matcher is of no kind that there is.
     #[error("matcher of label {label:?} has the unknown type {number}")]
-    MatcherType { label: String, number: u64 },
+    MatcherType {
+        /// The start of the label's name.
+        label: String,
+        /// What it says.
+        number: u64,
+    },
+    /// A regular expression is none, or too large, alone or with those before it.
     #[error("matcher of label {label:?}: {fault}")]
-    Pattern { label: String, fault: String },
+    Pattern {
+        /// The start of the label's name.
+        label: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// Of the forms of answers that the client takes none is known.
     #[error(
         "server does not support any of the requested response types: {asked:?}; supported: SAMPLES, STREAMED_XOR_CHUNKS"
     )]
-    ResponseTypes { asked: Vec<u64> },
+    ResponseTypes {
+        /// The first of those that it takes.
+        asked: Vec<u64>,
+    },
 }
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ResponseType {
+pub enum ResponseType {
     /// One message with all samples.
     Samples,
     /// Messages of chunks, one after the other.
@@ -40,24 +66,30 @@ pub(super) enum ResponseType {
 
 /// One of the queries of a request.
 #[derive(Debug, Clone)]
-pub(super) struct Query {
+pub struct Query {
     /// Of which time samples are wanted; it may end before it starts, and is empty then.
-    pub(super) range: TimeRange,
-    pub(super) matchers: Vec<Matcher>,
+    pub range: TimeRange,
+    /// Which series.
+    pub matchers: Vec<Matcher>,
 }
 
 /// A request.
 #[derive(Debug, Clone)]
-pub(super) struct ReadRequest {
-    pub(super) queries: Vec<Query>,
+pub struct ReadRequest {
+    /// Its queries, which are answered one by one.
+    pub queries: Vec<Query>,
     /// The first form that the client takes and that is known here.
-    pub(super) response_type: ResponseType,
+    pub response_type: ResponseType,
 }
 
 impl ReadRequest {
     /// Reads a message.
-    pub(super) fn decode(message: &[u8]) -> Result<Self, RequestError> {
-        let mut queries = Vec::new();
+    ///
+    /// # Errors
+    ///
+    /// It is none, asks for what there is not, or for more than a request may.
+    pub fn decode(message: &[u8]) -> Result<Self, RequestError> {
+        let (mut queries, mut bounds) = (Vec::new(), Bounds::default());
         let mut accepted = Vec::new();
         let mut cursor = Cursor::new(message);
         while !cursor.is_empty() {
@@ -68,7 +100,7 @@ impl ReadRequest {
                     if queries.len() >= QUERIES_MAX {
                         return Err(RequestError::TooMany { what: "queries", limit: QUERIES_MAX });
                     }
-                    queries.push(decode_query(cursor.uvarint_slice()?)?);
+                    queries.push(decode_query(cursor.uvarint_slice()?, &mut bounds)?);
                 }
                 (2, WIRE_VARINT) => accepted.push(cursor.uvarint()?),
                 (2, WIRE_LENGTH) => {
@@ -98,7 +130,14 @@ impl ReadRequest {
     }
 }
 
-fn decode_query(bytes: &[u8]) -> Result<Query, RequestError> {
+/// What the queries of a request have taken together.
+#[derive(Default)]
+struct Bounds {
+    matchers: usize,
+    patterns: PatternBudget,
+}
+
+fn decode_query(bytes: &[u8], bounds: &mut Bounds) -> Result<Query, RequestError> {
     let mut query = Query { range: TimeRange::new(0, 0), matchers: Vec::new() };
     let mut cursor = Cursor::new(bytes);
     while !cursor.is_empty() {
@@ -108,10 +147,11 @@ fn decode_query(bytes: &[u8]) -> Result<Query, RequestError> {
             (1, WIRE_VARINT) => query.range.start_ms = cursor.uvarint()? as i64,
             (2, WIRE_VARINT) => query.range.end_ms = cursor.uvarint()? as i64,
             (3, WIRE_LENGTH) => {
-                if query.matchers.len() >= MATCHERS_MAX {
-                    return Err(RequestError::TooMany { what: "matchers in a query", limit: MATCHERS_MAX });
+                if bounds.matchers >= MATCHERS_MAX {
+                    return Err(RequestError::TooMany { what: "matchers", limit: MATCHERS_MAX });
                 }
-                query.matchers.push(decode_matcher(cursor.uvarint_slice()?)?);
+                bounds.matchers += 1;
+                query.matchers.push(decode_matcher(cursor.uvarint_slice()?, &mut bounds.patterns)?);
             }
             (1..=3, _) => return Err(wrong_wire_type(start).into()),
             // Hints say what the samples are for. All samples of the range serve for anything.
@@ -121,7 +161,7 @@ fn decode_query(bytes: &[u8]) -> Result<Query, RequestError> {
     Ok(query)
 }
 
-fn decode_matcher(bytes: &[u8]) -> Result<Matcher, RequestError> {
+fn decode_matcher(bytes: &[u8], patterns: &mut PatternBudget) -> Result<Matcher, RequestError> {
     let (mut number, mut name, mut value) = (0, "", "");
     let mut cursor = Cursor::new(bytes);
     while !cursor.is_empty() {
@@ -143,7 +183,12 @@ fn decode_matcher(bytes: &[u8]) -> Result<Matcher, RequestError> {
         3 => MatchOp::NotRegex,
         number => return Err(RequestError::MatcherType { label: label(), number }),
     };
-    Matcher::new(name, op, value).map_err(|fault| RequestError::Pattern { label: label(), fault: fault.to_string() })
+    let pattern = |fault: &dyn Display| RequestError::Pattern { label: label(), fault: fault.to_string() };
+    let matcher = Matcher::new(name, op, value).map_err(|fault| pattern(&fault))?;
+    if let Some(compiled) = matcher.pattern() {
+        patterns.spend(compiled).map_err(|fault| pattern(&fault))?;
+    }
+    Ok(matcher)
 }
 
 #[cfg(test)]
@@ -204,6 +249,22 @@ mod tests {
         let refusal = |number, value| ReadRequest::decode(&query(&[matcher(number, "job", value)])).unwrap_err();
         assert_eq!(refusal(4, "x"), RequestError::MatcherType { label: "job".into(), number: 4 });
         assert!(matches!(refusal(2, "("), RequestError::Pattern { label, .. } if label == "job"));
+    }
+
+    #[test]
+    fn patterns_and_matchers_of_all_queries_together_are_bounded() {
+        let of = |times: usize, matchers: &[Vec<u8>]| ReadRequest::decode(&query(matchers).repeat(times));
+        let large = [matcher(2, "a", "(.{990}|c)d")];
+        assert_eq!(of(20, &large).unwrap().queries.len(), 20);
+        let refusal = of(990, &large).unwrap_err().to_string();
+        assert_eq!(
+            refusal,
+            "matcher of label \"a\": regular expressions are too large: at most 67108864 bytes are allowed"
+        );
+        let small = vec![matcher(0, "a", "b"); 20];
+        assert_eq!(of(500, &small).unwrap().queries.len(), 500);
+        assert_eq!(of(501, &small).unwrap_err(), RequestError::TooMany { what: "matchers", limit: 10_000 });
+        assert_eq!(of(1001, &[]).unwrap_err(), RequestError::TooMany { what: "queries", limit: 1000 });
     }
 
     #[test]

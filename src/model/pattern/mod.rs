@@ -5,6 +5,7 @@
 //! and lets an index look values up instead of testing each. A shape means exactly what the expression means; what has
 //! none is left to the engine.
 
+mod budget;
 mod program;
 mod replace;
 mod shape;
@@ -18,6 +19,7 @@ use regex_automata::dfa::dense;
 use regex_automata::{Anchored, Input, meta};
 use regex_syntax::hir::{Hir, Look};
 
+pub use budget::{PatternBudget, PatternsTooLarge};
 pub use replace::{ReplacePattern, ReplacementTooLong};
 pub use shape::Shape;
 

@@ -17,18 +17,12 @@ use super::lexer::Lexer;
 use super::quote::{parse_number, unquote_bytes};
 use super::token::{Keyword, Token, TokenKind};
 use crate::encoding::quote;
-use crate::model::Matcher;
 use crate::model::duration::parse_duration_ms;
+use crate::model::pattern::PatternBudget;
 
 /// How many levels a tree may have, whatever makes them: parentheses, calls, signs, or a chain of operators.
 /// Whoever walks a tree by recursion needs stack for that many levels.
 pub const DEPTH_MAX: usize = 1_000;
-
-/// Most bytes that the compiled patterns of a query take together. A short text can ask for a large program, many times.
-const PATTERN_BYTES_MAX: usize = 64 << 20;
-
-/// What a pattern takes besides its program, roughly.
-const PATTERN_BYTES_EACH: usize = 4 << 10;
 
 /// What a step of the parser gives. An expression that it finds, it leaves on the stack of operands: so the machine's
 /// stack holds little for each level of a nested query.
@@ -52,7 +46,7 @@ pub(super) struct Parser<'a> {
     /// Expressions that are complete, and wait to become part of another.
     operands: Vec<Node<Expr>>,
     /// What the patterns of matchers take, compiled.
-    pattern_bytes: usize,
+    pub(super) patterns: PatternBudget,
 }
 
 /// What may stand between an operator and its right operand.
@@ -70,9 +64,14 @@ struct Grouping {
 
 impl<'a> Parser<'a> {
     pub(super) fn new(text: &'a str) -> Self {
+        Parser::within(text, PatternBudget::default())
+    }
+
+    /// A parser of one of several texts of a request, whose patterns share what they may take.
+    pub(super) fn within(text: &'a str, patterns: PatternBudget) -> Self {
         let mut lexer = Lexer::new(text);
         let token = lexer.next_token();
-        Parser { lexer, token, depth: 0, operands: Vec::new(), pattern_bytes: 0 }
+        Parser { lexer, token, depth: 0, operands: Vec::new(), patterns }
     }
 
     /// The whole text as one expression.
@@ -93,16 +92,6 @@ impl<'a> Parser<'a> {
         }
         self.vector_selector().map_err(|failure| *failure)?;
         Ok(self.pop()?.value)
-    }
-
-    /// Counts the pattern of a matcher, if it has one; the error is what to say past the bound.
-    pub(super) fn spend_on_pattern(&mut self, matcher: &Matcher) -> Result<(), String> {
-        let bytes = matcher.pattern().map_or(0, |pattern| pattern.compiled_bytes() + PATTERN_BYTES_EACH);
-        self.pattern_bytes = self.pattern_bytes.saturating_add(bytes);
-        if self.pattern_bytes > PATTERN_BYTES_MAX {
-            return Err(format!("regular expressions are too large: at most {PATTERN_BYTES_MAX} bytes are allowed"));
-        }
-        Ok(())
     }
 
     pub(super) fn starts_metric_name(&self) -> bool {

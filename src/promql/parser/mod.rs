@@ -30,6 +30,7 @@ pub use pretty::format;
 pub use series_description::parse_series_description;
 pub use tree::{to_json, tree_text};
 
+use crate::model::pattern::PatternBudget;
 use crate::model::{LabelSet, Matcher};
 use ast::{Expr, ExprKind, Span};
 use error::Failure;
@@ -57,11 +58,22 @@ pub fn parse_expr_with(text: &str, options: &LanguageOptions) -> Result<Expr, Pa
 
 /// Parses a selector without anything attached, as `match[]` has it, and gives its matchers.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
-    let parse = || {
+    parse_selector_within(text, &mut PatternBudget::default())
+}
+
+/// Parses the selectors of one request. Their regular expressions are bounded together.
+pub fn parse_selectors<'t>(texts: impl Iterator<Item = &'t str>) -> Result<Vec<Vec<Matcher>>, ParseError> {
+    let mut patterns = PatternBudget::default();
+    texts.map(|text| parse_selector_within(text, &mut patterns)).collect()
+}
+
+fn parse_selector_within(text: &str, patterns: &mut PatternBudget) -> Result<Vec<Matcher>, ParseError> {
+    let mut parse = || {
         check_length(text)?;
-        let mut parser = Parser::new(text);
+        let mut parser = Parser::within(text, *patterns);
         let expr = parser.bare_selector()?;
         parser.expect_end()?;
+        *patterns = parser.patterns;
         match expr.kind {
             ExprKind::VectorSelector(selector) => Ok(selector.matchers),
             _ => Ok(Vec::new()),

@@ -139,7 +139,9 @@ impl Parser<'_> {
         let value = unquote(self.text_of(value_span));
         let failure = |message| Failure::new(Span { start: name_span.start, end: value_span.end }, message);
         let matcher = Matcher::new(name, op, value).map_err(|error| failure(error.to_string()))?;
-        self.spend_on_pattern(&matcher).map_err(failure)?;
+        if let Some(pattern) = matcher.pattern() {
+            self.patterns.spend(pattern).map_err(|error| failure(error.to_string()))?;
+        }
         Ok(matcher)
     }
 

@@ -295,6 +295,10 @@ fn patterns_that_are_large_together_are_refused() {
     parse_expr(&query(20)).unwrap();
     let error = parse_expr(&query(990)).unwrap_err();
     assert_eq!(error.message, "regular expressions are too large: at most 67108864 bytes are allowed");
+    // So are those of the selectors of one request.
+    let selectors = |times: usize| parse_selectors(std::iter::repeat_n("{b=~\"(.{990}|c)d\"}", times));
+    assert_eq!(selectors(20).unwrap().len(), 20);
+    assert_eq!(selectors(990).unwrap_err().message, error.message);
 }
 
 /// Ways to nest: a text that is repeated before the core, the core, and a text that is repeated behind it.

@@ -72,7 +72,9 @@ async function send(path: string, params: Params, options: Options): Promise<[Re
   } else {
     url.search = encoded.toString();
   }
-  const request = `${method} ${url.href}`;
+  // What was sent as a form is told as a query string: the server reads both.
+  const form = init.body instanceof URLSearchParams ? `?${init.body.toString()}` : '';
+  const request = `${method} ${url.href}${form}`;
   try {
     return [await fetch(url, init), request];
   } catch (error) {

@@ -58,9 +58,11 @@ export function Header(props: { help: () => void }): JSX.Element {
           </a>
         ))}
       </nav>
-      <a class="pill" href={hrefOf(page)} role="status">
-        <Badge state={state}>{text}</Badge>
-      </a>
+      <div class="pill" role="status">
+        <a href={hrefOf(page)}>
+          <Badge state={state}>{text}</Badge>
+        </a>
+      </div>
       <div class="choices">
         <button type="button" onClick={changeZone} title="Times in UTC or in this browser's zone">
           {zone.value === 'utc' ? 'UTC' : 'Local'}

@@ -11,7 +11,7 @@ export function Starting(props: { health: Health }): JSX.Element {
   // Told only once there is something to tell it by.
   const left = done > 0 && total > 0 && seconds > 2 ? (seconds * (total - done)) / done : undefined;
   return (
-    <main class="starting">
+    <main id="page" class="starting" tabIndex={-1}>
       <h1>Starting</h1>
       <p>
         The write-ahead log is being replayed. Until that is done writes wait, and queries are answered from the blocks alone.

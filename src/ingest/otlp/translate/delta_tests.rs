@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::tests::{counter_deltas, explicit_deltas, native_deltas, stored_with};
+use super::super::total::BUCKETS_MAX;
 use super::*;
 
 const NOW_MS: i64 = 1_760_000_000_000;

@@ -5,9 +5,9 @@
 
 use std::ops::Range;
 
-use super::delta::ExplicitTotal;
 use super::exponential::spans_of;
 use super::layout::put_label;
+use super::total::ExplicitTotal;
 use super::{Counting, Family, Refused, Translator, describe, is_end, time_ms};
 use crate::encoding::go_float;
 use crate::ingest::otlp::model::{Exemplar, HistogramPoint};

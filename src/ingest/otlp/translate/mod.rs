@@ -8,7 +8,7 @@
 //! | `resource.rs` | labels that a resource and a scope give to all of their series |
 //! | `layout.rs` | the labels of points, in their canonical bytes |
 //! | `numbers.rs`, `histograms.rs`, `exponential.rs`, `summaries.rs` | the kinds of points |
-//! | `delta.rs` | deltas added up |
+//! | `delta.rs`, `total.rs` | deltas added up, and what to |
 //! | `exemplars.rs` | observations behind points |
 //! | `target_info.rs` | what else is known about a resource, as a series |
 //! | `output.rs` | the batch while it is built |
@@ -44,6 +44,7 @@ mod output;
 mod resource;
 mod summaries;
 mod target_info;
+mod total;
 mod units;
 mod values;
 mod warnings;

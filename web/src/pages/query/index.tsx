@@ -1,13 +1,38 @@
+//! The Query page.
+
 import type { JSX } from 'preact';
-import { call } from '../../api/client';
-import { useResource } from '../../state/resource';
-import { Loaded, Panel } from '../../ui/parts';
+import { useEffect, useRef } from 'preact/hooks';
+import { place } from '../../router';
+import { startQueryKeys } from './keys';
+import { QueryPanel } from './panel';
+import { add, panels, readPlace } from './panels';
+import { PANELS_MAX } from './url';
+import './query.css';
 
 export default function Query(): JSX.Element {
-  const answer = useResource('query', (signal) => call<unknown>('api/v1/label/__name__/values', {}, { signal }));
+  const { page, params } = place.value;
+  const address = params.toString();
+  const active = useRef<number>();
+  useEffect(() => {
+    if (page === 'query') readPlace(params);
+  }, [page, address]);
+  useEffect(() => startQueryKeys(() => active.current), []);
   return (
-    <Panel title="Metrics">
-      <Loaded of={answer}>{({ data }) => <pre>{JSON.stringify(data, null, 2)}</pre>}</Loaded>
-    </Panel>
+    <>
+      {panels.value.map((panel, index) => (
+        <QueryPanel
+          key={panel.id}
+          panel={panel}
+          number={index + 1}
+          isOnly={panels.value.length === 1}
+          activate={() => {
+            active.current = panel.id;
+          }}
+        />
+      ))}
+      <div class="row">
+        <button type="button" onClick={() => add()} disabled={panels.value.length >= PANELS_MAX}>+ Add query</button>
+      </div>
+    </>
   );
 }

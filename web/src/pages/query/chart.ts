@@ -149,7 +149,9 @@ export function drawChart(UPlot: typeof uPlot, host: HTMLElement, options: Chart
   );
   return {
     focus: (line) => chart.setSeries(line === undefined ? null : order.indexOf(line) + 1, { focus: true }),
-    resize: (width) => chart.setSize({ width, height: options.height }),
+    resize: (width) => {
+      if (width !== chart.width) chart.setSize({ width, height: options.height });
+    },
     destroy: () => chart.destroy(),
   };
 }

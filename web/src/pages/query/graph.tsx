@@ -11,7 +11,7 @@ import { useResource } from '../../state/resource';
 import { theme, zone } from '../../state/settings';
 import { ErrorBox, download } from '../../ui/parts';
 import { type Chart, type Hover, drawChart } from './chart';
-import { dotsOf } from './exemplars';
+import { type ExemplarDot, dotsOf } from './exemplars';
 import { Legend } from './legend';
 import { readable } from './numbers';
 import { type Line, highest, plotCsv, plotOf, stack } from './plot';
@@ -23,6 +23,8 @@ const DRAWN = 20;
 /** Lines that are drawn when all are asked for. */
 const DRAWN_MAX = 1_000;
 const HEIGHT_PX = 340;
+/** Always the same one, as a new one would be drawn. */
+const NO_DOTS: readonly ExemplarDot[] = [];
 
 let drawing: typeof uPlot | undefined;
 
@@ -154,9 +156,9 @@ function Canvas(props: CanvasProps): JSX.Element {
   const wanted = panel.showExemplars;
   const span = wanted ? `${outcome.expr} ${outcome.startMs} ${outcome.endMs}` : '';
   const exemplars = useResource(span, async (signal) =>
-    wanted ? dotsOf((await queryExemplars(outcome.expr, outcome.startMs, outcome.endMs, signal)).data ?? []) : [],
+    wanted ? dotsOf((await queryExemplars(outcome.expr, outcome.startMs, outcome.endMs, signal)).data ?? []) : NO_DOTS,
   );
-  const dots = exemplars.data ?? [];
+  const dots = exemplars.data ?? NO_DOTS;
 
   useEffect(() => {
     if (tools) return;
@@ -206,6 +208,7 @@ function Canvas(props: CanvasProps): JSX.Element {
       const place = drawn.findIndex((line) => line.index === index);
       chart.focus(place < 0 ? undefined : place);
     } };
+    // It reports once without any change.
     const sizes = new ResizeObserver(() => chart.resize(element.clientWidth));
     sizes.observe(element);
     return () => {
@@ -243,7 +246,7 @@ function summary({ lines, outcome }: CanvasProps): string {
   return `${head}. Highest ${readable(top.max)} in ${selectorOf(top.metric)}, lowest ${readable(low.min)} in ${selectorOf(low.metric)}.`;
 }
 
-function Tooltip(props: { hover: Signal<Hover | undefined>; times: readonly number[]; lines: readonly Line[]; dots: ReturnType<typeof dotsOf> }): JSX.Element | null {
+function Tooltip(props: { hover: Signal<Hover | undefined>; times: readonly number[]; lines: readonly Line[]; dots: readonly ExemplarDot[] }): JSX.Element | null {
   const now = props.hover.value;
   if (!now) return null;
   const line = now.line === undefined ? undefined : props.lines[now.line];

@@ -22,6 +22,7 @@ mod hostile;
 mod interop;
 mod maintenance_crash;
 mod otlp;
+mod otlp_deltas;
 mod promql_fuzz;
 mod queries;
 mod recovery;

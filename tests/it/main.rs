@@ -26,6 +26,7 @@ mod otlp_deltas;
 mod promql_fuzz;
 mod queries;
 mod recovery;
+mod rejects;
 mod remote_read;
 mod remote_write;
 mod text_import;

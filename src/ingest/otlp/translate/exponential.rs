@@ -118,7 +118,7 @@ impl<'a> Translator<'_, 'a> {
                 let histogram = native(point, counting)?;
                 match this.deltas.as_mut().filter(|_| counting == Counting::Delta && !histogram.is_stale()) {
                     Some(deltas) => {
-                        let changes = deltas.changes();
+                        let changes = deltas.changes(&this.output);
                         let id = changes.id(&family.name, this.output.bytes.get(labels).unwrap_or_default());
                         changes.native(id, &point.head, &histogram)
                     }

@@ -122,7 +122,7 @@ impl<'a> Translator<'_, 'a> {
             count: point.count,
             sum: point.sum,
         };
-        let changes = deltas.changes();
+        let changes = deltas.changes(&self.output);
         let id = changes.id(&family.name, self.output.bytes.get(labels).unwrap_or_default());
         let ExplicitTotal { bounds, counts, count, sum } = changes.explicit(id, &point.head, delta)?;
         Ok(Some(HistogramPoint { bucket_counts: counts, explicit_bounds: bounds, count, sum, ..point.clone() }))

@@ -61,7 +61,7 @@ impl<'a> Translator<'_, 'a> {
                 && !is_end(head)
                 && let (Some(deltas), Some(delta)) = (&mut self.deltas, point.value)
             {
-                let changes = deltas.changes();
+                let changes = deltas.changes(&self.output);
                 let id = changes.id(&family.name, self.output.bytes.get(start..).unwrap_or_default());
                 match changes.number(id, head, delta) {
                     Ok(total) => value = float(total),

@@ -102,7 +102,7 @@ fn run<'a>(
         }
         translator.resource_end(&resource);
     }
-    let Translated { decoded, warnings } = translator.finish()?;
+    let Translated { decoded, warnings, .. } = translator.finish()?;
     let mut stored = Stored {
         points: decoded.points,
         rejected_samples: decoded.refused.rejected_total(),

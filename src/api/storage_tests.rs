@@ -1,5 +1,7 @@
 //! The storage runbook over the API, on a simulated disk with a clock that stands still.
 
+mod findings;
+
 use std::path::Path;
 use std::time::Duration;
 

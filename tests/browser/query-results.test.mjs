@@ -35,6 +35,15 @@ test('native histograms are told in words, with their buckets', async (t) => {
   await page.getByRole('cell', { name: '(0.5, 1]', exact: true }).waitFor();
   await page.getByRole('cell', { name: '[-0.1, 0.1]', exact: true }).waitFor();
   await accessible(page);
+  await page.route('**/api/v1/query_range', (route) => {
+    const seconds = Math.floor(Date.now() / 1000);
+    const histograms = [[seconds - 60, { count: '3', sum: '4.5', buckets: [[0, '0.5', '1', '2'], [0, '1', '2', '1']] }]];
+    return route.fulfill({ json: { status: 'success', data: { resultType: 'matrix', result: [{ metric: { __name__: 'h' }, histograms }] } } });
+  });
+  await page.getByRole('tab', { name: 'Graph' }).click();
+  await page.getByRole('img', { name: /Heatmap of 1 series of native histograms .* from 0.5 to 2/ }).waitFor();
+  assert.equal(await page.getByRole('button', { name: 'heatmap' }).getAttribute('aria-pressed'), 'true');
+  await accessible(page);
 });
 
 test('a result of 1,000 series is a table of what is in sight, and a graph of the first', async (t) => {

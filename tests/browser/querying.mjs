@@ -25,7 +25,6 @@ export async function type(page, text) {
   await page.locator('.editor .cm-content').waitFor();
   await editor(page).first().click();
   await page.keyboard.press('Control+A');
-  await page.keyboard.press('Delete');
   // As pasted: brackets close themselves for those who type.
   await page.keyboard.insertText(text);
 }

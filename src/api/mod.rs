@@ -47,6 +47,7 @@ mod render;
 pub mod response;
 pub mod route;
 pub mod series;
+pub mod site;
 pub mod status;
 pub mod storage;
 pub mod stubs;

@@ -29,6 +29,8 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 
 /** A built console that stands in for the one in the server, where it is set. */
 const DIST = process.env.CHRONOLITH_CONSOLE_DIST;
+/** The program under test. */
+export const BINARY = process.env.CHRONOLITH_BINARY ?? join(ROOT, 'target/debug/chronolith');
 /** How long anything that is waited for may take. */
 export const LIMIT_MS = 30_000;
 /** Between two looks at something that another process does. */
@@ -95,7 +97,6 @@ class Server {
   }
 
   async start() {
-    const binary = process.env.CHRONOLITH_BINARY ?? join(ROOT, 'target/debug/chronolith');
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('CHRONOLITH_')));
     const keys = {
       data_dir: this.dataDir,
@@ -108,10 +109,10 @@ class Server {
     for (const [key, value] of Object.entries(keys)) {
       env[`CHRONOLITH_${key.replaceAll('.', '_').toUpperCase()}`] = String(value);
     }
-    const child = spawn(binary, ['--log-format', 'json', 'serve'], { env, stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(BINARY, ['--log-format', 'json', 'serve'], { env, stdio: ['ignore', 'ignore', 'pipe'] });
     this.#process = child;
     this.ended = new Promise((resolve) => {
-      child.on('error', (error) => resolve(`${binary}: ${error.message}`));
+      child.on('error', (error) => resolve(`${BINARY}: ${error.message}`));
       child.on('exit', (code, signal) => resolve(`ended with ${signal ?? code}`));
     });
     let rest = '';

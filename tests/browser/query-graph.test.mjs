@@ -98,3 +98,38 @@ test('a newer run ends the one before it, and a run can be stopped', async (t) =
   await page.getByRole('button', { name: 'Run' }).waitFor();
   assert.equal(await page.getByRole('alert').count(), 0);
 });
+
+test('500 series of 1,000 points are drawn once for each answer', async (t) => {
+  const server = await serve(t);
+  const end = Math.floor(Date.now() / 1000);
+  const points = (index) => Array.from({ length: 1000 }, (_, step) => [end - 999 + step, String(index + Math.sin(step / 50))]);
+  const all = Array.from({ length: 500 }, (_, index) => ({ metric: { __name__: 'm', n: String(index) }, values: points(index) }));
+  const body = JSON.stringify({ status: 'success', data: { resultType: 'matrix', result: all } });
+  const time = new Date(end * 1000).toISOString().slice(0, 19).replace('T', ' ');
+  const more = { tab: 'graph', range_input: '999s', end_input: time, res_type: 'custom', res_step: '1', show_all: '1' };
+  const page = await open(t, server, link('m', more), {
+    before: async (page) => {
+      await page.route('**/api/v1/query_range', (route) => route.fulfill({ contentType: 'application/json', body }));
+      await page.addInitScript(() => {
+        window.drawn = [];
+        const stroke = CanvasRenderingContext2D.prototype.stroke;
+        CanvasRenderingContext2D.prototype.stroke = function (...given) {
+          // Lines of series; the grid's have no path of their own.
+          if (given.length > 0) window.drawn.push(performance.now());
+          return stroke.apply(this, given);
+        };
+      });
+    },
+  });
+  await page.getByRole('img', { name: /Graph of 500 series/ }).waitFor();
+  await until('500 lines', () => page.evaluate(() => window.drawn.length >= 500));
+  await page.evaluate(() => (window.drawn = []));
+  await page.getByRole('button', { name: 'Run' }).click();
+  await until('500 lines', () => page.evaluate(() => window.drawn.length >= 500));
+  // Whatever would be drawn once more has been when this is there.
+  await page.getByRole('button', { name: 'lines' }).focus();
+  await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+  const [count, took] = await page.evaluate(() => [window.drawn.length, window.drawn.at(-1) - window.drawn[0]]);
+  t.diagnostic(`${count} lines in ${took.toFixed(0)} ms`);
+  assert.equal(count, 500);
+});

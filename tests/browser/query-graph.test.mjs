@@ -75,6 +75,8 @@ test('live queries run every 5 s, but not unseen', async (t) => {
   await until('a run', () => asked === before + 1);
   await seen(false);
   await page.clock.runFor(30_000);
+  // A request that was begun before this one would be known by now.
+  await page.evaluate(async () => (await fetch('-/healthy')).text());
   assert.equal(asked, before + 1);
   await seen(true);
   await page.clock.runFor(5_100);
@@ -122,14 +124,13 @@ test('500 series of 1,000 points are drawn once for each answer', async (t) => {
     },
   });
   await page.getByRole('img', { name: /Graph of 500 series/ }).waitFor();
-  await until('500 lines', () => page.evaluate(() => window.drawn.length >= 500));
-  await page.evaluate(() => (window.drawn = []));
+  const drawn = async () => {
+    await until('500 lines', () => page.evaluate(() => window.drawn.length >= 500));
+    // Whatever would be drawn once more has been after two frames.
+    await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    return page.evaluate(() => window.drawn.splice(0).length);
+  };
+  assert.equal(await drawn(), 500, 'at first');
   await page.getByRole('button', { name: 'Run' }).click();
-  await until('500 lines', () => page.evaluate(() => window.drawn.length >= 500));
-  // Whatever would be drawn once more has been when this is there.
-  await page.getByRole('button', { name: 'lines' }).focus();
-  await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
-  const [count, took] = await page.evaluate(() => [window.drawn.length, window.drawn.at(-1) - window.drawn[0]]);
-  t.diagnostic(`${count} lines in ${took.toFixed(0)} ms`);
-  assert.equal(count, 500);
+  assert.equal(await drawn(), 500, 'again');
 });

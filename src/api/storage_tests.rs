@@ -51,7 +51,7 @@ fn start(fs: SimFs, clock: Arc<ManualClock>, admin: bool, ready: bool) -> Server
         engine: EngineOptions::default(),
         queries_max: 4,
         slow_query: None,
-        config: Vec::new(),
+        settings: Vec::new(),
         started_ms: START,
         admin,
     };

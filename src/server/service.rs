@@ -111,6 +111,8 @@ pub(super) type HeldBody = (Bytes, Held);
 /// A form, JSON, or neither; and what it holds.
 type SmallBody = (Option<Bytes>, Option<Bytes>, Option<Held>);
 
+/// Why a write has to come again during a start.
+pub(super) const REPLAYING: &str = "the log is being replayed";
 /// Why a write has to come again when there is too little memory.
 pub(super) const SHORT_OF_MEMORY: &str = "the server is short of memory; try again";
 /// Why a write has to come again that waited too long for the log.
@@ -195,7 +197,11 @@ impl Service {
             return response::text(StatusCode::FORBIDDEN, FOREIGN_PAGE);
         }
         let Some(_admitted) = self.gate.admit(&route, || self.intake.make_way()) else {
-            return come_again("too many requests are being worked on; try again");
+            const TOO_MANY: &str = "too many requests are being worked on; try again";
+            return match write_protocol(&route) {
+                Some(protocol) => self.put_off(&sender_of(&parts, protocol), TOO_MANY),
+                None => come_again(TOO_MANY),
+            };
         };
         if route == Route::Write {
             return self.write(&parts, body).await;
@@ -299,14 +305,11 @@ impl Service {
     }
 
     async fn write(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
-        if self.api.database().is_none() {
-            return self.api.unavailable();
-        }
-        if self.memory.is_past_bound() {
-            return come_again(SHORT_OF_MEMORY);
+        let sender = sender_of(parts, remote_write::protocol_named_in(&parts.headers));
+        if let Some(answer) = self.not_now(&sender) {
+            return answer;
         }
         let bytes_max = usize::try_from(self.write.limits.body_bytes).unwrap_or(usize::MAX);
-        let mut sender = sender_of(parts, Protocol::RemoteWrite1);
         let (body, _held) = match self.receive(body, bytes_max).await {
             Ok(body) => body,
             Err(refusal) => {
@@ -318,13 +321,13 @@ impl Service {
         let written = async {
             // The places are never closed.
             let _place = self.write_places.acquire().await;
-            remote_write::handle(&self.write, &mut sender, &parts.method, &parts.headers, body).await
+            remote_write::handle(&self.write, &sender, &parts.method, &parts.headers, body).await
         };
         let written = tokio::time::timeout(self.write_timeout, written).await;
         self.observe_write(sender.protocol, began);
         match written {
             Ok(answer) => answer.map(ApiBody::whole),
-            Err(_) => come_again(LOG_TOO_SLOW),
+            Err(_) => self.put_off(&sender, LOG_TOO_SLOW),
         }
     }
 
@@ -332,6 +335,25 @@ impl Service {
     pub(super) fn observe_write(&self, protocol: Protocol, began: Duration) {
         let now = self.clock.monotonic();
         self.write.metrics.of(protocol).answer_time.observe(now, now.saturating_sub(began));
+    }
+
+    /// The answer to a write before there is a database to put it into, or memory.
+    pub(super) fn not_now(&self, sender: &Sender) -> Option<Response<ApiBody>> {
+        if self.api.database().is_none() {
+            self.count_put_off(sender, REPLAYING);
+            return Some(self.api.unavailable());
+        }
+        self.memory.is_past_bound().then(|| self.put_off(sender, SHORT_OF_MEMORY))
+    }
+
+    /// The answer to a write that may succeed later, which counts as its sender's like any other.
+    pub(super) fn put_off(&self, sender: &Sender, why: &str) -> Response<ApiBody> {
+        self.count_put_off(sender, why);
+        come_again(why)
+    }
+
+    fn count_put_off(&self, sender: &Sender, why: &str) {
+        self.write.count_refused(sender, &Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why));
     }
 
     /// `/metrics`. The head's sizes come from a look at every series, so it is done where that holds nobody up.

@@ -2,10 +2,16 @@
 
 import { ApiError, call } from './client';
 
+/** The configuration, by the names of the flags. */
+export type Flags = Readonly<Record<string, string>>;
+
+export async function loadFlags(signal: AbortSignal): Promise<Flags> {
+  return (await call<Flags>('api/v1/status/flags', {}, { signal })).data;
+}
+
 /** Whether this server takes admin requests at all; `undefined` where it does not tell. */
-export async function isAdminOn(signal: AbortSignal): Promise<boolean | undefined> {
-  const { data } = await call<Record<string, string>>('api/v1/status/flags', {}, { signal });
-  const flag = data['web.enable-admin-api'];
+export function isAdminOn(flags: Flags | undefined): boolean | undefined {
+  const flag = flags?.['web.enable-admin-api'];
   return flag === undefined ? undefined : flag === 'true';
 }
 

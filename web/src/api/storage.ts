@@ -70,13 +70,15 @@ export interface Health {
 export interface TaskStatus {
   readonly task: string;
   readonly last_run: Time | null;
-  readonly last_success: Time | null;
   readonly last_duration_seconds: number | null;
-  readonly next_run: Time | null;
+  readonly next_run: Time;
   readonly running_for_seconds: number | null;
   readonly last_work: { readonly time: Time; readonly what: string } | null;
   readonly last_error: string | null;
   readonly consecutive_failures: number;
+  readonly runs: number;
+  readonly failures: number;
+  readonly alarm: string | null;
 }
 
 /** A check of a block, which reads all of it. */

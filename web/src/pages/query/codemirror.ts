@@ -103,7 +103,7 @@ function typeOver(event: InputEvent, view: EditorView): boolean {
 }
 
 export function createEditor(options: EditorOptions): Editor {
-  const root = options.host.shadowRoot ?? options.host.attachShadow({ mode: 'open', delegatesFocus: true });
+  const root = options.host.shadowRoot ?? options.host.attachShadow({ mode: 'open' });
   const promql = new PromQLExtension().activateLinter(false).setComplete({ completeStrategy: { promQL: completionSource(client) } });
   const run = (view: EditorView): boolean => {
     options.run(view.state.doc.toString());

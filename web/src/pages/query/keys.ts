@@ -17,7 +17,11 @@ const KEYS: Record<string, (panel: Panel) => void> = {
   l: () => setLive(!live.value),
 };
 
-const fieldOf = (id: number): HTMLElement | null => document.querySelector(`[data-panel="${id}"] [data-query]`);
+/** Where a query is typed: the plain field, or what can be typed into within the editor. */
+function fieldOf(id: number): HTMLElement | null {
+  const field = document.querySelector<HTMLElement>(`[data-panel="${id}"] [data-query]`);
+  return field?.shadowRoot?.querySelector<HTMLElement>('.cm-content') ?? field;
+}
 
 export function startQueryKeys(active: () => number | undefined): () => void {
   const onKey = (event: KeyboardEvent): void => {

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { dotsOf } from './exemplars';
 import { axisTexts, readable, timeTexts } from './numbers';
+import { cellAt, heatOf } from './heat';
 import { treeOf } from './plan';
 import { gridOf, highest, isolated, plotCsv, plotOf, stack } from './plot';
 
@@ -76,4 +77,18 @@ test('a plan becomes a tree by its depths', () => {
   expect(shape(treeOf([node(0, '/'), node(1, 'sum'), node(2, 'a'), node(1, 'b')]))).toEqual([['/', [['sum', [['a', []]]], ['b', []]]]]);
   expect(shape(treeOf([node(2, 'a'), node(1, 'b'), node(1, 'c')]))).toEqual([['a', []], ['b', []], ['c', []]]);
   expect(treeOf([])).toEqual([]);
+});
+
+test('histograms become the cells of a heatmap', () => {
+  const at = (seconds: number, count: string): [number, { count: string; sum: string; buckets: [number, string, string, string][] }] =>
+    [seconds, { count, sum: '1', buckets: [[0, '1', '2', count], [0, '2', '4', '1'], [3, '-0.1', '0.1', '5']] }];
+  const heat = heatOf([{ metric: { a: '1' }, histograms: [at(0, '3'), at(15, '1')] }, { metric: { a: '2' }, histograms: [at(0, '4')] }, { metric: {}, values: [[0, '1']] }], 0, 15_000);
+  expect(heat).toMatchObject({ series: 2, most: 10, high: 4, isLog: true, low: 0.05 });
+  expect(heat && cellAt(heat, 0, 1.5)).toEqual({ at: 0, lower: 1, upper: 2, count: 7 });
+  expect(heat && cellAt(heat, 1, 9)).toBeUndefined();
+  expect(heatOf([{ metric: {}, values: [[0, '1']] }], 0, 1)).toBeUndefined();
+  // Bounds without an end get one, and empty histograms an axis.
+  const open = heatOf([{ metric: {}, histograms: [[0, { count: '2', sum: '1', buckets: [[0, '-Inf', '1', '1'], [0, '1', '+Inf', '1']] }]] }], 0, 1);
+  expect(open?.cells.map(({ lower, upper }) => [lower, upper])).toEqual([[0, 1], [1, 2]]);
+  expect(heatOf([{ metric: {}, histograms: [[0, { count: '0', sum: '0' }]] }], 0, 1)).toMatchObject({ cells: [], low: 0, high: 1 });
 });

@@ -137,7 +137,7 @@ export function Buckets(props: { histogram: Histogram }): JSX.Element {
   const most = Math.max(...buckets.map((bucket) => parseValue(bucket[3])), 0);
   return (
     <div class="buckets">
-      <h3>{histogramText(props.histogram)}</h3>
+      <h2>{histogramText(props.histogram)}</h2>
       <table>
         <thead><tr><th scope="col">Bucket</th><th scope="col" class="number">Count</th><th scope="col"><span class="unseen">Share</span></th></tr></thead>
         <tbody>

@@ -44,8 +44,10 @@ export function QueryText(props: QueryTextProps): JSX.Element {
         run: (text) => newest.current.run(text),
       });
       editor.current.setFault(newest.current.fault);
-      setHasEditor(true);
+      // What is hidden cannot be focused.
+      element.hidden = false;
       if (isFocused) editor.current.focus();
+      setHasEditor(true);
     };
     // The plain field does all that is needed where this fails.
     start().catch(() => undefined);

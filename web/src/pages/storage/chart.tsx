@@ -117,6 +117,7 @@ export function Timeline(props: Props): JSX.Element {
     setParams({ block: hit.id });
   };
   const seen = holes.filter((hole) => hole.to > range.from);
+  const longest = [...seen].sort((a, b) => b.to - b.from - (a.to - a.from)).slice(0, 3);
   const summary =
     `${count(drawing.boxes.length)} blocks from ${time(range.from, zone.value)} to ${time(range.to, zone.value)}, ` +
     `${count(props.overlaps.size)} overlap, ${count(seen.length)} gap${seen.length === 1 ? '' : 's'}`;
@@ -132,7 +133,7 @@ export function Timeline(props: Props): JSX.Element {
         onKeyDown={onKey}
         onClick={onClick}
       >
-        {width > 0 && (drawing.boxes.length > SVG_MAX ? <Canvas {...view} summary={summary} /> : <Drawn {...view} summary={summary} />)}
+        {width > 0 && (drawing.boxes.length + seen.length > SVG_MAX ? <Canvas {...view} summary={summary} /> : <Drawn {...view} summary={summary} />)}
       </div>
       <p class="legend quiet">
         {LEGENDS[props.colour].map(([name, text]) => (
@@ -142,7 +143,7 @@ export function Timeline(props: Props): JSX.Element {
         <span><svg width="22" height="12" aria-hidden="true"><path class="gap" d="M0 6H22" /></svg> no block</span>
         <span class="keys"><kbd>←</kbd> <kbd>→</kbd> move · <kbd>Enter</kbd> pins · <kbd>v</kbd> verifies</span>
       </p>
-      <p class="quiet summary">{summary}. {seen.slice(-3).map((hole) => `No block from ${time(hole.from, zone.value)} for ${duration(Math.round((hole.to - hole.from) / 1000))}. `)}</p>
+      <p class="quiet summary">{summary}. {longest.map((hole) => `No block from ${time(hole.from, zone.value)} for ${duration(Math.round((hole.to - hole.from) / 1000))}. `)}</p>
       <p class="unseen" role="status">{told}</p>
     </>
   );
@@ -221,6 +222,7 @@ function Drawn(view: View & { summary: string }): JSX.Element {
       {drawing.rows.map((row) => (
         <text key={row.name} class="axis" x="0" y={row.y + 14}>{row.name}</text>
       ))}
+      {head && <text class="axis" x="0" y={base + 14}>head</text>}
     </svg>
   );
 }
@@ -229,12 +231,7 @@ function Head(props: { view: View; base: number; head: Gap }): JSX.Element {
   const [from, to] = [place(props.view, props.head.from), place(props.view, props.head.to)];
   const wide = Math.max(3, to - from);
   const x = Math.min(from, props.view.inner - wide);
-  return (
-    <g>
-      <rect class="head" x={x} y={props.base + 1} width={wide} height={LANE_PX - 3} rx="2"><title>The head</title></rect>
-      <text class="axis" x={wide > 40 ? x + wide / 2 : x - 4} y={props.base + 14} text-anchor={wide > 40 ? 'middle' : 'end'}>head</text>
-    </g>
-  );
+  return <rect class="head" x={x} y={props.base + 1} width={wide} height={LANE_PX - 3} rx="2"><title>The head</title></rect>;
 }
 
 /** The same with fewer elements. */
@@ -318,6 +315,7 @@ function paint(element: HTMLCanvasElement, pen: CanvasRenderingContext2D, view: 
   }
   pen.fillStyle = colours('axis', 'fill');
   for (const row of drawing.rows) pen.fillText(row.name, 0, row.y + 14);
+  if (head) pen.fillText('head', 0, base + 14);
 }
 
 /** Asks the styles for the colour of what an SVG would draw with this class. */

@@ -13,7 +13,6 @@ interface Props {
   readonly ulid: string;
   readonly blocks: Blocks;
   readonly compactions: readonly Compaction[];
-  readonly admin: boolean | undefined;
   readonly refresh: () => void;
   readonly close: () => void;
 }

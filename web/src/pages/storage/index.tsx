@@ -2,7 +2,7 @@
 
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
-import { isAdminOn } from '../../api/admin';
+import { isAdminOn, loadFlags } from '../../api/admin';
 import { call } from '../../api/client';
 import type { Blocks, Compaction, HeadStatus, Log, StorageStatus } from '../../api/storage';
 import { useResource } from '../../state/resource';
@@ -28,8 +28,8 @@ export default function Storage(): JSX.Element {
   const head = useResource('head', ask<HeadStatus>('api/v1/storage/head'), SLOW_MS);
   const blocks = useResource('blocks', ask<Blocks>('api/v1/storage/blocks'), SLOW_MS);
   const compactions = useResource('compactions', ask<{ compactions: Compaction[] }>('api/v1/storage/compactions'), SLOW_MS);
-  const flags = useResource('flags', ask<Record<string, string>>('api/v1/status/flags'));
-  const admin = useResource('admin', isAdminOn);
+  const flags = useResource('flags', loadFlags);
+  const admin = isAdminOn(flags.data);
   // The block that the keys are at; the one that is pinned stands in the address.
   const [cursor, setCursor] = useState<string | undefined>(undefined);
   const shown = cursor ?? place.value.params.get('block') ?? undefined;
@@ -58,7 +58,6 @@ export default function Storage(): JSX.Element {
           ulid={shown}
           blocks={blocks.data}
           compactions={compactions.data?.compactions ?? []}
-          admin={admin.data}
           refresh={blocks.refresh}
           close={() => setCursor(undefined)}
         />
@@ -68,7 +67,7 @@ export default function Storage(): JSX.Element {
         <Loaded of={compactions}>{(data) => <Compactions compactions={data.compactions} />}</Loaded>
       </Panel>
       <Panel title="Maintenance">
-        <Loaded of={status}>{(data) => <Maintenance status={data} admin={admin.data} refresh={status.refresh} />}</Loaded>
+        <Loaded of={status}>{(data) => <Maintenance status={data} admin={admin} refresh={status.refresh} />}</Loaded>
       </Panel>
       <Panel title="Ledger"><Loaded of={status}>{(data) => <LedgerWords ledger={data.ledger} />}</Loaded></Panel>
     </div>

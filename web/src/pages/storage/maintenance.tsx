@@ -39,7 +39,7 @@ const COLUMNS: readonly Column<TaskStatus>[] = [
   { name: 'Task', cell: (task) => words[task.task] ?? task.task, value: (task) => task.task },
   { name: 'State', cell: state },
   { name: 'Last run', cell: (task) => <Moment at={task.last_run} relative />, value: (task) => task.last_run },
-  { name: 'Next run', cell: (task) => (task.next_run === null ? '–' : ago(Date.parse(task.next_run), Date.now())), value: (task) => task.next_run },
+  { name: 'Next run', cell: (task) => ago(Date.parse(task.next_run), Date.now()), value: (task) => task.next_run },
   { name: 'Last work', cell: (task) => <span class="work">{task.last_error ?? task.last_work?.what ?? ''}</span> },
 ];
 

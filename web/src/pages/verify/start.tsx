@@ -2,7 +2,7 @@
 
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { ADMIN_OFF, begin, isAdminOn, refusal } from '../../api/admin';
+import { ADMIN_OFF, begin, isAdminOn, loadFlags, refusal } from '../../api/admin';
 import { call } from '../../api/client';
 import type { Blocks, ChecksUnderWay, Log, Proofs } from '../../api/storage';
 import { bytes, count, duration } from '../../format';
@@ -28,15 +28,15 @@ export function Start(props: Props): JSX.Element {
   const [scope, setScope] = useState<Scope>('log');
   const [problem, setProblem] = useState('');
   const [isSending, setSending] = useState(false);
-  const admin = useResource('admin', isAdminOn);
-  const dir = useResource('dir', async (signal) => (await call<{ 'data-dir'?: string }>('api/v1/status/flags', {}, { signal })).data['data-dir']);
+  const flags = useResource('flags', loadFlags).data;
+  const admin = isAdminOn(flags);
   const button = useRef<HTMLButtonElement>(null);
   const isBusy = isVerifying(proofs);
-  const isOff = admin.data === false;
+  const isOff = admin === false;
   const isFirst = proofs.log.length === 0 && proofs.blocks.length === 0 && !isBusy;
   useEffect(() => {
-    if (isFirst && admin.data === true && document.activeElement === document.body) button.current?.focus();
-  }, [isFirst, admin.data]);
+    if (isFirst && admin === true && document.activeElement === document.body) button.current?.focus();
+  }, [isFirst, admin]);
 
   const send = async (work: () => Promise<void>): Promise<void> => {
     setSending(true);
@@ -62,7 +62,7 @@ export function Start(props: Props): JSX.Element {
     ['blocks', 'Blocks', about(proofs.block_runs[0], blockBytes)],
     ['all', 'Everything', bytes(logBytes + blockBytes)],
   ];
-  const command = `chronolith verify --data-dir ${shellWord(dir.data ?? 'DIR')}`;
+  const command = `chronolith verify --data-dir ${shellWord(flags?.['data-dir'] ?? 'DIR')}`;
   const attempt = health.value?.maintenance?.find((task) => task.task === 'verify');
   const failed = attempt && attempt.consecutive_failures > 0 ? attempt.last_error : null;
   return (
@@ -138,7 +138,7 @@ function BlockRun(props: { run: ChecksUnderWay; stop: (() => void) | undefined }
         done={run.bytes_done}
         total={run.bytes_total}
         since={run.since}
-        text={`${count(run.blocks_done)} of ${count(run.blocks_total)}, ${bytes(run.bytes_done)} of ${bytes(run.bytes_total)}`}
+        text={`${run.blocks_total > 1 ? `${count(run.blocks_done)} of ${count(run.blocks_total)}, ` : ''}${bytes(run.bytes_done)} of ${bytes(run.bytes_total)}`}
       />
       <p class="row now">
         {run.by === 'scrub' && <span class="quiet">reads one block after the other, slowly on purpose</span>}

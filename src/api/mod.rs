@@ -13,7 +13,8 @@
 //! | [`reload`] | how the last `/-/reload` went |
 //! | [`storage`], `blocks`, `maintenance` | `/api/v1/storage/*`: how log, head, blocks and maintenance stand |
 //! | `writers` | `storage/writers`, `storage/rejects`: who sends what, and what was refused |
-//! | `verify` | `status/verify`, `admin/storage/verify` |
+//! | `cardinality` | `storage/cardinality`: which metrics and labels the series are of; `query_usage` counts which are asked for |
+//! | `verify` | `status/verify`, `admin/storage/verify` and its end |
 //! | `admin`, `jobs` | `admin/*`: what changes data, and the work that it causes |
 //! | [`federate`] | `/federate` |
 //! | [`remote_read`] | `read` |
@@ -23,6 +24,7 @@
 
 mod admin;
 mod blocks;
+mod cardinality;
 pub mod console;
 pub mod encoding;
 pub mod error;
@@ -38,12 +40,14 @@ mod page;
 pub mod params;
 pub mod query;
 mod query_log;
+mod query_usage;
 pub mod reload;
 pub mod remote_read;
 mod render;
 pub mod response;
 pub mod route;
 pub mod series;
+pub mod site;
 pub mod status;
 pub mod storage;
 pub mod stubs;
@@ -86,12 +90,27 @@ pub struct ApiOptions {
     pub queries_max: usize,
     /// A query that takes longer is logged.
     pub slow_query: Option<Duration>,
-    /// The resolved configuration, key and value.
-    pub config: Vec<(&'static str, String)>,
+    /// The resolved configuration.
+    pub settings: Vec<Setting>,
     /// When the process started.
     pub started_ms: TimestampMs,
     /// Whether the admin paths answer.
     pub admin: bool,
+}
+
+/// One key of the configuration, as it is shown.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// Its name.
+    pub key: &'static str,
+    /// Its value, as it would be written.
+    pub value: String,
+    /// The value that it has when nobody sets it.
+    pub default: &'static str,
+    /// Where the value came from, in words: `default`, `flag --listen`.
+    pub origin: String,
+    /// What it does.
+    pub help: &'static str,
 }
 
 /// The API over a database that may still be opening.
@@ -278,9 +297,10 @@ impl Api {
             Route::StatusTsdb => self.status_tsdb(request, db).await,
             Route::StorageStatus => self.storage_status(db).await,
             Route::StorageHead => storage::head(db).await,
-            Route::StorageWal => Ok(storage::wal(&db)),
+            Route::StorageWal => storage::wal(db).await,
             Route::HeadDigests => storage::head_digests(request, db).await,
             Route::ReplayEstimate => Ok(storage::replay_estimate(&db)),
+            Route::StorageCardinality => self.cardinality(&request, db).await,
             Route::StorageWriters => self.writers(&request, db).await,
             Route::StorageBlocks => blocks::blocks(db).await,
             Route::StorageBlock(name) => blocks::block(&name, db).await,
@@ -294,6 +314,7 @@ impl Api {
             Route::AdminCompact => self.compact(&request, db).await,
             Route::AdminCheckpoint => self.checkpoint(&request, db).await,
             Route::AdminVerify => self.verify(&request, db).await,
+            Route::AdminVerifyStop => Ok(Api::stop_verify(&db)),
             Route::AdminTruncateWal => self.truncate_wal(&request, db).await,
             Route::Query
             | Route::QueryRange
@@ -398,7 +419,7 @@ mod tests {
             engine: EngineOptions::default(),
             queries_max: 1,
             slow_query: None,
-            config: Vec::new(),
+            settings: Vec::new(),
             started_ms: 0,
             admin: false,
         };

@@ -11,6 +11,7 @@ use super::encoding::accepts_gzip;
 use super::error::{ApiError, ErrorType};
 use super::params::{Params, parse_duration_ms};
 use super::query_log::{Asked, EndsQuery, QueryLog};
+use super::query_usage::QueryUsage;
 use super::response::{self, ApiBody, Notes};
 use super::{Api, ApiRequest, off_the_way, render};
 use crate::promql::annotations::Level;
@@ -33,6 +34,8 @@ pub struct QueryMetrics {
     active: AtomicU64,
     /// Which these are, and the slowest.
     pub(super) log: QueryLog,
+    /// Which metrics were asked for.
+    pub(super) usage: QueryUsage,
     /// Queries that were answered, and those that failed.
     pub answered: Counter,
     /// Queries that ended in an error.
@@ -228,6 +231,7 @@ impl Api {
             // Both go when the evaluation ends, even if nobody waits for it any more.
             let (_permit, _active) = (permit, active);
             let expr = parse_query_text(&text, &language)?;
+            metrics.usage.note(&expr, clock.now_ms());
             let result = run(&expr, &options);
             let outcome = result.as_ref().map(|result| result.stats.clone()).map_err(ToString::to_string);
             metrics.log.end(&query, clock.monotonic(), outcome, slow);

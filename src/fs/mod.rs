@@ -14,7 +14,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use system::{DirLock, SystemFs, memory_limit_bytes, release_freed_memory, resident_bytes};
+pub use system::{DirLock, SystemFs, memory_limit_bytes, open_files, release_freed_memory, resident_bytes};
 
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! The OpenTelemetry SDKs of Python and JavaScript send with every instrument, over gRPC and HTTP, in protobuf and, the latter, JSON:
 //! what is stored is, series by series and value by value, what they say that they sent.
 //!
-//! The packages come from PyPI and npm, in the versions that are named here, into a directory that stays for later runs.
+//! The packages come from PyPI and npm, in the versions that `requirements.txt` and `package-lock.json` name, those that
+//! others need included, into a directory that stays for later runs.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,7 +18,8 @@ use crate::harness::process::{self, free_address};
 use crate::harness::{Chronolith, Settings, chronolith};
 
 const PYTHON_PACKAGES: &str = include_str!("requirements.txt");
-const NODE_PACKAGES: &str = include_str!("package.json");
+const NODE_PACKAGES: [(&str, &str); 2] =
+    [("package.json", include_str!("package.json")), ("package-lock.json", include_str!("package-lock.json"))];
 /// What each instrument is called when it is stored.
 const FAMILIES: &[(&str, &str)] = &[
     ("http.requests", "http_requests_total"),
@@ -240,10 +242,12 @@ fn python_packages() -> PathBuf {
 }
 
 fn node_packages() -> PathBuf {
-    packages::installed("otlp-javascript", NODE_PACKAGES, |dir| {
-        std::fs::write(dir.join("package.json"), NODE_PACKAGES).unwrap();
+    packages::installed("otlp-javascript", &NODE_PACKAGES.map(|(_, text)| text).concat(), |dir| {
+        for (name, text) in NODE_PACKAGES {
+            std::fs::write(dir.join(name), text).unwrap();
+        }
         let mut npm = Command::new("npm");
-        npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(dir);
+        npm.args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(dir);
         run(npm);
     })
 }

@@ -52,7 +52,7 @@ export default function Ingest(): JSX.Element {
     takesDeltas: !['', 'refuse'].includes(settingOf(settings, 'otlp.deltas')),
   };
   return (
-    <>
+    <div class="page-ingest">
       <FirstSample first={firstOf(newest, writers.data?.data, health.value)} server={server} />
       <Panel title="Rates by protocol">
         <Loaded of={ingest}>{() => <Protocols rates={ratesOf(reads)} />}</Loaded>
@@ -60,6 +60,6 @@ export default function Ingest(): JSX.Element {
       <Rejects />
       <Writers of={writers} />
       <Connect server={server} />
-    </>
+    </div>
   );
 }

@@ -98,7 +98,7 @@ export function Protocols(props: { rates: readonly Rates[] }): JSX.Element {
   return (
     <>
       <Table
-        label="Rates by protocol"
+        label="Protocols"
         columns={COLUMNS}
         rows={spoken}
         keyOf={(row) => row.protocol}

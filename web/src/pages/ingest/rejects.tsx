@@ -72,7 +72,7 @@ export function Rejects(): JSX.Element {
       <Loaded of={totals}>
         {({ data }) => (
           <Table
-            label="Rejects by reason"
+            label="Reasons"
             columns={columns}
             rows={byReason(data.totals)}
             keyOf={(row) => row.reason}

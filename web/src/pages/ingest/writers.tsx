@@ -57,7 +57,7 @@ export function Writers(props: { of: Resource<{ readonly data: WritersAnswer }> 
           return (
             <>
               <Table
-                label="Writers"
+                label="All writers"
                 columns={columns}
                 rows={data.writers}
                 keyOf={whoText}

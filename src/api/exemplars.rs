@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hyper::Response;
 
+use super::encoding::accepts_gzip;
 use super::error::{ApiError, ErrorType};
 use super::number::{write_timestamp, write_value};
 use super::params::{TIME_MAX_MS, TIME_MIN_MS};
@@ -42,7 +43,7 @@ impl Api {
             found.ok_or_else(|| ApiError::new(ErrorType::Timeout, "query timed out in exemplar selection"))
         })
         .await?;
-        let gzip = response::accepts_gzip(&request.headers);
+        let gzip = accepts_gzip(&request.headers);
         Ok(response::stream("application/json", gzip, move |sink| {
             response::write_success(sink, &Notes::default(), |json| {
                 json.begin_list();

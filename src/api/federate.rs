@@ -14,6 +14,7 @@ use std::sync::Arc;
 use hyper::header::ACCEPT;
 use hyper::{HeaderMap, Response, StatusCode};
 
+use super::encoding::accepts_gzip;
 use super::error::ApiError;
 use super::response::{self, ApiBody};
 use super::{Api, ApiRequest, off_the_way};
@@ -34,7 +35,7 @@ impl Api {
             Ok(selectors) => selectors,
             Err(fault) => return Ok(response::text(StatusCode::BAD_REQUEST, format!("{fault}\n"))),
         };
-        let gzip = response::accepts_gzip(&request.headers);
+        let gzip = accepts_gzip(&request.headers);
         let escaping = Escaping::negotiate(&request.headers);
         let is_protobuf = protobuf::is_asked_for(&request.headers);
         let now_ms = self.clock.now_ms();

@@ -13,16 +13,20 @@
 //! | [`reload`] | how the last `/-/reload` went |
 //! | [`storage`], `blocks`, `maintenance` | `/api/v1/storage/*`: how log, head, blocks and maintenance stand |
 //! | `writers` | `storage/writers`, `storage/rejects`: who sends what, and what was refused |
-//! | `verify` | `status/verify`, `admin/storage/verify` |
+//! | `cardinality` | `storage/cardinality`: which metrics and labels the series are of; `query_usage` counts which are asked for |
+//! | `verify` | `status/verify`, `admin/storage/verify` and its end |
 //! | `admin`, `jobs` | `admin/*`: what changes data, and the work that it causes |
 //! | [`federate`] | `/federate` |
 //! | [`remote_read`] | `read` |
-//! | [`page`] | `/` |
+//! | [`console`], `page` | the pages for browsers, and what stands in for them |
 //!
 //! Source of the shapes: Prometheus `web/api/v1/api.go`, version 3.14, and what Grafana's client needs of them.
 
 mod admin;
 mod blocks;
+mod cardinality;
+pub mod console;
+pub mod encoding;
 pub mod error;
 mod exemplars;
 mod explain;
@@ -32,20 +36,22 @@ mod jobs;
 pub mod json;
 mod maintenance;
 pub mod number;
-pub mod page;
+mod page;
 pub mod params;
 pub mod query;
 mod query_log;
+mod query_usage;
 pub mod reload;
 pub mod remote_read;
 mod render;
 pub mod response;
 pub mod route;
 pub mod series;
+pub mod site;
 pub mod status;
 pub mod storage;
 pub mod stubs;
-mod values;
+pub(crate) mod values;
 mod verify;
 mod writers;
 
@@ -56,7 +62,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Response, StatusCode};
 use tokio::sync::Semaphore;
 
@@ -84,12 +90,27 @@ pub struct ApiOptions {
     pub queries_max: usize,
     /// A query that takes longer is logged.
     pub slow_query: Option<Duration>,
-    /// The resolved configuration, key and value.
-    pub config: Vec<(&'static str, String)>,
+    /// The resolved configuration.
+    pub settings: Vec<Setting>,
     /// When the process started.
     pub started_ms: TimestampMs,
     /// Whether the admin paths answer.
     pub admin: bool,
+}
+
+/// One key of the configuration, as it is shown.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// Its name.
+    pub key: &'static str,
+    /// Its value, as it would be written.
+    pub value: String,
+    /// The value that it has when nobody sets it.
+    pub default: &'static str,
+    /// Where the value came from, in words: `default`, `flag --listen`.
+    pub origin: String,
+    /// What it does.
+    pub help: &'static str,
 }
 
 /// The API over a database that may still be opening.
@@ -205,10 +226,12 @@ impl Api {
         }
         let answer = match route {
             Route::Healthy => return response::text(StatusCode::OK, "Chronolith is Healthy.\n"),
-            Route::Graph => return redirect_home(&request.url_query),
+            Route::Graph => return console::graph(&request.url_query),
             Route::Version => return status::version(),
             Route::Health => return self.health(),
-            Route::Home => return self.page(),
+            Route::Home => return self.home(),
+            Route::Page(_) => return self.page(&request.headers),
+            Route::ConsoleFile(path) => return console::file(path, &request.headers),
             Route::StatusWalReplay => return self.wal_replay(),
             Route::Notifications => return empty_list(),
             Route::ActiveQueries => self.active_queries(),
@@ -274,9 +297,10 @@ impl Api {
             Route::StatusTsdb => self.status_tsdb(request, db).await,
             Route::StorageStatus => self.storage_status(db).await,
             Route::StorageHead => storage::head(db).await,
-            Route::StorageWal => Ok(storage::wal(&db)),
+            Route::StorageWal => storage::wal(db).await,
             Route::HeadDigests => storage::head_digests(request, db).await,
             Route::ReplayEstimate => Ok(storage::replay_estimate(&db)),
+            Route::StorageCardinality => self.cardinality(&request, db).await,
             Route::StorageWriters => self.writers(&request, db).await,
             Route::StorageBlocks => blocks::blocks(db).await,
             Route::StorageBlock(name) => blocks::block(&name, db).await,
@@ -290,6 +314,7 @@ impl Api {
             Route::AdminCompact => self.compact(&request, db).await,
             Route::AdminCheckpoint => self.checkpoint(&request, db).await,
             Route::AdminVerify => self.verify(&request, db).await,
+            Route::AdminVerifyStop => Ok(Api::stop_verify(&db)),
             Route::AdminTruncateWal => self.truncate_wal(&request, db).await,
             Route::Query
             | Route::QueryRange
@@ -300,6 +325,8 @@ impl Api {
             | Route::Federate
             | Route::Home
             | Route::Graph
+            | Route::Page(_)
+            | Route::ConsoleFile(_)
             | Route::Healthy
             | Route::Reload
             | Route::Health
@@ -316,6 +343,7 @@ impl Api {
             | Route::ActiveQueries
             | Route::SlowQueries
             | Route::StorageRejects
+            | Route::StorageIngest
             | Route::StatusWalReplay => Ok(response::not_found()),
         }
     }
@@ -324,15 +352,6 @@ impl Api {
     fn uptime(&self) -> Duration {
         Duration::from_millis(self.clock.now_ms().saturating_sub(self.options.started_ms).max(0).unsigned_abs())
     }
-}
-
-/// Sends a browser to `/`, with the query it came with.
-fn redirect_home(url_query: &str) -> Response<ApiBody> {
-    let mut response = response::text(StatusCode::FOUND, "");
-    let target = if url_query.is_empty() { "/".to_owned() } else { format!("/?{url_query}") };
-    let target = HeaderValue::try_from(target).unwrap_or(HeaderValue::from_static("/"));
-    response.headers_mut().insert(LOCATION, target);
-    response
 }
 
 fn empty_list() -> Response<ApiBody> {
@@ -400,7 +419,7 @@ mod tests {
             engine: EngineOptions::default(),
             queries_max: 1,
             slow_query: None,
-            config: Vec::new(),
+            settings: Vec::new(),
             started_ms: 0,
             admin: false,
         };
@@ -430,6 +449,8 @@ mod tests {
         let (status, _, body) = answer(&api, "/health");
         assert!(status == 200 && body.contains(r#""status":"replaying""#) && body.contains(r#""uptime_seconds":5"#));
         assert_eq!(answer(&api, "/-/healthy").0, 200);
-        assert_eq!(answer(&api, "/").0, 200);
+        let (status, headers, _) = answer(&api, "/");
+        assert_eq!((status, &headers[hyper::header::LOCATION]), (302, &HeaderValue::from_static("query")));
+        assert_eq!(answer(&api, "/query").0, 200);
     }
 }

@@ -1,15 +1,14 @@
-//! The status page at `/`: one small page without anything from elsewhere.
+//! What stands in for the console where it was not built in: one small page with what the server knows of itself.
 
-use hyper::header::{CONTENT_SECURITY_POLICY, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::response::{self, ApiBody};
-use super::{Api, rfc3339, status};
+use super::{Api, console, rfc3339, status};
 
 const PAGE: &str = include_str!("page.html");
 
 impl Api {
-    pub(super) fn page(&self) -> Response<ApiBody> {
+    pub(super) fn plain_page(&self) -> Response<ApiBody> {
         let mut rows = Vec::new();
         rows.push(("Version", status::VERSION.to_owned()));
         rows.push(("Running since", rfc3339(self.options.started_ms)));
@@ -46,14 +45,7 @@ impl Api {
         }
         let mut page =
             response::with_type(StatusCode::OK, "text/html; charset=utf-8", PAGE.replace("{{rows}}", &table));
-        // The page's own script and style, and this server's API.
-        page.headers_mut().insert(
-            CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(
-                "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
-                 img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-            ),
-        );
+        console::secure(page.headers_mut());
         page
     }
 }

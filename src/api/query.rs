@@ -7,9 +7,11 @@ use std::time::Duration;
 use hyper::Response;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::encoding::accepts_gzip;
 use super::error::{ApiError, ErrorType};
 use super::params::{Params, parse_duration_ms};
 use super::query_log::{Asked, EndsQuery, QueryLog};
+use super::query_usage::QueryUsage;
 use super::response::{self, ApiBody, Notes};
 use super::{Api, ApiRequest, off_the_way, render};
 use crate::promql::annotations::Level;
@@ -32,6 +34,8 @@ pub struct QueryMetrics {
     active: AtomicU64,
     /// Which these are, and the slowest.
     pub(super) log: QueryLog,
+    /// Which metrics were asked for.
+    pub(super) usage: QueryUsage,
     /// Queries that were answered, and those that failed.
     pub answered: Counter,
     /// Queries that ended in an error.
@@ -120,7 +124,7 @@ impl Api {
                 Some("all") => Stats::All,
                 Some(_) => Stats::Sums,
             },
-            gzip: response::accepts_gzip(&request.headers),
+            gzip: accepts_gzip(&request.headers),
         })
     }
 
@@ -227,6 +231,7 @@ impl Api {
             // Both go when the evaluation ends, even if nobody waits for it any more.
             let (_permit, _active) = (permit, active);
             let expr = parse_query_text(&text, &language)?;
+            metrics.usage.note(&expr, clock.now_ms());
             let result = run(&expr, &options);
             let outcome = result.as_ref().map(|result| result.stats.clone()).map_err(ToString::to_string);
             metrics.log.end(&query, clock.monotonic(), outcome, slow);

@@ -2,6 +2,7 @@
 
 use hyper::Method;
 
+use super::console;
 use super::params::unescape_label_name;
 
 /// What a credential needs to be let to an endpoint.
@@ -23,6 +24,10 @@ pub enum Right {
 pub enum Route {
     Home,
     Graph,
+    /// The page of the console at this path.
+    Page(&'static str),
+    /// The file of the console at this path.
+    ConsoleFile(&'static str),
     Healthy,
     Ready,
     Reload,
@@ -73,6 +78,8 @@ pub enum Route {
     VerifyBlock(String),
     StorageCompactions,
     ReplayEstimate,
+    StorageIngest,
+    StorageCardinality,
     StorageWriters,
     StorageRejects,
     StatusVerify,
@@ -85,6 +92,7 @@ pub enum Route {
     AdminCompact,
     AdminCheckpoint,
     AdminVerify,
+    AdminVerifyStop,
     AdminTruncateWal,
 }
 
@@ -92,7 +100,12 @@ pub enum Route {
 const FIXED: &[(&str, Route)] = &[
     ("/", Route::Home),
     ("/graph", Route::Graph),
-    ("/query", Route::Graph),
+    ("/query", Route::Page("/query")),
+    ("/explore", Route::Page("/explore")),
+    ("/storage", Route::Page("/storage")),
+    ("/verify", Route::Page("/verify")),
+    ("/ingest", Route::Page("/ingest")),
+    ("/status", Route::Page("/status")),
     ("/-/healthy", Route::Healthy),
     ("/-/ready", Route::Ready),
     ("/-/reload", Route::Reload),
@@ -135,6 +148,8 @@ const FIXED: &[(&str, Route)] = &[
     ("/api/v1/storage/blocks", Route::StorageBlocks),
     ("/api/v1/storage/compactions", Route::StorageCompactions),
     ("/api/v1/storage/wal/replay-estimate", Route::ReplayEstimate),
+    ("/api/v1/storage/ingest", Route::StorageIngest),
+    ("/api/v1/storage/cardinality", Route::StorageCardinality),
     ("/api/v1/storage/writers", Route::StorageWriters),
     ("/api/v1/storage/rejects", Route::StorageRejects),
     ("/api/v1/status/verify", Route::StatusVerify),
@@ -147,9 +162,12 @@ const FIXED: &[(&str, Route)] = &[
     ("/api/v1/admin/storage/compact", Route::AdminCompact),
     ("/api/v1/admin/storage/checkpoint", Route::AdminCheckpoint),
     ("/api/v1/admin/storage/verify", Route::AdminVerify),
+    ("/api/v1/admin/storage/verify/stop", Route::AdminVerifyStop),
     ("/api/v1/admin/storage/wal/truncate", Route::AdminTruncateWal),
 ];
 
+/// How the files of the console are counted.
+const CONSOLE_FILE: &str = "/assets/:file";
 /// How the values of a label are counted, as one endpoint for all labels.
 const LABEL_VALUES: &str = "/api/v1/label/:name/values";
 /// How imports with labels in their path are counted.
@@ -174,6 +192,9 @@ impl Route {
         if let Some(group) = path.strip_prefix("/api/v1/import/prometheus/metrics/") {
             return Some(Route::ImportGroup(group.to_owned()));
         }
+        if let Some(file) = path.strip_prefix('/').and_then(console::find) {
+            return Some(Route::ConsoleFile(file));
+        }
         let name = path.strip_prefix("/api/v1/label/")?.strip_suffix("/values")?;
         if name.is_empty() || name.contains('/') {
             return None;
@@ -187,6 +208,7 @@ impl Route {
     /// The name under which requests to the endpoint are counted.
     pub fn name(&self) -> &'static str {
         match self {
+            Route::ConsoleFile(_) => CONSOLE_FILE,
             Route::LabelValues(_) => LABEL_VALUES,
             Route::ImportGroup(_) => IMPORT_GROUP,
             Route::StorageBlock(_) => BLOCK,
@@ -197,7 +219,7 @@ impl Route {
 
     /// Every name that [`Route::name`] gives.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        FIXED.iter().map(|(path, _)| *path).chain([LABEL_VALUES, IMPORT_GROUP, BLOCK, BLOCK_VERIFY])
+        FIXED.iter().map(|(path, _)| *path).chain([CONSOLE_FILE, LABEL_VALUES, IMPORT_GROUP, BLOCK, BLOCK_VERIFY])
     }
 
     /// The methods that the endpoint takes, for the `Allow` header.
@@ -251,8 +273,16 @@ impl Route {
                 | Route::AdminCompact
                 | Route::AdminCheckpoint
                 | Route::AdminVerify
+                | Route::AdminVerifyStop
                 | Route::AdminTruncateWal
         )
+    }
+
+    /// Whether the endpoint is not for pages of other origins: it changes what is stored, and a browser may hold a
+    /// credential, or stand behind a door that lets everybody in. Pages that send OTLP are of any origin.
+    pub fn is_guarded(&self) -> bool {
+        let is_otlp = matches!(self, Route::OtlpMetrics | Route::OtlpMetricsShort | Route::OtlpExport);
+        matches!(self.needs(), Right::Admin | Right::Write) && !is_otlp
     }
 
     /// What a credential needs to be let here. An endpoint that takes no GET and is not known to write samples or to read
@@ -280,22 +310,6 @@ impl Route {
                 | Route::Labels
                 | Route::LabelValues(_)
                 | Route::Federate
-        )
-    }
-
-    /// Whether the endpoint answers before the log is replayed.
-    pub fn answers_during_replay(&self) -> bool {
-        matches!(
-            self,
-            Route::Healthy
-                | Route::Ready
-                | Route::Health
-                | Route::Metrics
-                | Route::Version
-                | Route::Home
-                | Route::Graph
-                | Route::StatusWalReplay
-                | Route::Notifications
         )
     }
 }
@@ -348,6 +362,16 @@ mod tests {
             assert!(takes_get || path == "/api/v1/read", "{path}");
         }
         assert_eq!(Route::VerifyBlock(String::new()).needs(), Right::Admin);
+    }
+
+    #[test]
+    fn route_that_changes_data_is_not_for_pages_of_other_origins() {
+        for (path, route) in FIXED {
+            let changes = path.starts_with("/api/v1/admin/")
+                || ["/-/reload", "/api/v1/write", "/api/v1/import/prometheus"].contains(path);
+            assert_eq!(route.is_guarded(), changes, "{path}");
+        }
+        assert!(Route::VerifyBlock(String::new()).is_guarded() && Route::ImportGroup(String::new()).is_guarded());
     }
 
     #[test]

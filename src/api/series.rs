@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hyper::Response;
 
+use super::encoding::accepts_gzip;
 use super::error::ApiError;
 use super::params::{Params, quoted};
 use super::query::TRUNCATED;
@@ -56,7 +57,7 @@ impl Asked {
             limit: params.limit()?,
             range: params.time_range()?,
             selectors: selectors(params).map_err(selector_fault)?,
-            gzip: response::accepts_gzip(&request.headers),
+            gzip: accepts_gzip(&request.headers),
         })
     }
 

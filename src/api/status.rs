@@ -6,8 +6,9 @@ use hyper::Response;
 
 use super::error::ApiError;
 use super::response::{self, ApiBody};
-use super::{Api, ApiRequest, off_the_way, rfc3339};
+use super::{Api, ApiRequest, Setting, off_the_way, rfc3339};
 use crate::db::Db;
+use crate::fs::{memory_limit_bytes, open_files, resident_bytes};
 use crate::model::TimeRange;
 
 /// The Prometheus API level that the program is tested against. Grafana chooses calls by it.
@@ -41,21 +42,27 @@ pub(super) fn version() -> Response<ApiBody> {
 impl Api {
     pub(super) fn status_config(&self) -> Response<ApiBody> {
         // Every value as a double-quoted string: JSON's strings are YAML's.
-        let lines = self.options.config.iter().map(|(key, value)| {
+        let lines = self.options.settings.iter().map(|Setting { key, value, .. }| {
             let mut quoted = Vec::new();
             super::json::write_string(&mut quoted, value);
             format!("{key}: {}\n", String::from_utf8_lossy(&quoted))
         });
         let yaml: String = lines.collect();
         response::success(|json| {
-            json.begin_object().key("yaml").string(&yaml).end_object();
+            json.begin_object().key("yaml").string(&yaml).key("settings").begin_list();
+            for setting in &self.options.settings {
+                json.begin_object().key("key").string(setting.key).key("value").string(&setting.value);
+                json.key("default").string(setting.default).key("origin").string(&setting.origin);
+                json.key("help").string(setting.help).end_object();
+            }
+            json.end_list().end_object();
         })
     }
 
     pub(super) fn status_flags(&self) -> Response<ApiBody> {
         response::success(|json| {
             json.begin_object();
-            for (key, value) in &self.options.config {
+            for Setting { key, value, .. } in &self.options.settings {
                 json.key(&key.replace('_', "-")).string(value);
             }
             // Clients read these two under Prometheus' own names.
@@ -82,7 +89,21 @@ impl Api {
             json.key("corruptionCount").uint(damages);
             json.key("goroutineCount").uint(0).key("GOMAXPROCS").uint(threads as u64);
             json.key("GOMEMLIMIT").uint(0).key("GOGC").string("").key("GODEBUG").string("");
-            json.key("storageRetention").string("").end_object();
+            json.key("storageRetention").string("").key("process").begin_object();
+            let (resident, files) = (resident_bytes().ok(), open_files());
+            for (key, value) in [
+                ("resident_bytes", resident.map(|(all, _)| all)),
+                ("anonymous_bytes", resident.map(|(_, anonymous)| anonymous)),
+                ("memory_limit_bytes", memory_limit_bytes()),
+                ("open_files", files.map(|(open, _)| open)),
+                ("open_files_max", files.and_then(|(_, most)| most)),
+            ] {
+                match value {
+                    Some(value) => json.key(key).uint(value),
+                    None => json.key(key).null(),
+                };
+            }
+            json.end_object().end_object();
         })
     }
 

@@ -1,5 +1,7 @@
 //! The storage runbook over the API, on a simulated disk with a clock that stands still.
 
+mod findings;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -49,7 +51,7 @@ fn start(fs: SimFs, clock: Arc<ManualClock>, admin: bool, ready: bool) -> Server
         engine: EngineOptions::default(),
         queries_max: 4,
         slow_query: None,
-        config: Vec::new(),
+        settings: Vec::new(),
         started_ms: START,
         admin,
     };

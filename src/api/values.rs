@@ -5,7 +5,7 @@ use super::rfc3339;
 use crate::model::Tally;
 
 /// A point in time, or null.
-pub(super) fn write_moment(json: &mut JsonWriter<'_>, timestamp_ms: Option<i64>) {
+pub(crate) fn write_moment(json: &mut JsonWriter<'_>, timestamp_ms: Option<i64>) {
     match timestamp_ms {
         Some(timestamp_ms) => json.string(&rfc3339(timestamp_ms)),
         None => json.null(),

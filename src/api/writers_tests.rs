@@ -42,7 +42,7 @@ fn server() -> Server {
         engine: EngineOptions::default(),
         queries_max: 1,
         slow_query: None,
-        config: Vec::new(),
+        settings: Vec::new(),
         started_ms: NOW_MS,
         admin: false,
     };

@@ -1,4 +1,4 @@
-//! `config show` and `config check`; hashes of passwords and new tokens for the web configuration file.
+//! `config show`, `config check` and `config reference`; hashes of passwords and new tokens for the web configuration file.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use super::output::{self, Done};
 use super::{CommandResult, ConfigFlags, Format};
-use crate::config::{ConfigError, Resolved, Sources};
+use crate::config::{ConfigError, Resolved, Sources, reference};
 use crate::fs::SystemFs;
 use crate::server::doors;
 
@@ -32,6 +32,9 @@ pub(super) enum ConfigCommand {
         /// The file; without it the environment alone is checked
         file: Option<PathBuf>,
     },
+    /// Print the reference of all keys as Markdown: what each does, takes, and is by default, with examples
+    #[command(after_help = "Example:\n  chronolith config reference > configuration.md")]
+    Reference,
     /// Hash a password for `basic_auth_users` of the web configuration file
     #[command(
         after_help = "The password is the first line of stdin.\n\nExample:\n  chronolith config hash-password < password.txt"
@@ -70,6 +73,10 @@ pub(super) fn run(command: &ConfigCommand) -> CommandResult {
                     Ok(Done::Wrong)
                 }
             }
+        }
+        ConfigCommand::Reference => {
+            output::emit(&reference::markdown())?;
+            Ok(Done::Good)
         }
         ConfigCommand::HashPassword => {
             output::emit(&doors::hash_password(&read_password()?)?)?;

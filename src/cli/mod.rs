@@ -8,6 +8,7 @@ mod block;
 mod config;
 mod db;
 mod dump;
+mod health;
 mod output;
 mod promql;
 mod query;
@@ -77,6 +78,8 @@ enum Command {
     Serve(ConfigFlags),
     /// Ask a server, or a data directory
     Query(query::QueryArgs),
+    /// Ask a server whether it is well
+    Health(health::HealthArgs),
     /// Prove a data directory: its log, its receipts, the head of the server that runs on it
     Verify(verify::VerifyArgs),
     /// Look inside a log, or repair it
@@ -103,7 +106,7 @@ enum Command {
     /// Measure a server under a deterministic load
     #[command(subcommand)]
     Bench(bench::BenchCommand),
-    /// Show or check the configuration
+    /// Show, check or explain the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
 }
@@ -133,6 +136,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     output::exit(match cli.command {
         Command::Serve(flags) => serve::run(&flags),
         Command::Query(args) => query::run(&args),
+        Command::Health(args) => health::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Wal(command) => wal::run(&command),
         Command::Block(command) => block::run(&command),

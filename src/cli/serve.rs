@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::output::Done;
 use super::{CommandResult, ConfigFlags};
+use crate::api::Setting;
+use crate::api::site::Site;
 use crate::clock::SystemClock;
 use crate::config::units::Bytes;
-use crate::config::{Config, MemoryBound, Resolved};
+use crate::config::{Config, MemoryBound, Resolved, ShownKey};
 use crate::db::retention::RetentionPolicy;
 use crate::db::{DbOptions, StorageOptions};
 use crate::fs::{SystemFs, memory_limit_bytes};
@@ -68,8 +70,14 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
         admin: config.web.enable_admin_api,
         lifecycle: config.web.enable_lifecycle,
         web_config_file: config.web.config_file.clone(),
-        shown_config: resolved.shown().map(|shown| (shown.key, shown.value)).collect(),
+        site: Site::new(config.web.external_url.as_ref(), config.web.route_prefix.as_deref()),
+        settings: resolved.shown().map(setting).collect(),
     }
+}
+
+fn setting(shown: ShownKey) -> Setting {
+    let ShownKey { key, value, origin, default, help } = shown;
+    Setting { key, value, default, origin: origin.to_string(), help }
 }
 
 fn server_limits(config: &Config) -> ServerLimits {

@@ -3,6 +3,7 @@
 pub mod features;
 pub mod keys;
 pub mod otlp;
+pub mod reference;
 pub mod units;
 
 use std::ffi::OsString;
@@ -14,6 +15,7 @@ use keys::{ENV_PREFIX, KEYS};
 use otlp::OtlpConfig;
 use units::Bytes;
 
+use crate::api::site::ExternalUrl;
 use crate::fs::Fs;
 use crate::wal::{Compression, Durability, RecoveryMode};
 
@@ -147,6 +149,10 @@ pub struct WebConfig {
     pub enable_lifecycle: bool,
     /// Prometheus' web configuration file.
     pub config_file: Option<PathBuf>,
+    /// The address at which people reach the server.
+    pub external_url: Option<ExternalUrl>,
+    /// The path below which it serves, where that is not the path of the address.
+    pub route_prefix: Option<String>,
 }
 
 /// The resolved configuration.
@@ -233,6 +239,8 @@ impl Default for Config {
                 enable_admin_api: false,
                 enable_lifecycle: false,
                 config_file: None,
+                external_url: None,
+                route_prefix: None,
             },
         };
         // The table is the only place that knows the defaults.
@@ -337,6 +345,10 @@ pub struct ShownKey {
     pub value: String,
     /// Where the value came from.
     pub origin: Origin,
+    /// The value that it has when nobody sets it.
+    pub default: &'static str,
+    /// What it does.
+    pub help: &'static str,
 }
 
 /// What a configuration is made of, weakest first.
@@ -383,6 +395,8 @@ impl Resolved {
             key: key.name,
             value: (key.get)(&self.config),
             origin: origin.clone(),
+            default: key.default,
+            help: key.help,
         })
     }
 

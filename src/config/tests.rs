@@ -102,11 +102,39 @@ fn config_variables_of_kubernetes_services_are_no_configuration() {
 }
 
 #[test]
-fn config_document_lists_exactly_the_keys() {
+fn config_document_is_what_the_keys_say() {
     let document = include_str!("../../docs/configuration.md");
+    let reference = reference::markdown();
     assert!(
-        document.contains(&keys::markdown_table()),
-        "docs/configuration.md differs from the table of keys; it should contain:\n\n{}",
-        keys::markdown_table()
+        document.contains(&reference),
+        "docs/configuration.md has to contain what `chronolith config reference` prints:\n\n{reference}"
     );
+    for key in KEYS {
+        assert!(reference.contains(&format!("### `{}`\n", key.name)), "{} is in no section", key.name);
+    }
+}
+
+#[test]
+fn config_examples_of_the_document_do_what_they_say_in_file_environment_and_flag() {
+    let document = include_str!("../../docs/configuration.md");
+    for key in KEYS {
+        let text = document.split(&format!("### `{}`\n", key.name)).nth(1).unwrap();
+        let text = text.split("\n#").next().unwrap();
+        let between = |start: &str, end: &str| text.split(start).nth(1).unwrap().split(end).next().unwrap();
+        // One of them means nothing alone.
+        let other = ("CHRONOLITH_OTLP_PROMOTE_ALL_RESOURCE_ATTRIBUTES", "true");
+        let others = if key.name == "otlp.ignore_resource_attributes" { vec![other] } else { Vec::new() };
+        let file = load(Some(between("```toml\n", "```")), &others, &[]).unwrap();
+        let variable = between("Environment: `", "`").split_once('=').unwrap();
+        let environment = load(None, &[&others[..], &[variable]].concat(), &[]).unwrap();
+        let flag = between("flag: `--", "`").split_once(' ').unwrap();
+        assert_eq!(flag.0, key.flag());
+        let flag = load(None, &others, &[(key.name, flag.1)]);
+        for resolved in [file, environment, flag.unwrap()] {
+            let shown = shown(&resolved, key.name);
+            assert_eq!(shown.value, key.example, "{}", key.name);
+            assert_ne!(shown.value, key.default, "the example of {} is its default", key.name);
+            assert_ne!(shown.origin, Origin::Default);
+        }
+    }
 }

@@ -19,7 +19,7 @@ use super::view::{DbQueryable, View, ViewCell, ViewSource};
 use super::{Db, Everything, Schedule, adopt, lock};
 use crate::block::Block;
 use crate::clock::Clock;
-use crate::fs::{DirLock, Fs, names};
+use crate::fs::{DirLock, Fs, access, names};
 use crate::head::{Head, LoadReport, ReplayReport};
 use crate::ledger::{Event, LedgerError, LedgerState};
 use crate::model::{TimeRange, TimestampMs};
@@ -39,6 +39,9 @@ impl Db {
         watch: &ReplayWatch,
     ) -> Result<Db, OpenError> {
         let dir = &options.data_dir;
+        for unusable in access::check_data_dir(dir)?.blocks {
+            tracing::error!(%unusable, "a block cannot be read or removed");
+        }
         fs.create_dir_durably(dir).map_err(io_error("create directory", dir))?;
         let lock = take_lock(&options.data_dir)?;
         Db::open_locked(options, fs, clock, watch, Some(lock))

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::retention::RetentionPolicy;
+use crate::fs::access::AccessError;
 use crate::head::HeadOptions;
 use crate::ledger::LedgerError;
 use crate::wal::{RecoveryMode, WalError, WalOptions};
@@ -42,6 +43,9 @@ pub struct StorageOptions {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// This process may not do there what it has to.
+    #[error("data directory: {0}")]
+    Access(#[from] AccessError),
     /// The file system refused.
     #[error("{action} {}: {source}", path.display())]
     Io {

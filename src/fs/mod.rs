@@ -3,6 +3,7 @@
 //! Everything that writes goes through [`Fs`] and [`WriteFile`], so that a test can put a disk underneath that forgets
 //! what was not synced, tears pages, fails the n-th call or runs full ([`sim`]).
 
+pub mod access;
 pub mod names;
 pub mod sim;
 mod system;
@@ -13,7 +14,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use system::{DirLock, SystemFs, memory_limit_bytes, release_freed_memory, resident_bytes};
+pub use system::{DirLock, SystemFs, memory_limit_bytes, open_files, release_freed_memory, resident_bytes};
 
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

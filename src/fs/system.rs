@@ -167,6 +167,12 @@ pub fn resident_bytes() -> io::Result<(u64, u64)> {
     Ok((field("VmRSS:"), field("RssAnon:")))
 }
 
+/// How many files this process has open, and how many it may have where there is a limit.
+pub fn open_files() -> Option<(u64, Option<u64>)> {
+    let open = fs::read_dir("/proc/self/fd").ok()?.count() as u64;
+    Some((open, rustix::process::getrlimit(rustix::process::Resource::Nofile).current))
+}
+
 /// Gives memory that was freed back to the system. The allocator keeps what lies between used pieces, which after one
 /// large query can be more than all the rest; it is asked to return whole pages of it.
 pub fn release_freed_memory() {

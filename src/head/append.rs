@@ -156,6 +156,9 @@ impl Head {
             self.append_exemplars(batch, &slots, bounds.max_ms, &mut outcome);
         }
         shared.counters.samples.fetch_add(outcome.added, Ordering::Relaxed);
+        if outcome.series_created > 0 {
+            shared.churn.add(now_ms, outcome.series_created);
+        }
         outcome
     }
 

@@ -22,13 +22,15 @@
 //! | from the log and the files back to a head | `load.rs`, `replay.rs`, `replay/worker.rs`, `recall.rs`, `ref_map.rs` |
 //! | counts and digests for verification | `snapshot.rs` |
 //! | up to where the chunk files stand for the log | `watermark.rs` |
-//! | sizes for status pages | `stats.rs` |
+//! | sizes for status pages; series by metric, label, creator and hour | `stats.rs`, `cardinality.rs`, `creators.rs`, `churn.rs` |
 //!
 //! Locks: nobody holds two of the locks (shards, index, exemplars, buffers) at once. A truncation holds its own around them.
 
 mod adopt;
 mod append;
+mod cardinality;
 mod chunk_source;
+mod churn;
 mod creators;
 mod delete;
 mod exemplars;
@@ -62,6 +64,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use adopt::{Adopted, Adoption};
+pub use cardinality::{Cardinality, CardinalityOptions, LabelRow, Largest, PairRow, SeriesRow};
 pub use chunk_source::ChunkKind;
 pub use creators::{CreatedFamily, CreatorSeries};
 pub use exemplars::{LoggedExemplars, SeriesExemplars};
@@ -81,6 +84,7 @@ use crate::fs::Fs;
 use crate::index::Index;
 use crate::model::{TimeRange, TimestampMs};
 use crate::wal::{GroupRecords, GroupSource};
+use churn::Churn;
 use exemplars::Exemplars;
 use flush::{FileContent, FlushMessage, Flusher};
 use identity::Identity;
@@ -126,6 +130,7 @@ struct Shared {
     /// Numbers of what truncations removed; held by the truncation that is under way.
     retired: Mutex<Vec<Retired>>,
     counters: Counters,
+    churn: Churn,
     spare_buffers: Mutex<Vec<Vec<u8>>>,
     /// The log's references after a replay, until it is settled whether somebody needs them.
     log_refs: Mutex<RefMap>,
@@ -190,6 +195,7 @@ impl Shared {
             out_of_order_floor: AtomicU64::new(0),
             retired: Mutex::default(),
             counters: Counters::default(),
+            churn: Churn::default(),
             spare_buffers: Mutex::default(),
             log_refs: Mutex::default(),
             options,

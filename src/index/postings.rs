@@ -104,6 +104,14 @@ impl Postings {
         }
     }
 
+    /// How many slots of the set are in `other`.
+    pub fn count_in(&self, other: &RoaringBitmap) -> u64 {
+        match self {
+            Postings::List(list) => list.iter().filter(|&&slot| other.contains(slot)).count() as u64,
+            Postings::Bitmap(bitmap) => bitmap.intersection_len(other),
+        }
+    }
+
     /// Gives every slot to `each`, in rising order.
     pub fn for_each(&self, each: impl FnMut(Slot)) {
         match self {
@@ -212,6 +220,7 @@ mod tests {
             let mut target = left.clone();
             target.remove_sorted(b.iter().copied().collect::<Vec<_>>().into_iter());
             prop_assert!(target.to_bitmap().iter().eq(a.difference(&b).copied()));
+            prop_assert_eq!(right.count_in(&left.to_bitmap()), a.intersection(&b).count() as u64);
             prop_assert_eq!(right.intersects(&left.to_bitmap()), !a.is_disjoint(&b));
         }
     }

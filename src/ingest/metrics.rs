@@ -6,6 +6,7 @@ use super::answer::Refusal;
 use super::otlp::translate::{Category, Warnings};
 use super::sender::Protocol;
 use crate::storage::{BatchOutcome, ExemplarRejectReason, RejectReason};
+use crate::telemetry::Summary;
 use crate::writers::Answered;
 
 /// A number that only rises.
@@ -56,6 +57,8 @@ pub struct ProtocolMetrics {
     pub requests_refused: Count,
     /// Requests that may be sent again (503).
     pub requests_unavailable: Count,
+    /// From a body's last byte to the answer; of text, which is worked on while it comes, nothing.
+    pub answer_time: Summary,
     /// Bytes of bodies as they were sent.
     pub body_bytes: Count,
     /// Bytes of bodies after decompression.

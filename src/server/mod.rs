@@ -7,6 +7,7 @@
 pub mod connections;
 pub mod doors;
 mod import;
+mod ingest_status;
 pub mod intake;
 pub mod metrics;
 pub mod otlp;
@@ -34,8 +35,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::api::site::Site;
 use crate::api::status::VERSION;
-use crate::api::{Api, ApiOptions};
+use crate::api::{Api, ApiOptions, Setting};
 use crate::clock::Clock;
 use crate::db::{Db, DbOptions, DbSlot, OpenError};
 use crate::fs::Fs;
@@ -132,8 +134,10 @@ pub struct ServerOptions {
     pub lifecycle: bool,
     /// The file with TLS, users and tokens.
     pub web_config_file: Option<PathBuf>,
+    /// Below which path all is served, and under which address people reach it.
+    pub site: Site,
     /// The resolved configuration, key and value, as it is shown.
-    pub shown_config: Vec<(&'static str, String)>,
+    pub settings: Vec<Setting>,
 }
 
 /// Serves until a signal ends it.
@@ -201,7 +205,7 @@ pub async fn serve(
             engine: options.engine,
             queries_max: options.queries_max,
             slow_query: options.slow_query,
-            config: options.shown_config,
+            settings: options.settings,
             started_ms,
             admin: options.admin,
         },
@@ -229,6 +233,7 @@ pub async fn serve(
         in_flight: AtomicU64::new(0),
         doors: doors.clone(),
         lifecycle: options.lifecycle,
+        site: options.site,
     });
     let front = Front::new(doors, options.limits.connections, connection_metrics, clock.clone());
     let (stop_sender, stop_receiver) = watch::channel(false);

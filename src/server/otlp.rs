@@ -59,12 +59,15 @@ impl Service {
     pub(super) async fn otlp_over_http(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
         let sender = sender_of(parts, Protocol::OtlpHttp);
         let (body, _held) = self.otlp_body(body, 0).await;
+        let began = self.clock.monotonic();
         let handled = async {
             // The places are never closed.
             let _place = self.write_places.acquire().await;
             http::handle(&self.write, &self.otlp, &sender, &parts.method, &parts.headers, body).await
         };
-        match timeout(self.write_timeout, handled).await {
+        let handled = timeout(self.write_timeout, handled).await;
+        self.observe_write(sender.protocol, began);
+        match handled {
             Ok(answer) => answer.map(ApiBody::whole),
             Err(_) => self.put_off(&sender, LOG_TOO_SLOW),
         }
@@ -80,13 +83,14 @@ impl Service {
         };
         let export = async {
             let (body, _held) = self.otlp_body(body, grpc::PREFIX_BYTES).await;
+            let began = self.clock.monotonic();
             let handled = async {
                 let _place = self.write_places.acquire().await;
                 grpc::export(&self.write, &self.otlp, &sender, &parts.headers, body).await
             };
-            timeout(self.write_timeout, handled)
-                .await
-                .unwrap_or_else(|_elapsed| given_up(StatusCode::SERVICE_UNAVAILABLE, LOG_TOO_SLOW))
+            let handled = timeout(self.write_timeout, handled).await;
+            self.observe_write(sender.protocol, began);
+            handled.unwrap_or_else(|_elapsed| given_up(StatusCode::SERVICE_UNAVAILABLE, LOG_TOO_SLOW))
         };
         let reply = match grpc::timeout(&parts.headers) {
             None => export.await,

@@ -16,14 +16,18 @@ use tokio::sync::Semaphore;
 
 use super::connections::PeerAddress;
 use super::doors::{Caller, Doors};
+use super::ingest_status;
 use super::intake::{Held, Intake, IntakeError};
 use super::metrics::{HttpMetrics, Metrics};
 use super::otlp::{Listener, unknown_call};
 use super::pressure::{Gate, MemoryGuard};
 use super::write_store::DbStore;
+use crate::api::console;
+use crate::api::encoding::accepts_gzip;
 use crate::api::error::ApiError;
 use crate::api::response::{self, ApiBody};
 use crate::api::route::{Right, Route};
+use crate::api::site::{Site, SitePath};
 use crate::api::{Api, ApiRequest};
 use crate::clock::Clock;
 use crate::ingest::answer::Refusal;
@@ -62,6 +66,8 @@ pub struct Service {
     pub doors: Option<Arc<Doors>>,
     /// Whether `/-/reload` answers.
     pub lifecycle: bool,
+    /// Below which path all is served, and under which address people reach it.
+    pub site: Site,
 }
 
 impl std::fmt::Debug for Service {
@@ -87,6 +93,15 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// What a request is for.
+struct Call {
+    route: Option<Route>,
+    /// Where its sender is sent instead.
+    redirect: Option<String>,
+    /// Whether it is for the API, also where that has no such endpoint.
+    is_api: bool,
+}
+
 /// Bytes for which room is made at once, as a request announces them; for more there is room once they come.
 const EXPECTED_BYTES_MAX: u64 = 1 << 20;
 
@@ -105,6 +120,10 @@ pub(super) const LOG_TOO_SLOW: &str = "the log took too long; whether the reques
 /// When to come again after a 503 of the server's own.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
+/// Why a request is refused that a page of another site sent.
+const FOREIGN_PAGE: &str = "Forbidden: a page of another origin asked for this; if it is the console behind a proxy, set \
+                            web.external_url to the address that the browser shows\n";
+
 /// The status under which a request is counted whose client went away.
 const STATUS_CLIENT_GONE: u16 = 499;
 
@@ -112,15 +131,24 @@ impl Service {
     /// Answers one request that came to an address.
     pub async fn answer(self: Arc<Self>, listener: Listener, request: Request<Incoming>) -> Response<ApiBody> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let route = Route::find(request.uri().path()).filter(|route| listener == Listener::Main || route.is_of_otlp());
+        let path = match listener {
+            Listener::Main => self.site.resolve(request.uri().path()),
+            // The paths of OTLP's own ports are those of its specification.
+            Listener::OtlpGrpc | Listener::OtlpHttp => SitePath::Below(request.uri().path()),
+        };
+        let route = path.below().and_then(Route::find).filter(|route| listener == Listener::Main || route.is_of_otlp());
+        let redirect = path.redirect();
+        let is_api = path.below().is_some_and(is_api);
+        let is_guarded = route.as_ref().is_some_and(Route::is_guarded);
         let began = self.clock.monotonic();
         let mut counted = Counted { service: &self, route: route.clone(), began, status: STATUS_CLIENT_GONE };
-        let gzip = response::accepts_gzip(request.headers());
-        let from_page = request.headers().contains_key(header::ORIGIN) && is_api(request.uri().path());
+        let gzip = accepts_gzip(request.headers());
+        let from_page = request.headers().contains_key(header::ORIGIN) && is_api && !is_guarded;
+        let call = Call { route, redirect, is_api };
 
         // A task of its own, so that a panic ends the task and not the connection; dropping the guard ends it too.
         let service = self.clone();
-        let mut task = AbortOnDrop(tokio::spawn(async move { service.dispatch(route, request).await }));
+        let mut task = AbortOnDrop(tokio::spawn(async move { service.dispatch(call, request).await }));
         let mut answer = match (&mut task.0).await {
             Ok(answer) => answer,
             Err(panicked) => response::error(&ApiError::internal("the request could not be worked on", panicked)),
@@ -137,7 +165,8 @@ impl Service {
         answer
     }
 
-    async fn dispatch(self: Arc<Self>, route: Option<Route>, request: Request<Incoming>) -> Response<ApiBody> {
+    async fn dispatch(self: Arc<Self>, call: Call, request: Request<Incoming>) -> Response<ApiBody> {
+        let Call { route, redirect, is_api } = call;
         let (mut parts, body) = request.into_parts();
         if let Some(doors) = &self.doors
             && let Err(denied) = admit(doors, route.as_ref(), &mut parts).await
@@ -148,7 +177,10 @@ impl Service {
             }
             return *denied;
         }
-        if parts.method == Method::OPTIONS && is_api(parts.uri.path()) {
+        if let Some(target) = redirect {
+            return console::redirect(&target);
+        }
+        if parts.method == Method::OPTIONS && is_api {
             return response::no_content();
         }
         let Some(route) = route else {
@@ -160,6 +192,9 @@ impl Service {
             *answer.status_mut() = StatusCode::OK;
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.allow()));
             return answer;
+        }
+        if route.is_guarded() && self.site.is_foreign(&parts.headers) {
+            return response::text(StatusCode::FORBIDDEN, FOREIGN_PAGE);
         }
         let Some(_admitted) = self.gate.admit(&route, || self.intake.make_way()) else {
             const TOO_MANY: &str = "too many requests are being worked on; try again";
@@ -193,6 +228,9 @@ impl Service {
         }
         if route == Route::Metrics {
             return self.exposition(&parts.headers).await;
+        }
+        if route == Route::StorageIngest {
+            return ingest_status::answer(&self);
         }
         if route == Route::Read {
             return match self.collect(body, FORM_BYTES_MAX).await {
@@ -279,15 +317,24 @@ impl Service {
                 return refusal.into_response().map(ApiBody::whole);
             }
         };
+        let began = self.clock.monotonic();
         let written = async {
             // The places are never closed.
             let _place = self.write_places.acquire().await;
             remote_write::handle(&self.write, &sender, &parts.method, &parts.headers, body).await
         };
-        match tokio::time::timeout(self.write_timeout, written).await {
+        let written = tokio::time::timeout(self.write_timeout, written).await;
+        self.observe_write(sender.protocol, began);
+        match written {
             Ok(answer) => answer.map(ApiBody::whole),
             Err(_) => self.put_off(&sender, LOG_TOO_SLOW),
         }
+    }
+
+    /// Counts how long a write took whose body was there at the monotonic time `began`.
+    pub(super) fn observe_write(&self, protocol: Protocol, began: Duration) {
+        let now = self.clock.monotonic();
+        self.write.metrics.of(protocol).answer_time.observe(now, now.saturating_sub(began));
     }
 
     /// The answer to a write before there is a database to put it into, or memory.

@@ -381,7 +381,7 @@ mod tests {
             engine: EngineOptions::default(),
             queries_max: 1,
             slow_query: None,
-            config: Vec::new(),
+            settings: Vec::new(),
             started_ms: 0,
             admin: false,
         };

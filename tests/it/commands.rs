@@ -6,15 +6,26 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::chronolith::{self, run};
-use crate::harness::{Process, Settings};
+use crate::harness::{Chronolith, Process, Settings, wait_for};
 
 #[test]
 fn commands_help_names_every_command() {
     let (status, stdout, _) = run(&["--help"]);
     assert_eq!(status, Some(0));
-    for command in
-        ["serve", "verify", "bench", "query", "promql", "config", "block", "index", "chunk", "tombstones", "db"]
-    {
+    for command in [
+        "serve",
+        "verify",
+        "bench",
+        "query",
+        "health",
+        "promql",
+        "config",
+        "block",
+        "index",
+        "chunk",
+        "tombstones",
+        "db",
+    ] {
         assert!(stdout.contains(command), "{command} is not in:\n{stdout}");
     }
 }
@@ -127,4 +138,40 @@ fn commands_query_asks_a_server() {
     let (status, _, stderr) = run(&["query", "sum(", "--url", &url]);
     assert!(matches!(status, Some(1 | 2)), "{status:?}");
     assert!(stderr.contains("parse error"), "{stderr}");
+}
+
+#[test]
+fn commands_health_tells_a_server_that_is_well_from_one_that_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Chronolith::start(&dir.path().join("data"));
+    let url = format!("http://{}", server.address);
+    assert_eq!(run(&["health", "--url", &url]), (Some(0), "ok\n".to_owned(), String::new()));
+    let (status, stdout, _) = run(&["health", "--alive", "--url", &url]);
+    assert_eq!((status, stdout.as_str()), (Some(0), "Chronolith is Healthy.\n"));
+    let (status, stdout, _) = run(&["health", "--format", "json", "--url", &url]);
+    let body: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((status, &body["status"]), (Some(0), &Value::from("ok")));
+    drop(server);
+    for arguments in [&["health", "--url", &url][..], &["health", "--alive", "--url", &url]] {
+        let (status, _, stderr) = run(arguments);
+        assert_eq!(status, Some(2), "{stderr}");
+        assert!(stderr.contains("connect to"), "{stderr}");
+    }
+}
+
+#[test]
+fn commands_health_without_a_credential_knows_that_the_server_is_alive_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let web = dir.path().join("web.yml");
+    std::fs::write(&web, "bearer_tokens:\n  - {name: a, sha256: 5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef, rights: [read]}\n").unwrap();
+    let settings = Settings::default().with("web.config_file", web.display().to_string());
+    let server = Chronolith::spawn(&dir.path().join("data"), settings);
+    let url = format!("http://{}", server.address);
+    wait_for("an answer", Duration::from_secs(60), || match run(&["health", "--alive", "--url", &url]) {
+        (Some(0), ..) => Ok(()),
+        (_, _, stderr) => Err(stderr),
+    });
+    let (status, _, stderr) = run(&["health", "--url", &url]);
+    assert_eq!(status, Some(2), "{stderr}");
+    assert!(stderr.contains("401"), "{stderr}");
 }

@@ -52,9 +52,13 @@ impl Round {
 
     /// A query over what was acknowledged before has an answer.
     fn assert_query_answers(&self) {
+        assert_eq!(self.counted(), "40");
+    }
+
+    fn counted(&self) -> String {
         let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
         let data = self.server.query("count(last_over_time(load_value[2h]))", now);
-        assert_eq!(data["result"][0]["value"][1], "40", "{data}");
+        data["result"][0]["value"][1].as_str().unwrap_or("no series").to_owned()
     }
 
     fn ready_status(&self) -> u16 {
@@ -267,7 +271,11 @@ fn faults_start_on_a_full_disk_answers_queries_and_resumes() {
             let answer = http::get(address, "/api/v1/query?query=vector(1)").map_err(|error| error.to_string())?;
             (answer.status == 200).then_some(()).ok_or_else(|| answer.text())
         });
-        round.assert_query_answers();
+        // Blocks answer before the log is replayed, and there is none yet.
+        wait_for("the samples of the log", Duration::from_secs(20), || match round.counted() {
+            counted if counted == "40" => Ok(()),
+            counted => Err(counted),
+        });
         disk.resize(64 << 20);
         round.assert_recovers("start on a full disk");
     });

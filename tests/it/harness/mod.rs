@@ -8,6 +8,7 @@ pub mod chronolith;
 pub mod faults;
 pub mod http;
 pub mod load;
+pub mod packages;
 pub mod peers;
 pub mod process;
 pub mod random;

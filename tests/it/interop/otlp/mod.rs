@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::time::SystemTime;
 
 use serde_json::Value;
 
+use crate::harness::packages;
 use crate::harness::peers::with_peers;
 use crate::harness::process::{self, free_address};
 use crate::harness::{Chronolith, Settings, chronolith};
@@ -237,36 +237,12 @@ fn run(command: Command) -> String {
     stdout
 }
 
-/// One installation at a time.
-static INSTALLING: Mutex<()> = Mutex::new(());
-
-/// A directory with what `install` puts there; it stays until `wanted` changes.
-fn installed(name: &str, wanted: &str, install: impl FnOnce(&Path)) -> PathBuf {
-    let _one = INSTALLING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let mark = dir.join("installed.txt");
-    if std::fs::read_to_string(&mark).ok().as_deref() != Some(wanted) {
-        if dir.exists() {
-            std::fs::remove_dir_all(&dir).unwrap();
-        }
-        std::fs::create_dir_all(&dir).unwrap();
-        install(&dir);
-        std::fs::write(mark, wanted).unwrap();
-    }
-    dir
-}
-
 fn python_packages() -> PathBuf {
-    installed("otlp-python", PYTHON_PACKAGES, |dir| {
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]);
-        pip.args(["--no-deps", "--requirement"]).arg(source("requirements.txt")).arg("--target").arg(dir);
-        run(pip);
-    })
+    packages::of_python("otlp-python", PYTHON_PACKAGES)
 }
 
 fn node_packages() -> PathBuf {
-    installed("otlp-javascript", &NODE_PACKAGES.map(|(_, text)| text).concat(), |dir| {
+    packages::installed("otlp-javascript", &NODE_PACKAGES.map(|(_, text)| text).concat(), |dir| {
         for (name, text) in NODE_PACKAGES {
             std::fs::write(dir.join(name), text).unwrap();
         }

@@ -35,8 +35,6 @@ const ROUNDS: i64 = 3;
 /// block for the end of all blocks, and shows nothing of the log before it: with the default ranges, Prometheus has written
 /// to blocks all that is older than what came late once six hours have gone by.
 const TURN: i64 = 6 * HOUR;
-/// Far more than a store takes to catch up with its maintenance, or to end.
-const LIMIT: Duration = Duration::from_secs(120);
 /// Questions, of more than a hundred, that Prometheus may have no answer to.
 const PANICS_MAX: usize = 3;
 
@@ -61,6 +59,16 @@ const QUESTIONS: [Questions; 2] = [
     Questions { queries: queries::QUERIES, searches: &[("/api/v1/series", Some("{instance=\"10.0.0.0:9100\"}"))] },
 ];
 
+/// The size of the world.
+fn series() -> u64 {
+    from_env("CHRONOLITH_WORLD_SERIES", 4 * PER_INSTANCE as u64)
+}
+
+/// Far more than a store takes to catch up with its maintenance, or to end.
+fn limit() -> Duration {
+    Duration::from_secs(120 + series() / 10)
+}
+
 fn from_env(name: &str, otherwise: u64) -> u64 {
     env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
@@ -78,7 +86,7 @@ fn interop_world_of_two_days_is_the_same_in_prometheus_and_travels_between_both(
     with_peers(|peers| {
         let dir = temp_dir();
         let (ours, theirs) = (dir.path().join("chronolith"), dir.path().join("prometheus"));
-        let series = from_env("CHRONOLITH_WORLD_SERIES", 4 * PER_INSTANCE as u64) as usize;
+        let series = series() as usize;
         let steps = from_env("CHRONOLITH_WORLD_HOURS", 48) as i64 * HOUR;
         let now_ms = UNIX_EPOCH.elapsed().unwrap().as_millis() as i64;
         let start_ms = (now_ms - (steps + 2 * ROUNDS * TURN + HOUR) * STEP_MS) / STEP_MS * STEP_MS;
@@ -103,7 +111,7 @@ fn interop_world_of_two_days_is_the_same_in_prometheus_and_travels_between_both(
         admin(server.address, "/api/v1/admin/storage/flush");
         assert_answers("flushed", &expected, &ask_both(server.address, windows));
         stop(&mut server);
-        prometheus.process.terminate(LIMIT);
+        prometheus.process.terminate(limit());
         chronolith::verify(&ours, Some(&writing.receipts));
         check_blocks(peers, &ours);
         let samples = assert_equal_dumps(peers, &ours, &theirs);
@@ -221,7 +229,7 @@ impl Writing<'_> {
             self.delete(store.address, "world_queue_depth{job=\"api\"}", steps.end, &(-HOUR / 2..-HOUR / 3));
             self.delete(store.address, "world_up{job=\"db\"}", steps.end, &(-9 * HOUR..-8 * HOUR));
             wait_for_compaction(store.address);
-            store.process.terminate(LIMIT);
+            store.process.terminate(limit());
         }
         assert_equal_dumps(self.peers, travelling, reference);
     }
@@ -236,7 +244,7 @@ impl Writing<'_> {
             &ask_prometheus(stores[0].address, windows),
         );
         for (store, dir) in stores.iter_mut().zip(dirs) {
-            store.process.terminate(LIMIT);
+            store.process.terminate(limit());
             let copy = dir.with_extension("copy");
             copy_dir(dir, &copy);
             assert!(copy.join("wbl").exists(), "samples came late");
@@ -275,7 +283,7 @@ impl Writing<'_> {
         let expected = ask_prometheus(prometheus.address, windows);
         assert_answers("the same at the end of the turn", &expected, &ask_both(server.address, windows));
         stop(&mut server);
-        prometheus.process.terminate(LIMIT);
+        prometheus.process.terminate(limit());
         // Not proven by `verify`: what Prometheus took out of the log and of the blocks is in no ledger.
     }
 }
@@ -289,7 +297,7 @@ fn start_prometheus(peers: &Peers, dir: &Path) -> Prometheus {
 }
 
 fn stop(server: &mut Chronolith) {
-    let status = server.process.terminate(LIMIT);
+    let status = server.process.terminate(limit());
     assert!(status.success(), "stopped with {status}:\n{}", server.process.log());
 }
 
@@ -297,7 +305,7 @@ fn stop(server: &mut Chronolith) {
 fn send(store: SocketAddr, requests: &[Request]) -> Vec<String> {
     let mut receipts = Vec::new();
     for request in requests {
-        let answer = wait_for("a write", LIMIT, || {
+        let answer = wait_for("a write", limit(), || {
             let answer = send_raw(store, &request.body).map_err(|error| error.to_string())?;
             let text = format!("{} {}", answer.status, answer.text());
             assert!(answer.status < 400 || answer.status >= 429, "{store} refuses samples: {text}");
@@ -317,7 +325,7 @@ fn admin(store: SocketAddr, path: &str) {
 
 /// Waits until a Prometheus has written to blocks what is old enough: as if the days went by.
 fn wait_for_compaction(address: SocketAddr) {
-    wait_for("compaction of Prometheus' head", LIMIT, || {
+    wait_for("compaction of Prometheus' head", limit(), || {
         let metrics = http::get(address, "/metrics").map_err(|error| error.to_string())?.text();
         let of = |name: &str| {
             let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -344,7 +352,7 @@ fn ask_both(address: SocketAddr, windows: [Window; 2]) -> [Vec<Answer>; 2] {
 /// The same of a Prometheus, which may fail to answer while it compacts its head, and panics on a few questions for good.
 fn ask_prometheus(address: SocketAddr, windows: [Window; 2]) -> [Vec<Answer>; 2] {
     let mut attempts_left = 5;
-    wait_for("answers to every question", LIMIT, || {
+    wait_for("answers to every question", limit(), || {
         let answers = ask_both(address, windows);
         if let Some(failure) = answers.iter().find_map(|answers| failure(answers)) {
             return Err(failure);

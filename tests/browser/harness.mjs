@@ -163,6 +163,8 @@ export async function serve(t, { keys = {}, data, ready = true } = {}) {
   const dir = await mkdtemp(join(tmpdir(), 'chronolith-browser-'));
   const server = new Server(dir, keys);
   t.after(async () => {
+    // The pages first: they would go on asking, and say that nobody answers.
+    await Promise.all([...contexts].map((own) => own.close()));
     await server.stop('SIGKILL').catch(() => undefined);
     await rm(dir, { recursive: true, force: true });
   });
@@ -208,6 +210,8 @@ export async function proxy(t, server, { prefix, strip }) {
 // ------------------------------------------------------------------------------------------------ the browser
 
 let launched;
+/** The browser contexts of the test that runs. */
+const contexts = new Set();
 
 /** One browser for all tests of a file. */
 function browser() {
@@ -240,11 +244,13 @@ export async function open(t, server, path = 'query', { expect = [], context = {
     reducedMotion: 'reduce',
     ...context,
   });
+  contexts.add(own);
   const page = await own.newPage();
   page.setDefaultTimeout(LIMIT_MS);
   const faults = watch(page, new URL(server.url).origin);
   t.after(async () => {
     await own.close();
+    contexts.delete(own);
     const unmeant = faults.filter((fault) => !expect.some((pattern) => pattern.test(fault)));
     assert.deepEqual(unmeant, [], 'what no page may do');
   });

@@ -13,6 +13,8 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
+    // What is bundled has to be named where it is passed on.
+    license: { fileName: 'licenses.txt' },
   },
   server: {
     proxy: { '/api': server, '/health': server, '/-': server },

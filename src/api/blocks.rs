@@ -113,6 +113,7 @@ fn write_block(json: &mut JsonWriter<'_>, block: &BlockStatus) {
 pub(super) fn write_check(json: &mut JsonWriter<'_>, check: &BlockVerification) {
     json.begin_object().key("ulid").string(&check.ulid.to_string());
     write_moment(json.key("time"), Some(check.at_ms));
+    json.key("duration_seconds").float(check.elapsed.as_secs_f64());
     json.key("good").bool(check.is_good());
     write_tally(json.key("stored"), check.stored);
     write_tally(json.key("visible"), check.visible);

@@ -14,7 +14,7 @@
 //! | [`storage`], `blocks`, `maintenance` | `/api/v1/storage/*`: how log, head, blocks and maintenance stand |
 //! | `writers` | `storage/writers`, `storage/rejects`: who sends what, and what was refused |
 //! | `cardinality` | `storage/cardinality`: which metrics and labels the series are of; `query_usage` counts which are asked for |
-//! | `verify` | `status/verify`, `admin/storage/verify` |
+//! | `verify` | `status/verify`, `admin/storage/verify` and its end |
 //! | `admin`, `jobs` | `admin/*`: what changes data, and the work that it causes |
 //! | [`federate`] | `/federate` |
 //! | [`remote_read`] | `read` |
@@ -47,6 +47,7 @@ mod render;
 pub mod response;
 pub mod route;
 pub mod series;
+pub mod site;
 pub mod status;
 pub mod storage;
 pub mod stubs;
@@ -296,7 +297,7 @@ impl Api {
             Route::StatusTsdb => self.status_tsdb(request, db).await,
             Route::StorageStatus => self.storage_status(db).await,
             Route::StorageHead => storage::head(db).await,
-            Route::StorageWal => Ok(storage::wal(&db)),
+            Route::StorageWal => storage::wal(db).await,
             Route::HeadDigests => storage::head_digests(request, db).await,
             Route::ReplayEstimate => Ok(storage::replay_estimate(&db)),
             Route::StorageCardinality => self.cardinality(&request, db).await,
@@ -313,6 +314,7 @@ impl Api {
             Route::AdminCompact => self.compact(&request, db).await,
             Route::AdminCheckpoint => self.checkpoint(&request, db).await,
             Route::AdminVerify => self.verify(&request, db).await,
+            Route::AdminVerifyStop => Ok(Api::stop_verify(&db)),
             Route::AdminTruncateWal => self.truncate_wal(&request, db).await,
             Route::Query
             | Route::QueryRange

@@ -92,6 +92,7 @@ pub enum Route {
     AdminCompact,
     AdminCheckpoint,
     AdminVerify,
+    AdminVerifyStop,
     AdminTruncateWal,
 }
 
@@ -161,6 +162,7 @@ const FIXED: &[(&str, Route)] = &[
     ("/api/v1/admin/storage/compact", Route::AdminCompact),
     ("/api/v1/admin/storage/checkpoint", Route::AdminCheckpoint),
     ("/api/v1/admin/storage/verify", Route::AdminVerify),
+    ("/api/v1/admin/storage/verify/stop", Route::AdminVerifyStop),
     ("/api/v1/admin/storage/wal/truncate", Route::AdminTruncateWal),
 ];
 
@@ -271,8 +273,16 @@ impl Route {
                 | Route::AdminCompact
                 | Route::AdminCheckpoint
                 | Route::AdminVerify
+                | Route::AdminVerifyStop
                 | Route::AdminTruncateWal
         )
+    }
+
+    /// Whether the endpoint is not for pages of other origins: it changes what is stored, and a browser may hold a
+    /// credential, or stand behind a door that lets everybody in. Pages that send OTLP are of any origin.
+    pub fn is_guarded(&self) -> bool {
+        let is_otlp = matches!(self, Route::OtlpMetrics | Route::OtlpMetricsShort | Route::OtlpExport);
+        matches!(self.needs(), Right::Admin | Right::Write) && !is_otlp
     }
 
     /// What a credential needs to be let here. An endpoint that takes no GET and is not known to write samples or to read
@@ -352,6 +362,16 @@ mod tests {
             assert!(takes_get || path == "/api/v1/read", "{path}");
         }
         assert_eq!(Route::VerifyBlock(String::new()).needs(), Right::Admin);
+    }
+
+    #[test]
+    fn route_that_changes_data_is_not_for_pages_of_other_origins() {
+        for (path, route) in FIXED {
+            let changes = path.starts_with("/api/v1/admin/")
+                || ["/-/reload", "/api/v1/write", "/api/v1/import/prometheus"].contains(path);
+            assert_eq!(route.is_guarded(), changes, "{path}");
+        }
+        assert!(Route::VerifyBlock(String::new()).is_guarded() && Route::ImportGroup(String::new()).is_guarded());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::json::JsonWriter;
 use super::maintenance::{write_alarms, write_tasks};
 use super::response::{self, ApiBody};
 use super::values::{write_moment, write_tally};
-use super::verify::write_verified;
+use super::verify::{write_groups, write_verified};
 use super::{Api, ApiRequest, off_the_way};
 use crate::db::{Db, ReserveState, StorageStatus};
 use crate::ledger::LedgerState;
@@ -32,6 +32,7 @@ impl Api {
                 write_head(json.key("head"), &db);
                 write_blocks(json.key("blocks"), &storage);
                 write_disk(json.key("disk"), &storage);
+                write_retention(json.key("retention"), &db);
                 write_ledger(json.key("ledger"), &db.ledger_state());
                 write_recovery(json.key("recovery"), &db);
                 write_tasks(json.key("maintenance"), &db.maintenance_status());
@@ -72,6 +73,33 @@ pub(super) fn write_disk(json: &mut JsonWriter<'_>, storage: &StorageStatus) {
         Some(ReserveState::Held) => "held",
         Some(ReserveState::Short { .. }) => "no_room",
     });
+    json.end_object();
+}
+
+/// What may stay, and which block goes next.
+fn write_retention(json: &mut JsonWriter<'_>, db: &Db) {
+    let policy = db.options().storage.retention;
+    json.begin_object().key("time_seconds");
+    match policy.time_ms {
+        Some(time_ms) => json.float(time_ms as f64 / 1000.0),
+        None => json.null(),
+    };
+    json.key("size_bytes");
+    match policy.size_bytes {
+        Some(bytes) => json.uint(bytes),
+        None => json.null(),
+    };
+    json.key("next");
+    match db.next_expiry() {
+        Some(next) => {
+            json.begin_object().key("ulid").string(&next.ulid.to_string());
+            write_moment(json.key("not_before"), next.not_before_ms);
+            json.end_object();
+        }
+        None => {
+            json.null();
+        }
+    }
     json.end_object();
 }
 
@@ -119,6 +147,7 @@ pub(super) async fn head(db: Arc<Db>) -> Result<Response<ApiBody>, ApiError> {
                 ("chunks", stats.chunks),
                 ("chunks_in_memory", stats.chunks_in_memory),
                 ("chunks_in_files", stats.chunks_in_files),
+                ("out_of_order_samples", db.head().out_of_order_samples()),
                 ("chunk_write_failures", stats.chunk_write_failures),
                 ("damaged_chunk_reads", stats.damaged_chunk_reads),
                 ("symbols", stats.index.symbols as u64),
@@ -168,15 +197,40 @@ pub(super) async fn head_digests(request: ApiRequest, db: Arc<Db>) -> Result<Res
     .await)
 }
 
-/// `storage/wal`.
-pub(super) fn wal(db: &Db) -> Response<ApiBody> {
-    let log = db.log_status();
-    response::success(|json| write_log(json, &log))
+/// `storage/wal`: as everywhere, with the files.
+pub(super) async fn wal(db: Arc<Db>) -> Result<Response<ApiBody>, ApiError> {
+    off_the_way(move || {
+        let log = db.log_status();
+        let segments = db.log_segments().map_err(|error| ApiError::internal("the log cannot be listed", error))?;
+        Ok(response::success(|json| {
+            json.begin_object();
+            write_log_fields(json, &log);
+            json.key("segments").begin_list();
+            for segment in &segments {
+                json.begin_object().key("number").uint(segment.number.into());
+                json.key("state").string(match (segment.is_checkpoint, segment.is_open) {
+                    (true, _) => "checkpoint",
+                    (false, true) => "open",
+                    (false, false) => "finished",
+                });
+                json.key("bytes").uint(segment.bytes);
+                write_groups(json.key("groups"), segment.groups);
+                json.end_object();
+            }
+            json.end_list().end_object();
+        }))
+    })
+    .await
 }
 
 pub(super) fn write_log(json: &mut JsonWriter<'_>, log: &LogStatus) {
-    let counters = &log.counters;
     json.begin_object();
+    write_log_fields(json, log);
+    json.end_object();
+}
+
+fn write_log_fields(json: &mut JsonWriter<'_>, log: &LogStatus) {
+    let counters = &log.counters;
     json.key("durability").string(log.durability.as_str());
     json.key("unprocessed_entries").uint(log.pending_requests);
     json.key("total_segments").uint(log.segments);
@@ -213,7 +267,7 @@ pub(super) fn write_log(json: &mut JsonWriter<'_>, log: &LogStatus) {
     ] {
         json.key(key).uint(value);
     }
-    json.key("sync_seconds").float(counters.sync_time.as_secs_f64()).end_object();
+    json.key("sync_seconds").float(counters.sync_time.as_secs_f64());
 }
 
 /// What is known of the head without looking at its series.

@@ -1,5 +1,8 @@
 //! The storage runbook over the API, on a simulated disk with a clock that stands still.
 
+#[path = "findings_tests.rs"]
+mod findings;
+
 use std::path::Path;
 use std::time::Duration;
 

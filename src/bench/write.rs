@@ -67,7 +67,7 @@ impl Default for WriteOptions {
         WriteOptions {
             url: "http://127.0.0.1:9095".to_owned(),
             query_url: None,
-            protocol: Protocol::default(),
+            protocol: Protocol::RemoteWrite1,
             compression: None,
             series: 10_000,
             attributes: 10,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::output::Done;
 use super::{CommandResult, ConfigFlags};
 use crate::api::Setting;
+use crate::api::site::Site;
 use crate::clock::SystemClock;
 use crate::config::units::Bytes;
 use crate::config::{Config, MemoryBound, Resolved, ShownKey};
@@ -69,6 +70,7 @@ fn server_options(resolved: &Resolved) -> ServerOptions {
         admin: config.web.enable_admin_api,
         lifecycle: config.web.enable_lifecycle,
         web_config_file: config.web.config_file.clone(),
+        site: Site::new(config.web.external_url.as_ref(), config.web.route_prefix.as_deref()),
         settings: resolved.shown().map(setting).collect(),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::units::{Bytes, format_duration, parse_duration};
 use super::{Config, Features, MemoryBound, otlp};
+use crate::api::site::{ExternalUrl, route_prefix};
 use crate::wal::{Compression, Durability, RecoveryMode};
 
 /// One configuration key.
@@ -95,6 +96,11 @@ fn optional_address(text: &str) -> Option<String> {
 /// A value that `none` turns off.
 fn optional<T>(text: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
     if text.trim() == "none" { Some(None) } else { parse(text).map(Some) }
+}
+
+/// An empty text, as Prometheus has it where a flag is not set.
+fn or_none(text: &str) -> &str {
+    if text.trim().is_empty() { "none" } else { text.trim() }
 }
 
 fn show_optional<T: ToString>(value: Option<T>) -> String {
@@ -728,6 +734,29 @@ pub static KEYS: &[Key] = &[
             put(&mut config.web.config_file, optional(text, |text| (!text.is_empty()).then(|| text.into()))?)
         },
         get: |config| show_optional(config.web.config_file.as_ref().map(|path| path.display())),
+    },
+    Key {
+        name: "web.external_url",
+        default: "none",
+        example: "https://example.org/metrics",
+        allowed: "an address such as https://example.org/metrics, a path such as /metrics, or none",
+        help: "The address at which people reach the server, where a proxy stands in front. Its path is the default of \
+               `web.route_prefix`; its origin is taken for the console's own. See [security.md](security.md#behind-a-proxy).",
+        set: |config, text| put(&mut config.web.external_url, optional(or_none(text), ExternalUrl::parse)?),
+        get: |config| show_optional(config.web.external_url.as_ref()),
+    },
+    Key {
+        name: "web.route_prefix",
+        default: "none",
+        example: "/metrics",
+        allowed: "a path such as /metrics, or none",
+        help: "The path below which everything is served but OTLP's own ports and gRPC. `none`: the path of \
+               `web.external_url`. `/`: no prefix, as behind a proxy that takes it away.",
+        set: |config, text| put(&mut config.web.route_prefix, optional(or_none(text), route_prefix)?),
+        get: |config| {
+            let shown = |prefix: &String| if prefix.is_empty() { "/".to_owned() } else { prefix.clone() };
+            show_optional(config.web.route_prefix.as_ref().map(shown))
+        },
     },
 ];
 

@@ -15,6 +15,7 @@ use keys::{ENV_PREFIX, KEYS};
 use otlp::OtlpConfig;
 use units::Bytes;
 
+use crate::api::site::ExternalUrl;
 use crate::fs::Fs;
 use crate::wal::{Compression, Durability, RecoveryMode};
 
@@ -148,6 +149,10 @@ pub struct WebConfig {
     pub enable_lifecycle: bool,
     /// Prometheus' web configuration file.
     pub config_file: Option<PathBuf>,
+    /// The address at which people reach the server.
+    pub external_url: Option<ExternalUrl>,
+    /// The path below which it serves, where that is not the path of the address.
+    pub route_prefix: Option<String>,
 }
 
 /// The resolved configuration.
@@ -234,6 +239,8 @@ impl Default for Config {
                 enable_admin_api: false,
                 enable_lifecycle: false,
                 config_file: None,
+                external_url: None,
+                route_prefix: None,
             },
         };
         // The table is the only place that knows the defaults.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ulid::Ulid;
 
+use super::check_runs::Shown;
+use super::findings::{ClosedFinding, OpenFindings, Proven};
 use super::maintenance::{Outcome, Task, TaskError};
 use super::store::BlockStore;
 use super::{Db, failed, lock};
@@ -13,7 +15,7 @@ use crate::block::{self, Block};
 use crate::ledger::Event;
 use crate::model::{Tally, TimeRange, TimestampMs};
 use crate::proof::{LogPart, TallyRequest, log_tally};
-use crate::wal::ReplayProgress;
+use crate::wal::{ReplayProgress, SegmentSummary};
 
 /// A scrub begins anew this long after it has read all blocks, at the earliest.
 const SCRUB_EVERY: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -28,6 +30,8 @@ pub struct BlockVerification {
     pub ulid: Ulid,
     /// When the check ended, by the wall clock.
     pub at_ms: TimestampMs,
+    /// How long it took.
+    pub elapsed: Duration,
     /// Everything that is stored in it, deleted samples included.
     pub stored: Tally,
     /// What is not deleted.
@@ -58,6 +62,10 @@ pub struct Verified {
     pub elapsed: Duration,
     /// The last group of the log that was part of it.
     pub group: u64,
+    /// Files of the log that were read, those of the checkpoint included.
+    pub segments: u64,
+    /// Their bytes.
+    pub bytes: u64,
     /// Samples that the log alone gives, of those that no block has.
     pub log: Tally,
     /// Samples that came in, less those whose whereabouts the ledger knows: zero unless something was lost.
@@ -98,6 +106,17 @@ impl Drop for Proving<'_> {
     }
 }
 
+/// What the last proof of the log read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogCoverage {
+    /// When it ended, by the wall clock.
+    pub at_ms: TimestampMs,
+    /// The last group of the log that was part of it.
+    pub group: u64,
+    /// The files, in the order of the log.
+    pub segments: Vec<SegmentSummary>,
+}
+
 /// A proof of the log that is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProofUnderWay {
@@ -110,14 +129,9 @@ pub struct ProofUnderWay {
 }
 
 impl Db {
-    /// Reads one block whole, now. `None` where there is no such block.
-    pub fn verify_block(&self, ulid: Ulid) -> Option<BlockVerification> {
-        let block = self.store.blocks.get(ulid)?;
-        Some(self.check_block(&block, &mut |_bytes| {}))
-    }
-
     /// Reads a block, and keeps what was found until its next check.
     pub(super) fn check_block(&self, block: &Block, progress: &mut dyn FnMut(u64)) -> BlockVerification {
+        let began = self.clock.monotonic();
         let check = block::check(block, progress);
         let recorded = self.store.recorded(block.ulid());
         let mut findings: Vec<String> = check.findings.iter().map(|finding| finding.what.clone()).collect();
@@ -127,6 +141,7 @@ impl Db {
         let verification = BlockVerification {
             ulid: block.ulid(),
             at_ms: self.clock.now_ms(),
+            elapsed: self.clock.monotonic().saturating_sub(began),
             stored: check.stored,
             visible: check.visible,
             recorded,
@@ -140,12 +155,8 @@ impl Db {
             tracing::error!(ulid = %block.ulid(), finding, "a block is damaged");
         }
         self.store.notes().checks.insert(block.ulid(), verification.clone());
-        let damaged: Vec<String> = {
-            let notes = self.store.notes();
-            notes.checks.values().filter(|check| !check.is_good()).map(|check| check.ulid.to_string()).collect()
-        };
-        let alarm = (!damaged.is_empty()).then(|| format!("damaged blocks: {}", damaged.join(", ")));
-        self.store.set_alarm("blocks", alarm);
+        self.store.findings().block_checked(block.ulid(), &verification.findings, verification.at_ms);
+        self.store.look_at_damaged_blocks();
         verification
     }
 
@@ -169,7 +180,9 @@ impl Db {
             let ahead = due.saturating_sub(self.clock.monotonic().saturating_sub(began));
             self.schedule.pause(ahead);
         };
-        let check = self.check_block(&block, &mut pause);
+        let shown = Shown::new(&self.store, true, std::slice::from_ref(&block));
+        let check = shown.run.check(self, &block, &mut pause);
+        drop(shown);
         self.adopt(&block, &check)?;
         Ok(Outcome::More(match check.findings.first() {
             None => format!("block {} is good: {}", check.ulid, check.stored),
@@ -235,25 +248,40 @@ impl Db {
         });
         let is_left = *lock(&self.truncated_to) == self.flushed_ms() && lock(&self.out_of_order_to_drop).is_none();
         let imbalance = self.store.ledger().state().imbalance();
+        let mut found: Vec<(Proven, String)> = Vec::new();
+        for damage in &log.damaged {
+            let of = damage.file.map_or(Proven::Log, |(number, checkpoint)| Proven::of_log_file(number, checkpoint));
+            found.push((of, damage.what.clone()));
+        }
+        found.extend(findings.iter().map(|warning| (Proven::Head, warning.clone())));
         if let Some(damage) = &log.first_damage {
             findings.push(format!("{} places of the log cannot be read, the first: {damage}", log.damages));
         }
         if is_left && written != head {
-            findings.push(format!("the head holds {head}; the log gives {written}"));
+            let differs = format!("the head holds {head}; the log gives {written}");
+            found.push((Proven::Head, differs.clone()));
+            findings.push(differs);
         }
         if imbalance != Tally::ZERO {
-            findings.push(format!("the ledger does not balance: {imbalance}"));
+            let differs = format!("the ledger does not balance: {imbalance}");
+            found.push((Proven::Ledger, differs.clone()));
+            findings.push(differs);
         }
         let verified = Verified {
             at_ms: self.clock.now_ms(),
             elapsed: self.clock.monotonic().saturating_sub(began),
             group,
+            segments: log.segments.len() as u64,
+            bytes: log.segments.iter().map(|segment| segment.bytes).sum(),
             log: written,
             imbalance,
             findings,
         };
         self.store.set_alarm("verify", verified.findings.first().cloned());
-        let proofs = &mut self.store.notes().proofs;
+        self.store.findings().log_proven(&found, verified.at_ms);
+        let mut notes = self.store.notes();
+        notes.coverage = Some(LogCoverage { at_ms: verified.at_ms, group, segments: log.segments });
+        let proofs = &mut notes.proofs;
         if proofs.len() >= PROOFS_KEPT {
             proofs.remove(0);
         }
@@ -269,6 +297,21 @@ impl Db {
     /// The last proofs of the log since the start, oldest first.
     pub fn proofs(&self) -> Vec<Verified> {
         self.store.notes().proofs.clone()
+    }
+
+    /// What the last proof of the log read since the start.
+    pub fn log_coverage(&self) -> Option<LogCoverage> {
+        self.store.notes().coverage.clone()
+    }
+
+    /// What checks and proofs found and no later one has closed, also of earlier starts.
+    pub fn open_findings(&self) -> Vec<OpenFindings> {
+        self.store.findings().open()
+    }
+
+    /// What was found and closed since the start, the newest first.
+    pub fn closed_findings(&self) -> Vec<ClosedFinding> {
+        self.store.findings().closed()
     }
 
     /// How far the proof of the log is that is under way.

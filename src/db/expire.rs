@@ -3,7 +3,7 @@
 use ulid::Ulid;
 
 use super::maintenance::TaskError;
-use super::retention::{BlockFacts, ExpiryReason, RetentionFacts, plan};
+use super::retention::{BlockFacts, ExpiryReason, NextExpiry, RetentionFacts, next, plan};
 use super::store::BlockStore;
 use super::{Db, failed, lock};
 use crate::fs::{Fs, names};
@@ -22,13 +22,7 @@ pub struct Expired {
 impl BlockStore {
     /// Removes the blocks that have had their time. `head_newest_ms` is the head's newest sample, where it has one.
     pub(super) fn expire(&self, head_newest_ms: Option<TimestampMs>) -> Result<Vec<Expired>, TaskError> {
-        let blocks = self.blocks.list();
-        let facts: Vec<BlockFacts> = blocks
-            .iter()
-            .filter_map(|block| {
-                Some(BlockFacts { ulid: block.ulid(), range: block.meta().time_range()?, bytes: block.bytes() })
-            })
-            .collect();
+        let facts = self.retention_facts();
         let head_bytes = self.head_bytes();
         let facts = RetentionFacts { now_ms: self.clock.now_ms(), head_newest_ms, head_bytes, blocks: &facts };
         let plan = plan(&self.options.retention, &facts);
@@ -49,6 +43,15 @@ impl BlockStore {
             expired.push(Expired { ulid, reason });
         }
         Ok(expired)
+    }
+
+    /// The blocks, as far as retention looks at them.
+    fn retention_facts(&self) -> Vec<BlockFacts> {
+        let blocks = self.blocks.list();
+        let of = |block: &std::sync::Arc<crate::block::Block>| {
+            Some(BlockFacts { ulid: block.ulid(), range: block.meta().time_range()?, bytes: block.bytes() })
+        };
+        blocks.iter().filter_map(of).collect()
     }
 
     /// Removes a block: the event is durable first, then the view lets go, then the files go.
@@ -104,6 +107,11 @@ fn bytes_in(fs: &dyn Fs, dir: &std::path::Path) -> u64 {
 }
 
 impl Db {
+    /// The block that retention takes next.
+    pub fn next_expiry(&self) -> Option<NextExpiry> {
+        next(&self.store.options.retention, &self.store.retention_facts())
+    }
+
     /// Removes the blocks that have had their time, now.
     pub fn expire(&self) -> Result<Vec<Expired>, TaskError> {
         let _work = lock(&self.block_work);

@@ -15,7 +15,8 @@
 //! | blocks into larger ones, with conservation | `compact.rs` |
 //! | the blocks on the disk, the ledger about them; those set aside | `blocks.rs`, `store.rs`, `quarantine.rs` |
 //! | what may not stay | `retention.rs`, `expire.rs`, `reserve.rs` |
-//! | deletions, snapshots, checks | `delete.rs`, `snapshot.rs`, `check.rs` |
+//! | deletions, snapshots | `delete.rs`, `snapshot.rs` |
+//! | checks and proofs, those under way, and what they found | `check.rs`, `check_runs.rs`, `findings.rs` |
 //! | what runs by itself, and how it stands | `maintenance/`, `tasks.rs`, `status.rs`, `counters.rs` |
 //!
 //! Two locks order the work. `head_work` is held by whatever takes samples out of the head or the log, `block_work` by
@@ -24,11 +25,13 @@
 mod adopt;
 mod blocks;
 mod check;
+mod check_runs;
 mod compact;
 mod counters;
 mod delete;
 mod empty_log;
 mod expire;
+mod findings;
 mod flush;
 mod flush_out_of_order;
 pub mod maintenance;
@@ -52,19 +55,21 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub use adopt::WblAdoption;
-pub use check::{BlockVerification, ProofUnderWay, Verified};
+pub use check::{BlockVerification, LogCoverage, ProofUnderWay, Verified};
+pub use check_runs::{CheckRunRecord, ChecksUnderWay};
 pub use compact::{CompactionRecord, CompactionReport};
 pub use counters::DbCounters;
 pub use delete::Deleted;
 pub use empty_log::EmptiedLog;
 pub use expire::Expired;
+pub use findings::{ClosedFinding, KeptFinding, OpenFindings, Proven};
 pub use flush::{FlushKind, FlushReport, Flushed};
 pub use offline::{DataPart, OfflineDb};
 pub use options::{DbOptions, OpenError, StorageOptions};
 pub use quarantine::LostBlock;
 pub use reserve::ReserveState;
 pub use slot::{DbSlot, EarlyStatus, ReplaySegments, ReplayWatch};
-pub use status::{BlockStatus, ReplayEstimate, StorageStatus};
+pub use status::{BlockStatus, LogSegment, ReplayEstimate, StorageStatus};
 pub use truncate::CheckpointSummary;
 
 use crate::clock::Clock;

@@ -114,6 +114,25 @@ pub fn plan(policy: &RetentionPolicy, facts: &RetentionFacts<'_>) -> RetentionPl
     plan
 }
 
+/// The block that goes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextExpiry {
+    /// Its name.
+    pub ulid: Ulid,
+    /// When its newest sample reaches the retention time; `None` where none is set. Size may take it earlier.
+    pub not_before_ms: Option<TimestampMs>,
+}
+
+/// Which block goes next: the oldest, unless it is the only one, or nothing is bounded.
+pub fn next(policy: &RetentionPolicy, blocks: &[BlockFacts]) -> Option<NextExpiry> {
+    if blocks.len() < 2 || (policy.time_ms.is_none() && policy.size_bytes.is_none()) {
+        return None;
+    }
+    let oldest = blocks.iter().min_by_key(|block| (block.range.end_ms, block.range.start_ms, block.ulid))?;
+    let not_before_ms = policy.time_ms.map(|time_ms| oldest.range.end_ms.saturating_add(time_ms).saturating_add(1));
+    Some(NextExpiry { ulid: oldest.ulid, not_before_ms })
+}
+
 /// The alarm that log and head alone are larger than all blocks may be.
 fn head_alarm(policy: &RetentionPolicy, facts: &RetentionFacts<'_>) -> Option<String> {
     let size_bytes = policy.size_bytes.filter(|size_bytes| facts.head_bytes > *size_bytes)?;
@@ -222,6 +241,19 @@ mod tests {
         let (a_little, much) = (with_head(120), with_head(130));
         assert!(a_little.expired.is_empty() && a_little.alarm.is_some_and(|alarm| alarm.contains("120 bytes")));
         assert_eq!(much.expired, [(Ulid(1), ExpiryReason::Size)]);
+    }
+
+    #[test]
+    fn next_block_to_go_is_the_oldest_at_the_time_from_which_a_pass_takes_it() {
+        let blocks = aged(&[14, 10, 1]);
+        let next_one = next(&TIME, &blocks).unwrap();
+        let at_ms = next_one.not_before_ms.unwrap();
+        assert_eq!(next_one.ulid, Ulid(1));
+        let pass = |now_ms| expired(TIME, &RetentionFacts { now_ms, head_newest_ms: Some(now_ms), ..facts(&blocks) });
+        assert_eq!((pass(at_ms - 1), pass(at_ms)), (vec![], vec![1]));
+        assert_eq!(next(&SIZE, &blocks).map(|next| next.not_before_ms), Some(None));
+        assert_eq!(next(&TIME, &blocks[..1]), None);
+        assert_eq!(next(&RetentionPolicy::default(), &blocks), None);
     }
 
     #[test]

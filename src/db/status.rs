@@ -1,5 +1,6 @@
 //! How the blocks and the disk stand, for people and probes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ulid::Ulid;
@@ -12,7 +13,7 @@ use crate::block::BlockMeta;
 use crate::block::accel::AccelState;
 use crate::fs::names;
 use crate::model::{Tally, TimestampMs};
-use crate::wal;
+use crate::wal::{self, LogFile, LogFiles, WalError};
 
 /// How one block stands.
 #[derive(Debug, Clone)]
@@ -69,6 +70,21 @@ pub struct ReplayEstimate {
     pub duration: Duration,
     /// Whether the rate was measured here.
     pub is_measured: bool,
+}
+
+/// A file of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSegment {
+    /// Number of the segment, or of the file within the checkpoint.
+    pub number: u32,
+    /// Whether it belongs to the checkpoint.
+    pub is_checkpoint: bool,
+    /// Its length.
+    pub bytes: u64,
+    /// Whether it is being written.
+    pub is_open: bool,
+    /// Its first and last sealed group, as far as the start or the last proof has read it.
+    pub groups: Option<(u64, u64)>,
 }
 
 /// Bytes of the log that are replayed each second where nothing was measured: what a slow machine manages.
@@ -155,6 +171,27 @@ impl Db {
             let hours = held.end_ms.saturating_sub(held.start_ms) as f64 / 3_600_000.0;
             format!("the head holds {hours:.1} h of samples that no block has: it is not flushed")
         })
+    }
+
+    /// The files of the log, in its order.
+    pub fn log_segments(&self) -> Result<Vec<LogSegment>, WalError> {
+        let open = self.committer.status().open_segment.map(|(number, _)| number);
+        let files = LogFiles::list(&*self.fs, &self.options.data_dir.join(names::WAL_DIR))?.files;
+        let coverage = self.log_coverage().map(|coverage| coverage.segments).unwrap_or_default();
+        let mut groups = BTreeMap::new();
+        for read in self.recovery.log.segments.iter().chain(&coverage) {
+            if let Some(of_segment) = read.groups {
+                groups.insert((read.checkpoint, read.segment), of_segment);
+            }
+        }
+        let segment = |file: &LogFile| LogSegment {
+            number: file.number,
+            is_checkpoint: file.checkpoint,
+            bytes: file.bytes,
+            is_open: !file.checkpoint && open == Some(file.number),
+            groups: groups.get(&(file.checkpoint, file.number)).copied(),
+        };
+        Ok(files.iter().map(segment).collect())
     }
 
     /// How long a restart would take now.

@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use ulid::Ulid;
 
 use super::blocks::Blocks;
-use super::check::{BlockVerification, Verified};
+use super::check::{BlockVerification, LogCoverage, Verified};
+use super::check_runs::{CheckRun, CheckRunRecord};
 use super::compact::CompactionRecord;
 use super::counters::DbCounters;
+use super::findings::FindingBook;
 use super::lock;
 use super::options::{DbOptions, OpenError, StorageOptions, io_error};
 use super::quarantine::LogLosses;
@@ -42,6 +44,12 @@ pub(super) struct Notes {
     pub(super) proofs: Vec<Verified>,
     /// The proof that is under way.
     pub(super) proving: Option<(TimestampMs, Arc<ReplayProgress>)>,
+    /// What the last proof read.
+    pub(super) coverage: Option<LogCoverage>,
+    /// The checks of blocks that are under way.
+    pub(super) check_runs: Vec<Arc<CheckRun>>,
+    /// The last checks of all blocks that somebody asked for, oldest first.
+    pub(super) ended_check_runs: Vec<CheckRunRecord>,
     pub(super) reserve: Option<ReserveState>,
 }
 
@@ -55,6 +63,7 @@ pub(super) struct BlockStore {
     ledger: Mutex<Ledger>,
     pub(super) reserve: Reserve,
     notes: Mutex<Notes>,
+    findings: Mutex<FindingBook>,
     pub(super) counters: DbCounters,
     names: Mutex<BlockNames>,
     /// What another program took out of the log, and the ledger could not be told yet.
@@ -79,7 +88,9 @@ impl BlockStore {
                 "a block cannot be read, its samples are missing"
             );
         }
+        let findings = FindingBook::read(fs.clone(), &data_dir);
         let store = BlockStore {
+            findings: Mutex::new(findings),
             reserve: Reserve::new(fs.clone(), &data_dir, options.storage.reserve_bytes),
             names: Mutex::new(BlockNames::new(options.storage.name_seed)),
             options: options.storage.clone(),
@@ -103,6 +114,7 @@ impl BlockStore {
             // On a full disk, say. Then the ledger goes on counting it as there, which it is, in quarantine.
             tracing::warn!(%error, "the ledger was not told of a block that was set aside");
         }
+        store.look_at_damaged_blocks();
         Ok(store)
     }
 
@@ -135,6 +147,29 @@ impl BlockStore {
 
     pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
         lock(&self.notes)
+    }
+
+    /// What checks found and no later one has closed.
+    pub(super) fn findings(&self) -> MutexGuard<'_, FindingBook> {
+        lock(&self.findings)
+    }
+
+    /// Sets or takes back the alarm that blocks are damaged which are served.
+    pub(super) fn look_at_damaged_blocks(&self) {
+        let served = self.findings().blocks().into_iter().filter(|ulid| self.blocks.get(*ulid).is_some());
+        let damaged: Vec<String> = served.map(|ulid| ulid.to_string()).collect();
+        let alarm = (!damaged.is_empty()).then(|| format!("damaged blocks: {}", damaged.join(", ")));
+        self.set_alarm("blocks", alarm);
+    }
+
+    /// Forgets checks of blocks that are gone, and closes what was found in them.
+    pub(super) fn forget_gone_blocks(&self) {
+        let lost = self.blocks.lost();
+        let is_served = |ulid| self.blocks.get(ulid).is_some();
+        self.notes().checks.retain(|ulid, _| is_served(*ulid));
+        let is_there = |ulid| is_served(ulid) || lost.iter().any(|lost| lost.ulid == ulid);
+        self.findings().keep_blocks(is_there, self.clock.now_ms());
+        self.look_at_damaged_blocks();
     }
 
     /// Remembers a compaction.

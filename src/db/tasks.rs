@@ -53,6 +53,7 @@ impl Db {
             tracing::error!(ulid = %lost.ulid, reason = lost.reason, "a block cannot be read, its samples are missing");
         }
         self.store.set_alarm("lost", lost_alarm(&self.store.blocks.lost()));
+        self.store.forget_gone_blocks();
         self.store.look_at_log_losses(&self.recovery, &self.replayed);
         if found.added.is_empty() && found.vanished.is_empty() {
             return Ok(Outcome::Nothing);

@@ -16,6 +16,8 @@ pub const QUARANTINED_LOG_PREFIX: &str = "log-";
 pub const LEDGER_DIR: &str = "ledger";
 /// Directory of snapshots, made by the admin API.
 pub const SNAPSHOTS_DIR: &str = "snapshots";
+/// What checks found and no later one has closed.
+pub const FINDINGS_FILE: &str = "findings.json";
 /// File that only takes space: it is removed where deletions need some on a full disk.
 pub const RESERVE_FILE: &str = "reserve";
 /// Beginning of the name of a directory in `wal/` that stands for all segments up to the number behind it.

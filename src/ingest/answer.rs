@@ -110,7 +110,9 @@ impl Refusal {
 
     /// What the sender's account is told.
     pub fn answered(&self) -> Answered {
-        if self.status.is_client_error() { Answered::Refused } else { Answered::Unavailable }
+        // What took too long, or is too much now, may succeed later.
+        let may_come_again = matches!(self.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+        if self.status.is_client_error() && !may_come_again { Answered::Refused } else { Answered::Unavailable }
     }
 
     /// The answer.

@@ -7,6 +7,7 @@ use super::otlp::translate::{Category, Warnings};
 use super::sender::Protocol;
 use crate::storage::{BatchOutcome, ExemplarRejectReason, RejectReason};
 use crate::telemetry::Summary;
+use crate::writers::Answered;
 
 /// A number that only rises.
 #[derive(Debug, Default)]
@@ -131,8 +132,10 @@ impl ProtocolMetrics {
 
     /// Counts a request of which nothing is stored.
     pub(super) fn count_refused(&self, refusal: &Refusal) {
-        let requests =
-            if refusal.status.is_client_error() { &self.requests_refused } else { &self.requests_unavailable };
+        let requests = match refusal.answered() {
+            Answered::Unavailable => &self.requests_unavailable,
+            Answered::Ok | Answered::Refused => &self.requests_refused,
+        };
         requests.add(1);
     }
 }

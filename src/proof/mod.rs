@@ -17,7 +17,7 @@ pub use names::SeriesNames;
 pub use pipeline::scan_beside;
 pub use reader::{Arrival, LogEntry, LogKind, LogReader, LogSample, RecordRead};
 pub use series::LogSeries;
-pub use tally::{LogPart, LogTally, PartTally, SampleKind, TallyRequest, log_tally, series_tallies};
+pub use tally::{DamagedPlace, LogPart, LogTally, PartTally, SampleKind, TallyRequest, log_tally, series_tallies};
 pub use wbl::{WblPlace, foreign_wbl_records};
 
 #[cfg(test)]

@@ -9,7 +9,10 @@ use super::reader::{Arrival, LogEntry, LogKind, LogReader, LogSample, RecordRead
 use super::wbl::foreign_wbl_records;
 use crate::fs::{Fs, names};
 use crate::model::{Digest, Tally, TimeRange, TimestampMs};
-use crate::wal::{RecordPosition, ReplayProgress, ReplaySink, Seal, WalError};
+use crate::wal::{RecordPosition, ReplayProgress, ReplaySink, Seal, SegmentSummary, WalError};
+
+/// Damaged places that are named.
+const DAMAGED_MAX: usize = 100;
 
 /// Which samples: by how they came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +88,15 @@ impl PartTally {
     }
 }
 
+/// A place of the log that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedPlace {
+    /// The segment, or the file of the checkpoint, and whether it is that; `None` in a `wbl/`.
+    pub file: Option<(u32, bool)>,
+    /// What was found, and where.
+    pub what: String,
+}
+
 /// What the log holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogTally {
@@ -108,6 +120,10 @@ pub struct LogTally {
     pub damages: u64,
     /// What was found at the first of them.
     pub first_damage: Option<String>,
+    /// The first hundred of them.
+    pub damaged: Vec<DamagedPlace>,
+    /// The files of `wal/` that were read.
+    pub segments: Vec<SegmentSummary>,
 }
 
 /// Counts the samples of some parts of the log in `data_dir`: an independent replay of `wal/`, its checkpoint included,
@@ -203,27 +219,38 @@ impl<'r> Counter<'r> {
 
     fn run(&mut self, fs: &dyn Fs, data_dir: &Path, progress: &ReplayProgress) -> Result<(), WalError> {
         let log = scan_beside(fs, &data_dir.join(names::WAL_DIR), self, progress)?;
-        self.tally.damages += log.damages.len() as u64;
-        if let Some(damage) = log.damages.first() {
+        for damage in &log.damages {
             let at = format!("byte {} of segment {:08}", damage.offset, damage.segment);
-            self.tally.first_damage.get_or_insert_with(|| format!("{} at {at}", damage.what));
+            self.damage(Some((damage.segment, damage.checkpoint)), || format!("{} at {at}", damage.what));
         }
+        self.tally.segments = log.segments;
         // All deletions of `wal/` concern these: Prometheus keeps no order between the two logs.
         self.records = 0;
         foreign_wbl_records(fs, &data_dir.join(names::WBL_DIR), &mut |place, record| match record {
-            Ok(record) => self.take(LogKind::Wbl, 0, &record, || place.to_string()),
-            Err(damage) => self.damage(|| format!("{damage} at {place}")),
+            Ok(record) => self.take(LogKind::Wbl, 0, None, &record, || place.to_string()),
+            Err(damage) => self.damage(None, || format!("{damage} at {place}")),
         })?;
         self.tally.series = self.reader.series().len() as u64;
         Ok(())
     }
 
-    fn damage(&mut self, what: impl FnOnce() -> String) {
+    fn damage(&mut self, file: Option<(u32, bool)>, what: impl FnOnce() -> String) {
         self.tally.damages += 1;
-        self.tally.first_damage.get_or_insert_with(what);
+        if self.tally.damaged.len() < DAMAGED_MAX {
+            let what = what();
+            self.tally.first_damage.get_or_insert_with(|| what.clone());
+            self.tally.damaged.push(DamagedPlace { file, what });
+        }
     }
 
-    fn take(&mut self, log: LogKind, group: u64, record: &[u8], at: impl FnOnce() -> String) {
+    fn take(
+        &mut self,
+        log: LogKind,
+        group: u64,
+        file: Option<(u32, bool)>,
+        record: &[u8],
+        at: impl FnOnce() -> String,
+    ) {
         let Counter { request, reader, tally, by_row, records, late, deletions, applied } = self;
         // Within a group of ours a deletion may stand before samples that were there when it was made; what came later
         // is in no deleted range.
@@ -272,7 +299,7 @@ impl<'r> Counter<'r> {
         match read {
             Ok(RecordRead::Known { unknown }) => tally.unknown += unknown,
             Ok(RecordRead::Other) => {}
-            Err(corruption) => self.damage(|| format!("{corruption} of the record at {}", at())),
+            Err(corruption) => self.damage(file, || format!("{corruption} of the record at {}", at())),
         }
     }
 }
@@ -290,7 +317,8 @@ impl ReplaySink for Counter<'_> {
         if position.group.is_some_and(|group| self.request.up_to_group.is_some_and(|last| group > last)) {
             return Ok(());
         }
-        self.take(LogKind::Wal, position.group.unwrap_or(0), &record, || {
+        let file = Some((position.segment, position.checkpoint));
+        self.take(LogKind::Wal, position.group.unwrap_or(0), file, &record, || {
             format!("byte {} of segment {:08}", position.offset, position.segment)
         });
         Ok(())

@@ -9,7 +9,7 @@ use hyper::{Response, StatusCode};
 use tokio::time::timeout;
 
 use super::intake::IntakeError;
-use super::service::{SHORT_OF_MEMORY, Service, come_again, sender_of};
+use super::service::{Service, sender_of};
 use crate::api::response::ApiBody;
 use crate::api::route::Route;
 use crate::ingest::Protocol;
@@ -23,13 +23,10 @@ const FLUSH_AFTER: Duration = Duration::from_secs(1);
 impl Service {
     /// Stores a text. A client may take as long as it likes, as long as something comes within the time for a body.
     pub(super) async fn import(&self, route: Route, parts: &Parts, body: Incoming) -> Response<ApiBody> {
-        if self.api.database().is_none() {
-            return self.api.unavailable();
-        }
-        if self.memory.is_past_bound() {
-            return come_again(SHORT_OF_MEMORY);
-        }
         let sender = sender_of(parts, Protocol::Text);
+        if let Some(answer) = self.not_now(&sender) {
+            return answer;
+        }
         let group = match &route {
             Route::ImportGroup(group) => Some(group.as_str()),
             _ => None,

@@ -35,6 +35,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::api::site::Site;
 use crate::api::status::VERSION;
 use crate::api::{Api, ApiOptions, Setting};
 use crate::clock::Clock;
@@ -133,6 +134,8 @@ pub struct ServerOptions {
     pub lifecycle: bool,
     /// The file with TLS, users and tokens.
     pub web_config_file: Option<PathBuf>,
+    /// Below which path all is served, and under which address people reach it.
+    pub site: Site,
     /// The resolved configuration, key and value, as it is shown.
     pub settings: Vec<Setting>,
 }
@@ -230,6 +233,7 @@ pub async fn serve(
         in_flight: AtomicU64::new(0),
         doors: doors.clone(),
         lifecycle: options.lifecycle,
+        site: options.site,
     });
     let front = Front::new(doors, options.limits.connections, connection_metrics, clock.clone());
     let (stop_sender, stop_receiver) = watch::channel(false);

@@ -9,11 +9,14 @@ use hyper::{Response, StatusCode};
 use tokio::time::timeout;
 
 use super::intake::Held;
-use super::service::{LOG_TOO_SLOW, SHORT_OF_MEMORY, Service, come_again, sender_of};
+use super::service::{LOG_TOO_SLOW, REPLAYING, SHORT_OF_MEMORY, Service, sender_of};
 use crate::api::response::ApiBody;
 use crate::ingest::Protocol;
 use crate::ingest::answer::Refusal;
 use crate::ingest::otlp::{grpc, http};
+
+/// Why a call failed that took longer than its caller waits.
+const CALL_TOO_SLOW: &str = "the call's time is over; whether the request is stored is not known";
 
 /// The address that a connection came to, which decides what it can ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,13 +69,18 @@ impl Service {
         self.observe_write(sender.protocol, began);
         match handled {
             Ok(answer) => answer.map(ApiBody::whole),
-            Err(_) => come_again(LOG_TOO_SLOW),
+            Err(_) => self.put_off(&sender, LOG_TOO_SLOW),
         }
     }
 
     /// `MetricsService/Export`. Whoever calls may say how long it waits.
     pub(super) async fn otlp_over_grpc(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
         let sender = sender_of(parts, Protocol::OtlpGrpc);
+        let given_up = |status, why| {
+            let refusal = Refusal::new(status, why);
+            self.write.count_refused(&sender, &refusal);
+            grpc::failed(&refusal)
+        };
         let export = async {
             let (body, _held) = self.otlp_body(body, grpc::PREFIX_BYTES).await;
             let began = self.clock.monotonic();
@@ -82,14 +90,14 @@ impl Service {
             };
             let handled = timeout(self.write_timeout, handled).await;
             self.observe_write(sender.protocol, began);
-            handled
-                .unwrap_or_else(|_elapsed| grpc::failed(&Refusal::new(StatusCode::SERVICE_UNAVAILABLE, LOG_TOO_SLOW)))
+            handled.unwrap_or_else(|_elapsed| given_up(StatusCode::SERVICE_UNAVAILABLE, LOG_TOO_SLOW))
         };
         let reply = match grpc::timeout(&parts.headers) {
             None => export.await,
-            Some(limit) => timeout(limit, export).await.unwrap_or_else(|_elapsed| {
-                grpc::failed(&Refusal::new(StatusCode::REQUEST_TIMEOUT, "the call's time is over"))
-            }),
+            Some(limit) => {
+                let reply = timeout(limit, export).await;
+                reply.unwrap_or_else(|_elapsed| given_up(StatusCode::REQUEST_TIMEOUT, CALL_TOO_SLOW))
+            }
         };
         grpc_response(reply)
     }
@@ -98,7 +106,7 @@ impl Service {
     async fn otlp_body(&self, body: Incoming, prefix_bytes: usize) -> (Result<Bytes, Refusal>, Option<Held>) {
         let later = |why| (Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why)), None);
         if self.api.database().is_none() {
-            return later("the log is being replayed");
+            return later(REPLAYING);
         }
         if self.memory.is_past_bound() {
             return later(SHORT_OF_MEMORY);

@@ -22,10 +22,12 @@ use super::metrics::{HttpMetrics, Metrics};
 use super::otlp::{Listener, unknown_call};
 use super::pressure::{Gate, MemoryGuard};
 use super::write_store::DbStore;
+use crate::api::console;
 use crate::api::encoding::accepts_gzip;
 use crate::api::error::ApiError;
 use crate::api::response::{self, ApiBody};
 use crate::api::route::{Right, Route};
+use crate::api::site::{Site, SitePath};
 use crate::api::{Api, ApiRequest};
 use crate::clock::Clock;
 use crate::ingest::answer::Refusal;
@@ -64,6 +66,8 @@ pub struct Service {
     pub doors: Option<Arc<Doors>>,
     /// Whether `/-/reload` answers.
     pub lifecycle: bool,
+    /// Below which path all is served, and under which address people reach it.
+    pub site: Site,
 }
 
 impl std::fmt::Debug for Service {
@@ -89,6 +93,15 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// What a request is for.
+struct Call {
+    route: Option<Route>,
+    /// Where its sender is sent instead.
+    redirect: Option<String>,
+    /// Whether it is for the API, also where that has no such endpoint.
+    is_api: bool,
+}
+
 /// Bytes for which room is made at once, as a request announces them; for more there is room once they come.
 const EXPECTED_BYTES_MAX: u64 = 1 << 20;
 
@@ -98,12 +111,18 @@ pub(super) type HeldBody = (Bytes, Held);
 /// A form, JSON, or neither; and what it holds.
 type SmallBody = (Option<Bytes>, Option<Bytes>, Option<Held>);
 
+/// Why a write has to come again during a start.
+pub(super) const REPLAYING: &str = "the log is being replayed";
 /// Why a write has to come again when there is too little memory.
 pub(super) const SHORT_OF_MEMORY: &str = "the server is short of memory; try again";
 /// Why a write has to come again that waited too long for the log.
 pub(super) const LOG_TOO_SLOW: &str = "the log took too long; whether the request is stored is not known";
 /// When to come again after a 503 of the server's own.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
+
+/// Why a request is refused that a page of another site sent.
+const FOREIGN_PAGE: &str = "Forbidden: a page of another origin asked for this; if it is the console behind a proxy, set \
+                            web.external_url to the address that the browser shows\n";
 
 /// The status under which a request is counted whose client went away.
 const STATUS_CLIENT_GONE: u16 = 499;
@@ -112,15 +131,24 @@ impl Service {
     /// Answers one request that came to an address.
     pub async fn answer(self: Arc<Self>, listener: Listener, request: Request<Incoming>) -> Response<ApiBody> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let route = Route::find(request.uri().path()).filter(|route| listener == Listener::Main || route.is_of_otlp());
+        let path = match listener {
+            Listener::Main => self.site.resolve(request.uri().path()),
+            // The paths of OTLP's own ports are those of its specification.
+            Listener::OtlpGrpc | Listener::OtlpHttp => SitePath::Below(request.uri().path()),
+        };
+        let route = path.below().and_then(Route::find).filter(|route| listener == Listener::Main || route.is_of_otlp());
+        let redirect = path.redirect();
+        let is_api = path.below().is_some_and(is_api);
+        let is_guarded = route.as_ref().is_some_and(Route::is_guarded);
         let began = self.clock.monotonic();
         let mut counted = Counted { service: &self, route: route.clone(), began, status: STATUS_CLIENT_GONE };
         let gzip = accepts_gzip(request.headers());
-        let from_page = request.headers().contains_key(header::ORIGIN) && is_api(request.uri().path());
+        let from_page = request.headers().contains_key(header::ORIGIN) && is_api && !is_guarded;
+        let call = Call { route, redirect, is_api };
 
         // A task of its own, so that a panic ends the task and not the connection; dropping the guard ends it too.
         let service = self.clone();
-        let mut task = AbortOnDrop(tokio::spawn(async move { service.dispatch(route, request).await }));
+        let mut task = AbortOnDrop(tokio::spawn(async move { service.dispatch(call, request).await }));
         let mut answer = match (&mut task.0).await {
             Ok(answer) => answer,
             Err(panicked) => response::error(&ApiError::internal("the request could not be worked on", panicked)),
@@ -137,7 +165,8 @@ impl Service {
         answer
     }
 
-    async fn dispatch(self: Arc<Self>, route: Option<Route>, request: Request<Incoming>) -> Response<ApiBody> {
+    async fn dispatch(self: Arc<Self>, call: Call, request: Request<Incoming>) -> Response<ApiBody> {
+        let Call { route, redirect, is_api } = call;
         let (mut parts, body) = request.into_parts();
         if let Some(doors) = &self.doors
             && let Err(denied) = admit(doors, route.as_ref(), &mut parts).await
@@ -148,7 +177,10 @@ impl Service {
             }
             return *denied;
         }
-        if parts.method == Method::OPTIONS && is_api(parts.uri.path()) {
+        if let Some(target) = redirect {
+            return console::redirect(&target);
+        }
+        if parts.method == Method::OPTIONS && is_api {
             return response::no_content();
         }
         let Some(route) = route else {
@@ -161,8 +193,15 @@ impl Service {
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.allow()));
             return answer;
         }
+        if route.is_guarded() && self.site.is_foreign(&parts.headers) {
+            return response::text(StatusCode::FORBIDDEN, FOREIGN_PAGE);
+        }
         let Some(_admitted) = self.gate.admit(&route, || self.intake.make_way()) else {
-            return come_again("too many requests are being worked on; try again");
+            const TOO_MANY: &str = "too many requests are being worked on; try again";
+            return match write_protocol(&route) {
+                Some(protocol) => self.put_off(&sender_of(&parts, protocol), TOO_MANY),
+                None => come_again(TOO_MANY),
+            };
         };
         if route == Route::Write {
             return self.write(&parts, body).await;
@@ -266,14 +305,11 @@ impl Service {
     }
 
     async fn write(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
-        if self.api.database().is_none() {
-            return self.api.unavailable();
-        }
-        if self.memory.is_past_bound() {
-            return come_again(SHORT_OF_MEMORY);
+        let sender = sender_of(parts, remote_write::protocol_named_in(&parts.headers));
+        if let Some(answer) = self.not_now(&sender) {
+            return answer;
         }
         let bytes_max = usize::try_from(self.write.limits.body_bytes).unwrap_or(usize::MAX);
-        let mut sender = sender_of(parts, Protocol::RemoteWrite1);
         let (body, _held) = match self.receive(body, bytes_max).await {
             Ok(body) => body,
             Err(refusal) => {
@@ -285,13 +321,13 @@ impl Service {
         let written = async {
             // The places are never closed.
             let _place = self.write_places.acquire().await;
-            remote_write::handle(&self.write, &mut sender, &parts.method, &parts.headers, body).await
+            remote_write::handle(&self.write, &sender, &parts.method, &parts.headers, body).await
         };
         let written = tokio::time::timeout(self.write_timeout, written).await;
         self.observe_write(sender.protocol, began);
         match written {
             Ok(answer) => answer.map(ApiBody::whole),
-            Err(_) => come_again(LOG_TOO_SLOW),
+            Err(_) => self.put_off(&sender, LOG_TOO_SLOW),
         }
     }
 
@@ -299,6 +335,25 @@ impl Service {
     pub(super) fn observe_write(&self, protocol: Protocol, began: Duration) {
         let now = self.clock.monotonic();
         self.write.metrics.of(protocol).answer_time.observe(now, now.saturating_sub(began));
+    }
+
+    /// The answer to a write before there is a database to put it into, or memory.
+    pub(super) fn not_now(&self, sender: &Sender) -> Option<Response<ApiBody>> {
+        if self.api.database().is_none() {
+            self.count_put_off(sender, REPLAYING);
+            return Some(self.api.unavailable());
+        }
+        self.memory.is_past_bound().then(|| self.put_off(sender, SHORT_OF_MEMORY))
+    }
+
+    /// The answer to a write that may succeed later, which counts as its sender's like any other.
+    pub(super) fn put_off(&self, sender: &Sender, why: &str) -> Response<ApiBody> {
+        self.count_put_off(sender, why);
+        come_again(why)
+    }
+
+    fn count_put_off(&self, sender: &Sender, why: &str) {
+        self.write.count_refused(sender, &Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why));
     }
 
     /// `/metrics`. The head's sizes come from a look at every series, so it is done where that holds nobody up.

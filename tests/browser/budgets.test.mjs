@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { test } from 'node:test';
-import { PAGES, serve } from './harness.mjs';
+import { PAGES, open, serve, shown } from './harness.mjs';
 
 const KB = 1000;
 /** In bytes. The entry is all that a first page needs besides its own part. */
@@ -26,19 +26,22 @@ async function crawl(server) {
   const files = new Map();
   const index = (await raw(server, 'query', 'identity')).body.toString();
   const entry = [...index.matchAll(/(?:src|href)="\.\/([^"]+)"/g)].map(([, path]) => path);
-  const open = [...entry];
-  while (open.length > 0) {
-    const path = open.pop();
+  const named = [...entry];
+  while (named.length > 0) {
+    const path = named.pop();
     if (files.has(path)) continue;
     const plain = await raw(server, path, 'identity');
     if (plain.status === 404) continue;
     const sent = await raw(server, path, 'gzip, br');
     files.set(path, { bytes: sent.body.length, headers: sent.headers, text: plain.body.toString() });
     if (!/\.(js|css)$/.test(path)) continue;
-    for (const [name] of plain.body.toString().matchAll(/[\w.-]+\.(?:js|css|woff2|svg|png)\b/g)) open.push(`assets/${name}`);
+    for (const [name] of plain.body.toString().matchAll(/[\w.-]+\.(?:js|css|woff2|svg|png)\b/g)) named.push(`assets/${name}`);
   }
   return { entry, files, index: await raw(server, 'query', 'br') };
 }
+
+/** What a first visit may fetch of the console, in bytes; the query page with its editor and chart. */
+const VISIT = { query: 200 * KB, other: 45 * KB };
 
 const sum = (sizes) => sizes.reduce((all, size) => all + size, 0);
 
@@ -78,5 +81,22 @@ test('files keep for ever under names that change with them, and come compressed
     } else {
       assert.equal(headers['cache-control'], 'no-cache');
     }
+  }
+});
+
+test('first visit of a page fetches little of the console', async (t) => {
+  const server = await serve(t, { data: 'up{job="api"} 1\n' });
+  const { files, index } = await crawl(server);
+  for (const name of PAGES) {
+    const fetched = new Set();
+    const page = await open(t, server, name, {
+      before: (page) => page.on('request', (request) => fetched.add(new URL(request.url()).pathname.slice(1))),
+    });
+    await shown(page, name[0].toUpperCase() + name.slice(1));
+    await page.waitForLoadState('networkidle');
+    const size = index.body.length + sum([...fetched].map((path) => files.get(path)?.bytes ?? 0));
+    t.diagnostic(`${size} bytes, ${[...fetched].filter((path) => files.has(path)).length} files: ${name}`);
+    const most = VISIT[name] ?? VISIT.other;
+    assert.ok(size <= most, `${name}: ${size} bytes, at most ${most}`);
   }
 });

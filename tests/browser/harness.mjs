@@ -29,6 +29,8 @@ const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 
 /** A built console that stands in for the one in the server, where it is set. */
 const DIST = process.env.CHRONOLITH_CONSOLE_DIST;
+/** The program under test. */
+export const BINARY = process.env.CHRONOLITH_BINARY ?? join(ROOT, 'target/debug/chronolith');
 /** How long anything that is waited for may take. */
 export const LIMIT_MS = 30_000;
 /** Between two looks at something that another process does. */
@@ -50,6 +52,21 @@ export async function until(what, done) {
     await delay(POLL_MS);
   }
   throw new Error(`${what}: not within ${LIMIT_MS} ms`, { cause: last });
+}
+
+const endings = new WeakMap();
+
+/** Does something at the end of a test; what came last goes first, so that a page is gone before its server. */
+function atEnd(t, work) {
+  if (!endings.has(t)) {
+    endings.set(t, []);
+    t.after(async () => {
+      const faults = [];
+      for (const ending of endings.get(t).reverse()) await ending().catch((fault) => faults.push(fault));
+      if (faults.length > 0) throw faults[0];
+    });
+  }
+  endings.get(t).push(work);
 }
 
 // ------------------------------------------------------------------------------------------------ the server
@@ -80,7 +97,6 @@ class Server {
   }
 
   async start() {
-    const binary = process.env.CHRONOLITH_BINARY ?? join(ROOT, 'target/debug/chronolith');
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('CHRONOLITH_')));
     const keys = {
       data_dir: this.dataDir,
@@ -93,10 +109,10 @@ class Server {
     for (const [key, value] of Object.entries(keys)) {
       env[`CHRONOLITH_${key.replaceAll('.', '_').toUpperCase()}`] = String(value);
     }
-    const child = spawn(binary, ['--log-format', 'json', 'serve'], { env, stdio: ['ignore', 'ignore', 'pipe'] });
+    const child = spawn(BINARY, ['--log-format', 'json', 'serve'], { env, stdio: ['ignore', 'ignore', 'pipe'] });
     this.#process = child;
     this.ended = new Promise((resolve) => {
-      child.on('error', (error) => resolve(`${binary}: ${error.message}`));
+      child.on('error', (error) => resolve(`${BINARY}: ${error.message}`));
       child.on('exit', (code, signal) => resolve(`ended with ${signal ?? code}`));
     });
     let rest = '';
@@ -162,9 +178,7 @@ class Server {
 export async function serve(t, { keys = {}, data, ready = true } = {}) {
   const dir = await mkdtemp(join(tmpdir(), 'chronolith-browser-'));
   const server = new Server(dir, keys);
-  t.after(async () => {
-    // The pages first: they would go on asking, and say that nobody answers.
-    await Promise.all([...contexts].map((own) => own.close()));
+  atEnd(t, async () => {
     await server.stop('SIGKILL').catch(() => undefined);
     await rm(dir, { recursive: true, force: true });
   });
@@ -199,7 +213,7 @@ export async function proxy(t, server, { prefix, strip }) {
     request.pipe(passed);
   });
   await new Promise((resolve) => front.listen(0, '127.0.0.1', resolve));
-  t.after(() => {
+  atEnd(t, async () => {
     front.closeAllConnections();
     front.close();
   });
@@ -210,8 +224,6 @@ export async function proxy(t, server, { prefix, strip }) {
 // ------------------------------------------------------------------------------------------------ the browser
 
 let launched;
-/** The browser contexts of the test that runs. */
-const contexts = new Set();
 
 /** One browser for all tests of a file. */
 function browser() {
@@ -244,13 +256,11 @@ export async function open(t, server, path = 'query', { expect = [], context = {
     reducedMotion: 'reduce',
     ...context,
   });
-  contexts.add(own);
   const page = await own.newPage();
   page.setDefaultTimeout(LIMIT_MS);
   const faults = watch(page, new URL(server.url).origin);
-  t.after(async () => {
+  atEnd(t, async () => {
     await own.close();
-    contexts.delete(own);
     const unmeant = faults.filter((fault) => !expect.some((pattern) => pattern.test(fault)));
     assert.deepEqual(unmeant, [], 'what no page may do');
   });

@@ -1,8 +1,12 @@
 // What all pages have in common: addresses, header, keys, colours, times, and what stands in for a page.
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { PAGES, accessible, open, proxy, serve, shown, until } from './harness.mjs';
+import { BINARY, PAGES, accessible, open, proxy, serve, shown, until } from './harness.mjs';
 
 const NAMES = { query: 'Query', explore: 'Explore', storage: 'Storage', verify: 'Verify', ingest: 'Ingest', status: 'Status' };
 const DATA = 'up{job="api"} 1\nup{job="db"} 0\n';
@@ -157,7 +161,7 @@ test('unknown addresses are not found, and are no page of the console', async (t
   }
 });
 
-for (const [what, strip] of [['that strips', true]]) {
+for (const [what, strip] of [['that keeps', false], ['that strips', true]]) {
   test(`console works behind a proxy ${what} its prefix`, async (t) => {
     const prefix = '/tools/metrics';
     const server = await serve(t, { keys: strip ? {} : { 'web.route_prefix': prefix }, data: DATA });
@@ -178,6 +182,23 @@ for (const [what, strip] of [['that strips', true]]) {
     assert.equal(pathOf(linked), `${prefix}/query?g0.expr=up`);
   });
 }
+
+test('page asks for the password that the server wants, and works with it', async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), 'chronolith-doors-'));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  const hashed = spawnSync(BINARY, ['config', 'hash-password'], { input: 'a secret\n', encoding: 'utf8' });
+  writeFileSync(join(dir, 'web.yml'), `basic_auth_users:\n  ann: ${hashed.stdout.trim()}\n`);
+  const server = await serve(t, { keys: { 'web.config_file': join(dir, 'web.yml') }, ready: false });
+  for (const path of ['', 'query', 'theme.js', 'favicon.svg', 'graph?g0.expr=up']) {
+    const answer = await server.get(path, { redirect: 'manual' });
+    assert.equal(answer.status, 401, path);
+    assert.match(answer.headers.get('www-authenticate'), /^Basic /);
+  }
+  const httpCredentials = { username: 'ann', password: 'a secret' };
+  const page = await open(t, server, 'status', { context: { httpCredentials } });
+  await shown(page, 'Status');
+  await page.getByRole('status').filter({ hasText: 'Ready' }).waitFor();
+});
 
 test('page that is asked for during a start shows how far it is, and comes by itself', async (t) => {
   const server = await serve(t, { data: DATA });

@@ -15,7 +15,7 @@ test('every tab has an address, is reached by keyboard and is accessible', async
     if (at > 0) await page.keyboard.press('ArrowRight');
     await page.getByRole('tab', { name, selected: true }).waitFor();
     await page.locator('main .panel').first().waitFor();
-    await page.locator('main .loading').waitFor({ state: 'detached' });
+    await page.locator('main .loading').first().waitFor({ state: 'detached' });
     await accessible(page);
   }
   assert.equal(new URL(page.url()).search, '?tab=api');

@@ -18,10 +18,10 @@ use crate::harness::remote_write::put_bytes;
 use crate::harness::{Chronolith, Settings, chronolith, http};
 
 const PROTOBUF: (&str, &str) = ("Content-Type", "application/x-protobuf");
-const JSON: (&str, &str) = ("Content-Type", "application/json");
-const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+pub const JSON: (&str, &str) = ("Content-Type", "application/json");
+pub const EXPORT: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 
-fn now_ms() -> u64 {
+pub fn now_ms() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64
 }
 
@@ -45,26 +45,26 @@ fn message(gauges: &[(&str, u64, f64)]) -> Vec<u8> {
     request
 }
 
-fn framed(message: &[u8]) -> Vec<u8> {
+pub fn framed(message: &[u8]) -> Vec<u8> {
     [&[0][..], &(message.len() as u32).to_be_bytes(), message].concat()
 }
 
 /// What a call gave: what came first, the body, what came last.
-struct Reply {
+pub struct Reply {
     headers: HeaderMap,
     body: Vec<u8>,
     trailers: HeaderMap,
 }
 
 impl Reply {
-    fn text<'r>(&'r self, name: &str) -> &'r str {
+    pub fn text<'r>(&'r self, name: &str) -> &'r str {
         let value = self.trailers.get(name).or_else(|| self.headers.get(name));
         value.map_or("", |value| value.to_str().unwrap())
     }
 }
 
 /// A body that never comes.
-struct Stalled;
+pub struct Stalled;
 
 impl Body for Stalled {
     type Data = Bytes;
@@ -76,11 +76,11 @@ impl Body for Stalled {
 }
 
 /// Calls a method of gRPC.
-fn call(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
+pub fn call(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
     call_with(address, path, headers, Full::new(Bytes::from(body)))
 }
 
-fn call_with<B>(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: B) -> Reply
+pub fn call_with<B>(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: B) -> Reply
 where
     B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
 {

@@ -1,6 +1,6 @@
 //! Rules about the source that no compiler checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -48,7 +48,7 @@ const MOST_LINES: usize = 900;
 /// Files longer than 600 lines. Only ever lower this.
 const MOST_LONG_FILES: usize = 12;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Source {
     /// Relative to the repository.
     path: String,
@@ -296,9 +296,36 @@ fn tidy_format_documents_are_part_of_the_code() {
     assert_none("each format document is included by the code it describes (`include_str!`)", &offenders);
 }
 
+/// The anchors of a Markdown document's headings, as GitHub makes them.
+pub fn anchors(document: &str) -> BTreeSet<String> {
+    let mut anchors = BTreeSet::new();
+    let mut is_code = false;
+    for line in document.lines() {
+        is_code ^= line.starts_with("```");
+        let heading = line.trim_start_matches('#');
+        if is_code || heading.len() == line.len() || !heading.starts_with(' ') {
+            continue;
+        }
+        let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        let anchor: String = kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect();
+        // A heading that stands there twice gets a number.
+        let again = (1..).map(|number| format!("{anchor}-{number}"));
+        let free = std::iter::once(anchor.clone()).chain(again).find(|anchor| !anchors.contains(anchor));
+        anchors.extend(free);
+    }
+    anchors
+}
+
+#[test]
+fn tidy_anchors_of_headings_are_those_of_github() {
+    let document = "# A `b.c`: d\n## Is it well?\n```sh\n# no heading\n```\n## Is it well?\n#no\n";
+    assert_eq!(Vec::from_iter(anchors(document)), ["a-bc-d", "is-it-well", "is-it-well-1"]);
+}
+
 #[test]
 fn tidy_links_in_documents_lead_somewhere() {
-    let mut documents = files("docs", "md");
+    let mut documents = [files("docs", "md"), files("deploy", "md"), files("web", "md")].concat();
+    documents.retain(|document| !document.path.contains("node_modules"));
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     documents.push(Source { path: "README.md".to_owned(), text: readme });
     let mut offenders = Vec::new();
@@ -306,11 +333,17 @@ fn tidy_links_in_documents_lead_somewhere() {
         let dir = root().join(&document.path).parent().unwrap().to_owned();
         for (at, _) in document.text.match_indices("](") {
             let target: String = document.text[at + 2..].chars().take_while(|letter| *letter != ')').collect();
-            let file = target.split('#').next().unwrap();
-            if !file.is_empty() && !file.contains("://") && !dir.join(file).exists() {
+            if target.contains("://") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let path = if file.is_empty() { root().join(&document.path) } else { dir.join(file) };
+            let leads = path.exists()
+                && (anchor.is_empty() || fs::read_to_string(&path).is_ok_and(|text| anchors(&text).contains(anchor)));
+            if !leads {
                 offenders.push(format!("{}: {target}", document.path));
             }
         }
     }
-    assert_none("links lead to files that exist", &offenders);
+    assert_none("links lead to files and headings that exist", &offenders);
 }

@@ -28,35 +28,10 @@ use super::write::BenchError;
 use crate::encoding::put;
 use crate::model::Digest;
 use crate::net::Version;
+pub use crate::writers::Protocol;
 
 /// How the load is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Protocol {
-    /// Prometheus remote write 1.0.
-    #[default]
-    RemoteWrite1,
-    /// Prometheus remote write 2.0.
-    RemoteWrite2,
-    /// OTLP over HTTP, in protobuf.
-    OtlpHttp,
-    /// OTLP over gRPC.
-    OtlpGrpc,
-    /// Prometheus' text format.
-    Text,
-}
-
 impl Protocol {
-    /// The protocol in reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Protocol::RemoteWrite1 => "remote-write",
-            Protocol::RemoteWrite2 => "remote-write-2",
-            Protocol::OtlpHttp => "otlp-http",
-            Protocol::OtlpGrpc => "otlp-grpc",
-            Protocol::Text => "text",
-        }
-    }
-
     /// Where requests go, when the user gave a server and no path.
     pub fn default_path(self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 
 use super::limits::DecodeLimits;
-use super::translate::{DeltaStreams, TranslateLimits, TranslateOptions, Translator, Warnings};
+use super::translate::{BegunStreams, DeltaStreams, TranslateLimits, TranslateOptions, Translator, Warnings};
 use super::{json, protobuf};
 use crate::ingest::accept::{Stored, WriteService, WriteStore};
 use crate::ingest::answer::{Refusal, refusal_text};
@@ -76,7 +76,7 @@ pub async fn receive<S: WriteStore>(
     let metrics = service.metrics.of(sender.protocol);
     let body_bytes = body.bytes.len();
     metrics.body_bytes.add(body_bytes as u64);
-    let (mut points_sent, mut warnings) = (0, Warnings::default());
+    let (mut points_sent, mut warnings, mut begun) = (0, Warnings::default(), BegunStreams::default());
     let stored = service.store(sender, body_bytes, |scratch, batch| {
         let Scratch { body: buffer, gathered, .. } = scratch;
         let message = decompress(body.encoding, body.bytes, service.limits.decoded_bytes, buffer).map_err(refuse)?;
@@ -90,10 +90,11 @@ pub async fn receive<S: WriteStore>(
         let too_much = |error| Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{error}"));
         let translated = translator.finish().map_err(too_much)?;
         points_sent = translated.decoded.points.sent;
-        warnings = translated.warnings;
+        (warnings, begun) = (translated.warnings, translated.begun);
         Ok(translated.decoded)
     });
     let stored = stored.await?;
+    options.deltas.settle(begun, &stored.outcome);
     metrics.count_warnings(&warnings);
     let partial_success = partial_success(&stored, points_sent, &warnings);
     Ok(Received { stored, partial_success })

@@ -104,8 +104,8 @@ fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
 
 fn run(service: &WriteService<FakeStore>, method: Method, headers: &HeaderMap, body: Bytes) -> Response<Bytes> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let mut sender = Sender::unknown(Protocol::RemoteWrite1);
-    runtime.block_on(handle(service, &mut sender, &method, headers, body))
+    let sender = Sender::unknown(protocol_named_in(headers));
+    runtime.block_on(handle(service, &sender, &method, headers, body))
 }
 
 fn post(service: &WriteService<FakeStore>, message: &[u8]) -> Response<Bytes> {

@@ -38,16 +38,15 @@ const MEDIA_TYPE: &str = "application/x-protobuf";
 const MESSAGE_V1: &str = "prometheus.WriteRequest";
 const MESSAGE_V2: &str = "io.prometheus.write.v2.Request";
 
-/// Answers one remote write request. The sender's protocol is set by what the request says it is.
+/// Answers one remote write request, of a sender whose protocol is [`protocol_named_in`] it.
 pub async fn handle<S: WriteStore>(
     service: &WriteService<S>,
-    sender: &mut Sender,
+    sender: &Sender,
     method: &Method,
     headers: &HeaderMap,
     body: Bytes,
 ) -> Response<Bytes> {
     let named = protocol_of(headers);
-    sender.protocol = *named.as_ref().unwrap_or(&Protocol::RemoteWrite1);
     let limits = service.limits;
     let metrics = service.metrics.of(sender.protocol);
     metrics.body_bytes.add(body.len() as u64);
@@ -111,6 +110,11 @@ fn protocol_of(headers: &HeaderMap) -> Result<Protocol, Refusal> {
         None => MEDIA_TYPE.into(),
     };
     parse_content_type(&content_type).map_err(|message| Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message))
+}
+
+/// The version that a request counts as, whether it is taken or not.
+pub fn protocol_named_in(headers: &HeaderMap) -> Protocol {
+    protocol_of(headers).unwrap_or(Protocol::RemoteWrite1)
 }
 
 /// Which message a content type names; version 1 where it names none. Space around its parts is ignored, as HTTP says:

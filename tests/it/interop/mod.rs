@@ -1,6 +1,7 @@
 //! Chronolith beside the real programs: Prometheus writes to it, reads its directory, scrapes it, and answers the same.
 
 pub mod answers;
+mod deploy;
 mod doors;
 mod exemplars;
 mod federation;

@@ -1,8 +1,8 @@
 //! Prometheus' query API: what is asked, and what comes back.
 
+import type { Labels } from '../selector';
 import { type Answer, call } from './client';
 
-export type Labels = Readonly<Record<string, string>>;
 /** Seconds and the value's text, which alone tells NaN, infinities and all digits. */
 export type Point = readonly [number, string];
 /** Which bounds are inclusive, lower, upper, count. */
@@ -53,8 +53,9 @@ export interface ExemplarSeries {
 
 const seconds = (ms: number): string => String(ms / 1000);
 
-export function query(expr: string, timeMs: number, signal: AbortSignal): Promise<Answer<QueryData>> {
-  return call('api/v1/query', { query: expr, time: seconds(timeMs), stats: 'true' }, { method: 'POST', signal });
+/** `limit` bounds the series of the result; the answer warns where there are more. */
+export function query(expr: string, timeMs: number, signal: AbortSignal, limit?: number): Promise<Answer<QueryData>> {
+  return call('api/v1/query', { query: expr, time: seconds(timeMs), stats: 'true', limit }, { method: 'POST', signal });
 }
 
 export function queryRange(expr: string, startMs: number, endMs: number, stepMs: number, signal: AbortSignal): Promise<Answer<QueryData>> {

@@ -9,6 +9,8 @@ const KEYS: readonly (readonly [string, string])[] = [
   ['/', 'to the first query'],
   ['[ and ]', 'earlier, later'],
   ['+ and -', 'a shorter range, a longer one'],
+  ['t, r', 'a query\'s table, its raw samples'],
+  ['l', 'queries run again every 5 s'],
   ['d', 'colours: of the system, light, dark'],
   ['?', 'this list'],
   ['Esc', 'close'],

@@ -5,9 +5,12 @@
 //! all before it together, they can't see it, and miss what the series stood at.) A sum that may fall has no resets, and
 //! is wrong after a restart by what it stood at.
 //!
-//! A delta that comes again, as it was, gives the sum that it gave before; so a request that is sent twice is harmless. Any
-//! other that is not newer than the last one is refused: it can't be added without changing samples that are stored. A gap
-//! between two deltas is no reset: what was counted before it goes on counting.
+//! A delta of the newest request of its series that comes again, as it was, gives the sum that it gave before; so a request
+//! that is sent twice is harmless. Any other that is not newer than the last one is refused: it can't be added without
+//! changing samples that are stored. A gap between two deltas is no reset: what was counted before it goes on counting.
+//!
+//! A sum that begins with a delta that the store refuses, because its series has a sample of that time or a newer one, is
+//! forgotten: the delta came again after a restart, and would be counted twice.
 //!
 //! A request changes nothing until it is decoded as a whole. Those with deltas wait for each other while they are decoded.
 //!
@@ -15,8 +18,10 @@
 //! `processor/deltatocumulativeprocessor`, whose bounds are `max_streams` and `max_stale`. In a gap the specification
 //! begins a new sum, which needs start times to be seen; the collector and we go on.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
+use std::ops::{AddAssign, Range, SubAssign};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use highway::{HighwayHash, HighwayHasher, Key};
@@ -25,8 +30,10 @@ use super::Refused;
 use super::total::{ExplicitTotal, Total, deltas_of, fold_into_zero};
 use crate::ingest::otlp::model::{Number, PointHead};
 use crate::model::{FloatHistogram, Histogram, TimestampMs};
-use crate::storage::RejectReason;
+use crate::storage::{BatchOutcome, RejectReason};
 
+/// The most deltas of a series in one request that are known when the request comes again.
+const KNOWN_MAX: usize = 32;
 /// How far in the future of the clock a delta may lie. One that is further away would keep out all that come after it.
 const FUTURE_MS_MAX: i64 = 10 * 60 * 1000;
 
@@ -62,14 +69,45 @@ impl std::fmt::Debug for DeltaStreams {
 /// A series, by a keyed hash of its labels.
 type StreamId = [u64; 2];
 
-/// The sums by kind, and what they count as.
+/// The sums, and what they count as.
 #[derive(Debug, Default)]
 struct Kept {
+    sums: AllSums,
+    cost: Cost,
+    swept_ms: TimestampMs,
+    /// Requests with deltas so far.
+    requests: u64,
+}
+
+/// What sums count as, in series.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Cost {
+    /// What they stand at.
+    sums: usize,
+    /// What they stood at before, within the newest request of each. Bounded like the sums, and let go where it is too much.
+    earlier: usize,
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        self.sums += other.sums;
+        self.earlier += other.earlier;
+    }
+}
+
+impl SubAssign for Cost {
+    fn sub_assign(&mut self, other: Self) {
+        self.sums -= other.sums;
+        self.earlier -= other.earlier;
+    }
+}
+
+/// The sums of all kinds.
+#[derive(Debug, Default)]
+struct AllSums {
     numbers: Sums<Number>,
     explicit: Sums<ExplicitTotal>,
     native: Sums<FloatHistogram>,
-    cost: usize,
-    swept_ms: TimestampMs,
 }
 
 /// The sums of one kind.
@@ -78,25 +116,72 @@ struct Sums<T> {
     by_id: HashMap<StreamId, Stream<T>>,
     /// What the request under way has changed, as it was before.
     undo: Vec<(StreamId, Option<Stream<T>>)>,
+    /// The series of the request under way of which nothing is stored yet, with the number of the newest point of each.
+    unstored: HashMap<StreamId, usize>,
 }
 
 impl<T> Default for Sums<T> {
     fn default() -> Self {
-        Sums { by_id: HashMap::new(), undo: Vec::new() }
+        Sums { by_id: HashMap::new(), undo: Vec::new(), unstored: HashMap::new() }
     }
 }
 
 /// The sum of one series.
 #[derive(Debug, Clone)]
 struct Stream<T> {
-    first_start_nanos: u64,
-    last_nanos: u64,
-    /// A hash of the last delta.
-    last_delta: u64,
+    newest: Added<T>,
+    /// Those before it in the same request.
+    earlier: Vec<Added<T>>,
+    /// The number of that request.
+    request: u64,
     /// When it came.
     seen_ms: TimestampMs,
+    /// Whether the store took a sample of the series since the sum began.
+    is_stored: bool,
+}
+
+/// A delta that was added.
+#[derive(Debug, Clone)]
+struct Added<T> {
+    ended_nanos: u64,
+    /// A hash of it.
+    digest: u64,
+    /// When the sum began.
+    began_nanos: u64,
+    /// What the sum stood at then.
     total: T,
 }
+
+impl<T: Total> Stream<T> {
+    fn cost(&self) -> Cost {
+        let earlier = self.earlier.iter().map(|added| added.total.cost()).sum();
+        Cost { sums: self.newest.total.cost(), earlier }
+    }
+
+    /// The same delta, if it is known.
+    fn find(&self, ended_nanos: u64, digest: u64) -> Option<&Added<T>> {
+        let mut known = std::iter::once(&self.newest).chain(&self.earlier);
+        known.find(|added| added.ended_nanos == ended_nanos && added.digest == digest)
+    }
+}
+
+/// The series of a request of which nothing was stored before it, and the entries of the newest point of each in the batch.
+#[derive(Debug, Default)]
+pub struct BegunStreams {
+    request: u64,
+    numbers: Vec<(StreamId, Range<u32>)>,
+    explicit: Vec<(StreamId, Range<u32>)>,
+    native: Vec<(StreamId, Range<u32>)>,
+}
+
+/// Why the store refuses what it has another or a newer sample for.
+const CONFLICTS: [RejectReason; 5] = [
+    RejectReason::OutOfOrder,
+    RejectReason::DuplicateTimestamp,
+    RejectReason::OutOfBounds,
+    RejectReason::TooOld,
+    RejectReason::Deleted,
+];
 
 impl Default for DeltaStreams {
     fn default() -> Self {
@@ -115,7 +200,7 @@ impl DeltaStreams {
 
     /// How many series are kept.
     pub fn len(&self) -> usize {
-        let Kept { numbers, explicit, native, .. } = &*self.lock();
+        let AllSums { numbers, explicit, native } = &self.lock().sums;
         numbers.by_id.len() + explicit.by_id.len() + native.by_id.len()
     }
 
@@ -129,35 +214,72 @@ impl DeltaStreams {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets the sums that began with a request, and of which the store took nothing because of what it has.
+    pub fn settle(&self, begun: BegunStreams, outcome: &BatchOutcome) {
+        let BegunStreams { request, numbers, explicit, native } = begun;
+        if numbers.is_empty() && explicit.is_empty() && native.is_empty() {
+            return;
+        }
+        let conflicts = CONFLICTS.iter().any(|reason| outcome.rejected[*reason as usize] > 0);
+        let refused: HashSet<u32> = outcome.entries_refused.iter().copied().filter(|_| conflicts).collect();
+        let Kept { sums, cost, .. } = &mut *self.lock();
+        sums.numbers.settle(request, numbers, &refused, cost);
+        sums.explicit.settle(request, explicit, &refused, cost);
+        sums.native.settle(request, native, &refused, cost);
+    }
+
     /// Begins a request that arrived at this time. Other requests with deltas wait until it has ended.
     pub(super) fn begin(&self, now_ms: TimestampMs) -> DeltaChanges<'_> {
         let mut kept = self.lock();
         if now_ms.saturating_sub(kept.swept_ms) >= self.limits.stale_ms / 2 {
-            let Kept { numbers, explicit, native, cost, swept_ms } = &mut *kept;
+            let Kept { sums: AllSums { numbers, explicit, native }, cost, swept_ms, .. } = &mut *kept;
             *swept_ms = now_ms;
             let oldest_ms = now_ms.saturating_sub(self.limits.stale_ms);
-            *cost = numbers.sweep(oldest_ms) + explicit.sweep(oldest_ms) + native.sweep(oldest_ms);
+            *cost = Cost::default();
+            numbers.sweep(oldest_ms, cost);
+            explicit.sweep(oldest_ms, cost);
+            native.sweep(oldest_ms, cost);
         }
-        DeltaChanges { streams: self, kept, now_ms, began_nanos: 0 }
+        kept.requests += 1;
+        DeltaChanges { streams: self, kept, now_ms, began_nanos: 0, point: 0 }
     }
 }
 
 impl<T: Total> Sums<T> {
-    /// Forgets what was last seen before this time. Gives what is left counts as.
-    fn sweep(&mut self, oldest_ms: TimestampMs) -> usize {
+    /// Forgets what was last seen before this time. Counts what is left.
+    fn sweep(&mut self, oldest_ms: TimestampMs, cost: &mut Cost) {
         self.by_id.retain(|_, stream| stream.seen_ms >= oldest_ms);
-        self.by_id.values().map(|stream| stream.total.cost()).sum()
+        self.by_id.values().for_each(|stream| *cost += stream.cost());
     }
 
     /// Takes back what a request changed.
-    fn roll_back(&mut self, cost: &mut usize) {
+    fn roll_back(&mut self, cost: &mut Cost) {
+        self.unstored.clear();
         for (id, before) in self.undo.drain(..).rev() {
-            *cost += before.as_ref().map_or(0, |stream| stream.total.cost());
+            *cost += before.as_ref().map(Stream::cost).unwrap_or_default();
             let after = match before {
                 Some(stream) => self.by_id.insert(id, stream),
                 None => self.by_id.remove(&id),
             };
-            *cost -= after.map_or(0, |stream| stream.total.cost());
+            *cost -= after.as_ref().map(Stream::cost).unwrap_or_default();
+        }
+    }
+
+    /// Keeps what a request changed. Gives its series of which nothing is stored yet; `points` are the entries of each point.
+    fn keep(&mut self, points: &[Range<u32>]) -> Vec<(StreamId, Range<u32>)> {
+        self.undo.clear();
+        self.unstored.drain().filter_map(|(id, point)| Some((id, points.get(point)?.clone()))).collect()
+    }
+
+    /// Forgets the series of which an entry was refused; the others are stored now.
+    fn settle(&mut self, request: u64, begun: Vec<(StreamId, Range<u32>)>, refused: &HashSet<u32>, cost: &mut Cost) {
+        for (id, mut entries) in begun {
+            let Entry::Occupied(mut stream) = self.by_id.entry(id) else { continue };
+            if !entries.any(|entry| refused.contains(&entry)) {
+                stream.get_mut().is_stored = true;
+            } else if !stream.get().is_stored && stream.get().request <= request {
+                *cost -= stream.remove().cost();
+            }
         }
     }
 
@@ -168,42 +290,56 @@ impl<T: Total> Sums<T> {
         delta.hash(&mut hasher);
         let digest = hasher.finish();
         let before = self.by_id.get(&id);
-        let mut stream = Stream {
-            first_start_nanos: head.start_unix_nanos,
-            last_nanos: head.unix_nanos,
-            last_delta: digest,
-            seen_ms: to.now_ms,
-            total: delta,
-        };
+        if before.is_none_or(|stream| !stream.is_stored) {
+            self.unstored.insert(id, to.point);
+        }
+        let mut newest =
+            Added { ended_nanos: head.unix_nanos, digest, began_nanos: head.start_unix_nanos, total: delta };
+        let (mut earlier, mut is_stored) = (Vec::new(), false);
         if let Some(before) = before {
-            *to.began_nanos = before.first_start_nanos;
-            if before.last_nanos == head.unix_nanos && before.last_delta == digest {
-                return Ok(before.total.clone());
+            *to.began_nanos = before.newest.began_nanos;
+            if let Some(known) = before.find(head.unix_nanos, digest) {
+                *to.began_nanos = known.began_nanos;
+                return Ok(known.total.clone());
             }
+            let last = &before.newest;
             let ms = |nanos: u64| nanos / 1_000_000;
-            if head.unix_nanos <= before.last_nanos || head.start_unix_nanos < before.first_start_nanos {
+            if head.unix_nanos <= last.ended_nanos || head.start_unix_nanos < last.began_nanos {
                 let why = format!(
                     "delta of {} to {} ms comes after one that ended at {} ms",
                     ms(head.start_unix_nanos),
                     ms(head.unix_nanos),
-                    ms(before.last_nanos)
+                    ms(last.ended_nanos)
                 );
                 return Err((RejectReason::OutOfOrder, why));
             }
-            let mut total = before.total.clone();
-            if total.add(&stream.total)? {
-                stream.total = total;
-                stream.first_start_nanos = before.first_start_nanos;
+            let mut total = last.total.clone();
+            if total.add(&newest.total)? {
+                newest.total = total;
+                newest.began_nanos = last.began_nanos;
+            }
+            is_stored = before.is_stored;
+            if before.request == to.request && before.earlier.len() < KNOWN_MAX {
+                earlier = before.earlier.clone();
+                earlier.push(last.clone());
             }
         }
-        let (cost, cost_before) = (stream.total.cost(), before.map_or(0, |before| before.total.cost()));
-        if cost > cost_before && *to.cost + cost - cost_before > to.streams_max {
+        let total = newest.total.clone();
+        let began_nanos = newest.began_nanos;
+        let mut stream = Stream { newest, earlier, request: to.request, seen_ms: to.now_ms, is_stored };
+        let mut cost = *to.cost;
+        cost -= before.map(Stream::cost).unwrap_or_default();
+        cost += stream.cost();
+        if cost.earlier > to.streams_max {
+            cost.earlier -= stream.cost().earlier;
+            stream.earlier.clear();
+        }
+        if cost.sums > to.streams_max.max(to.cost.sums) {
             let why = format!("otlp.delta_max_streams = {} series with deltas are being added up", to.streams_max);
             return Err((RejectReason::SeriesLimit, why));
         }
-        *to.cost = *to.cost + cost - cost_before;
-        let total = stream.total.clone();
-        *to.began_nanos = stream.first_start_nanos;
+        *to.cost = cost;
+        *to.began_nanos = began_nanos;
         self.undo.push((id, self.by_id.insert(id, stream)));
         Ok(total)
     }
@@ -211,10 +347,12 @@ impl<T: Total> Sums<T> {
 
 /// What an addition depends on beside its series.
 struct Addition<'k> {
-    cost: &'k mut usize,
+    cost: &'k mut Cost,
     began_nanos: &'k mut u64,
     streams_max: usize,
     now_ms: TimestampMs,
+    request: u64,
+    point: usize,
 }
 
 /// What a request does to the sums; undone where it is not kept.
@@ -224,11 +362,13 @@ pub(super) struct DeltaChanges<'s> {
     now_ms: TimestampMs,
     /// When the sum began that was last added to.
     began_nanos: u64,
+    /// The number of the point that is added, among those of the batch.
+    point: usize,
 }
 
 impl Drop for DeltaChanges<'_> {
     fn drop(&mut self) {
-        let Kept { numbers, explicit, native, cost, .. } = &mut *self.kept;
+        let Kept { sums: AllSums { numbers, explicit, native }, cost, .. } = &mut *self.kept;
         numbers.roll_back(cost);
         explicit.roll_back(cost);
         native.roll_back(cost);
@@ -236,12 +376,20 @@ impl Drop for DeltaChanges<'_> {
 }
 
 impl DeltaChanges<'_> {
-    /// Keeps what the request did.
-    pub(super) fn keep(mut self) {
-        let Kept { numbers, explicit, native, .. } = &mut *self.kept;
-        numbers.undo.clear();
-        explicit.undo.clear();
-        native.undo.clear();
+    /// Keeps what the request did. `points` are the entries of each point in the batch.
+    pub(super) fn keep(mut self, points: &[Range<u32>]) -> BegunStreams {
+        let Kept { sums: AllSums { numbers, explicit, native }, requests, .. } = &mut *self.kept;
+        BegunStreams {
+            request: *requests,
+            numbers: numbers.keep(points),
+            explicit: explicit.keep(points),
+            native: native.keep(points),
+        }
+    }
+
+    /// Says which of the batch's points is added next.
+    pub(super) fn at_point(&mut self, point: usize) {
+        self.point = point;
     }
 
     /// The series with this name and these labels.
@@ -258,22 +406,22 @@ impl DeltaChanges<'_> {
         self.began_nanos
     }
 
-    /// Refuses a delta of the far future.
-    fn check_time(&self, head: &PointHead<'_>) -> Result<(), Refused> {
-        let ahead_ms = (head.unix_nanos / 1_000_000) as i64 - self.now_ms;
+    /// Where a delta is added, unless it is one of the far future.
+    fn addition(&mut self, head: &PointHead<'_>) -> Result<(&mut AllSums, Addition<'_>), Refused> {
+        let DeltaChanges { streams, kept, now_ms, began_nanos, point } = self;
+        let ahead_ms = (head.unix_nanos / 1_000_000) as i64 - *now_ms;
         if ahead_ms > FUTURE_MS_MAX {
             return Err((RejectReason::TooFarInFuture, format!("delta lies {ahead_ms} ms in the future")));
         }
-        Ok(())
+        let Kept { sums, cost, requests, .. } = &mut **kept;
+        let streams_max = streams.limits.streams;
+        Ok((sums, Addition { cost, began_nanos, streams_max, now_ms: *now_ms, request: *requests, point: *point }))
     }
 
     /// What a sum stands at with this delta.
     pub(super) fn number(&mut self, id: StreamId, head: &PointHead<'_>, delta: Number) -> Result<Number, Refused> {
-        self.check_time(head)?;
-        let DeltaChanges { streams, kept, now_ms, began_nanos } = self;
-        let Kept { numbers, cost, .. } = &mut **kept;
-        let mut to = Addition { cost, began_nanos, streams_max: streams.limits.streams, now_ms: *now_ms };
-        numbers.add(&mut to, id, head, delta)
+        let (sums, mut to) = self.addition(head)?;
+        sums.numbers.add(&mut to, id, head, delta)
     }
 
     /// What a histogram stands at with this delta. Other boundaries begin it anew.
@@ -283,11 +431,8 @@ impl DeltaChanges<'_> {
         head: &PointHead<'_>,
         delta: ExplicitTotal,
     ) -> Result<ExplicitTotal, Refused> {
-        self.check_time(head)?;
-        let DeltaChanges { streams, kept, now_ms, began_nanos } = self;
-        let Kept { explicit, cost, .. } = &mut **kept;
-        let mut to = Addition { cost, began_nanos, streams_max: streams.limits.streams, now_ms: *now_ms };
-        explicit.add(&mut to, id, head, delta)
+        let (sums, mut to) = self.addition(head)?;
+        sums.explicit.add(&mut to, id, head, delta)
     }
 
     /// What an exponential histogram stands at with this delta, as coarse as the coarsest so far.
@@ -297,13 +442,10 @@ impl DeltaChanges<'_> {
         head: &PointHead<'_>,
         delta: &Histogram,
     ) -> Result<Histogram, Refused> {
-        self.check_time(head)?;
-        let DeltaChanges { streams, kept, now_ms, began_nanos } = self;
-        let Kept { native, cost, .. } = &mut **kept;
-        let mut to = Addition { cost, began_nanos, streams_max: streams.limits.streams, now_ms: *now_ms };
+        let (sums, mut to) = self.addition(head)?;
         let mut delta = delta.to_float();
         fold_into_zero(&mut delta);
-        let total = native.add(&mut to, id, head, delta)?;
+        let total = sums.native.add(&mut to, id, head, delta)?;
         Ok(Histogram {
             schema: total.schema,
             counter_reset_hint: total.counter_reset_hint,

@@ -24,7 +24,7 @@ fn add(streams: &DeltaStreams, (from, to): (u64, u64), delta: Number) -> Result<
     let mut changes = streams.begin(NOW_MS);
     let id = changes.id("m", b"");
     let total = changes.number(id, &head(from, to), delta).map_err(|(reason, _)| reason);
-    changes.keep();
+    changes.keep(&[]);
     total
 }
 
@@ -46,6 +46,60 @@ fn same_delta_again_gives_the_same_sum_and_another_of_its_time_is_refused() {
     assert_eq!(add(&streams, (10, 20), Number::Int(1)), Ok(Number::Int(4)));
     assert_eq!(add(&streams, (0, 10), Number::Int(3)), Err(RejectReason::OutOfOrder));
     assert_eq!(add(&streams, (20, 30), Number::Int(1)), Ok(Number::Int(5)));
+}
+
+#[test]
+fn request_with_several_deltas_of_a_series_gives_the_same_sums_again() {
+    let streams = streams(10);
+    let send = |times: std::ops::Range<u64>| -> Vec<Result<Number, RejectReason>> {
+        let mut changes = streams.begin(NOW_MS);
+        let id = changes.id("m", b"");
+        let mut add = |second| changes.number(id, &head(second, second + 1), Number::Int(1 << second));
+        let totals = times.map(|second| add(second).map_err(|(reason, _)| reason)).collect();
+        changes.keep(&[]);
+        totals
+    };
+    let totals = |totals: &[i64]| totals.iter().map(|total| Ok(Number::Int(*total))).collect::<Vec<_>>();
+    for _ in 0..3 {
+        assert_eq!(send(0..3), totals(&[1, 3, 7]));
+    }
+    for _ in 0..2 {
+        assert_eq!(send(3..5), totals(&[15, 31]));
+    }
+    // Those of the request before are known no more, and still not added twice.
+    assert_eq!(send(2..3), [Err(RejectReason::OutOfOrder)]);
+    assert_eq!(send(5..6), totals(&[63]));
+    // What is remembered for that is bounded, and keeps no series out.
+    send(6..16);
+    assert_eq!(streams.lock().cost, Cost { sums: 1, earlier: 9 });
+    send(16..28);
+    assert_eq!(streams.lock().cost, Cost { sums: 1, earlier: 0 });
+    assert_eq!(send(27..28), totals(&[(1 << 28) - 1]));
+}
+
+#[test]
+fn sum_that_begins_with_what_the_store_has_is_forgotten() {
+    let streams = streams(10);
+    let send = |second: u64, refused: Option<RejectReason>| {
+        let mut changes = streams.begin(NOW_MS);
+        changes.at_point(0);
+        let id = changes.id("m", b"");
+        let total = changes.number(id, &head(second, second + 1), Number::Int(1)).unwrap();
+        let begun = changes.keep(std::slice::from_ref(&(3..5)));
+        let mut outcome = BatchOutcome::default();
+        if let Some(reason) = refused {
+            outcome.reject(reason, 4, 1, String::new);
+        }
+        streams.settle(begun, &outcome);
+        (total, streams.len(), streams.lock().cost.sums)
+    };
+    assert_eq!(send(0, Some(RejectReason::DuplicateTimestamp)), (Number::Int(1), 0, 0));
+    // For want of room: it was not counted before.
+    assert_eq!(send(1, Some(RejectReason::SeriesLimit)), (Number::Int(1), 1, 1));
+    assert_eq!(send(2, None), (Number::Int(2), 1, 1));
+    // Something of it is stored: the next sample tells the rest.
+    assert_eq!(send(3, Some(RejectReason::OutOfOrder)), (Number::Int(3), 1, 1));
+    assert_eq!(send(4, None), (Number::Int(4), 1, 1));
 }
 
 #[test]
@@ -76,7 +130,7 @@ fn changes_that_are_not_kept_are_undone() {
         changes.number(new, &head(second, second + 1), Number::Int(1)).unwrap();
     }
     drop(changes);
-    assert_eq!((streams.len(), streams.lock().cost), (1, 1));
+    assert_eq!((streams.len(), streams.lock().cost), (1, Cost { sums: 1, earlier: 0 }));
     assert_eq!(add(&streams, (10, 20), Number::Int(1)), Ok(Number::Int(4)));
 }
 
@@ -87,7 +141,7 @@ fn series_past_the_bound_are_refused_and_old_ones_go_on() {
         let mut changes = streams.begin(now_ms);
         let id = changes.id(name, b"");
         let total = changes.number(id, &head(from, from + 1), Number::Int(1)).map_err(|(reason, _)| reason);
-        changes.keep();
+        changes.keep(&[]);
         total
     };
     assert_eq!(add("a", 0, NOW_MS), Ok(Number::Int(1)));

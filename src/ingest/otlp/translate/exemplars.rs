@@ -58,15 +58,24 @@ impl<'a> Translator<'_, 'a> {
             }
         }
         let ids = labels.len();
+        let chars = |name: &str, value: &[u8]| {
+            name.chars().count() + std::str::from_utf8(value).map_or(0, |text| text.chars().count())
+        };
+        let mut all_chars: usize = labels.iter().map(|(name, value)| chars(name, value)).sum();
         for attribute in &exemplar.filtered_attributes {
             let mut text = Vec::new();
             render(&mut text, &attribute.value);
-            if !text.is_empty() && !labels.iter().any(|(name, _)| *name == attribute.key) {
-                labels.push((&attribute.key, text));
+            if text.is_empty() || labels.iter().any(|(name, _)| *name == attribute.key) {
+                continue;
             }
+            all_chars += chars(&attribute.key, &text);
+            // What follows is not looked at: there may be millions, and each was compared with all before it.
+            if all_chars > CHARS_MAX {
+                break;
+            }
+            labels.push((&attribute.key, text));
         }
-        let chars = |bytes: &[u8]| std::str::from_utf8(bytes).map_or(0, |text| text.chars().count());
-        if labels.iter().map(|(name, value)| name.chars().count() + chars(value)).sum::<usize>() > CHARS_MAX {
+        if all_chars > CHARS_MAX {
             labels.truncate(ids);
             self.warnings.add_once(Category::Other, "exemplar attributes", || {
                 format!(

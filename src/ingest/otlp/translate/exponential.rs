@@ -5,12 +5,12 @@
 
 use std::ops::Range;
 
-use super::layout::put_label;
+use super::layout::name_labels;
 use super::warnings::Category;
 use super::{Counting, Family, Refused, Translator, describe, is_end, time_ms};
 use crate::ingest::otlp::model::{Exemplar, ExponentialBuckets, ExponentialPoint, PointHead};
 use crate::model::histogram::BucketSpan;
-use crate::model::{Histogram, METRIC_NAME, SampleValue, TimestampMs, is_stale_nan};
+use crate::model::{Histogram, SampleValue, TimestampMs, is_stale_nan};
 use crate::storage::RejectReason;
 
 /// The coarsest resolution that is stored.
@@ -110,15 +110,14 @@ impl<'a> Translator<'_, 'a> {
         points: &[ExponentialPoint<'a>],
         counting: Counting,
     ) {
-        let mut name = Vec::new();
-        put_label(&mut name, METRIC_NAME, family.name.as_bytes());
+        let [name] = name_labels(&family.name, [""]);
         for point in points {
             let parts = (&point.head, &point.exemplars[..]);
             self.native_histogram(family, &name, parts, counting, |this, labels| {
                 let histogram = native(point, counting)?;
                 match this.deltas.as_mut().filter(|_| counting == Counting::Delta && !histogram.is_stale()) {
                     Some(deltas) => {
-                        let changes = deltas.changes();
+                        let changes = deltas.changes(&this.output);
                         let id = changes.id(&family.name, this.output.bytes.get(labels).unwrap_or_default());
                         changes.native(id, &point.head, &histogram)
                     }

@@ -6,13 +6,13 @@
 use std::ops::Range;
 
 use super::exponential::spans_of;
-use super::layout::put_label;
+use super::layout::name_labels;
 use super::total::ExplicitTotal;
 use super::{Counting, Family, Refused, Translator, describe, is_end, time_ms};
 use crate::encoding::go_float;
 use crate::ingest::otlp::model::{Exemplar, HistogramPoint};
 use crate::model::histogram::CUSTOM_BUCKETS_SCHEMA;
-use crate::model::{CounterResetHint, Histogram, METRIC_NAME, is_stale_nan, stale_nan};
+use crate::model::{CounterResetHint, Histogram, is_stale_nan, stale_nan};
 use crate::storage::RejectReason;
 
 /// How many samples a point becomes.
@@ -93,8 +93,7 @@ impl Counting {
 impl<'a> Translator<'_, 'a> {
     /// Adds points as native histograms with custom buckets.
     pub(super) fn custom_histograms(&mut self, family: &Family, points: &[HistogramPoint<'a>], counting: Counting) {
-        let mut name = Vec::new();
-        put_label(&mut name, METRIC_NAME, family.name.as_bytes());
+        let [name] = name_labels(&family.name, [""]);
         for point in points {
             let parts = (&point.head, &point.exemplars[..]);
             self.native_histogram(family, &name, parts, counting, |this, labels| {
@@ -122,7 +121,7 @@ impl<'a> Translator<'_, 'a> {
             count: point.count,
             sum: point.sum,
         };
-        let changes = deltas.changes();
+        let changes = deltas.changes(&self.output);
         let id = changes.id(&family.name, self.output.bytes.get(labels).unwrap_or_default());
         let ExplicitTotal { bounds, counts, count, sum } = changes.explicit(id, &point.head, delta)?;
         Ok(Some(HistogramPoint { bucket_counts: counts, explicit_bounds: bounds, count, sum, ..point.clone() }))
@@ -130,11 +129,7 @@ impl<'a> Translator<'_, 'a> {
 
     /// Adds points as series of counts.
     pub(super) fn histograms(&mut self, family: &Family, points: &[HistogramPoint<'a>], counting: Counting) {
-        let [sum_name, count_name, bucket_name] = ["_sum", "_count", "_bucket"].map(|suffix| {
-            let mut label = Vec::new();
-            put_label(&mut label, METRIC_NAME, format!("{}{suffix}", family.name).as_bytes());
-            label
-        });
+        let [sum_name, count_name, bucket_name] = name_labels(&family.name, ["_sum", "_count", "_bucket"]);
         let naming = self.options.label_naming();
         let mut le = Vec::new();
         for point in points {

@@ -102,6 +102,15 @@ pub(super) fn put_label(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     put::uvarint_slice(out, value);
 }
 
+/// The labels with the names of the series that a family has, by their suffixes.
+pub(super) fn name_labels<const N: usize>(family: &str, suffixes: [&str; N]) -> [Vec<u8>; N] {
+    suffixes.map(|suffix| {
+        let mut label = Vec::new();
+        put_label(&mut label, METRIC_NAME, format!("{family}{suffix}").as_bytes());
+        label
+    })
+}
+
 /// Appends a label of which all up to the value is encoded.
 #[inline]
 fn put_value(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {

@@ -52,7 +52,7 @@ mod warnings;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-pub use delta::{DeltaLimits, DeltaStreams};
+pub use delta::{BegunStreams, DeltaLimits, DeltaStreams};
 pub use options::{DeltaMode, Promotion, TranslateLimits, TranslateOptions, TranslationStrategy};
 pub use output::TooMuch;
 pub use warnings::{Category, Warnings};
@@ -105,6 +105,8 @@ pub struct Translated<'a> {
     pub decoded: Decoded<'a>,
     /// What was stored otherwise than its sender may think.
     pub warnings: Warnings,
+    /// For [`DeltaStreams::settle`], when the batch is stored.
+    pub begun: BegunStreams,
 }
 
 /// Translates one request, metric by metric.
@@ -138,9 +140,11 @@ struct Deltas<'t> {
 }
 
 impl<'t> Deltas<'t> {
-    /// The sums as this request changes them.
-    fn changes(&mut self) -> &mut DeltaChanges<'t> {
-        self.changes.get_or_insert_with(|| self.streams.begin(self.now_ms))
+    /// The sums as this request changes them, for the point that is added next.
+    fn changes(&mut self, output: &Output<'_, '_>) -> &mut DeltaChanges<'t> {
+        let changes = self.changes.get_or_insert_with(|| self.streams.begin(self.now_ms));
+        changes.at_point(output.next_point());
+        changes
     }
 }
 
@@ -185,11 +189,9 @@ impl<'t, 'a> Translator<'t, 'a> {
     /// Ends the request: from here on the batch has its labels. After an error the batch must not be used.
     pub fn finish(self) -> Result<Translated<'a>, TooMuch> {
         let Finished { metadata, points, refused } = self.output.finish()?;
-        let decoded = Decoded { metadata, refused, points };
-        if let Some(changes) = self.deltas.and_then(|deltas| deltas.changes) {
-            changes.keep();
-        }
-        Ok(Translated { decoded, warnings: self.warnings })
+        let changes = self.deltas.and_then(|deltas| deltas.changes);
+        let begun = changes.map(|changes| changes.keep(&points.entries)).unwrap_or_default();
+        Ok(Translated { decoded: Decoded { metadata, refused, points }, warnings: self.warnings, begun })
     }
 
     /// Prepares the labels that a metric's points share.

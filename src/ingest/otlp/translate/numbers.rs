@@ -1,9 +1,9 @@
 //! Points of gauges and sums: one sample each.
 
-use super::layout::put_label;
+use super::layout::name_labels;
 use super::{Counting, Family, Refused, Translator, describe, is_end, time_ms};
 use crate::ingest::otlp::model::{Number, NumberPoint};
-use crate::model::{METRIC_NAME, stale_nan};
+use crate::model::stale_nan;
 use crate::storage::RejectReason;
 
 /// A number as a sample has it. Whole numbers beyond 2^53 lose digits, as in Prometheus.
@@ -31,8 +31,7 @@ impl<'a> Translator<'_, 'a> {
         counting: Counting,
         is_counter: bool,
     ) {
-        let mut name = Vec::new();
-        put_label(&mut name, METRIC_NAME, family.name.as_bytes());
+        let [name] = name_labels(&family.name, [""]);
         let naming = self.options.label_naming();
         for point in points {
             self.output.begin_point();
@@ -61,7 +60,7 @@ impl<'a> Translator<'_, 'a> {
                 && !is_end(head)
                 && let (Some(deltas), Some(delta)) = (&mut self.deltas, point.value)
             {
-                let changes = deltas.changes();
+                let changes = deltas.changes(&self.output);
                 let id = changes.id(&family.name, self.output.bytes.get(start..).unwrap_or_default());
                 match changes.number(id, head, delta) {
                     Ok(total) => value = float(total),

@@ -107,6 +107,11 @@ impl<'t, 'a> Output<'t, 'a> {
         self.first_entry = self.labels.len();
     }
 
+    /// The number that the next point gets, if it becomes entries.
+    pub(super) fn next_point(&self) -> usize {
+        self.points.entries.len()
+    }
+
     /// Ends a point that has become entries.
     #[inline]
     pub(super) fn end_point(&mut self) {

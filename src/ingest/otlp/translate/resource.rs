@@ -13,6 +13,9 @@ pub(super) const SERVICE_NAMESPACE: &str = "service.namespace";
 pub(super) const SERVICE_NAME: &str = "service.name";
 pub(super) const SERVICE_INSTANCE: &str = "service.instance.id";
 
+/// The most labels that a resource or a scope gives: as many as a series may be allowed to have.
+const LABELS_MAX: usize = 10_000;
+
 /// A label's name and value.
 pub(super) type Pair = (String, String);
 
@@ -72,6 +75,11 @@ impl ResourceLabels {
         }
         labels.identity.retain(|(_, value)| !value.is_empty());
         for attribute in attributes.iter().filter(|attribute| options.promotion.takes(&attribute.key)) {
+            if labels.promoted.len() >= LABELS_MAX {
+                labels.promoted.clear();
+                labels.fault = Some(format!("more than {LABELS_MAX} attributes of the resource become labels"));
+                break;
+            }
             match options.label_naming().name(&attribute.key) {
                 Ok(name) => {
                     let name = name.into_owned();
@@ -102,6 +110,9 @@ pub(super) fn scope_labels(
         return Ok(labels);
     }
     for attribute in &scope.attributes {
+        if labels.len() >= LABELS_MAX {
+            return Err(format!("more than {LABELS_MAX} attributes of the scope become labels"));
+        }
         let name = format!("otel_scope_{}", attribute.key);
         let name =
             options.label_naming().name(&name).map_err(|fault| format!("scope attribute: {fault}"))?.into_owned();

@@ -1,10 +1,10 @@
 //! Points of summaries: quantiles that the client computed, a sum and a count.
 
-use super::layout::put_label;
+use super::layout::name_labels;
 use super::{Counting, Family, Refused, Translator, describe, is_end, time_ms};
 use crate::encoding::go_float;
 use crate::ingest::otlp::model::SummaryPoint;
-use crate::model::{METRIC_NAME, stale_nan};
+use crate::model::stale_nan;
 use crate::storage::RejectReason;
 
 /// How many samples a point becomes.
@@ -22,11 +22,7 @@ fn check(point: &SummaryPoint<'_>) -> Result<(), Refused> {
 impl<'a> Translator<'_, 'a> {
     /// Adds the points of a summary.
     pub(super) fn summaries(&mut self, family: &Family, points: &[SummaryPoint<'a>]) {
-        let [sum_name, count_name, name] = ["_sum", "_count", ""].map(|suffix| {
-            let mut label = Vec::new();
-            put_label(&mut label, METRIC_NAME, format!("{}{suffix}", family.name).as_bytes());
-            label
-        });
+        let [sum_name, count_name, name] = name_labels(&family.name, ["_sum", "_count", ""]);
         let naming = self.options.label_naming();
         let mut quantile_text = Vec::new();
         for point in points {

@@ -4,11 +4,11 @@
 //! Source: Prometheus 3.14 `prometheusremotewrite/helper.go` (`addResourceTargetInfo`).
 
 use super::Translator;
-use super::layout::{Layout, put_label};
+use super::layout::{Layout, name_labels};
 use super::resource::{SERVICE_INSTANCE, SERVICE_NAME, SERVICE_NAMESPACE, SharedLabels};
 use super::warnings::Category;
 use crate::ingest::otlp::model::Resource;
-use crate::model::{METRIC_NAME, MetricType, TimestampMs};
+use crate::model::{MetricType, TimestampMs};
 
 const NAME: &str = "target_info";
 
@@ -38,8 +38,7 @@ impl<'a> Translator<'_, 'a> {
         let steps = last_ms.saturating_sub(first_ms).saturating_sub(1).div_euclid(step_ms);
         let skipped = (steps + 1 - SAMPLES_MAX).max(0);
         let times = (skipped..=steps).map(|step| first_ms + step * step_ms).filter(|ms| *ms < last_ms).chain([last_ms]);
-        let mut name = Vec::new();
-        put_label(&mut name, METRIC_NAME, NAME.as_bytes());
+        let [name] = name_labels(NAME, [""]);
         for timestamp_ms in times {
             if !self.output.reserve(1, 0) {
                 return;

@@ -102,7 +102,7 @@ fn run<'a>(
         }
         translator.resource_end(&resource);
     }
-    let Translated { decoded, warnings } = translator.finish()?;
+    let Translated { decoded, warnings, .. } = translator.finish()?;
     let mut stored = Stored {
         points: decoded.points,
         rejected_samples: decoded.refused.rejected_total(),
@@ -735,4 +735,33 @@ fn request_that_becomes_too_much_is_refused_as_a_whole() {
     assert_eq!(what(vec![metric("h", "", classic(vec![point]))]), "bytes of labels");
     let points = vec![exponential_point(0, 0, &[1; 90])];
     assert!(what(vec![metric("h", "", exponential(points))]).starts_with("native histograms"));
+}
+
+/// Each would be compared with all before it, or put in front of them: hours of work for one request of a few megabytes.
+#[test]
+fn exemplar_and_resource_with_very_many_attributes_cost_no_more_than_what_is_kept_of_them() {
+    let names: Vec<String> = (0..300_000).map(|number: u32| format!("a{}", number.reverse_bits())).collect();
+    let pairs: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "x")).collect();
+    let options = TranslateOptions {
+        promotion: Promotion::AllBut(Vec::new()),
+        promote_scope_metadata: true,
+        ..TranslateOptions::default()
+    };
+    let sum = NumberPoint { exemplars: vec![exemplar(2.0, &pairs)], ..number(head(&[]), 2.0) };
+    let many = Resource { attributes: attributes(&pairs) };
+    let scope = Scope { name: "lib".into(), attributes: attributes(&pairs), ..Scope::default() };
+    let parts = vec![
+        (Resource::default(), Scope::default(), vec![metric("c", "", counter(vec![sum]))]),
+        (many, Scope::default(), vec![metric("r", "", Data::Gauge(vec![number(head(&[]), 1.0)]))]),
+        (Resource::default(), scope, vec![metric("s", "", Data::Gauge(vec![number(head(&[]), 1.0)]))]),
+    ];
+    let stored = try_translate(&options, TranslateLimits::default(), parts).unwrap();
+    assert_eq!(stored.series, [r#"{__name__="c_total"} 2"#]);
+    let ids = "span_id=01020304050607ff,trace_id=abababababababababababababababab";
+    assert_eq!(stored.exemplars, [format!(r#"{{__name__="c_total"}} # {ids} 2 @-5"#)]);
+    for (refused, what) in stored.refused.iter().zip(["resource", "scope"]) {
+        let why = format!("invalid_labels: more than 10000 attributes of the {what} become labels");
+        assert!(refused.starts_with(&why), "{refused}");
+    }
+    assert_eq!(stored.points.refused, 2);
 }

@@ -1,23 +1,25 @@
 //! The OpenTelemetry SDKs of Python and JavaScript send with every instrument, over gRPC and HTTP, in protobuf and, the latter, JSON:
 //! what is stored is, series by series and value by value, what they say that they sent.
 //!
-//! The packages come from PyPI and npm, in the versions that are named here, into a directory that stays for later runs.
+//! The packages come from PyPI and npm, in the versions that `requirements.txt` and `package-lock.json` name, those that
+//! others need included, into a directory that stays for later runs.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::time::SystemTime;
 
 use serde_json::Value;
 
+use crate::harness::packages;
 use crate::harness::peers::with_peers;
 use crate::harness::process::{self, free_address};
 use crate::harness::{Chronolith, Settings, chronolith};
 
 const PYTHON_PACKAGES: &str = include_str!("requirements.txt");
-const NODE_PACKAGES: &str = include_str!("package.json");
+const NODE_PACKAGES: [(&str, &str); 2] =
+    [("package.json", include_str!("package.json")), ("package-lock.json", include_str!("package-lock.json"))];
 /// What each instrument is called when it is stored.
 const FAMILIES: &[(&str, &str)] = &[
     ("http.requests", "http_requests_total"),
@@ -235,39 +237,17 @@ fn run(command: Command) -> String {
     stdout
 }
 
-/// One installation at a time.
-static INSTALLING: Mutex<()> = Mutex::new(());
-
-/// A directory with what `install` puts there; it stays until `wanted` changes.
-fn installed(name: &str, wanted: &str, install: impl FnOnce(&Path)) -> PathBuf {
-    let _one = INSTALLING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let mark = dir.join("installed.txt");
-    if std::fs::read_to_string(&mark).ok().as_deref() != Some(wanted) {
-        if dir.exists() {
-            std::fs::remove_dir_all(&dir).unwrap();
-        }
-        std::fs::create_dir_all(&dir).unwrap();
-        install(&dir);
-        std::fs::write(mark, wanted).unwrap();
-    }
-    dir
-}
-
 fn python_packages() -> PathBuf {
-    installed("otlp-python", PYTHON_PACKAGES, |dir| {
-        let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"]);
-        pip.arg("--requirement").arg(source("requirements.txt")).arg("--target").arg(dir);
-        run(pip);
-    })
+    packages::of_python("otlp-python", PYTHON_PACKAGES)
 }
 
 fn node_packages() -> PathBuf {
-    installed("otlp-javascript", NODE_PACKAGES, |dir| {
-        std::fs::write(dir.join("package.json"), NODE_PACKAGES).unwrap();
+    packages::installed("otlp-javascript", &NODE_PACKAGES.map(|(_, text)| text).concat(), |dir| {
+        for (name, text) in NODE_PACKAGES {
+            std::fs::write(dir.join(name), text).unwrap();
+        }
         let mut npm = Command::new("npm");
-        npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(dir);
+        npm.args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(dir);
         run(npm);
     })
 }

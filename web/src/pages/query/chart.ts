@@ -4,6 +4,7 @@ import type uPlot from 'uplot';
 import type { Zone } from '../../state/settings';
 import { COLOURS, colourOf, dashOf } from './look';
 import { axisTexts, timeTexts } from './numbers';
+import { type Heat, drawHeat } from './heat';
 import { isolated } from './plot';
 
 export interface DrawnLine {
@@ -22,6 +23,8 @@ export interface Hover {
   readonly line?: number;
   readonly dot?: number;
   readonly at: number;
+  /** On the y axis. */
+  readonly value: number;
   readonly left: number;
   readonly top: number;
 }
@@ -43,8 +46,8 @@ export interface ChartOptions {
   readonly zoom: (startMs: number, endMs: number) => void;
   readonly back: () => void;
   readonly hover: (hover: Hover | undefined) => void;
-  /** Draws below the lines. */
-  readonly under?: (chart: uPlot) => void;
+  /** What is drawn below the lines. */
+  readonly heat: Heat | undefined;
 }
 
 export interface Chart {
@@ -87,7 +90,7 @@ export function drawChart(UPlot: typeof uPlot, host: HTMLElement, options: Chart
       width: 1.5,
       dash: [...dashOf(line?.index ?? 0, options.count)],
       ...(options.isStacked ? { fill: stroke.replace('rgb(', 'rgba(').replace(')', ', 0.35)') } : {}),
-      points: { size: 5, fill: stroke, filter: (_chart, _series, show) => (show ? null : alone) },
+      points: { size: 5, fill: stroke, filter: (_chart, _series, show) => (show || alone.length === 0 ? null : alone) },
     };
   });
   const bands = options.isStacked ? order.slice(1).map((_, at) => ({ series: [at + 1, at + 2] as uPlot.Band.Bounds })) : [];
@@ -131,7 +134,7 @@ export function drawChart(UPlot: typeof uPlot, host: HTMLElement, options: Chart
       series: [{}, ...series],
       bands,
       hooks: {
-        drawAxes: [(self) => options.under?.(self)],
+        drawAxes: [(self) => options.heat && drawHeat(self, options.heat, options.times, (options.times[1] ?? 0) - (options.times[0] ?? 0), colour('c0'))],
         draw: [(self) => drawDots(self, options.dots, colour('text'), colour('surface'))],
         setSelect: [
           (self) => {
@@ -149,13 +152,16 @@ export function drawChart(UPlot: typeof uPlot, host: HTMLElement, options: Chart
   );
   return {
     focus: (line) => chart.setSeries(line === undefined ? null : order.indexOf(line) + 1, { focus: true }),
-    resize: (width) => chart.setSize({ width, height: options.height }),
+    resize: (width) => {
+      if (width !== chart.width) chart.setSize({ width, height: options.height });
+    },
     destroy: () => chart.destroy(),
   };
 }
 
 /** The extent of the y axis. */
 function rangeOf(low: number | null, high: number | null, options: ChartOptions): [number, number] {
+  if (options.heat) return [options.heat.low, options.heat.high];
   if (low === null || high === null) return options.isLog ? [0.1, 10] : [0, 1];
   if (options.isLog) {
     const least = low > 0 ? low : high / 1000;
@@ -187,7 +193,6 @@ function pan(chart: uPlot, event: MouseEvent, moved: ChartOptions['zoom']): void
   };
   addEventListener('mousemove', move);
   addEventListener('mouseup', end);
-  event.preventDefault();
 }
 
 function dotPlace(chart: uPlot, dot: Dot): [number, number] {
@@ -221,7 +226,7 @@ function drawDots(chart: uPlot, dots: readonly Dot[], fill: string, stroke: stri
 function hoverOf(chart: uPlot, options: ChartOptions, placeOf: (series: number) => number | undefined): Hover | undefined {
   const { left = -1, top = -1, idx } = chart.cursor;
   if (left < 0 || idx === null || idx === undefined) return undefined;
-  const place = { at: idx, left: left + chart.over.offsetLeft, top: top + chart.over.offsetTop };
+  const place = { at: idx, value: chart.posToVal(top, 'y'), left: left + chart.over.offsetLeft, top: top + chart.over.offsetTop };
   const dot = options.dots.findIndex((one) => {
     const [x, y] = dotPlace(chart, one);
     return Math.abs(x - left) <= 2 * DOT_PX && Math.abs(y - top) <= 2 * DOT_PX;

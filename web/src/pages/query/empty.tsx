@@ -3,9 +3,9 @@
 import type { JSX } from 'preact';
 import { call } from '../../api/client';
 import { hrefOf } from '../../router';
+import { selectorOf } from '../../selector';
 import { useResource } from '../../state/resource';
 import { Loaded } from '../../ui/parts';
-import { metricSelector } from './series';
 
 /** Names offered to begin with. */
 const NAMES_MAX = 24;
@@ -27,7 +27,7 @@ export function Nothing(props: { choose: (expr: string) => void }): JSX.Element 
               <p>Type a query, or begin with a metric{data.length > NAMES_MAX && <> (<a href={hrefOf('explore')}>Explore</a> has them all)</>}:</p>
               <div class="row names">
                 {data.slice(0, NAMES_MAX).map((name) => (
-                  <button key={name} type="button" class="mono" onClick={() => props.choose(metricSelector(name))}>{name}</button>
+                  <button key={name} type="button" class="mono" onClick={() => props.choose(selectorOf({ __name__: name }))}>{name}</button>
                 ))}
               </div>
             </>

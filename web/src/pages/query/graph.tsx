@@ -6,15 +6,16 @@ import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import type uPlot from 'uplot';
 import { queryExemplars } from '../../api/prom';
 import { count, time } from '../../format';
+import { selectorOf } from '../../selector';
 import { useResource } from '../../state/resource';
 import { theme, zone } from '../../state/settings';
 import { ErrorBox, download } from '../../ui/parts';
 import { type Chart, type Hover, drawChart } from './chart';
-import { dotsOf } from './exemplars';
+import { type ExemplarDot, dotsOf } from './exemplars';
+import { type Heat, cellAt, heatOf } from './heat';
 import { Legend } from './legend';
 import { readable } from './numbers';
 import { type Line, highest, plotCsv, plotOf, stack } from './plot';
-import { seriesText } from './series';
 import type { PanelState } from './url';
 import type { ViewProps } from './views';
 
@@ -23,6 +24,8 @@ const DRAWN = 20;
 /** Lines that are drawn when all are asked for. */
 const DRAWN_MAX = 1_000;
 const HEIGHT_PX = 340;
+/** Always the same one, as a new one would be drawn. */
+const NO_DOTS: readonly ExemplarDot[] = [];
 
 let drawing: typeof uPlot | undefined;
 
@@ -55,7 +58,10 @@ export default function GraphTab(props: Props): JSX.Element {
   const { data } = outcome.answer;
   const matrix = data.resultType === 'matrix' ? data.result : [];
   const plot = useMemo(() => plotOf(matrix, outcome.startMs, outcome.endMs, outcome.stepMs), [outcome]);
-  const shown = useMemo(() => highest(plot.lines, panel.showAll ? DRAWN_MAX : DRAWN), [plot, panel.showAll]);
+  // Where there is nothing else to draw it needs no asking.
+  const isHeat = plot.histograms > 0 && (panel.display === 'heatmap' || plot.lines.length === 0);
+  const heat = useMemo(() => (isHeat ? heatOf(matrix, outcome.startMs, outcome.stepMs) : undefined), [outcome, isHeat]);
+  const shown = useMemo(() => isHeat ? [] : highest(plot.lines, panel.showAll ? DRAWN_MAX : DRAWN), [plot, panel.showAll, isHeat]);
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
   const chart = useRef<Chart>();
   const focus = useCallback((index: number | undefined) => chart.current?.focus(index), []);
@@ -69,12 +75,12 @@ export default function GraphTab(props: Props): JSX.Element {
       }),
     [shown],
   );
-  const isUndrawn = plot.undrawable > 0 || plot.histograms > 0 || shown.length < plot.lines.length;
+  const isUndrawn = !isHeat && (plot.undrawable > 0 || plot.histograms > 0 || shown.length < plot.lines.length);
   const negative = panel.isLog && shown.some((line) => line.min <= 0);
   return (
     <div class="tab">
-      <Choices {...props} csv={() => plotCsv(plot, plot.lines)} />
-      <Canvas {...props} times={plot.times} lines={shown} hidden={hidden} chart={chart} />
+      <Choices {...props} hasHeat={plot.histograms > 0} isHeat={isHeat} csv={() => plotCsv(plot, plot.lines)} />
+      <Canvas {...props} times={plot.times} lines={shown} heat={heat} hidden={hidden} chart={chart} />
       {(isUndrawn || negative) && (
         <p class="quiet undrawn">
           {shown.length < plot.lines.length && (
@@ -86,19 +92,19 @@ export default function GraphTab(props: Props): JSX.Element {
           {plot.undrawable > 0 && `${count(plot.undrawable)} samples are NaN or infinite and leave gaps. `}
           {negative && 'A logarithmic axis has no place for zero and less. '}
           {plot.histograms > 0 &&
-            `${count(plot.histograms)} of the series are native histograms, which are no lines: histogram_quantile(0.9, …), histogram_avg(…) and histogram_count(…) make some, and the table has the buckets. `}
+            `${count(plot.histograms)} series with native histograms, which are no lines: histogram_quantile(0.9, …), histogram_avg(…) and histogram_count(…) make some, and the table has the buckets. `}
         </p>
       )}
       {panel.showAll && plot.lines.length > DRAWN && (
         <p><button type="button" onClick={() => change({ showAll: false })}>Show {DRAWN}</button></p>
       )}
-      <Legend lines={shown} hidden={hidden} toggle={toggle} focus={focus} />
+      {heat ? <HeatNote heat={heat} lines={plot.lines.length} /> : <Legend lines={shown} hidden={hidden} toggle={toggle} focus={focus} />}
     </div>
   );
 }
 
 /** How it is drawn. */
-function Choices(props: Props & { csv: () => string }): JSX.Element {
+function Choices(props: Props & { hasHeat: boolean; isHeat: boolean; csv: () => string }): JSX.Element {
   const { panel, outcome, change } = props;
   const choice = (text: string, isOn: boolean, changes: Partial<PanelState>): JSX.Element => (
     <button type="button" aria-pressed={isOn} onClick={() => change(changes)}>{text}</button>
@@ -107,21 +113,22 @@ function Choices(props: Props & { csv: () => string }): JSX.Element {
   return (
     <div class="row choices">
       <span class="joined" role="group" aria-label="Lines">
-        {choice('lines', panel.display !== 'stacked', { display: 'lines' })}
-        {choice('stacked', panel.display === 'stacked', { display: 'stacked' })}
+        {choice('lines', panel.display !== 'stacked' && !props.isHeat, { display: 'lines' })}
+        {choice('stacked', panel.display === 'stacked' && !props.isHeat, { display: 'stacked' })}
+        {props.hasHeat && choice('heatmap', props.isHeat, { display: 'heatmap' })}
       </span>
-      <span class="joined" role="group" aria-label="Y axis">
+      {!props.isHeat && <span class="joined" role="group" aria-label="Y axis">
         {choice('y auto', panel.yMin === undefined && !panel.isLog, { yMin: undefined, isLog: false })}
         {panel.yMin !== undefined && panel.yMin !== 0 && !panel.isLog && choice(`y from ${readable(panel.yMin)}`, true, {})}
         {choice('y zero', isZero, { yMin: 0, isLog: false })}
         {choice('y log', panel.isLog, { isLog: true })}
-      </span>
+      </span>}
       <label>
         <input type="checkbox" checked={panel.showExemplars} onChange={(event) => change({ showExemplars: event.currentTarget.checked })} />
         exemplars
       </label>
       <span class="actions end">
-        <button type="button" onClick={() => download('graph.csv', 'text/csv', props.csv())}>CSV</button>
+        {!props.isHeat && <button type="button" onClick={() => download('graph.csv', 'text/csv', props.csv())}>CSV</button>}
         <button type="button" onClick={() => download('graph.json', 'application/json', JSON.stringify(outcome.answer.data, null, 2))}>JSON</button>
       </span>
     </div>
@@ -131,6 +138,7 @@ function Choices(props: Props & { csv: () => string }): JSX.Element {
 interface CanvasProps extends Props {
   readonly times: readonly number[];
   readonly lines: readonly Line[];
+  readonly heat: Heat | undefined;
   readonly hidden: ReadonlySet<string>;
   readonly chart: { current: Chart | undefined };
 }
@@ -141,7 +149,7 @@ function rounded(ms: number, rangeMs: number): number {
 }
 
 function Canvas(props: CanvasProps): JSX.Element {
-  const { panel, outcome, times, lines, hidden, change } = props;
+  const { panel, outcome, times, lines, heat, hidden, change } = props;
   const [tools, setTools] = useState(() => drawing);
   const [failure, setFailure] = useState<Error>();
   const host = useRef<HTMLDivElement>(null);
@@ -154,9 +162,9 @@ function Canvas(props: CanvasProps): JSX.Element {
   const wanted = panel.showExemplars;
   const span = wanted ? `${outcome.expr} ${outcome.startMs} ${outcome.endMs}` : '';
   const exemplars = useResource(span, async (signal) =>
-    wanted ? dotsOf((await queryExemplars(outcome.expr, outcome.startMs, outcome.endMs, signal)).data ?? []) : [],
+    wanted ? dotsOf((await queryExemplars(outcome.expr, outcome.startMs, outcome.endMs, signal)).data ?? []) : NO_DOTS,
   );
-  const dots = exemplars.data ?? [];
+  const dots = exemplars.data ?? NO_DOTS;
 
   useEffect(() => {
     if (tools) return;
@@ -188,10 +196,11 @@ function Canvas(props: CanvasProps): JSX.Element {
       lines: drawn,
       count: lines.length,
       dots,
+      heat,
       startMs: outcome.startMs,
       endMs: outcome.endMs,
       isStacked: panel.display === 'stacked',
-      isLog: panel.isLog,
+      isLog: heat ? heat.isLog : panel.isLog,
       yMin: panel.yMin,
       zone: zone.value,
       width: element.clientWidth,
@@ -206,6 +215,7 @@ function Canvas(props: CanvasProps): JSX.Element {
       const place = drawn.findIndex((line) => line.index === index);
       chart.focus(place < 0 ? undefined : place);
     } };
+    // It reports once without any change.
     const sizes = new ResizeObserver(() => chart.resize(element.clientWidth));
     sizes.observe(element);
     return () => {
@@ -214,14 +224,14 @@ function Canvas(props: CanvasProps): JSX.Element {
       props.chart.current = undefined;
       chart.destroy();
     };
-  }, [tools, drawn, times, dots, panel.display, panel.isLog, panel.yMin, zone.value, colours]);
+  }, [tools, drawn, heat, times, dots, panel.display, panel.isLog, panel.yMin, zone.value, colours]);
 
   if (failure) return <ErrorBox error={failure} retry={() => location.reload()} />;
   return (
     <div class="chart">
       <div ref={host} role="img" aria-label={summary(props)} title="" />
       {!tools && <p class="loading">Loading the graph …</p>}
-      <Tooltip hover={hover} times={times} lines={drawn.map(({ line }) => line)} dots={dots} />
+      <Tooltip hover={hover} heat={heat} times={times} lines={drawn.map(({ line }) => line)} dots={dots} />
       {exemplars.error && <ErrorBox error={exemplars.error} retry={exemplars.refresh} />}
       {wanted && exemplars.data?.length === 0 && !exemplars.loading && <p class="quiet">No exemplars in this range.</p>}
       {panel.endMs !== undefined && before.current.length > 0 && (
@@ -232,22 +242,33 @@ function Canvas(props: CanvasProps): JSX.Element {
 }
 
 /** The graph in a sentence, for those who do not see it; the legend below it has all numbers. */
-function summary({ lines, outcome }: CanvasProps): string {
+function summary({ lines, heat, outcome }: CanvasProps): string {
   const known = lines.filter((line) => !Number.isNaN(line.max));
   const [from, to] = [outcome.startMs, outcome.endMs].map((ms) => time(ms, zone.value));
+  if (heat) return `Heatmap of ${count(heat.series)} series of native histograms from ${from} to ${to}, with values from ${readable(heat.low)} to ${readable(heat.high)}.`;
   const head = `Graph of ${count(lines.length)} series from ${from} to ${to}`;
   const [first] = known;
   if (!first) return `${head}, without values.`;
   const top = known.reduce((best, line) => (line.max > best.max ? line : best), first);
   const low = known.reduce((best, line) => (line.min < best.min ? line : best), first);
-  return `${head}. Highest ${readable(top.max)} in ${seriesText(top.metric)}, lowest ${readable(low.min)} in ${seriesText(low.metric)}.`;
+  return `${head}. Highest ${readable(top.max)} in ${selectorOf(top.metric)}, lowest ${readable(low.min)} in ${selectorOf(low.metric)}.`;
 }
 
-function Tooltip(props: { hover: Signal<Hover | undefined>; times: readonly number[]; lines: readonly Line[]; dots: ReturnType<typeof dotsOf> }): JSX.Element | null {
+function HeatNote(props: { heat: Heat; lines: number }): JSX.Element {
+  return (
+    <p class="quiet">
+      The buckets of {count(props.heat.series)} series of native histograms together; the fullest has {readable(props.heat.most)}.
+      The table has them one by one.{props.lines > 0 && ` ${count(props.lines)} series of other values are left out.`}
+    </p>
+  );
+}
+
+function Tooltip(props: { hover: Signal<Hover | undefined>; heat: Heat | undefined; times: readonly number[]; lines: readonly Line[]; dots: readonly ExemplarDot[] }): JSX.Element | null {
   const now = props.hover.value;
   if (!now) return null;
   const line = now.line === undefined ? undefined : props.lines[now.line];
   const dot = now.dot === undefined ? undefined : props.dots[now.dot];
+  const cell = props.heat && !dot ? cellAt(props.heat, now.at, now.value) : undefined;
   const seconds = dot?.seconds ?? props.times[now.at] ?? 0;
   const isRight = now.left > (document.documentElement.clientWidth || 0) / 2;
   return (
@@ -257,6 +278,12 @@ function Tooltip(props: { hover: Signal<Hover | undefined>; times: readonly numb
         <>
           <p><strong>{readable(line.values[now.at] ?? NaN)}</strong></p>
           <p class="mono">{line.key}</p>
+        </>
+      )}
+      {cell && (
+        <>
+          <p><strong>{readable(cell.count)}</strong></p>
+          <p class="mono">{readable(cell.lower)} to {readable(cell.upper)}</p>
         </>
       )}
       {dot && (

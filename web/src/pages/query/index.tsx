@@ -1,7 +1,7 @@
 //! The Query page.
 
 import type { JSX } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { place } from '../../router';
 import { startQueryKeys } from './keys';
 import { QueryPanel } from './panel';
@@ -13,7 +13,8 @@ export default function Query(): JSX.Element {
   const { page, params } = place.value;
   const address = params.toString();
   const active = useRef<number>();
-  useEffect(() => {
+  // Before the first render, so that nothing is asked for a page that the address does not mean.
+  useMemo(() => {
     if (page === 'query') readPlace(params);
   }, [page, address]);
   useEffect(() => startQueryKeys(() => active.current), []);

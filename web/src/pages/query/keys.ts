@@ -12,10 +12,16 @@ const KEYS: Record<string, (panel: Panel) => void> = {
   ']': (panel) => update(panel.id, { endMs: round((panel.endMs ?? Date.now()) + panel.rangeMs / 2) }),
   '+': (panel) => update(panel.id, { rangeMs: nextRange(panel.rangeMs, false) }),
   '-': (panel) => update(panel.id, { rangeMs: nextRange(panel.rangeMs, true) }),
+  t: (panel) => update(panel.id, { tab: 'table' }),
+  r: (panel) => update(panel.id, { tab: 'raw' }),
   l: () => setLive(!live.value),
 };
 
-const fieldOf = (id: number): HTMLElement | null => document.querySelector(`[data-panel="${id}"] [data-query]`);
+/** Where a query is typed: the plain field, or what can be typed into within the editor. */
+function fieldOf(id: number): HTMLElement | null {
+  const field = document.querySelector<HTMLElement>(`[data-panel="${id}"] [data-query]`);
+  return field?.shadowRoot?.querySelector<HTMLElement>('.cm-content') ?? field;
+}
 
 export function startQueryKeys(active: () => number | undefined): () => void {
   const onKey = (event: KeyboardEvent): void => {

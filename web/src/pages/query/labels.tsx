@@ -1,8 +1,8 @@
 //! A series' name and labels, each of which narrows the query down when it is clicked.
 
 import type { JSX } from 'preact';
-import type { Labels } from '../../api/prom';
-import { labelName, quote, seriesParts } from './series';
+import { type Labels, labelName, quoted } from '../../selector';
+import { seriesParts } from './series';
 
 /** Takes a matcher into the query; `isEqual` keeps what has the value, its opposite drops that. */
 export type AddMatcher = (name: string, value: string, isEqual: boolean) => void;
@@ -14,7 +14,7 @@ export function LabelButton(props: { name: string; value: string; shown?: string
     <button
       type="button"
       class="label"
-      title={`${labelName(props.name)}=${quote(props.value)}\n${HINT}`}
+      title={`${labelName(props.name)}=${quoted(props.value)}\n${HINT}`}
       onClick={(event) => props.add(props.name, props.value, !event.shiftKey)}
     >
       {props.shown ?? props.value}
@@ -32,7 +32,7 @@ export function Series(props: { metric: Labels; add?: AddMatcher }): JSX.Element
       {name !== '' && <span class="name">{name}</span>}
       {labels.length > 0 && '{'}
       {labels.map(([label, value], index) => {
-        const text = `${labelName(label)}=${quote(value)}`;
+        const text = `${labelName(label)}=${quoted(value)}`;
         return (
           <span key={label}>
             {index > 0 && ', '}

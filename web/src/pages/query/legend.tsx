@@ -2,11 +2,12 @@
 
 import type { JSX } from 'preact';
 import { useMemo, useState } from 'preact/hooks';
+import { selectorOf } from '../../selector';
 import { type Column, Table } from '../../ui/table';
 import { colourOf, dashOf } from './look';
 import { readable } from './numbers';
 import type { Line } from './plot';
-import { commonLabels, seriesText, without } from './series';
+import { commonLabels, without } from './series';
 
 interface Row extends Line {
   readonly index: number;
@@ -27,7 +28,7 @@ export function Legend(props: Props): JSX.Element {
   const hasCommon = Object.keys(common).length > 0;
   const columns = useMemo<Column<Row>[]>(() => {
     const number = (name: string, value: (row: Row) => number): Column<Row> => ({ name, numeric: true, value, cell: (row) => (Number.isNaN(value(row)) ? '–' : readable(value(row))) });
-    const text = (row: Row): string => seriesText(isShort ? without(row.metric, common) : row.metric);
+    const text = (row: Row): string => selectorOf(isShort ? without(row.metric, common) : row.metric);
     return [
       {
         name: 'Series',
@@ -65,7 +66,7 @@ export function Legend(props: Props): JSX.Element {
             <input type="checkbox" checked={isShort} onChange={(event) => setShort(event.currentTarget.checked)} />
             hide common labels
           </label>
-          {isShort && <span class="series quiet">{seriesText(common).replace(/\{\}$/, '')}</span>}
+          {isShort && <span class="series quiet">{selectorOf(common)}</span>}
         </div>
       )}
       <Table label="Legend" columns={columns} rows={rows} keyOf={(row) => row.key} />

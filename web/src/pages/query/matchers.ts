@@ -2,12 +2,23 @@
 
 import type { SyntaxNode } from '@lezer/common';
 import { LabelMatchers, VectorSelector, parser } from '@prometheus-io/lezer-promql';
-import { labelName, quote } from './series';
+import { labelName, quoted } from '../../selector';
+
+/** The selectors of a query, each once. */
+export function selectorsOf(expr: string): string[] {
+  const found = new Set<string>();
+  parser.parse(expr).iterate({
+    enter: (node) => {
+      if (node.type.id === VectorSelector && node.to > node.from) found.add(expr.slice(node.from, node.to));
+    },
+  });
+  return [...found];
+}
 
 /** The query with a matcher added to each of its selectors; one of the same label with `=` or `!=` gives way to an equality. */
 export function addMatcher(expr: string, name: string, value: string, isEqual: boolean): string {
   const edits: { from: number; to: number; text: string }[] = [];
-  const matcher = `${labelName(name)}${isEqual ? '=' : '!='}${quote(value)}`;
+  const matcher = `${labelName(name)}${isEqual ? '=' : '!='}${quoted(value)}`;
   parser.parse(expr).iterate({
     enter: (node) => {
       if (node.type.id !== VectorSelector) return;

@@ -13,15 +13,16 @@ import { type Panel, add, live, remove, setLive, update } from './panels';
 import { type Outcome, type Run, useRun } from './run';
 import { QueryText } from './text';
 import type { PanelState, Tab } from './url';
-import { View, preload } from './views';
+import { Solo, View, isSolo, preload } from './views';
 
-const TABS: readonly (readonly [Tab, string])[] = [['graph', 'Graph'], ['table', 'Table']];
+const TABS: readonly (readonly [Tab, string])[] = [['graph', 'Graph'], ['table', 'Table'], ['raw', 'Raw'], ['explain', 'Explain']];
 
 export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolean; activate: () => void }): JSX.Element {
   const { panel } = props;
-  const [draft, setDraft] = useState(panel.expr);
+  const [{ draft, version }, setDraft] = useState({ draft: panel.expr, version: 0 });
+  const put = (text: string): void => setDraft((before) => ({ draft: text, version: before.version + 1 }));
   const [formatError, setFormatError] = useState<Error>();
-  useEffect(() => setDraft(panel.expr), [panel.expr]);
+  useEffect(() => put(panel.expr), [panel.expr]);
   const run = useRun(panel, panel.tab === 'graph' ? 'range' : panel.tab === 'table' ? 'instant' : 'none');
   const change = (changes: Partial<PanelState>): void => update(panel.id, changes);
   useEffect(() => preload(panel.tab), [panel.tab]);
@@ -39,7 +40,7 @@ export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolea
   }, []);
   const format = async (): Promise<void> => {
     try {
-      setDraft(await formatQuery(draft));
+      put(await formatQuery(draft));
       setFormatError(undefined);
     } catch (error) {
       setFormatError(error instanceof Error ? error : new Error(String(error)));
@@ -55,7 +56,8 @@ export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolea
       <div class="ask">
         <QueryText
           value={draft}
-          change={setDraft}
+          version={version}
+          change={(text) => setDraft((before) => ({ ...before, draft: text }))}
           run={start}
           fault={failed === draft.trim() || formatError ? fault : undefined}
           label={props.isOnly ? 'PromQL query' : `PromQL query ${props.number}`}
@@ -71,24 +73,24 @@ export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolea
           <button type="button" onClick={() => remove(panel.id)} aria-label={`Remove query ${props.number}`} disabled={props.isOnly && panel.expr === ''}>Remove</button>
         </div>
       </div>
-      <ResultLine run={run} />
+      {!isSolo(panel.tab) && <ResultLine run={run} />}
       {error && !(error instanceof DOMException) && <QueryError error={error} again={() => start(draft)} />}
       {run.outcome && <Notes warnings={run.outcome.answer.warnings} infos={run.outcome.answer.infos} />}
       <div class="bar">
         <Tabs label="Views" tabs={TABS} active={panel.tab} onChange={(tab) => change({ tab })} />
         <div class="actions">
-          {panel.tab === 'graph' && <RangeInput rangeMs={panel.rangeMs} change={(rangeMs) => change({ rangeMs })} />}
+          {panel.tab !== 'table' && <RangeInput rangeMs={panel.rangeMs} change={(rangeMs) => change({ rangeMs })} />}
           <MomentInput
-            label={panel.tab === 'graph' ? 'End' : 'Evaluation time'}
+            label={panel.tab === 'table' ? 'Evaluation time' : 'End'}
             ms={panel.endMs}
             stepMs={panel.rangeMs / 2}
             change={(endMs) => change({ endMs })}
           />
-          {panel.tab === 'graph' && <ResolutionInput value={panel.resolution} rangeMs={panel.rangeMs} change={(resolution) => change({ resolution })} />}
-          <label title="All queries run again every 5 s while this page is seen (l)">
+          {(panel.tab === 'graph' || panel.tab === 'explain') && <ResolutionInput value={panel.resolution} rangeMs={panel.rangeMs} change={(resolution) => change({ resolution })} />}
+          {!isSolo(panel.tab) && <label title="All queries run again every 5 s while this page is seen (l)">
             <input type="checkbox" checked={live.value} onChange={(event) => setLive(event.currentTarget.checked)} />
             live 5 s
-          </label>
+          </label>}
         </div>
       </div>
       <Shown panel={panel} run={run}>
@@ -102,6 +104,7 @@ export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolea
 function Shown(props: { panel: Panel; run: Run; children: (outcome: Outcome) => ComponentChildren }): JSX.Element {
   const { panel, run } = props;
   if (panel.expr.trim() === '') return <Nothing choose={(expr) => update(panel.id, { expr })} />;
+  if (isSolo(panel.tab)) return <Solo panel={panel} attempt={run.attempt} />;
   if (!run.outcome) return run.isRunning ? <p class="loading">Running …</p> : <div />;
   const { result } = run.outcome.answer.data;
   if (result.length === 0) {

@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
 import { dotsOf } from './exemplars';
 import { axisTexts, readable, timeTexts } from './numbers';
+import { cellAt, heatOf } from './heat';
+import { treeOf } from './plan';
 import { gridOf, highest, isolated, plotCsv, plotOf, stack } from './plot';
 
 test('a range\'s times are its start and as many steps as fit', () => {
@@ -66,5 +68,27 @@ test('times of an axis have a clock of 24 hours, and the day where one begins', 
 
 test('exemplars become dots, without those that are no numbers', () => {
   const exemplars = [{ labels: { trace_id: 'a' }, value: '1.5', timestamp: 2 }, { labels: {}, value: 'NaN', timestamp: 3 }];
-  expect(dotsOf([{ seriesLabels: { __name__: 'up' }, exemplars }])).toEqual([{ seconds: 2, value: 1.5, labels: '{trace_id="a"}', series: 'up{}' }]);
+  expect(dotsOf([{ seriesLabels: { __name__: 'up' }, exemplars }])).toEqual([{ seconds: 2, value: 1.5, labels: '{trace_id="a"}', series: 'up' }]);
+});
+
+test('a plan becomes a tree by its depths', () => {
+  const node = (depth: number, text: string): { depth: number; text: string } => ({ depth, text });
+  const shape = (branches: ReturnType<typeof treeOf>): unknown => branches.map(({ node, children }) => [node.text, shape(children)]);
+  expect(shape(treeOf([node(0, '/'), node(1, 'sum'), node(2, 'a'), node(1, 'b')]))).toEqual([['/', [['sum', [['a', []]]], ['b', []]]]]);
+  expect(shape(treeOf([node(2, 'a'), node(1, 'b'), node(1, 'c')]))).toEqual([['a', []], ['b', []], ['c', []]]);
+  expect(treeOf([])).toEqual([]);
+});
+
+test('histograms become the cells of a heatmap', () => {
+  const at = (seconds: number, count: string): [number, { count: string; sum: string; buckets: [number, string, string, string][] }] =>
+    [seconds, { count, sum: '1', buckets: [[0, '1', '2', count], [0, '2', '4', '1'], [3, '-0.1', '0.1', '5']] }];
+  const heat = heatOf([{ metric: { a: '1' }, histograms: [at(0, '3'), at(15, '1')] }, { metric: { a: '2' }, histograms: [at(0, '4')] }, { metric: {}, values: [[0, '1']] }], 0, 15_000);
+  expect(heat).toMatchObject({ series: 2, most: 10, high: 4, isLog: true, low: 0.05 });
+  expect(heat && cellAt(heat, 0, 1.5)).toEqual({ at: 0, lower: 1, upper: 2, count: 7 });
+  expect(heat && cellAt(heat, 1, 9)).toBeUndefined();
+  expect(heatOf([{ metric: {}, values: [[0, '1']] }], 0, 1)).toBeUndefined();
+  // Bounds without an end get one, and empty histograms an axis.
+  const open = heatOf([{ metric: {}, histograms: [[0, { count: '2', sum: '1', buckets: [[0, '-Inf', '1', '1'], [0, '1', '+Inf', '1']] }]] }], 0, 1);
+  expect(open?.cells.map(({ lower, upper }) => [lower, upper])).toEqual([[0, 1], [1, 2]]);
+  expect(heatOf([{ metric: {}, histograms: [[0, { count: '0', sum: '0' }]] }], 0, 1)).toMatchObject({ cells: [], low: 0, high: 1 });
 });

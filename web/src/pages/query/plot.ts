@@ -1,7 +1,8 @@
 //! A matrix as lines over one grid of times, and which of them are drawn.
 
-import type { Labels, MatrixSeries } from '../../api/prom';
-import { parseValue, seriesText } from './series';
+import type { MatrixSeries } from '../../api/prom';
+import { type Labels, selectorOf } from '../../selector';
+import { parseValue } from './series';
 
 export interface Line {
   /** Tells it apart from all others. */
@@ -55,7 +56,7 @@ export function plotOf(matrix: readonly MatrixSeries[], startMs: number, endMs: 
       last = value;
     }
     if (count === 0) [min, max] = [NaN, NaN];
-    lines.push({ key: seriesText(metric), metric, values: row, min, max, avg: sum / count, last });
+    lines.push({ key: selectorOf(metric), metric, values: row, min, max, avg: sum / count, last });
   }
   return { times, lines, undrawable, histograms };
 }

@@ -27,6 +27,8 @@ export interface Run {
   /** The query that `error` is about. */
   readonly failed: string;
   readonly isRunning: boolean;
+  /** How often it was asked to run. */
+  readonly attempt: number;
   readonly again: () => void;
   readonly stop: () => void;
 }
@@ -53,7 +55,10 @@ export function useRun(panel: PanelState, kind: Outcome['kind'] | 'none'): Run {
   const span = kind === 'range' ? `${panel.rangeMs} ${stepMsOf(panel.resolution, panel.rangeMs)}` : '';
   const key = [kind, panel.endMs ?? 'now', span, panel.expr].join('|');
   useEffect(() => {
-    if (kind === 'none') return;
+    if (kind === 'none') {
+      setState({ failed: '', isRunning: false });
+      return;
+    }
     if (panel.expr.trim() === '') {
       setState({ failed: '', isRunning: false });
       return;
@@ -89,6 +94,7 @@ export function useRun(panel: PanelState, kind: Outcome['kind'] | 'none'): Run {
     error: state.error,
     failed: state.failed,
     isRunning: state.isRunning,
+    attempt,
     again: () => setAttempt((count) => count + 1),
     stop: () => {
       running.current?.abort();

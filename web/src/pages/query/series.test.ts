@@ -1,17 +1,9 @@
 import { expect, test } from 'vitest';
 import { faultOf } from './fault';
-import { addMatcher } from './matchers';
-import { bitsOf, bucketText, commonLabels, histogramText, metricSelector, parseValue, seriesText, valueText, without } from './series';
+import { addMatcher, selectorsOf } from './matchers';
+import { bitsOf, bucketText, commonLabels, histogramText, parseValue, valueText, without } from './series';
 
 const HOSTILE = '<img src=x onerror=alert(1)>';
-
-test('a series is written as a query for it', () => {
-  expect(seriesText({})).toBe('{}');
-  expect(seriesText({ __name__: 'up' })).toBe('up{}');
-  expect(seriesText({ __name__: 'up', job: 'a"b\\c\nd' })).toBe('up{job="a\\"b\\\\c\\nd"}');
-  expect(seriesText({ __name__: HOSTILE, 'a.b': 'c' })).toBe(`{"${HOSTILE}", "a.b"="c"}`);
-  expect([metricSelector('a:b'), metricSelector('a.b')]).toEqual(['a:b', '{"a.b"}']);
-});
 
 test('labels that all series have are found, and taken away', () => {
   const metrics = [{ a: '1', b: '2', c: '3' }, { a: '1', b: '4', c: '3' }];
@@ -44,6 +36,7 @@ test('a fault stands where the server says, in characters', () => {
   };
   expect(at('invalid parameter "query": 1:10: parse error: expected type range vector', 'sum(rate(upp))')).toBe('upp');
   expect(at('1:14: parse error: unexpected right parenthesis', 'up + "ää" ) ')).toBe(')');
+  expect(at('1:10: parse error: unexpected right parenthesis', '"ää" + ) + up')).toBe(')');
   expect(at('2:4: parse error: unexpected character', 'up\n + ä)')).toBe('ä');
   expect(at('1:7: parse error: unexpected end of input', 'up +  ')).toBe('+');
   expect(at('9:9: parse error: x', 'up')).toBe('p');
@@ -67,4 +60,9 @@ test('a matcher is added to each selector of a query', () => {
   for (const [before, after] of cases) expect(addMatcher(before, 'job', 'a', true), before).toBe(after);
   expect(addMatcher('up{job="a"}', 'job', 'b', false)).toBe('up{job="a", job!="b"}');
   expect(addMatcher('up', 'a.b', HOSTILE, true)).toBe(`up{"a.b"="${HOSTILE}"}`);
+});
+
+test('the selectors of a query are found, each once', () => {
+  expect(selectorsOf('sum(rate(a{b="c"}[5m])) / a{b="c"} + {__name__="d"} offset 5m')).toEqual(['a{b="c"}', '{__name__="d"}']);
+  expect(selectorsOf('1 + time()')).toEqual([]);
 });

@@ -1,46 +1,18 @@
 //! Series and values as texts: as PromQL writes them, and as people read them.
 
-import type { Bucket, Histogram, Labels } from '../../api/prom';
+import type { Bucket, Histogram } from '../../api/prom';
+import type { Labels } from '../../selector';
 
-const METRIC_NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/;
-const LABEL_NAME = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
-
-/** A string of PromQL. */
-export function quote(text: string): string {
-  return `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n')}"`;
-}
-
-/** A label's name, in quotes where PromQL wants them. */
-export function labelName(name: string): string {
-  return LABEL_NAME.test(name) ? name : quote(name);
-}
-
-/** The selector of a metric, whatever its name is. */
-export function metricSelector(name: string): string {
-  return METRIC_NAME.test(name) ? name : `{${quote(name)}}`;
-}
-
-export interface SeriesText {
-  /** The metric's name where it stands before the braces. */
+export interface SeriesParts {
+  /** The metric's name. */
   readonly name: string;
-  /** What stands in the braces. */
   readonly labels: readonly (readonly [string, string])[];
 }
 
-/** A series in parts; names that are no identifiers stand in the braces. */
-export function seriesParts(metric: Labels): SeriesText {
+export function seriesParts(metric: Labels): SeriesParts {
   const name = metric['__name__'] ?? '';
   const labels = Object.entries(metric).filter(([label]) => label !== '__name__');
   return { name, labels };
-}
-
-/** `up{job="a"}`: what a query for just this series would be. */
-export function seriesText(metric: Labels): string {
-  const { name, labels } = seriesParts(metric);
-  const isPlain = name === '' || METRIC_NAME.test(name);
-  const inner = labels.map(([label, value]) => `${labelName(label)}=${quote(value)}`);
-  if (!isPlain) inner.unshift(quote(name));
-  return `${isPlain ? name : ''}{${inner.join(', ')}}`;
 }
 
 /** The labels that all of these have with the same value. */

@@ -2,14 +2,15 @@
 
 import type { JSX } from 'preact';
 import { useMemo, useState } from 'preact/hooks';
-import type { Histogram, Labels, Point, QueryData } from '../../api/prom';
+import type { Histogram, Point, QueryData } from '../../api/prom';
 import { count, time } from '../../format';
+import { type Labels, selectorOf } from '../../selector';
 import { zone } from '../../state/settings';
 import { download } from '../../ui/parts';
 import { type Column, Table, toCsv } from '../../ui/table';
 import { CopyValue } from './copy';
 import { type AddMatcher, LabelButton, Series } from './labels';
-import { bucketText, commonLabels, histogramText, parseValue, seriesText, valueText, without } from './series';
+import { bucketText, commonLabels, histogramText, parseValue, valueText, without } from './series';
 import type { ViewProps } from './views';
 
 /** Labels above which a series is one column rather than many. */
@@ -50,7 +51,7 @@ function labelColumns(rows: readonly Row[], common: Labels, add: AddMatcher): Co
   const names = new Set<string>();
   for (const { metric } of rows) for (const name of Object.keys(metric)) if (common[name] === undefined) names.add(name);
   if (names.size > LABEL_COLUMNS_MAX || names.size === 0) {
-    return [{ name: 'Series', value: (row) => seriesText(row.metric), cell: (row) => <Series metric={without(row.metric, common)} add={add} /> }];
+    return [{ name: 'Series', value: (row) => selectorOf(row.metric), cell: (row) => <Series metric={without(row.metric, common)} add={add} /> }];
   }
   return [...names].sort().map((name) => ({
     name,
@@ -136,7 +137,7 @@ export function Buckets(props: { histogram: Histogram }): JSX.Element {
   const most = Math.max(...buckets.map((bucket) => parseValue(bucket[3])), 0);
   return (
     <div class="buckets">
-      <h3>{histogramText(props.histogram)}</h3>
+      <h2>{histogramText(props.histogram)}</h2>
       <table>
         <thead><tr><th scope="col">Bucket</th><th scope="col" class="number">Count</th><th scope="col"><span class="unseen">Share</span></th></tr></thead>
         <tbody>

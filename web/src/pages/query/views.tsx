@@ -14,34 +14,53 @@ export interface ViewProps {
   readonly add: AddMatcher;
 }
 
-type Shows = Exclude<Tab, 'raw' | 'explain'>;
+/** A view that asks by itself. */
+export interface SoloProps {
+  readonly panel: PanelState;
+  /** Another number when the query is to run again. */
+  readonly attempt: number;
+}
 
-const LOADERS: Record<Shows, () => Promise<{ default: ComponentType<ViewProps> }>> = {
+const RESULTS: Partial<Record<Tab, () => Promise<{ default: ComponentType<ViewProps> }>>> = {
   graph: () => import('./graph'),
   table: () => import('./table'),
 };
+const SOLOS: Partial<Record<Tab, () => Promise<{ default: ComponentType<SoloProps> }>>> = {
+  raw: () => import('./raw'),
+  explain: () => import('./explain'),
+};
+const results = new Map<Tab, ComponentType<ViewProps>>();
+const solos = new Map<Tab, ComponentType<SoloProps>>();
 
-const loaded = new Map<Tab, ComponentType<ViewProps>>();
-
-async function load(tab: Shows): Promise<void> {
-  loaded.set(tab, (await LOADERS[tab]()).default);
+async function load(tab: Tab): Promise<void> {
+  const [result, solo] = await Promise.all([RESULTS[tab]?.(), SOLOS[tab]?.()]);
+  if (result) results.set(tab, result.default);
+  if (solo) solos.set(tab, solo.default);
 }
 
-const isShown = (tab: Tab): tab is Shows => tab in LOADERS;
+/** Whether a view needs no result. */
+export const isSolo = (tab: Tab): boolean => tab in SOLOS;
 
 /** Begins to load a view while its data is awaited. */
 export function preload(tab: Tab): void {
   // A failure is told where the view is shown.
-  if (isShown(tab)) load(tab).catch(() => undefined);
+  load(tab).catch(() => undefined);
 }
 
 export function View(props: ViewProps): JSX.Element {
-  const { tab } = props.panel;
+  return <Loading tab={props.panel.tab} of={results} props={props} />;
+}
+
+export function Solo(props: SoloProps): JSX.Element {
+  return <Loading tab={props.panel.tab} of={solos} props={props} />;
+}
+
+function Loading<P extends object>({ tab, of, props }: { tab: Tab; of: ReadonlyMap<Tab, ComponentType<P>>; props: P }): JSX.Element {
   const [, setAttempt] = useState(0);
   const [failure, setFailure] = useState<Error>();
-  const Component = loaded.get(tab);
+  const Component = of.get(tab);
   useEffect(() => {
-    if (Component || !isShown(tab)) return;
+    if (Component) return;
     load(tab).then(
       () => setAttempt((count) => count + 1),
       () => setFailure(new Error('this view could not be loaded; the server may have been replaced')),

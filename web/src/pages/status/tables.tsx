@@ -9,7 +9,8 @@ import { Badge, Copy, Loaded, Moment, Panel } from '../../ui/parts';
 import { type Column, Table } from '../../ui/table';
 import { ENDPOINTS, type Endpoint, linkOf } from './endpoints';
 import { filtered, isChanged } from './settings';
-import type { ConfigAnswer, Query, Setting, Task } from './types';
+import type { TaskStatus } from '../../api/storage';
+import type { ConfigAnswer, Query, Setting } from './types';
 
 const ACTIVE_INTERVAL_MS = 2_000;
 const SLOW_INTERVAL_MS = 10_000;
@@ -62,14 +63,14 @@ export function ConfigTab(props: { config: ConfigAnswer }): JSX.Element {
   );
 }
 
-function taskState(task: Task): JSX.Element {
+function taskState(task: TaskStatus): JSX.Element {
   if (task.alarm !== null) return <Badge state="bad">{task.alarm}</Badge>;
   if (task.running_for_seconds !== null) return <Badge state="busy">for {duration(task.running_for_seconds)}</Badge>;
   if (task.consecutive_failures > 0) return <Badge state="warn">failed {task.consecutive_failures} times</Badge>;
   return task.last_run === null ? <Badge state="none">not yet</Badge> : <Badge state="good">well</Badge>;
 }
 
-const TASK_COLUMNS: readonly Column<Task>[] = [
+const TASK_COLUMNS: readonly Column<TaskStatus>[] = [
   { name: 'Task', cell: (row) => row.task.replaceAll('_', ' '), value: (row) => row.task },
   { name: 'State', cell: taskState, value: (row) => row.alarm ?? row.consecutive_failures },
   { name: 'Last run', cell: (row) => <Moment at={row.last_run} relative />, value: (row) => row.last_run },
@@ -94,7 +95,7 @@ const TASK_COLUMNS: readonly Column<Task>[] = [
   },
 ];
 
-export function TasksTab(props: { tasks: readonly Task[] | undefined }): JSX.Element {
+export function TasksTab(props: { tasks: readonly TaskStatus[] | undefined }): JSX.Element {
   return (
     <Panel title="Maintenance tasks">
       {props.tasks ? (

@@ -2,20 +2,6 @@
 
 import type { Alarm, Health, Time } from '../../api/storage';
 
-export interface Task {
-  readonly task: string;
-  readonly last_run: Time | null;
-  readonly last_duration_seconds: number | null;
-  readonly next_run: Time;
-  readonly running_for_seconds: number | null;
-  readonly last_work: { readonly time: Time; readonly what: string } | null;
-  readonly last_error: string | null;
-  readonly consecutive_failures: number;
-  readonly runs: number;
-  readonly failures: number;
-  readonly alarm: string | null;
-}
-
 /** `/health`, with what only this page shows. */
 export interface FullHealth extends Health {
   readonly alarms: readonly Alarm[];
@@ -35,7 +21,6 @@ export interface FullHealth extends Health {
     readonly known_damages: number;
     readonly repair_failure: string | null;
   };
-  readonly maintenance?: readonly Task[];
   readonly under_way?: readonly { readonly what: string; readonly since: Time }[];
 }
 

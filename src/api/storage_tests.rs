@@ -1,5 +1,6 @@
 //! The storage runbook over the API, on a simulated disk with a clock that stands still.
 
+#[path = "findings_tests.rs"]
 mod findings;
 
 use std::path::Path;
@@ -51,7 +52,13 @@ fn start(fs: SimFs, clock: Arc<ManualClock>, admin: bool, ready: bool) -> Server
         engine: EngineOptions::default(),
         queries_max: 4,
         slow_query: None,
-        settings: Vec::new(),
+        settings: vec![Setting {
+            key: "wal.flush_interval",
+            value: "5s".to_owned(),
+            default: "10s",
+            origin: "flag --wal.flush-interval".to_owned(),
+            help: "How often.",
+        }],
         started_ms: START,
         admin,
     };
@@ -178,6 +185,24 @@ fn work_that_nobody_waits_for_is_begun_and_its_outcome_is_kept() {
     // The runtime of the request ended, and with it waited for the work.
     assert_eq!(server.get("/api/v1/storage/blocks")["blocks"][0]["samples"], 10);
     assert_eq!(server.get("/api/v1/storage/status")["under_way"], json!([]));
+}
+
+#[test]
+fn status_shows_each_setting_with_its_default_and_who_set_it_and_what_the_process_takes() {
+    let server = new(false);
+    let config = server.get("/api/v1/status/config");
+    assert_eq!(config["yaml"], "wal.flush_interval: \"5s\"\n");
+    let setting = json!({
+        "key": "wal.flush_interval", "value": "5s", "default": "10s", "origin": "flag --wal.flush-interval",
+        "help": "How often.",
+    });
+    assert_eq!(config["settings"], json!([setting]));
+    assert_eq!(server.get("/api/v1/status/flags")["wal.flush-interval"], "5s");
+    let process = server.get("/api/v1/status/runtimeinfo")["process"].clone();
+    let number = |key: &str| process[key].as_u64().unwrap();
+    assert!(number("resident_bytes") > number("anonymous_bytes") && number("anonymous_bytes") > 0, "{process}");
+    let most = process["open_files_max"].as_u64().unwrap_or(u64::MAX);
+    assert!((3..=most).contains(&number("open_files")), "{process}");
 }
 
 #[test]

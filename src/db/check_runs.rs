@@ -96,14 +96,15 @@ impl CheckRun {
     /// Checks a block of the run.
     pub(super) fn check(&self, db: &Db, block: &Block, progress: &mut dyn FnMut(u64)) -> BlockVerification {
         *lock(&self.block) = Some(block.ulid());
+        let size = block.bytes();
         let check = db.check_block(block, &mut |bytes| {
             // What is read of an index is estimated on the way.
-            self.bytes_of_block.store(bytes.min(block.bytes()), Ordering::Relaxed);
+            self.bytes_of_block.store(bytes.min(size), Ordering::Relaxed);
             progress(bytes);
         });
         *lock(&self.block) = None;
         self.bytes_of_block.store(0, Ordering::Relaxed);
-        self.bytes_done.fetch_add(block.bytes(), Ordering::Relaxed);
+        self.bytes_done.fetch_add(size, Ordering::Relaxed);
         self.blocks_done.fetch_add(1, Ordering::Relaxed);
         self.damaged.fetch_add(u64::from(!check.is_good()), Ordering::Relaxed);
         check
@@ -151,13 +152,18 @@ impl Db {
 
     /// Reads all blocks whole, now, by time, unless somebody ends that early.
     pub fn verify_blocks(&self) -> Vec<BlockVerification> {
-        let began = self.clock.monotonic();
         let mut blocks = self.store.blocks.list();
         blocks.sort_by_key(|block| (block.meta().min_time_ms, block.ulid()));
         let shown = Shown::new(&self.store, false, &blocks);
+        self.read_blocks(&blocks, &shown)
+    }
+
+    /// Reads these blocks, one after the other, unless the run is ended early.
+    fn read_blocks(&self, blocks: &[Arc<Block>], shown: &Shown<'_>) -> Vec<BlockVerification> {
+        let began = self.clock.monotonic();
         let mut checks = Vec::with_capacity(blocks.len());
         let mut bytes = 0;
-        for block in &blocks {
+        for block in blocks {
             if shown.run.is_stopped.load(Ordering::Relaxed) || self.schedule.is_stopping() {
                 break;
             }
@@ -202,5 +208,70 @@ impl Db {
     /// The last checks of all blocks that somebody asked for, oldest first.
     pub fn ended_check_runs(&self) -> Vec<CheckRunRecord> {
         self.store.notes().ended_check_runs.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::db::{DbOptions, ReplayWatch, StorageOptions};
+    use crate::fs::sim::SimFs;
+    use crate::head::HeadOptions;
+    use crate::model::raw_labels::encode_canonical;
+    use crate::model::{Label, RawLabels, Sample};
+    use crate::storage::{SeriesEntry, WriteBatch};
+    use crate::wal::{RecoveryMode, WalOptions};
+
+    const HOUR: i64 = 3_600_000;
+
+    /// A database with blocks of six hours.
+    fn db_with_blocks() -> Db {
+        let clock = Arc::new(ManualClock::at(6 * HOUR));
+        let options = DbOptions {
+            data_dir: "/data".into(),
+            wal: WalOptions::default(),
+            recovery: RecoveryMode::Salvage,
+            head: HeadOptions::default(),
+            storage: StorageOptions::default(),
+        };
+        let fs = Arc::new(SimFs::new(1));
+        let db = Db::open_unlocked(options, fs, clock.clone(), &ReplayWatch::default()).unwrap();
+        let mut labels = Vec::new();
+        encode_canonical([Label { name: "__name__", value: "up" }].into_iter(), &mut labels);
+        for hour in 0..6 {
+            let mut batch = WriteBatch::default();
+            batch.samples.push(Sample { timestamp_ms: hour * HOUR, value: 1.0 });
+            batch.series.push(SeriesEntry { labels: RawLabels(&labels), samples: 0..1 });
+            let (_outcome, durable) = db.append(&batch, 6 * HOUR).unwrap();
+            durable.wait().unwrap();
+        }
+        db.flush().unwrap();
+        db
+    }
+
+    #[test]
+    fn run_that_is_ended_early_stops_before_the_next_block_and_says_so() {
+        let db = db_with_blocks();
+        let blocks = db.store.blocks.list();
+        assert_eq!(blocks.len(), 3);
+        let shown = Shown::new(&db.store, false, &blocks);
+        shown.run.check(&db, &blocks[0], &mut |_bytes| {});
+        let seen = db.checks_under_way()[0];
+        assert_eq!((seen.blocks_done, seen.blocks_total, seen.is_stopped), (1, 3, false));
+        assert_eq!(
+            (seen.bytes_done, seen.bytes_total),
+            (blocks[0].bytes(), blocks.iter().map(|block| block.bytes()).sum())
+        );
+        let scrub = Shown::new(&db.store, true, &blocks[..1]);
+        assert_eq!(db.stop_block_checks(), 1, "the scrub goes on");
+        assert_eq!(db.checks_under_way().iter().map(|run| run.is_stopped).collect::<Vec<_>>(), [true, false]);
+        assert!(db.read_blocks(&blocks, &shown).is_empty());
+        let ended = db.ended_check_runs();
+        assert_eq!((ended[0].blocks, ended[0].blocks_total, ended[0].is_stopped), (0, 3, true));
+        drop((shown, scrub));
+        assert_eq!(db.checks_under_way(), []);
+        assert_eq!(db.verify_blocks().len(), 3);
+        assert_eq!(db.ended_check_runs().last().map(|run| (run.samples, run.is_stopped)), Some((6, false)));
     }
 }

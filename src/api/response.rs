@@ -10,7 +10,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, VARY};
 use hyper::{HeaderMap, Response, StatusCode};
 use tokio::sync::mpsc;
 
@@ -237,10 +237,12 @@ async fn stream_pieces(
     response
 }
 
-/// Compresses a whole body, where the client takes that and it is worth it.
+/// Compresses a whole body, where the client takes that and it is worth it. A body with a tag is sent as it is: the tag is
+/// of these bytes.
 pub fn compress_whole(response: &mut Response<ApiBody>, gzip: bool) {
     let BodyState::Whole(bytes) = &response.body().0 else { return };
-    if !gzip || bytes.len() < GZIP_BYTES_MIN || response.headers().contains_key(CONTENT_ENCODING) {
+    let is_settled = [CONTENT_ENCODING, ETAG].iter().any(|name| response.headers().contains_key(name));
+    if !gzip || bytes.len() < GZIP_BYTES_MIN || is_settled {
         return;
     }
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());

@@ -39,8 +39,8 @@ impl Db {
         watch: &ReplayWatch,
     ) -> Result<Db, OpenError> {
         let dir = &options.data_dir;
-        for unusable in access::check_data_dir(dir)?.blocks {
-            tracing::error!(%unusable, "a block cannot be read or removed");
+        for unusable in access::check_data_dir(dir)?.apart {
+            tracing::error!(%unusable, "a part of the data directory cannot be used, the rest is served");
         }
         fs.create_dir_durably(dir).map_err(io_error("create directory", dir))?;
         let lock = take_lock(&options.data_dir)?;

@@ -140,8 +140,9 @@ const DEPTH_MAX: usize = 2;
 /// What a look at a data directory found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Usable {
-    /// Blocks that cannot be read or removed. They do not keep a server from starting.
-    pub blocks: Vec<AccessError>,
+    /// Blocks that cannot be read or removed, and a place for snapshots that cannot be written to. They do not keep a
+    /// server from starting.
+    pub apart: Vec<AccessError>,
 }
 
 /// Asks whether a data directory, which may not be there yet, can be opened, and all that a start reads and writes in it.
@@ -154,13 +155,10 @@ pub fn check_data_dir(data_dir: &Path) -> Result<Usable, AccessError> {
     for dir in [names::WAL_DIR, names::WBL_DIR, names::CHUNKS_HEAD_DIR, names::LEDGER_DIR] {
         look.dir_with_files(&data_dir.join(dir), Needs::ReadWrite, DEPTH_MAX)?;
     }
-    for dir in [names::QUARANTINE_DIR, names::SNAPSHOTS_DIR] {
-        let dir = data_dir.join(dir);
-        if let Some(metadata) = look.metadata(&dir)? {
-            look.dir(&dir, &metadata, Needs::Entries)?;
-        }
-    }
-    Ok(Usable { blocks: entries(data_dir).iter().filter_map(|path| look.block(path).err()).collect() })
+    look.dir_if_there(&data_dir.join(names::QUARANTINE_DIR))?;
+    let snapshots = look.dir_if_there(&data_dir.join(names::SNAPSHOTS_DIR)).err();
+    let blocks = entries(data_dir).into_iter().filter_map(|path| look.block(&path).err());
+    Ok(Usable { apart: snapshots.into_iter().chain(blocks).collect() })
 }
 
 /// One look at one data directory.
@@ -208,6 +206,13 @@ impl Look<'_> {
             self.ask(path, needs)
         } else {
             Err(AccessError::NotADirectory { path: path.to_owned() })
+        }
+    }
+
+    fn dir_if_there(&self, path: &Path) -> Result<(), AccessError> {
+        match self.metadata(path)? {
+            Some(metadata) => self.dir(path, &metadata, Needs::Entries),
+            None => Ok(()),
         }
     }
 

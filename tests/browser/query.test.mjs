@@ -10,7 +10,7 @@ test('a query is typed and run, and its address brings it again', async (t) => {
   const page = await open(t, server, link('', { tab: 'table' }));
   await shown(page, 'Query');
   // Letter by letter, as fast as it goes, over what stood there.
-  await type(page, 'up');
+  await type(page, 'sum(up)');
   await page.keyboard.press('Control+A');
   await page.keyboard.type('temp * 2');
   await page.keyboard.press('Control+Enter');

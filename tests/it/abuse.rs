@@ -5,27 +5,16 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, UNIX_EPOCH};
-
-use tempfile::TempDir;
+use std::time::{Duration, Instant};
 
 use crate::doors::{ANN, HASH};
+use crate::harness::chronolith::start_with;
 use crate::harness::http;
 use crate::harness::remote_write::{self, Series};
-use crate::harness::{Chronolith, Settings, wait_for};
+use crate::harness::{Chronolith, Settings, now_ms, wait_for};
 
 /// How long a request of a good client may take while others misbehave, on a busy machine.
 const GOOD_WITHIN: Duration = Duration::from_secs(10);
-
-fn start(settings: Settings) -> (TempDir, Chronolith) {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Chronolith::start_with(&dir.path().join("data"), settings);
-    (dir, server)
-}
-
-fn now_ms() -> i64 {
-    UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
-}
 
 /// A field of `/proc/PID/status`, in bytes.
 fn memory(server: &Chronolith, field: &str) -> u64 {
@@ -86,7 +75,7 @@ fn abuse_ten_stalled_uploads_starve_no_good_writer() {
         .with("limits.max_body_size", "256KiB")
         .with("limits.max_bodies_in_flight", "1MiB")
         .with("web.max_requests", "10");
-    let (_dir, mut server) = start(settings);
+    let (_dir, mut server) = start_with(settings);
     // By bytes: ten times 200 of 256 KiB are twice what bodies may hold.
     let by_bytes: Vec<TcpStream> = (0..10).map(|_| stalled_upload(server.address, 256 << 10, 200 << 10)).collect();
     wait_for("uploads that give way", Duration::from_secs(20), || {
@@ -129,7 +118,7 @@ fn gave_way(server: &Chronolith) -> u64 {
 
 #[test]
 fn abuse_slow_body_ends_when_it_makes_no_progress() {
-    let (_dir, mut server) = start(Settings::default().with("web.stall_timeout", "1s"));
+    let (_dir, mut server) = start_with(Settings::default().with("web.stall_timeout", "1s"));
     let began = Instant::now();
     let mut stream = stalled_upload(server.address, 1 << 20, 100);
     // A byte now and then is no progress.
@@ -152,7 +141,7 @@ fn abuse_slow_body_ends_when_it_makes_no_progress() {
 
 #[test]
 fn abuse_endless_and_crumbled_chunked_bodies_take_bounded_memory() {
-    let (_dir, mut server) = start(Settings::default().with("limits.max_body_size", "1MiB"));
+    let (_dir, mut server) = start_with(Settings::default().with("limits.max_body_size", "1MiB"));
     assert_memory_within(&server, 64 << 20, || {
         for chunk in [1, 64 << 10] {
             let mut stream = http::connect(server.address).unwrap();
@@ -173,7 +162,7 @@ fn abuse_endless_and_crumbled_chunked_bodies_take_bounded_memory() {
 
 #[test]
 fn abuse_bombs_all_at_once_take_bounded_memory() {
-    let (_dir, mut server) = start(Settings::default());
+    let (_dir, mut server) = start_with(Settings::default());
     // Each is within the bound of a body and far past that of what it unpacks to.
     let bomb = remote_write::compress(&vec![0; 200 << 20]);
     assert_memory_within(&server, 512 << 20, || {
@@ -192,7 +181,7 @@ fn abuse_bombs_all_at_once_take_bounded_memory() {
 
 #[test]
 fn abuse_a_thousand_idle_connections_keep_nobody_out() {
-    let (_dir, mut server) = start(Settings::default());
+    let (_dir, mut server) = start_with(Settings::default());
     assert_memory_within(&server, 64 << 20, || {
         let mut held = Vec::new();
         for number in 0..1000 {
@@ -216,7 +205,7 @@ fn abuse_a_thousand_idle_connections_keep_nobody_out() {
 
 #[test]
 fn abuse_connections_of_one_address_are_bounded_where_that_is_set() {
-    let (_dir, server) = start(Settings::default().with("web.max_connections_per_address", "4"));
+    let (_dir, server) = start_with(Settings::default().with("web.max_connections_per_address", "4"));
     // Each is busy with a body, so none may be closed for another.
     let upload = || stalled_upload(server.address, 1000, 10);
     let mut held: Vec<TcpStream> = (0..4).map(|_| upload()).collect();
@@ -234,7 +223,7 @@ fn abuse_connections_of_one_address_are_bounded_where_that_is_set() {
 
 #[test]
 fn abuse_huge_heads_are_cut_off() {
-    let (_dir, mut server) = start(Settings::default());
+    let (_dir, mut server) = start_with(Settings::default());
     assert_memory_within(&server, 64 << 20, || {
         let long = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(1 << 20));
         let many = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-Many: x\r\n".repeat(10_000));
@@ -259,7 +248,7 @@ fn abuse_huge_heads_are_cut_off() {
 
 #[test]
 fn abuse_http2_resets_at_speed_keep_nobody_out() {
-    let (_dir, mut server) = start(Settings::default());
+    let (_dir, mut server) = start_with(Settings::default());
     assert_memory_within(&server, 128 << 20, || {
         let (stop, streams) = (AtomicBool::new(false), AtomicU64::new(0));
         thread::scope(|scope| {
@@ -340,7 +329,7 @@ mod http2 {
 
 #[test]
 fn abuse_answers_that_nobody_takes_are_given_up() {
-    let (_dir, mut server) = start(Settings::default().with("web.send_timeout", "1s"));
+    let (_dir, mut server) = start_with(Settings::default().with("web.send_timeout", "1s"));
     assert_memory_within(&server, 128 << 20, || {
         let held: Vec<TcpStream> = (0..4)
             .map(|_| {
@@ -426,7 +415,7 @@ fn base64(text: &str) -> String {
 
 #[test]
 fn abuse_new_series_past_the_bound_are_refused_by_name_and_old_ones_go_on() {
-    let (_dir, mut server) = start(Settings::default().with("head.max_series", "10"));
+    let (_dir, mut server) = start_with(Settings::default().with("head.max_series", "10"));
     let batch = |count: usize, at: i64| -> Vec<Series> {
         let one = |n: usize| Series::new(&[("__name__", "bounded"), ("n", &n.to_string())], &[(at, n as f64)]);
         (0..count).map(one).collect()
@@ -446,7 +435,7 @@ fn abuse_new_series_past_the_bound_are_refused_by_name_and_old_ones_go_on() {
 #[test]
 fn abuse_memory_past_its_bound_refuses_writes_until_later_and_answers_queries() {
     let settings = Settings::default().with("limits.max_memory", "16MiB").with("head.max_memory", "none");
-    let (_dir, server) = start(settings);
+    let (_dir, server) = start_with(settings);
     // More than the bound, in buckets of a query's result: the server holds it while the label names are asked for.
     let series: Vec<Series> = (0..20_000)
         .map(|n| Series::new(&[("__name__", "wide"), ("n", &format!("{n:0>200}"))], &[(now_ms(), 1.0)]))

@@ -102,6 +102,8 @@ fn console_files_come_compressed_with_names_that_last() {
         assert_eq!(plain.header("content-type"), Some("text/javascript; charset=utf-8"));
         assert_eq!((plain.header("content-encoding"), gzip.header("content-encoding")), (None, Some("gzip")));
         assert_eq!(brotli.header("content-encoding"), Some("br"));
+        let unwanted = ask("identity, gzip;q=0.5");
+        assert_eq!((unwanted.header("content-encoding"), unwanted.header("etag")), (None, plain.header("etag")));
         let mut unpacked = Vec::new();
         flate2::read::GzDecoder::new(gzip.body.as_slice()).read_to_end(&mut unpacked).unwrap();
         assert!(unpacked == plain.body && !plain.body.is_empty(), "{script}");

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -11,7 +11,7 @@ use crate::harness::certificates::{self, Authority};
 use crate::harness::http::{self, Response};
 use crate::harness::process::free_address;
 use crate::harness::remote_write::{self, Series};
-use crate::harness::{Chronolith, Settings, chronolith, wait_for};
+use crate::harness::{Chronolith, Settings, chronolith, now_ms, wait_for};
 
 /// Of the password "fakepassword".
 pub const HASH: &str = "$2y$10$QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
@@ -53,10 +53,6 @@ fn wait_ready(server: &Chronolith, credential: &str) {
             other => Err(format!("{other:?}\n{}", server.process.log())),
         }
     });
-}
-
-fn now_ms() -> i64 {
-    UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
 }
 
 fn message(name: &str) -> Vec<u8> {

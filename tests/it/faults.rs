@@ -12,7 +12,7 @@ use crate::harness::faults::{Injection, MemoryLimit, SmallDisk};
 use crate::harness::load::Load;
 use crate::harness::peers::with_peers;
 use crate::harness::remote_write::{self, Series};
-use crate::harness::{Chronolith, Random, Settings, chronolith, http, wait_for};
+use crate::harness::{Chronolith, Random, Settings, chronolith, http, now_ms, remote_write_2, wait_for};
 
 /// How soon writes have to go on after a fault has ended.
 const RESUME: Duration = Duration::from_secs(10);
@@ -170,6 +170,56 @@ fn faults_read_only_file_system_loses_nothing() {
     let mut calls = all_writes("EROFS");
     calls.push("openat:error=EROFS".to_owned());
     lasting("read-only file system", &calls.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// "If Written headers are present", a sender counts by them: of what is answered with 503 nothing counts as written, and the
+/// same request is stored once when the log can be written again.
+#[test]
+fn faults_enospc_on_write_is_answered_with_nothing_written_and_the_retry_with_all() {
+    with_peers(|_| {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let mut server = Chronolith::start(&data);
+        let now_ms = now_ms();
+        let mut series = Series::new(&[("__name__", "once")], &[(now_ms, 1.5), (now_ms + 1, -0.0)]);
+        let mut request = remote_write_2::Request::default();
+        request.push_version_1(&series);
+        series = Series::new(&[("__name__", "native")], &[]);
+        series.histograms.push((now_ms, 2.5));
+        request.push_version_1(&series);
+        let send = || request.send(server.address);
+        let written = |answer: &http::Response| {
+            ["samples", "histograms", "exemplars"]
+                .map(|what| answer.header(&format!("x-prometheus-remote-write-{what}-written")).map(str::to_owned))
+        };
+        let counts = |counts: [&str; 3]| counts.map(|count| Some(count.to_owned()));
+        let calls: Vec<String> = all_writes("ENOSPC");
+        let calls: Vec<&str> = calls.iter().map(String::as_str).collect();
+        let injection = Injection::start(server.process.pid(), &data.join("wal"), &calls);
+        // The first fault may be found by a request that still was taken, or be the one that refuses the next.
+        for _ in 0..2 {
+            let answer = send();
+            assert_eq!((answer.status, answer.header("retry-after")), (503, Some("2")), "{}", answer.text());
+            assert_eq!(written(&answer), counts(["0", "0", "0"]), "{}", answer.text());
+            assert_eq!(answer.header("chronolith-commit"), None);
+        }
+        assert!(injection.end() > 0);
+        wait_for("a retry that is stored", RESUME, || {
+            let answer = send();
+            (answer.status == 204).then_some(()).ok_or_else(|| answer.text())
+        });
+        assert_eq!(written(&send()), counts(["2", "1", "0"]));
+        let rejects = server.get("/api/v1/storage/rejects?reason=unavailable&protocol=remote-write-2").json();
+        let count = rejects["data"]["totals"][0]["requests"].as_u64().unwrap();
+        assert!(count >= 2, "{rejects}");
+        server.kill_and_restart();
+        for (name, count) in [("once", "2"), ("native", "1")] {
+            let data = server.query(&format!("count_over_time({name}[5m])"), (now_ms + 1000) as f64 / 1000.0);
+            assert_eq!(data["result"][0]["value"][1], count, "{data}");
+        }
+        server.process.kill();
+        chronolith::verify(&data, None);
+    });
 }
 
 #[test]

@@ -2,27 +2,12 @@
 //! server goes on.
 
 use std::io::{Read as _, Write as _};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
+use crate::harness::chronolith::{start, start_with};
 use crate::harness::http::{self, Response};
 use crate::harness::remote_write::{self, Series};
-use crate::harness::{Chronolith, Settings, wait_for};
-
-fn start() -> (TempDir, Chronolith) {
-    start_with(Settings::default())
-}
-
-fn start_with(settings: Settings) -> (TempDir, Chronolith) {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Chronolith::start_with(&dir.path().join("data"), settings);
-    (dir, server)
-}
-
-fn now_ms() -> i64 {
-    UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
-}
+use crate::harness::{Chronolith, Settings, now_ms, wait_for};
 
 /// Resident bytes of a process.
 fn resident(pid: u32) -> u64 {

@@ -145,8 +145,12 @@ fn faults_block_of_another_user_is_named_and_the_rest_is_served() {
         let is_block = |path: &PathBuf| path.join("meta.json").exists();
         let block = fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).find(is_block).unwrap();
         give(&block.join("index"), 0, 0o600);
+        let snapshots = data.join("snapshots");
+        fs::create_dir(&snapshots).unwrap();
         let mut server = Chronolith::start_with(&data, place.settings());
-        assert_says(&server.process.log(), &[&format!("{} may not be read", block.join("index").display())]);
+        let unreadable = format!("{} may not be read", block.join("index").display());
+        let unwritable = format!("{} may not be listed and written", snapshots.display());
+        assert_says(&server.process.log(), &[&unreadable, &unwritable]);
         let health = server.get("/health").json();
         assert_eq!(health["status"], "warning", "{health}");
         assert!(block.exists(), "it stays where it was, for it is not damaged");

@@ -2,19 +2,15 @@
 
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::harness::chronolith::verify;
 use crate::harness::http::{self, Response};
 use crate::harness::remote_write::{self, Series};
-use crate::harness::{Chronolith, Settings, wait_for};
+use crate::harness::{Chronolith, Settings, now_ms, wait_for};
 
 const PATH: &str = "/api/v1/import/prometheus";
 const OPEN_METRICS: (&str, &str) = ("Content-Type", "application/openmetrics-text; version=1.0.0");
-
-fn now_ms() -> i64 {
-    UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
-}
 
 fn post(server: &Chronolith, headers: &[(&str, &str)], body: &[u8]) -> Response {
     http::request(server.address, "POST", PATH, headers, body).unwrap()

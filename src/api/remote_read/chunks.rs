@@ -64,7 +64,9 @@ fn add_group(mut group: Vec<(usize, StoredPart)>, chunks: &mut Vec<Chunk>) -> Re
     let mut builder = ChunkBuilder::new();
     let mut last_rank = None;
     for (rank, at_ms, mut value) in samples {
-        // What a histogram says about a counter reset it says of the one before it in its own part.
+        // What a histogram says about a counter reset it says of the one before it in its own part. The chunk compares
+        // each with the one before and ends at a reset, so what is read of it may say more than Prometheus does: that
+        // there is none.
         if last_rank.replace(rank) != Some(rank) {
             forget_reset_hint(&mut value);
         }
@@ -131,6 +133,29 @@ mod tests {
         assert_eq!(samples(&found), [(0, 2.0), (1, 1.0), (4, 7.0), (5, 1.0), (9, 1.0), (10, 3.0)]);
         assert!(found.is_sorted_by(|a, b| a.range.end_ms < b.range.start_ms));
         assert!(in_order(Vec::new(), TimeRange::ALL).unwrap().is_empty());
+    }
+
+    #[test]
+    fn merged_histograms_say_that_no_counter_was_reset_only_where_none_was() {
+        let histogram = |count| {
+            let histogram = crate::model::Histogram { count, zero_count: count, ..Default::default() };
+            SampleValue::Histogram(Box::new(histogram))
+        };
+        let mut builder = ChunkBuilder::new();
+        for (at_ms, count) in [(1, 10), (5, 20), (9, 30)] {
+            assert!(builder.push(at_ms, &histogram(count)).is_none());
+        }
+        let late = StoredPart::Samples(vec![(3, histogram(5)), (7, histogram(25))]);
+        let found = in_order(vec![StoredPart::Chunk(builder.finish().unwrap()), late], TimeRange::ALL).unwrap();
+        let decoded = found.iter().flat_map(|chunk| chunk::samples(chunk.encoding, &chunk.bytes).unwrap());
+        let hints: Vec<(i64, CounterResetHint)> = decoded
+            .map(|sample| match sample.unwrap() {
+                (at_ms, SampleValue::Histogram(histogram)) => (at_ms, histogram.counter_reset_hint),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        use CounterResetHint::{NotReset, Unknown};
+        assert_eq!(hints, [(1, Unknown), (3, Unknown), (5, NotReset), (7, NotReset), (9, NotReset)]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::http::{self, Response};
 use super::process::{self, Process, free_address};
@@ -129,6 +130,18 @@ impl Chronolith {
         });
         values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
     }
+}
+
+/// A server in a directory of its own, which goes with the first part.
+pub fn start() -> (TempDir, Chronolith) {
+    start_with(Settings::default())
+}
+
+/// The same with settings.
+pub fn start_with(settings: Settings) -> (TempDir, Chronolith) {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Chronolith::start_with(&dir.path().join("data"), settings);
+    (dir, server)
 }
 
 fn spawn_process(data_dir: &Path, address: SocketAddr, settings: &Settings) -> Process {

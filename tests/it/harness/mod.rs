@@ -18,3 +18,8 @@ pub mod remote_write_2;
 pub use chronolith::{Chronolith, Settings};
 pub use process::{Process, wait_for};
 pub use random::Random;
+
+/// The time by the wall clock.
+pub fn now_ms() -> i64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
+}

@@ -25,13 +25,13 @@ pub fn installed(name: &str, wanted: &str, install: impl FnOnce(&Path)) -> PathB
     dir
 }
 
-/// A directory for `PYTHONPATH` with packages, one in a line with its version.
+/// A directory for `PYTHONPATH` with packages, one in a line with its version, and those that they need: no other comes.
 pub fn of_python(name: &str, requirements: &str) -> PathBuf {
     installed(name, requirements, |dir| {
         let list = dir.join("requirements.txt");
         std::fs::write(&list, requirements).unwrap();
         let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore"];
-        let into = ["--requirement", list.to_str().unwrap(), "--target", dir.to_str().unwrap()];
+        let into = ["--no-deps", "--requirement", list.to_str().unwrap(), "--target", dir.to_str().unwrap()];
         run_well("python3", &[&install[..], &into].concat());
     })
 }

@@ -204,7 +204,7 @@ fn interop_exemplars_survive_that_their_samples_go_to_blocks_and_the_log_is_trun
 }
 
 /// Serves one page of OpenMetrics whose exemplars go with the time.
-pub(super) fn serve_page(listener: TcpListener) {
+fn serve_page(listener: TcpListener) {
     for (number, stream) in listener.incoming().enumerate() {
         let Ok(mut stream) = stream else { return };
         let mut head = Vec::new();
@@ -239,28 +239,32 @@ pub(super) fn serve_page(listener: TcpListener) {
     }
 }
 
+/// Serves the page, and gives the configuration of a Prometheus that scrapes it and writes to `address`.
+pub(super) fn page_config(address: SocketAddr, sends: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap();
+    std::thread::spawn(move || serve_page(listener));
+    format!(
+        r#"
+global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
+scrape_configs:
+- job_name: page
+  static_configs: [{{targets: ["{target}"]}}]
+remote_write:
+- url: http://{address}/api/v1/write
+  {sends}
+  queue_config: {{batch_send_deadline: 100ms, min_backoff: 30ms, max_backoff: 500ms}}
+"#
+    )
+}
+
 #[test]
 fn interop_exemplars_that_prometheus_scrapes_arrive_as_it_has_them() {
     with_peers(|peers| {
         let dir = tempfile::tempdir().unwrap();
         let (ours, theirs) = (dir.path().join("chronolith"), dir.path().join("prometheus"));
         let mut server = Chronolith::start(&ours);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let target = listener.local_addr().unwrap();
-        std::thread::spawn(move || serve_page(listener));
-        let config = format!(
-            r#"
-global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
-scrape_configs:
-- job_name: page
-  static_configs: [{{targets: ["{target}"]}}]
-remote_write:
-- url: http://{}/api/v1/write
-  send_exemplars: true
-  queue_config: {{batch_send_deadline: 100ms, min_backoff: 30ms, max_backoff: 500ms}}
-"#,
-            server.address
-        );
+        let config = page_config(server.address, "send_exemplars: true");
         let other = peers.prometheus_with(&theirs, &config, &FEATURES);
         let of = |address: SocketAddr| -> BTreeMap<String, Vec<Value>> {
             let asked = http::post_form(address, "/api/v1/query_exemplars", &[("query", "{job=\"page\"}")]);

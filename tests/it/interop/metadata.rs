@@ -1,9 +1,8 @@
 //! What Prometheus knows of metric families arrives here, and is there after a kill.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
-use super::exemplars::serve_page;
+use super::exemplars::page_config;
 use crate::harness::peers::with_peers;
 use crate::harness::process::copy_dir;
 use crate::harness::{Chronolith, chronolith, http, wait_for};
@@ -25,22 +24,7 @@ fn interop_metadata_that_prometheus_sends_is_answered_as_it_does_and_survives_a_
         let dir = tempfile::tempdir().unwrap();
         let (ours, theirs) = (dir.path().join("chronolith"), dir.path().join("prometheus"));
         let mut server = Chronolith::start(&ours);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let target = listener.local_addr().unwrap();
-        std::thread::spawn(move || serve_page(listener));
-        let config = format!(
-            r#"
-global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
-scrape_configs:
-- job_name: page
-  static_configs: [{{targets: ["{target}"]}}]
-remote_write:
-- url: http://{}/api/v1/write
-  metadata_config: {{send: true, send_interval: 300ms}}
-  queue_config: {{batch_send_deadline: 100ms, min_backoff: 30ms, max_backoff: 500ms}}
-"#,
-            server.address
-        );
+        let config = page_config(server.address, "metadata_config: {send: true, send_interval: 300ms}");
         let other = peers.prometheus_with(&theirs, &config, &[]);
         let ask = |address, path: &str| http::get(address, path).unwrap().json();
         let expected = wait_for("metadata", LIMIT, || {

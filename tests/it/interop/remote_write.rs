@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -13,17 +13,13 @@ use crate::harness::peers::{Peers, Prometheus, with_peers};
 use crate::harness::process::free_address;
 use crate::harness::remote_write;
 use crate::harness::remote_write_2::Request;
-use crate::harness::{Chronolith, Process, Settings, chronolith, http, wait_for};
+use crate::harness::{Chronolith, Process, Settings, chronolith, http, now_ms, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(90);
 /// Steps of a second that are fed to Prometheus.
 const STEPS: i64 = 90;
 /// Series of each kind.
 const SERIES: i64 = 12;
-
-fn now_ms() -> i64 {
-    UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
-}
 
 /// A value of a step: ordinary ones, and what is not. There is no -0 among them: Prometheus' senders leave out what
 /// equals 0, so that it arrives as 0.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::harness::chronolith::{run, verify};
 use crate::harness::http::{self, Response};
 use crate::harness::peers::{Peers, with_peers};
 use crate::harness::process::run_well;
-use crate::harness::{Chronolith, Settings, wait_for};
+use crate::harness::{Chronolith, Settings, now_ms, wait_for};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -84,10 +84,6 @@ fn assert_same(expected: &Samples, found: &Samples) {
         let is_near = (value - other).abs() <= value.abs() * 1e-14;
         assert!(is_near || *value == other, "{key:?}: {value} and {other}");
     }
-}
-
-fn now_ms() -> i64 {
-    UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
 }
 
 /// Half an hour of families with exemplars, escapes, names in quotes, and values that are easily got wrong.

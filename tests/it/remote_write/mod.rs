@@ -12,14 +12,13 @@ mod spec;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
+use crate::harness::chronolith::{start, start_with};
 use crate::harness::http::{self, Response};
 use crate::harness::remote_write::{self, Series};
-use crate::harness::{Chronolith, Settings, remote_write_2};
+use crate::harness::{Chronolith, now_ms, remote_write_2};
 
 /// A version of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,20 +60,6 @@ impl Version {
         }
         .unwrap()
     }
-}
-
-fn start() -> (TempDir, Chronolith) {
-    start_with(Settings::default())
-}
-
-fn start_with(settings: Settings) -> (TempDir, Chronolith) {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Chronolith::start_with(&dir.path().join("data"), settings);
-    (dir, server)
-}
-
-fn now_ms() -> i64 {
-    UNIX_EPOCH.elapsed().unwrap().as_millis() as i64
 }
 
 /// What the three headers say was written: samples, histograms, exemplars.

@@ -90,7 +90,7 @@ export function drawChart(UPlot: typeof uPlot, host: HTMLElement, options: Chart
       width: 1.5,
       dash: [...dashOf(line?.index ?? 0, options.count)],
       ...(options.isStacked ? { fill: stroke.replace('rgb(', 'rgba(').replace(')', ', 0.35)') } : {}),
-      points: { size: 5, fill: stroke, filter: (_chart, _series, show) => (show ? null : alone) },
+      points: { size: 5, fill: stroke, filter: (_chart, _series, show) => (show || alone.length === 0 ? null : alone) },
     };
   });
   const bands = options.isStacked ? order.slice(1).map((_, at) => ({ series: [at + 1, at + 2] as uPlot.Band.Bounds })) : [];

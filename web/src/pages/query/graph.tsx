@@ -61,7 +61,7 @@ export default function GraphTab(props: Props): JSX.Element {
   // Where there is nothing else to draw it needs no asking.
   const isHeat = plot.histograms > 0 && (panel.display === 'heatmap' || plot.lines.length === 0);
   const heat = useMemo(() => (isHeat ? heatOf(matrix, outcome.startMs, outcome.stepMs) : undefined), [outcome, isHeat]);
-  const shown = useMemo(() => isHeat ? [] : highest(plot.lines, panel.showAll ? DRAWN_MAX : DRAWN), [plot, panel.showAll, isHeat]);
+  const shown = useMemo(() => (isHeat ? [] : highest(plot.lines, panel.showAll ? DRAWN_MAX : DRAWN)), [plot, panel.showAll, isHeat]);
   const [hidden, setHidden] = useState<ReadonlySet<string>>(new Set());
   const chart = useRef<Chart>();
   const focus = useCallback((index: number | undefined) => chart.current?.focus(index), []);
@@ -117,18 +117,22 @@ function Choices(props: Props & { hasHeat: boolean; isHeat: boolean; csv: () => 
         {choice('stacked', panel.display === 'stacked' && !props.isHeat, { display: 'stacked' })}
         {props.hasHeat && choice('heatmap', props.isHeat, { display: 'heatmap' })}
       </span>
-      {!props.isHeat && <span class="joined" role="group" aria-label="Y axis">
-        {choice('y auto', panel.yMin === undefined && !panel.isLog, { yMin: undefined, isLog: false })}
-        {panel.yMin !== undefined && panel.yMin !== 0 && !panel.isLog && choice(`y from ${readable(panel.yMin)}`, true, {})}
-        {choice('y zero', isZero, { yMin: 0, isLog: false })}
-        {choice('y log', panel.isLog, { isLog: true })}
-      </span>}
+      {!props.isHeat && (
+        <span class="joined" role="group" aria-label="Y axis">
+          {choice('y auto', panel.yMin === undefined && !panel.isLog, { yMin: undefined, isLog: false })}
+          {panel.yMin !== undefined && panel.yMin !== 0 && !panel.isLog && choice(`y from ${readable(panel.yMin)}`, true, {})}
+          {choice('y zero', isZero, { yMin: 0, isLog: false })}
+          {choice('y log', panel.isLog, { isLog: true })}
+        </span>
+      )}
       <label>
         <input type="checkbox" checked={panel.showExemplars} onChange={(event) => change({ showExemplars: event.currentTarget.checked })} />
         exemplars
       </label>
       <span class="actions end">
-        {!props.isHeat && <button type="button" onClick={() => download('graph.csv', 'text/csv', props.csv())}>CSV</button>}
+        {!props.isHeat && (
+          <button type="button" onClick={() => download('graph.csv', 'text/csv', props.csv())}>CSV</button>
+        )}
         <button type="button" onClick={() => download('graph.json', 'application/json', JSON.stringify(outcome.answer.data, null, 2))}>JSON</button>
       </span>
     </div>
@@ -149,7 +153,7 @@ function rounded(ms: number, rangeMs: number): number {
 }
 
 function Canvas(props: CanvasProps): JSX.Element {
-  const { panel, outcome, times, lines, heat, hidden, change } = props;
+  const { panel, outcome, times, lines, heat, hidden } = props;
   const [tools, setTools] = useState(() => drawing);
   const [failure, setFailure] = useState<Error>();
   const host = useRef<HTMLDivElement>(null);
@@ -158,6 +162,11 @@ function Canvas(props: CanvasProps): JSX.Element {
   const colours = useColours();
   const newest = useRef(props);
   newest.current = props;
+
+  const back = (): void => {
+    const last = before.current.pop();
+    if (last) newest.current.change(last);
+  };
 
   const wanted = panel.showExemplars;
   const span = wanted ? `${outcome.expr} ${outcome.startMs} ${outcome.endMs}` : '';
@@ -187,10 +196,6 @@ function Canvas(props: CanvasProps): JSX.Element {
       before.current.push({ endMs: panel.endMs, rangeMs: panel.rangeMs });
       change({ endMs: rounded(endMs, rangeMs), rangeMs });
     };
-    const back = (): void => {
-      const last = before.current.pop();
-      if (last) newest.current.change(last);
-    };
     const chart = drawChart(tools, element, {
       times,
       lines: drawn,
@@ -211,10 +216,13 @@ function Canvas(props: CanvasProps): JSX.Element {
         hover.value = now;
       },
     });
-    props.chart.current = { ...chart, focus: (index) => {
-      const place = drawn.findIndex((line) => line.index === index);
-      chart.focus(place < 0 ? undefined : place);
-    } };
+    props.chart.current = {
+      ...chart,
+      focus: (index) => {
+        const place = drawn.findIndex((line) => line.index === index);
+        chart.focus(place < 0 ? undefined : place);
+      },
+    };
     // It reports once without any change.
     const sizes = new ResizeObserver(() => chart.resize(element.clientWidth));
     sizes.observe(element);
@@ -235,7 +243,7 @@ function Canvas(props: CanvasProps): JSX.Element {
       {exemplars.error && <ErrorBox error={exemplars.error} retry={exemplars.refresh} />}
       {wanted && exemplars.data?.length === 0 && !exemplars.loading && <p class="quiet">No exemplars in this range.</p>}
       {panel.endMs !== undefined && before.current.length > 0 && (
-        <p><button type="button" onClick={() => { const last = before.current.pop(); if (last) change(last); }}>Zoom out</button></p>
+        <p><button type="button" onClick={back}>Zoom out</button></p>
       )}
     </div>
   );

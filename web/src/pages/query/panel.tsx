@@ -87,10 +87,12 @@ export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolea
             change={(endMs) => change({ endMs })}
           />
           {(panel.tab === 'graph' || panel.tab === 'explain') && <ResolutionInput value={panel.resolution} rangeMs={panel.rangeMs} change={(resolution) => change({ resolution })} />}
-          {!isSolo(panel.tab) && <label title="All queries run again every 5 s while this page is seen (l)">
-            <input type="checkbox" checked={live.value} onChange={(event) => setLive(event.currentTarget.checked)} />
-            live 5 s
-          </label>}
+          {!isSolo(panel.tab) && (
+            <label title="All queries run again every 5 s while this page is seen (l)">
+              <input type="checkbox" checked={live.value} onChange={(event) => setLive(event.currentTarget.checked)} />
+              live 5 s
+            </label>
+          )}
         </div>
       </div>
       <Shown panel={panel} run={run}>
@@ -110,7 +112,7 @@ function Shown(props: { panel: Panel; run: Run; children: (outcome: Outcome) => 
   if (result.length === 0) {
     return (
       <p class="empty">
-        {run.outcome.kind === 'range' ? 'No series has a sample in this range.' : 'No series has a sample at this time or in the five minutes before it.'}{' '}
+        {run.outcome.kind === 'range' ? 'No series has a sample in this range.' : 'No series has a sample at this time or shortly before it.'}{' '}
         A longer range, an earlier time or fewer matchers may find some.
       </p>
     );

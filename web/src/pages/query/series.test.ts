@@ -36,6 +36,7 @@ test('a fault stands where the server says, in characters', () => {
   };
   expect(at('invalid parameter "query": 1:10: parse error: expected type range vector', 'sum(rate(upp))')).toBe('upp');
   expect(at('1:14: parse error: unexpected right parenthesis', 'up + "ää" ) ')).toBe(')');
+  expect(at('1:10: parse error: unexpected right parenthesis', '"ää" + ) + up')).toBe(')');
   expect(at('2:4: parse error: unexpected character', 'up\n + ä)')).toBe('ä');
   expect(at('1:7: parse error: unexpected end of input', 'up +  ')).toBe('+');
   expect(at('9:9: parse error: x', 'up')).toBe('p');

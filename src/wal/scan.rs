@@ -324,9 +324,10 @@ impl<'a> Scanner<'a> {
                     self.segment_group = Some(seal.group);
                     self.seal(offset, end, seal)?;
                 }
-                Ok(SealRecord::Mark(mark)) if self.segment_group.is_none() => {
+                // Nowhere else does a mark stand: one behind other bytes is of an older log.
+                Ok(SealRecord::Mark(mark)) if offset == 0 => {
                     self.segment_group = Some(mark.group);
-                    self.mark(offset, mark)?;
+                    self.mark(mark)?;
                 }
                 Ok(_) => {
                     // What the disk showed in place of a write that did not arrive. It is no witness.
@@ -446,11 +447,9 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn mark(&mut self, offset: u64, mark: Mark) -> Result<(), WalError> {
-        self.summary.marked |= offset == 0;
-        // A mark is the first thing in its segment. What stands before it is not of its making.
-        self.give_pending(None)?;
-        self.settle_held(mark.group, offset)?;
+    fn mark(&mut self, mark: Mark) -> Result<(), WalError> {
+        self.summary.marked = true;
+        self.settle_held(mark.group, 0)?;
         self.log.first_commit.get_or_insert(mark.next_commit);
         self.next_commit = self.next_commit.max(mark.next_commit);
         (self.durability, self.clean_end) = (mark.durability, false);
@@ -458,7 +457,7 @@ impl<'a> Scanner<'a> {
             Some(last) if mark.group == last.group && mark.chain != last.chain && last.chain != UNKNOWN_CHAIN => {
                 let groups = Some((mark.group, mark.group));
                 let what = "segment follows another seal of the same number";
-                self.log.damages.push(self.pending.damage(offset, 0, what, groups));
+                self.log.damages.push(self.pending.damage(0, 0, what, groups));
             }
             Some(last) if mark.group < last.group || mark.chain == last.chain => {}
             _ => self.last = Some(Witness { group: mark.group, chain: mark.chain }),

@@ -7,6 +7,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::fs::names;
 use crate::fs::sim::{SimFs, SimRandom};
+use crate::wal::format::FRAGMENT_HEADER_BYTES;
 use crate::wal::scan::MARK_BYTES_MAX;
 
 const WAL: &str = "/data/wal";
@@ -271,6 +272,12 @@ fn old_bytes_in_place_of_a_new_segments_mark_are_cut_with_the_records_in_them() 
         assert_eq!((log.damages.len(), log.torn_tail.map(|tail| (tail.segment, tail.offset))), (0, Some((1, 0))));
         assert_eq!(stored(&fs), all);
     }
+    // The mark of an older segment, and not where a mark stands.
+    let first = fs.read(&segment()).unwrap();
+    let mark_bytes = FRAGMENT_HEADER_BYTES + usize::from(u16::from_be_bytes([first[1], first[2]]));
+    fs.set_content(&next, [&[9; 4], &first[..mark_bytes]].concat());
+    let (log, _) = scan_all(&fs, Path::new(WAL));
+    assert_eq!((log.damages.len(), log.torn_tail.map(|tail| (tail.segment, tail.offset))), (0, Some((1, 0))));
     // Longer than a mark, it was written by another program.
     bytes.resize(12 + MARK_BYTES_MAX as usize, 9);
     fs.set_content(&next, bytes);

@@ -20,9 +20,9 @@ RUN mkdir -p src fuzz/src \
  && cargo build --release --locked --bin chronolith
 COPY . .
 # The sources may be older than what was just built of the stand-ins; cargo goes by their times.
-RUN --mount=type=cache,target=/root/.npm \
+RUN --mount=type=cache,target=/var/cache/npm \
     touch src/lib.rs src/main.rs \
- && CHRONOLITH_CONSOLE=require cargo build --release --locked --bin chronolith \
+ && npm_config_cache=/var/cache/npm CHRONOLITH_CONSOLE=require cargo build --release --locked --bin chronolith \
  && install -D target/release/chronolith /out/chronolith \
  && mkdir /out/data
 
@@ -33,8 +33,7 @@ LABEL org.opencontainers.image.title="Chronolith" \
       org.opencontainers.image.description="A Prometheus-compatible metrics store that can prove what it stored." \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
-      org.opencontainers.image.revision="$REVISION" \
-      org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim"
+      org.opencontainers.image.revision="$REVISION"
 COPY LICENSE /usr/share/doc/chronolith/LICENSE
 COPY --from=build /out/chronolith /usr/local/bin/chronolith
 # By number: Kubernetes' runAsNonRoot cannot tell whether a name is root's. Nothing but the volume is written to.

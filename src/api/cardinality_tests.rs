@@ -5,32 +5,17 @@ use hyper::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::ApiOptions;
 use crate::api::route::Route;
-use crate::clock::ManualClock;
-use crate::db::{DbOptions, DbSlot, StorageOptions};
-use crate::fs::sim::SimFs;
-use crate::head::HeadOptions;
+use crate::api::testing;
 use crate::model::raw_labels::encode_canonical;
 use crate::model::{LabelSet, RawLabels, Sample};
-use crate::promql::engine::EngineOptions;
 use crate::storage::{SeriesEntry, WriteBatch};
-use crate::wal::{RecoveryMode, WalOptions};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
 /// A server that holds `up` of ten pods and `http` of one pod and thirty paths.
 fn server() -> Arc<Api> {
-    let (fs, clock) = (SimFs::new(1), Arc::new(ManualClock::at(NOW_MS)));
-    let slot = Arc::new(DbSlot::default());
-    let options = DbOptions {
-        data_dir: "/data".into(),
-        wal: WalOptions { segment_bytes: 64 << 10, ..WalOptions::default() },
-        recovery: RecoveryMode::Salvage,
-        head: HeadOptions { hash_key: Some([1, 2, 3, 4]), ..HeadOptions::default() },
-        storage: StorageOptions::default(),
-    };
-    let db = Arc::new(Db::open_unlocked(options, Arc::new(fs), clock.clone(), slot.progress()).unwrap());
+    let (api, db) = testing::server(NOW_MS, Arc::default());
     let mut labels: Vec<Vec<u8>> = Vec::new();
     let mut add = |metric: &str, name: &str, value: String| {
         let mut bytes = Vec::new();
@@ -46,16 +31,7 @@ fn server() -> Arc<Api> {
         ..WriteBatch::default()
     };
     db.append(&batch, NOW_MS).unwrap().1.wait().unwrap();
-    slot.fill(db);
-    let options = ApiOptions {
-        engine: EngineOptions::default(),
-        queries_max: 1,
-        slow_query: None,
-        settings: Vec::new(),
-        started_ms: NOW_MS,
-        admin: false,
-    };
-    Arc::new(Api::new(options, slot, Arc::default(), clock))
+    api
 }
 
 fn ask(api: &Arc<Api>, path: &str, parameters: &str) -> (u16, Value) {

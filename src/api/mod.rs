@@ -390,6 +390,8 @@ fn rfc3339(timestamp_ms: TimestampMs) -> String {
 
 #[cfg(test)]
 mod storage_tests;
+#[cfg(test)]
+mod testing;
 
 #[cfg(test)]
 mod tests {

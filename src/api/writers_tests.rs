@@ -5,17 +5,11 @@ use hyper::{HeaderMap, Method};
 use serde_json::Value;
 
 use super::*;
-use crate::api::ApiOptions;
 use crate::api::route::Route;
-use crate::clock::ManualClock;
-use crate::db::{DbOptions, DbSlot, StorageOptions};
-use crate::fs::sim::SimFs;
-use crate::head::HeadOptions;
+use crate::api::testing;
 use crate::model::raw_labels::encode_canonical;
 use crate::model::{LabelSet, RawLabels, Sample};
-use crate::promql::engine::EngineOptions;
 use crate::storage::{BatchOutcome, SeriesEntry, WriteBatch};
-use crate::wal::{RecoveryMode, WalOptions};
 use crate::writers::{Answered, RequestFault, Sender, WriterBook};
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -27,27 +21,9 @@ struct Server {
 }
 
 fn server() -> Server {
-    let (fs, clock) = (SimFs::new(1), Arc::new(ManualClock::at(NOW_MS)));
-    let slot = Arc::new(DbSlot::default());
-    let options = DbOptions {
-        data_dir: "/data".into(),
-        wal: WalOptions { segment_bytes: 64 << 10, ..WalOptions::default() },
-        recovery: RecoveryMode::Salvage,
-        head: HeadOptions { hash_key: Some([1, 2, 3, 4]), ..HeadOptions::default() },
-        storage: StorageOptions::default(),
-    };
-    let db = Arc::new(Db::open_unlocked(options, Arc::new(fs), clock.clone(), slot.progress()).unwrap());
-    slot.fill(db.clone());
-    let options = ApiOptions {
-        engine: EngineOptions::default(),
-        queries_max: 1,
-        slow_query: None,
-        settings: Vec::new(),
-        started_ms: NOW_MS,
-        admin: false,
-    };
     let book = Arc::new(WriterBook::default());
-    Server { api: Arc::new(Api::new(options, slot, book.clone(), clock)), db, book }
+    let (api, db) = testing::server(NOW_MS, book.clone());
+    Server { api, db, book }
 }
 
 fn sender(last: u8, agent: &str) -> Sender {

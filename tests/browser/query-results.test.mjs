@@ -57,6 +57,8 @@ test('a result of 1,000 series is a table of what is in sight, and a graph of th
   await page.getByRole('button', { name: '999', exact: true }).waitFor();
   await page.getByRole('tab', { name: 'Graph' }).click();
   await page.getByText('Showing 20 of 1,000 series').waitFor();
+  const legend = page.getByRole('region', { name: 'Legend' }).locator('button.legend');
+  assert.deepEqual((await legend.allTextContents()).slice(0, 2), ['{n="0999"}', '{n="0998"}']);
   await page.getByRole('button', { name: 'Show all' }).click();
   await page.waitForURL((url) => url.searchParams.get('g0.show_all') === '1');
   await page.getByRole('img', { name: /Graph of 1,000 series.*Highest 999 in many\{n="0999"\}/ }).waitFor();

@@ -32,13 +32,12 @@ const ROW_PX = 28;
 /** Rows kept on both sides of what is in sight. */
 const MARGIN = 12;
 
-export function compare(a: string | number | null, b: string | number | null): number {
-  if (a === b) return 0;
-  // What is not known, or is no number, goes last.
+/** What comes first of two; what is not known, or is no number, is last in both directions. */
+export function compare(a: string | number | null, b: string | number | null, isDescending: boolean): number {
   const missing = (value: string | number | null): boolean => value === null || Number.isNaN(value);
   if (missing(a) || missing(b)) return Number(missing(a)) - Number(missing(b));
-  if (typeof a === 'number' && typeof b === 'number') return a - b;
-  return String(a) < String(b) ? -1 : 1;
+  const order = typeof a === 'number' && typeof b === 'number' ? a - b : a === b ? 0 : String(a) < String(b) ? -1 : 1;
+  return isDescending ? -order : order;
 }
 
 export function Table<Row>(props: Props<Row>): JSX.Element {
@@ -46,8 +45,7 @@ export function Table<Row>(props: Props<Row>): JSX.Element {
   const rows = useMemo(() => {
     const value = props.columns.find((column) => column.name === sort.by)?.value;
     if (!value) return props.rows;
-    const sign = sort.descending ? -1 : 1;
-    return [...props.rows].sort((a, b) => sign * compare(value(a), value(b)));
+    return [...props.rows].sort((a, b) => compare(value(a), value(b), sort.descending));
   }, [props.rows, props.columns, sort]);
 
   const box = useRef<HTMLDivElement>(null);

@@ -98,7 +98,7 @@ export default function GraphTab(props: Props): JSX.Element {
       {panel.showAll && plot.lines.length > DRAWN && (
         <p><button type="button" onClick={() => change({ showAll: false })}>Show {DRAWN}</button></p>
       )}
-      {heat ? <HeatNote heat={heat} lines={plot.lines.length} /> : <Legend lines={shown} hidden={hidden} toggle={toggle} focus={focus} />}
+      {heat ? <HeatNote heat={heat} lines={plot.lines.length} /> : <Legend lines={shown} isCut={shown.length < plot.lines.length} hidden={hidden} toggle={toggle} focus={focus} />}
     </div>
   );
 }

@@ -15,13 +15,15 @@ interface Row extends Line {
 
 interface Props {
   readonly lines: readonly Line[];
+  /** Whether there are more, of lower averages. */
+  readonly isCut: boolean;
   readonly hidden: ReadonlySet<string>;
   readonly toggle: (key: string, isAlone: boolean) => void;
   readonly focus: (index: number | undefined) => void;
 }
 
 export function Legend(props: Props): JSX.Element {
-  const { lines, hidden, toggle, focus } = props;
+  const { lines, isCut, hidden, toggle, focus } = props;
   const [isShort, setShort] = useState(true);
   const common = useMemo(() => commonLabels(lines.map((line) => line.metric)), [lines]);
   const rows = useMemo(() => lines.map((line, index) => ({ ...line, index })), [lines]);
@@ -69,7 +71,8 @@ export function Legend(props: Props): JSX.Element {
           {isShort && <span class="series quiet">{selectorOf(common)}</span>}
         </div>
       )}
-      <Table label="Legend" columns={columns} rows={rows} keyOf={(row) => row.key} />
+      {/* Sorted by what they were chosen by. */}
+      <Table key={String(isCut)} label="Legend" columns={columns} rows={rows} keyOf={(row) => row.key} {...(isCut && { sortedBy: 'Avg', descending: true })} />
     </div>
   );
 }

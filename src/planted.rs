@@ -93,6 +93,8 @@ mod in_tests {
         FlushRecordedTooEarly,
         /// The ledger's entries are not synced.
         LedgerNotSynced,
+        /// A word in the ledger that was not acknowledged stays when what it speaks of is removed.
+        LedgerNotSettled,
         /// The ledger is told a wrong digest of a compacted block.
         LedgerDigestWrong,
         /// The parents of a compaction are removed before their child has its name.

@@ -174,6 +174,13 @@ const TABLE: &[Row] = &[
         "the ledger does not balance",
     ),
     (
+        Bug::LedgerNotSettled,
+        "a word of the ledger that was not acknowledged stays when its block goes",
+        Scene::CutFlush,
+        Check::Stage("conservation"),
+        "is missing: 360 samples",
+    ),
+    (
         Bug::LedgerDigestWrong,
         "digest of a compacted block not updated in the ledger",
         Scene::Day,

@@ -7,6 +7,7 @@ use super::super::*;
 use crate::block::{BlockOrigin, BlockWriter, WriterOptions};
 use crate::chunk::ChunkBuilder;
 use crate::fs::Fs;
+use crate::fs::sim::Fault;
 use crate::model::SampleValue;
 use crate::planted;
 
@@ -19,6 +20,8 @@ pub(super) enum Scene {
     PowerLoss,
     /// A flush fails, the log is truncated, and the store is opened again.
     FailedFlush,
+    /// A flush fails from one operation on after the other, and then something is deleted.
+    CutFlush,
     /// A bit of a block rots.
     Rot,
     /// A block comes from the future.
@@ -41,8 +44,16 @@ pub(super) enum Scene {
 const STEADY: [&str; 3] = ["a", "b", "c"];
 
 impl Scene {
-    pub(super) const OTHERS: [Scene; 7] =
-        [Scene::Day, Scene::PowerLoss, Scene::FailedFlush, Scene::Rot, Scene::Future, Scene::Tiny, Scene::FullDisk];
+    pub(super) const OTHERS: [Scene; 8] = [
+        Scene::Day,
+        Scene::PowerLoss,
+        Scene::FailedFlush,
+        Scene::CutFlush,
+        Scene::Rot,
+        Scene::Future,
+        Scene::Tiny,
+        Scene::FullDisk,
+    ];
 
     /// Those about what leaves the log, and what a start does not read of it.
     pub(super) const OF_THE_LOG: [Scene; 4] = [Scene::Emptied, Scene::CutTruncation, Scene::Slow, Scene::TakenOver];
@@ -53,6 +64,7 @@ impl Scene {
             Scene::Day => day(),
             Scene::PowerLoss => power_loss(),
             Scene::FailedFlush => failed_flush(),
+            Scene::CutFlush => cut_flush(),
             Scene::Rot => rot(),
             Scene::Future => future(),
             Scene::Tiny => tiny(),
@@ -255,6 +267,41 @@ fn failed_flush() -> Found {
     witness.look("a flush failed")?;
     witness.restart(options())?;
     witness.look("a flush failed, opened again")
+}
+
+fn cut_flush() -> Found {
+    let filled = || -> Found<Witness> {
+        let mut witness = Witness::new(options());
+        witness.fill(0..190, &STEADY)?;
+        Ok(witness)
+    };
+    let whole = filled()?;
+    let first = whole.store.fs.operations();
+    whole.db().flush_if_due().or_caught(Check::FlushProof)?;
+    if whole.db().blocks().is_empty() {
+        return caught(Check::Step, "nothing was flushed");
+    }
+    for operation in first..whole.store.fs.operations() {
+        let mut witness = filled()?;
+        witness.store.fs.fail(operation..u64::MAX, Fault::Error);
+        let _failed = witness.db().flush_if_due();
+        witness.store.fs.heal();
+        // Where the log had failed as well, it takes a moment until it tries again.
+        let is_deleted = (0..200_000).any(|_| {
+            let deleted = witness.delete("b", minute(20), minute(40) - 1);
+            deleted.inspect_err(|_| std::thread::sleep(Duration::from_micros(50))).is_ok()
+        });
+        if !is_deleted {
+            return caught(Check::Step, format!("nothing can be deleted after a failure of operation {operation}"));
+        }
+        // A kill: what was written stands, acknowledged or not.
+        let disk = witness.store.fs.kill();
+        witness.store.db.close();
+        witness.store.db = open(&disk, &witness.store.clock, options()).or_caught(Check::Step)?;
+        witness.store.fs = disk;
+        witness.look(&format!("a deletion after a flush that failed at operation {operation}"))?;
+    }
+    Ok(())
 }
 
 /// Two flushed windows.

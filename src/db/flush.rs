@@ -194,14 +194,20 @@ impl Db {
         flush_bytes.is_some_and(|bytes| self.store.head_bytes() > bytes) || memory_is_short()
     }
 
-    /// Writes, proves and publishes the in-order samples below the window's end.
-    fn flush_window(&self, window: Window) -> Result<Flushed, TaskError> {
+    /// Writes, proves and publishes the in-order samples below the window's end. Where there are older ones than its
+    /// start, which a request brought that was under way when it was chosen, it is their window that is flushed.
+    pub(super) fn flush_window(&self, window: Window) -> Result<Flushed, TaskError> {
         let began = self.clock.monotonic();
-        let ((), cut) = self.committer.cut(|| {
+        let (held, cut) = self.committer.cut(|| {
             if !planted!(FloorNotRaised) {
                 self.head.raise_floor(window.end_ms);
             }
+            self.unflushed_range()
         });
+        let window = match held {
+            Some(held) if held.start_ms < window.start_ms => aligned(held.start_ms, self.options.head.chunk_range_ms),
+            _ => window,
+        };
         let group = cut.durable.wait().map_err(|error| failed("the log cannot be made durable", error))?;
         let range = TimeRange::new(self.flushed_ms().max(window.start_ms), window.end_ms.saturating_sub(1));
         let part = LogPart::in_order(range);

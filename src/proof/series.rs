@@ -18,8 +18,8 @@ const DENSE_REFS: u64 = 1 << 20;
 struct Row {
     /// Digest of its label set.
     labels: Digest,
-    /// Time of its newest sample; the lowest of all times where it has none.
-    newest_ms: TimestampMs,
+    /// Time of its newest sample. Even the lowest of all times is that of a sample.
+    newest_ms: Option<TimestampMs>,
 }
 
 /// The series of a log, numbered from 0 in the order in which they are named. Several references may name one series.
@@ -68,8 +68,8 @@ impl LogSeries {
     /// Takes a sample's time, and says whether it is newer than all before.
     pub(super) fn advance(&mut self, row: u32, timestamp_ms: TimestampMs) -> bool {
         let Some(row) = self.rows.get_mut(row as usize) else { return false };
-        let is_newer = timestamp_ms > row.newest_ms;
-        row.newest_ms = row.newest_ms.max(timestamp_ms);
+        let is_newer = Some(timestamp_ms) > row.newest_ms;
+        row.newest_ms = row.newest_ms.max(Some(timestamp_ms));
         is_newer
     }
 
@@ -96,7 +96,7 @@ impl LogSeries {
             Some(&row) => row,
             None => {
                 let row = rows.len() as u32;
-                rows.push(Row { labels, newest_ms: TimestampMs::MIN });
+                rows.push(Row { labels, newest_ms: None });
                 self.by_labels.insert_unique(hash, row, |&row| hasher.hash_one(labels_of(rows, row)));
                 row
             }

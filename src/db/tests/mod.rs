@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod empty_log;
 mod explore;
+mod flush_edges;
 mod late;
 mod life;
 mod offline;
@@ -147,7 +148,7 @@ impl Store {
     }
 
     pub(super) fn advance_to(&self, at_ms: i64) {
-        let ahead = at_ms - self.clock.now_ms();
+        let ahead = at_ms.saturating_sub(self.clock.now_ms());
         self.clock.advance(Duration::from_millis(ahead.max(0) as u64));
     }
 

@@ -48,9 +48,9 @@ impl Body for ApiBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.0 {
             BodyState::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            BodyState::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            BodyState::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(piece_of(bytes))))),
             BodyState::WithTrailers { bytes, .. } if !bytes.is_empty() => {
-                Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))))
+                Poll::Ready(Some(Ok(Frame::data(piece_of(bytes)))))
             }
             BodyState::WithTrailers { trailers, .. } => {
                 Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
@@ -76,6 +76,11 @@ impl Body for ApiBody {
             BodyState::WithTrailers { .. } | BodyState::Stream { .. } => SizeHint::default(),
         }
     }
+}
+
+/// What is sent next of a whole body: a part that even a slow client takes in a while.
+fn piece_of(bytes: &mut Bytes) -> Bytes {
+    bytes.split_to(bytes.len().min(PIECE_BYTES))
 }
 
 /// An answer of plain text.
@@ -167,7 +172,7 @@ pub fn success(write: impl FnOnce(&mut JsonWriter<'_>)) -> Response<ApiBody> {
 
 /// Below this, compression costs more than it saves.
 const GZIP_BYTES_MIN: usize = 1024;
-/// Size of the pieces of a streamed body.
+/// Size of the pieces of a body.
 const PIECE_BYTES: usize = 64 << 10;
 /// Pieces that wait for a slow client before the writer waits too.
 const PIECES_WAITING: usize = 4;

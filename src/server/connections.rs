@@ -139,6 +139,7 @@ where
             tokio::select! {
                 () = connection.serve(stream, service) => {}
                 () = place.evicted() => {}
+                () = place.untaken(limits.send_timeout) => {}
             }
             front.metrics.closed.add(1);
         });
@@ -215,7 +216,7 @@ impl Connection {
         let answer = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(PeerAddress(address));
             let (busy, answered) = (place.busy(), service(request));
-            async move { Ok::<_, Infallible>(answered.await.map(|body| BusyBody { body, _busy: busy })) }
+            async move { Ok::<_, Infallible>(answered.await.map(|body| BusyBody::new(body, busy))) }
         });
         let stream = TokioIo::new(stream);
         let _ = if http2 {

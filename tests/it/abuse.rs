@@ -7,6 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
 use crate::doors::{ANN, HASH};
 use crate::harness::chronolith::start_with;
 use crate::harness::http;
@@ -348,6 +352,37 @@ fn abuse_answers_that_nobody_takes_are_given_up() {
         });
         drop(held);
     });
+    assert_unharmed(&mut server);
+}
+
+#[test]
+fn abuse_http2_streams_without_a_window_are_given_up() {
+    let settings = Settings::default().with("web.send_timeout", "1s").with("web.max_connections", "8");
+    let (_dir, mut server) = start_with(settings);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let paths = ["/-/healthy", "/api/v1/query_range?query=vector(time())&start=0&end=10000&step=1"];
+    let held: Vec<_> = (0..7)
+        .map(|number| {
+            runtime.block_on(async {
+                let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+                let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+                // What comes on a stream is never let go, while the connection lives.
+                let io = TokioIo::new(stream);
+                let (mut sender, connection) = builder.initial_stream_window_size(0).handshake(io).await.unwrap();
+                tokio::spawn(connection);
+                let uri = format!("http://{}{}", server.address, paths[number % paths.len()]);
+                let request = hyper::Request::get(uri).body(Empty::<Bytes>::new()).unwrap();
+                let answer = sender.send_request(request).await.unwrap();
+                assert_eq!(answer.status(), 200);
+                (sender, answer)
+            })
+        })
+        .collect();
+    wait_for("connections that are closed", Duration::from_secs(30), || {
+        let open = server.metric("chronolith_http_connections").unwrap();
+        if open <= 1.0 { Ok(()) } else { Err(format!("{open} are open")) }
+    });
+    drop(held);
     assert_unharmed(&mut server);
 }
 

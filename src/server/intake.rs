@@ -182,6 +182,10 @@ impl Held {
                     if intake.charge(bytes) {
                         return;
                     }
+                    // It is not for its client that this one waits.
+                    if let Some(upload) = &self.upload {
+                        upload.progress_ms.store(millis(intake.clock.monotonic()), Ordering::Relaxed);
+                    }
                     // Where none has stalled yet, one may have by the next look.
                     let _ = intake.make_way();
                     let _ = tokio::time::timeout(LOOK_INTERVAL, freed).await;
@@ -191,6 +195,7 @@ impl Held {
                 self.intake.refused.add(1);
                 return Err(IntakeError::Full);
             }
+            self.progress = intake.clock.monotonic();
         }
         self.bytes += bytes;
         self.came += bytes;
@@ -362,6 +367,31 @@ mod tests {
             let mut newcomer = intake.begin();
             assert_eq!(newcomer.grow(50).await, Err(IntakeError::Full));
             assert_eq!((intake.bytes(), intake.refused.get()), (90, 1));
+        });
+    }
+
+    #[test]
+    fn body_that_waited_for_room_has_not_stalled() {
+        let (clock, intake) = intake(100);
+        run(async {
+            let mut busy = intake.begin();
+            busy.grow(60).await.unwrap();
+            let mut waiting = intake.begin();
+            let _ = tokio::time::timeout(Duration::ZERO, waiting.next(pending::<()>())).await;
+            let grows = async {
+                waiting.grow(60).await.unwrap();
+                waiting.next(tokio::task::yield_now()).await
+            };
+            let frees = async {
+                tokio::task::yield_now().await;
+                clock.advance(YIELD_AFTER * 2);
+                // It looks again, and for others that have stalled.
+                intake.freed.notify_waiters();
+                tokio::task::yield_now().await;
+                drop(busy);
+            };
+            let (grown, ()) = tokio::join!(grows, frees);
+            assert_eq!((grown, intake.gave_way.get()), (Ok(()), 0));
         });
     }
 

@@ -41,6 +41,7 @@ impl Api {
         let now_ms = self.clock.now_ms();
         let lookback_ms = self.options.engine.lookback_delta_ms;
         let permit = self.place(self.options.engine.timeout).await?;
+        self.metrics.usage.note(selectors.iter().map(Vec::as_slice), now_ms);
         let body = off_the_way(move || {
             let _permit = permit;
             let range = TimeRange::new(now_ms.saturating_sub(lookback_ms).saturating_add(1), now_ms);

@@ -231,7 +231,7 @@ impl Api {
             // Both go when the evaluation ends, even if nobody waits for it any more.
             let (_permit, _active) = (permit, active);
             let expr = parse_query_text(&text, &language)?;
-            metrics.usage.note(&expr, clock.now_ms());
+            metrics.usage.note(expr.selectors(), clock.now_ms());
             let result = run(&expr, &options);
             let outcome = result.as_ref().map(|result| result.stats.clone()).map_err(ToString::to_string);
             metrics.log.end(&query, clock.monotonic(), outcome, slow);

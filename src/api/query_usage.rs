@@ -5,7 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hashbrown::HashMap;
 
 use crate::model::{METRIC_NAME, MatchOp, Matcher, TimestampMs};
-use crate::promql::parser::ast::Expr;
 
 /// Metrics that are remembered.
 const NAMES_MAX: usize = 10_000;
@@ -30,9 +29,8 @@ pub(super) struct Used {
 pub(super) struct QueryUsage(Mutex<HashMap<String, Used>>);
 
 impl QueryUsage {
-    /// Counts a query for each metric that it names. Selectors by pattern name none.
-    pub(super) fn note(&self, expr: &Expr, now_ms: TimestampMs) {
-        let selectors = expr.selectors();
+    /// Counts a query for each metric that its selectors name. Those by pattern name none.
+    pub(super) fn note<'q>(&self, selectors: impl IntoIterator<Item = &'q [Matcher]>, now_ms: TimestampMs) {
         let mut named: Vec<&str> = Vec::new();
         for name in selectors.into_iter().filter_map(metric_of) {
             if named.len() < NAMES_OF_QUERY_MAX && name.len() <= NAME_BYTES_MAX && !named.contains(&name) {
@@ -88,7 +86,7 @@ mod tests {
     use crate::promql::parser::parse_expr;
 
     fn note(usage: &QueryUsage, text: &str, now_ms: TimestampMs) {
-        usage.note(&parse_expr(text).unwrap(), now_ms);
+        usage.note(parse_expr(text).unwrap().selectors(), now_ms);
     }
 
     #[test]

@@ -139,6 +139,9 @@ fn console_and_api_below_a_prefix_are_there_and_nowhere_else() {
     assert!(matches!(ask("POST", "/tools/db/api/v1/import/prometheus").status, 200 | 204 | 403));
     let preflight = ask("OPTIONS", "/tools/db/api/v1/query");
     assert_eq!((preflight.status, preflight.header("access-control-allow-origin")), (204, Some("*")));
+    // Where the OpenTelemetry SDK for browsers sends to, unless it is told otherwise.
+    let preflight = ask("OPTIONS", "/tools/db/v1/metrics");
+    assert_eq!((preflight.status, preflight.header("access-control-allow-origin")), (204, Some("*")));
     let missing = ask("GET", "/tools/db/api/v1/rules/test/test");
     assert_eq!((missing.status, missing.text().as_str()), (404, "404 page not found\n"));
     assert_eq!(missing.header("access-control-allow-origin"), Some("*"));

@@ -90,8 +90,11 @@ impl Api {
         let timeout = options.timeout;
         let ends = self.clock.monotonic().saturating_add(timeout);
         let permit = self.place(timeout).await?;
-        // Its regular expressions are compiled, which takes time and memory.
-        let request = off_the_way(move || decode(&body)).await?;
+        // The place goes along with the work, which goes on to its end if nobody waits for it any more. The first part
+        // compiles regular expressions, which takes time and memory.
+        let (request, permit) = off_the_way(move || Ok((decode(&body)?, permit))).await?;
+        let selectors = request.queries.iter().map(|query| query.matchers.as_slice());
+        self.metrics.usage.note(selectors, self.clock.now_ms());
         let bounds = Bounds {
             series: usize::try_from(options.series_max).unwrap_or(usize::MAX),
             samples: options.samples_max,
@@ -100,9 +103,9 @@ impl Api {
         };
         let response_type = request.response_type;
         let clock = self.clock.clone();
-        let selected = off_the_way({
+        let (selected, permit) = off_the_way({
             let clock = clock.clone();
-            move || select(&*data, request.queries, bounds, &*clock)
+            move || Ok((select(&*data, request.queries, bounds, &*clock)?, permit))
         })
         .await?;
         match response_type {
@@ -265,5 +268,63 @@ fn warn(answer: &mut Response<ApiBody>, warnings: &[String]) {
     let text: String = warnings.join("; ").chars().take(SHOWN_CHARS).map(plain).collect();
     if let Ok(value) = HeaderValue::try_from(text) {
         answer.headers_mut().insert(WARNINGS, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    use super::*;
+    use crate::api::testing::server;
+    use crate::encoding::protobuf::{put_bytes, put_message, put_uint};
+    use crate::model::TimeRange;
+    use crate::storage::Querier;
+
+    /// Data that is not there before it is told so.
+    struct Slow {
+        begun: SyncSender<()>,
+        goes_on: Mutex<Receiver<()>>,
+    }
+
+    impl Queryable for Slow {
+        fn querier(&self, _range: TimeRange) -> Result<Box<dyn Querier>, StorageError> {
+            self.begun.send(()).unwrap();
+            self.goes_on.lock().unwrap().recv().unwrap();
+            Err(StorageError::Limit { what: "patience", limit: 1 })
+        }
+    }
+
+    /// A request for what has a name, as it is sent.
+    fn request() -> Bytes {
+        let (mut matcher, mut query, mut request) = (Vec::new(), Vec::new(), Vec::new());
+        put_bytes(&mut matcher, 2, b"__name__");
+        put_bytes(&mut matcher, 3, b"up");
+        put_uint(&mut query, 2, 1000);
+        put_message(&mut query, 3, &matcher);
+        put_message(&mut request, 1, &query);
+        snap::raw::Encoder::new().compress_vec(&request).unwrap().into()
+    }
+
+    #[test]
+    fn place_of_a_client_that_went_away_is_taken_until_its_work_ends() {
+        let (api, _db) = server(1000, Arc::default());
+        let ((begun, is_begun), (go_on, goes_on)) = (sync_channel(1), sync_channel(1));
+        let data = Arc::new(Slow { begun, goes_on: Mutex::new(goes_on) });
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+        let reading = runtime.spawn({
+            let api = api.clone();
+            async move { api.read(&HeaderMap::new(), request(), data).await.is_ok() }
+        });
+        is_begun.recv().unwrap();
+        runtime.block_on(async {
+            reading.abort();
+            assert!(reading.await.unwrap_err().is_cancelled());
+            assert_eq!(api.gate.available_permits(), 0);
+            go_on.send(()).unwrap();
+            drop(api.gate.acquire().await.unwrap());
+        });
+        assert_eq!(api.metrics.usage.all()["up"].queries, 1);
     }
 }

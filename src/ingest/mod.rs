@@ -10,6 +10,7 @@
 //! | [`text`] | `/api/v1/import/prometheus`: Prometheus' text format and OpenMetrics |
 //! | [`snappy`] | decompresses a body within a bound |
 //! | [`pool`] | lends the buffers of one request to the next |
+//! | [`turns`] | bounds how many writes are worked on at once, and how long one may take |
 //! | [`metrics`] | counts what came, what was added and what was refused |
 
 pub mod accept;
@@ -21,7 +22,9 @@ pub mod pool;
 pub mod remote_write;
 pub mod snappy;
 pub mod text;
+pub mod turns;
 
 pub use crate::writers::{Protocol, Sender, sender};
 pub use accept::{Appended, Metadata, WriteFeatures, WriteLimits, WriteService, WriteStore};
 pub use metrics::{IngestMetrics, ProtocolMetrics};
+pub use turns::Turns;

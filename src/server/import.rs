@@ -24,7 +24,7 @@ impl Service {
     /// Stores a text. A client may take as long as it likes, as long as something comes within the time for a body.
     pub(super) async fn import(&self, route: Route, parts: &Parts, body: Incoming) -> Response<ApiBody> {
         let sender = sender_of(parts, Protocol::Text);
-        if let Some(answer) = self.not_now(&sender) {
+        if let Some(answer) = self.not_now(&sender, &parts.headers) {
             return answer;
         }
         let group = match &route {
@@ -34,7 +34,7 @@ impl Service {
         let query = parts.uri.query().unwrap_or_default();
         let begun = ImportRequest::read(&parts.headers, query, group, self.clock.now_ms()).and_then(|request| {
             let encoding = Encoding::of(&parts.headers)?;
-            TextImport::new(&self.write, &self.write_places, sender.clone(), request, encoding)
+            TextImport::new(&self.write, &self.turns, sender.clone(), request, encoding)
         });
         let answer = match begun {
             Err(refusal) => {

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::api::site::Site;
@@ -42,7 +42,7 @@ use crate::clock::Clock;
 use crate::db::{Db, DbOptions, DbSlot, OpenError};
 use crate::fs::Fs;
 use crate::ingest::otlp::OtlpOptions;
-use crate::ingest::{WriteFeatures, WriteLimits, WriteService};
+use crate::ingest::{Turns, WriteFeatures, WriteLimits, WriteService};
 use crate::promql::engine::EngineOptions;
 use connections::{ConnectionLimits, ConnectionMetrics, Front};
 use doors::{Doors, WebConfigError};
@@ -218,7 +218,7 @@ pub async fn serve(
         api: api.clone(),
         write,
         otlp: options.otlp,
-        write_places: Semaphore::new(options.writes_max),
+        turns: Turns::new(options.writes_max, options.limits.write_timeout),
         metrics: Metrics {
             http: HttpMetrics::default(),
             connections: connection_metrics.clone(),
@@ -229,7 +229,6 @@ pub async fn serve(
         intake: Arc::new(Intake::new(options.limits.intake, clock.clone())),
         gate: Gate::new(options.limits.requests_max),
         memory: MemoryGuard::new(options.limits.memory_bytes_max, clock.clone()),
-        write_timeout: options.limits.write_timeout,
         in_flight: AtomicU64::new(0),
         doors: doors.clone(),
         lifecycle: options.lifecycle,

@@ -9,7 +9,7 @@ use hyper::{Response, StatusCode};
 use tokio::time::timeout;
 
 use super::intake::Held;
-use super::service::{LOG_TOO_SLOW, REPLAYING, SHORT_OF_MEMORY, Service, sender_of};
+use super::service::{REPLAYING, SHORT_OF_MEMORY, Service, sender_of};
 use crate::api::response::ApiBody;
 use crate::ingest::Protocol;
 use crate::ingest::answer::Refusal;
@@ -59,47 +59,35 @@ impl Service {
     pub(super) async fn otlp_over_http(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
         let sender = sender_of(parts, Protocol::OtlpHttp);
         let (body, _held) = self.otlp_body(body, 0).await;
-        let began = self.clock.monotonic();
-        let handled = async {
-            // The places are never closed.
-            let _place = self.write_places.acquire().await;
-            http::handle(&self.write, &self.otlp, &sender, &parts.method, &parts.headers, body).await
-        };
-        let handled = timeout(self.write_timeout, handled).await;
-        self.observe_write(sender.protocol, began);
+        let is_there = body.is_ok();
+        let handled = http::handle(&self.write, &self.otlp, &sender, &parts.method, &parts.headers, body);
+        // A refusal has nothing to wait for.
+        let handled = if is_there { self.in_turn(sender.protocol, handled).await } else { Ok(handled.await) };
         match handled {
             Ok(answer) => answer.map(ApiBody::whole),
-            Err(_) => self.put_off(&sender, LOG_TOO_SLOW),
+            Err(refusal) => self.put_off(&sender, &parts.headers, &refusal.message),
         }
     }
 
     /// `MetricsService/Export`. Whoever calls may say how long it waits.
     pub(super) async fn otlp_over_grpc(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
         let sender = sender_of(parts, Protocol::OtlpGrpc);
-        let given_up = |status, why| {
-            let refusal = Refusal::new(status, why);
-            self.write.count_refused(&sender, &refusal);
-            grpc::failed(&refusal)
-        };
         let export = async {
             let (body, _held) = self.otlp_body(body, grpc::PREFIX_BYTES).await;
-            let began = self.clock.monotonic();
-            let handled = async {
-                let _place = self.write_places.acquire().await;
-                grpc::export(&self.write, &self.otlp, &sender, &parts.headers, body).await
-            };
-            let handled = timeout(self.write_timeout, handled).await;
-            self.observe_write(sender.protocol, began);
-            handled.unwrap_or_else(|_elapsed| given_up(StatusCode::SERVICE_UNAVAILABLE, LOG_TOO_SLOW))
-        };
-        let reply = match grpc::timeout(&parts.headers) {
-            None => export.await,
-            Some(limit) => {
-                let reply = timeout(limit, export).await;
-                reply.unwrap_or_else(|_elapsed| given_up(StatusCode::REQUEST_TIMEOUT, CALL_TOO_SLOW))
+            let is_there = body.is_ok();
+            let handled = grpc::export(&self.write, &self.otlp, &sender, &parts.headers, body);
+            let handled = if is_there { self.in_turn(sender.protocol, handled).await } else { Ok(handled.await) };
+            match handled {
+                Ok(reply) => grpc_response(reply),
+                Err(refusal) => self.put_off(&sender, &parts.headers, &refusal.message),
             }
         };
-        grpc_response(reply)
+        let Some(limit) = grpc::timeout(&parts.headers) else { return export.await };
+        timeout(limit, export).await.unwrap_or_else(|_elapsed| {
+            let refusal = Refusal::new(StatusCode::REQUEST_TIMEOUT, CALL_TOO_SLOW);
+            self.write.count_refused(&sender, &refusal);
+            grpc_response(grpc::failed(&refusal))
+        })
     }
 
     /// Reads a body, once there is a database to put it into, and memory; and says what it holds.
@@ -124,7 +112,8 @@ pub(super) fn unknown_call(path: &str) -> Response<ApiBody> {
     grpc_response(grpc::unknown_method(path))
 }
 
-fn grpc_response(reply: grpc::Reply) -> Response<ApiBody> {
+/// A reply as an answer of HTTP/2.
+pub(super) fn grpc_response(reply: grpc::Reply) -> Response<ApiBody> {
     let grpc::Reply { mut headers, message, trailers } = reply;
     let body = match message {
         Some(message) => ApiBody::with_trailers(message, trailers),

@@ -12,14 +12,12 @@ use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 
-use tokio::sync::Semaphore;
-
 use super::connections::PeerAddress;
 use super::doors::{Caller, Doors};
 use super::ingest_status;
 use super::intake::{Held, Intake, IntakeError};
 use super::metrics::{HttpMetrics, Metrics};
-use super::otlp::{Listener, unknown_call};
+use super::otlp::{Listener, grpc_response, unknown_call};
 use super::pressure::{Gate, MemoryGuard};
 use super::write_store::DbStore;
 use crate::api::console;
@@ -31,8 +29,8 @@ use crate::api::site::{Site, SitePath};
 use crate::api::{Api, ApiRequest};
 use crate::clock::Clock;
 use crate::ingest::answer::Refusal;
-use crate::ingest::otlp::{OtlpOptions, grpc};
-use crate::ingest::{Protocol, Sender, WriteService, remote_write};
+use crate::ingest::otlp::{OtlpOptions, grpc, http as otlp_http};
+use crate::ingest::{Protocol, Sender, Turns, WriteService, remote_write};
 use crate::telemetry::TextFormat;
 
 /// Bytes of a form in a request's body. The longest query has 1 MiB, and each of its bytes may be escaped as three.
@@ -46,8 +44,8 @@ pub struct Service {
     pub write: WriteService<DbStore>,
     /// How OTLP is received.
     pub otlp: OtlpOptions,
-    /// Places for write requests that are accepted and not yet durable.
-    pub write_places: Semaphore,
+    /// Whose turn it is among the writes that are there.
+    pub turns: Turns,
     /// All that `/metrics` shows.
     pub metrics: Metrics,
     /// Where time comes from.
@@ -58,8 +56,6 @@ pub struct Service {
     pub gate: Gate,
     /// Refuses writes before the memory runs out.
     pub memory: MemoryGuard,
-    /// How long a write may wait for the log.
-    pub write_timeout: Duration,
     /// Requests that are being answered.
     pub in_flight: AtomicU64,
     /// TLS, users and tokens, where there are any.
@@ -115,8 +111,6 @@ type SmallBody = (Option<Bytes>, Option<Bytes>, Option<Held>);
 pub(super) const REPLAYING: &str = "the log is being replayed";
 /// Why a write has to come again when there is too little memory.
 pub(super) const SHORT_OF_MEMORY: &str = "the server is short of memory; try again";
-/// Why a write has to come again that waited too long for the log.
-pub(super) const LOG_TOO_SLOW: &str = "the log took too long; whether the request is stored is not known";
 /// When to come again after a 503 of the server's own.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("2");
 
@@ -138,7 +132,7 @@ impl Service {
         };
         let route = path.below().and_then(Route::find).filter(|route| listener == Listener::Main || route.is_of_otlp());
         let redirect = path.redirect();
-        let is_api = path.below().is_some_and(is_api);
+        let is_api = path.below().is_some_and(is_api) || route == Some(Route::OtlpMetricsShort);
         let is_guarded = route.as_ref().is_some_and(Route::is_guarded);
         let began = self.clock.monotonic();
         let mut counted = Counted { service: &self, route: route.clone(), began, status: STATUS_CLIENT_GONE };
@@ -171,10 +165,11 @@ impl Service {
         if let Some(doors) = &self.doors
             && let Err(denied) = admit(doors, route.as_ref(), &mut parts).await
         {
-            if let Some(protocol) = route.as_ref().and_then(write_protocol) {
-                let refusal = Refusal::new(denied.status(), "the credential is missing, wrong, or not for writing");
-                self.write.count_refused(&sender_of(&parts, protocol), &refusal);
-            }
+            let why = match denied.status() {
+                StatusCode::SERVICE_UNAVAILABLE => "too many passwords are being checked",
+                _ => "the credential is missing, wrong, or not for writing",
+            };
+            self.count_refused(route.as_ref(), &parts, Refusal::new(denied.status(), why));
             return *denied;
         }
         if let Some(target) = redirect {
@@ -194,12 +189,13 @@ impl Service {
             return answer;
         }
         if route.is_guarded() && self.site.is_foreign(&parts.headers) {
+            self.count_refused(Some(&route), &parts, Refusal::new(StatusCode::FORBIDDEN, FOREIGN_PAGE.trim_end()));
             return response::text(StatusCode::FORBIDDEN, FOREIGN_PAGE);
         }
         let Some(_admitted) = self.gate.admit(&route, || self.intake.make_way()) else {
             const TOO_MANY: &str = "too many requests are being worked on; try again";
-            return match write_protocol(&route) {
-                Some(protocol) => self.put_off(&sender_of(&parts, protocol), TOO_MANY),
+            return match write_protocol(&route, &parts.headers) {
+                Some(protocol) => self.put_off(&sender_of(&parts, protocol), &parts.headers, TOO_MANY),
                 None => come_again(TOO_MANY),
             };
         };
@@ -213,9 +209,14 @@ impl Service {
             return self.otlp_over_grpc(&parts, body).await;
         }
         if route == Route::OtlpExport && parts.method == Method::POST {
-            return response::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this path takes application/grpc\n");
+            const NOT_GRPC: &str = "this path takes application/grpc";
+            let refusal = Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, NOT_GRPC);
+            self.count_refused(Some(&route), &parts, refusal);
+            return response::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("{NOT_GRPC}\n"));
         }
         if !route.takes(&parts.method) {
+            let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
+            self.count_refused(Some(&route), &parts, refusal);
             let mut answer = response::text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(route.allow()));
             return answer;
@@ -306,7 +307,7 @@ impl Service {
 
     async fn write(&self, parts: &Parts, body: Incoming) -> Response<ApiBody> {
         let sender = sender_of(parts, remote_write::protocol_named_in(&parts.headers));
-        if let Some(answer) = self.not_now(&sender) {
+        if let Some(answer) = self.not_now(&sender, &parts.headers) {
             return answer;
         }
         let bytes_max = usize::try_from(self.write.limits.body_bytes).unwrap_or(usize::MAX);
@@ -317,43 +318,47 @@ impl Service {
                 return refusal.into_response().map(ApiBody::whole);
             }
         };
-        let began = self.clock.monotonic();
-        let written = async {
-            // The places are never closed.
-            let _place = self.write_places.acquire().await;
-            remote_write::handle(&self.write, &sender, &parts.method, &parts.headers, body).await
-        };
-        let written = tokio::time::timeout(self.write_timeout, written).await;
-        self.observe_write(sender.protocol, began);
-        match written {
+        let handled = remote_write::handle(&self.write, &sender, &parts.method, &parts.headers, body);
+        match self.in_turn(sender.protocol, handled).await {
             Ok(answer) => answer.map(ApiBody::whole),
-            Err(_) => self.put_off(&sender, LOG_TOO_SLOW),
+            Err(refusal) => self.put_off(&sender, &parts.headers, &refusal.message),
         }
     }
 
-    /// Counts how long a write took whose body was there at the monotonic time `began`.
-    pub(super) fn observe_write(&self, protocol: Protocol, began: Duration) {
+    /// Works on a write whose body is there when it has its turn, and counts how long that took.
+    pub(super) async fn in_turn<T>(&self, protocol: Protocol, write: impl Future<Output = T>) -> Result<T, Refusal> {
+        let began = self.clock.monotonic();
+        let done = self.turns.take(write).await;
         let now = self.clock.monotonic();
         self.write.metrics.of(protocol).answer_time.observe(now, now.saturating_sub(began));
+        done
     }
 
     /// The answer to a write before there is a database to put it into, or memory.
-    pub(super) fn not_now(&self, sender: &Sender) -> Option<Response<ApiBody>> {
+    pub(super) fn not_now(&self, sender: &Sender, headers: &HeaderMap) -> Option<Response<ApiBody>> {
         if self.api.database().is_none() {
-            self.count_put_off(sender, REPLAYING);
+            self.write.count_refused(sender, &Refusal::new(StatusCode::SERVICE_UNAVAILABLE, REPLAYING));
             return Some(self.api.unavailable());
         }
-        self.memory.is_past_bound().then(|| self.put_off(sender, SHORT_OF_MEMORY))
+        self.memory.is_past_bound().then(|| self.put_off(sender, headers, SHORT_OF_MEMORY))
     }
 
-    /// The answer to a write that may succeed later, which counts as its sender's like any other.
-    pub(super) fn put_off(&self, sender: &Sender, why: &str) -> Response<ApiBody> {
-        self.count_put_off(sender, why);
-        come_again(why)
+    /// The answer to a write that may succeed later, as its protocol has it; it counts as its sender's like any other.
+    pub(super) fn put_off(&self, sender: &Sender, headers: &HeaderMap, why: &str) -> Response<ApiBody> {
+        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why);
+        self.write.count_refused(sender, &refusal);
+        match sender.protocol {
+            Protocol::OtlpHttp => otlp_http::refused(headers, &refusal).map(ApiBody::whole),
+            Protocol::OtlpGrpc if grpc::is_call(headers) => grpc_response(grpc::failed(&refusal)),
+            _ => come_again(why),
+        }
     }
 
-    fn count_put_off(&self, sender: &Sender, why: &str) {
-        self.write.count_refused(sender, &Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why));
+    /// Counts a request that is refused before its endpoint sees it, where that takes samples.
+    fn count_refused(&self, route: Option<&Route>, parts: &Parts, refusal: Refusal) {
+        if let Some(protocol) = route.and_then(|route| write_protocol(route, &parts.headers)) {
+            self.write.count_refused(&sender_of(parts, protocol), &refusal);
+        }
     }
 
     /// `/metrics`. The head's sizes come from a look at every series, so it is done where that holds nobody up.
@@ -418,10 +423,10 @@ async fn admit(doors: &Doors, route: Option<&Route>, parts: &mut Parts) -> Resul
     Ok(())
 }
 
-/// The protocol of an endpoint that takes samples, as far as its path says it.
-fn write_protocol(route: &Route) -> Option<Protocol> {
+/// The protocol of an endpoint that takes samples.
+fn write_protocol(route: &Route, headers: &HeaderMap) -> Option<Protocol> {
     match route {
-        Route::Write => Some(Protocol::RemoteWrite1),
+        Route::Write => Some(remote_write::protocol_named_in(headers)),
         Route::Import | Route::ImportGroup(_) => Some(Protocol::Text),
         Route::OtlpMetrics | Route::OtlpMetricsShort => Some(Protocol::OtlpHttp),
         Route::OtlpExport => Some(Protocol::OtlpGrpc),

@@ -1,10 +1,11 @@
 //! OTLP over HTTP and gRPC to the running server: every port and path, both encodings, partial success, retries.
 
 use std::convert::Infallible;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -13,7 +14,7 @@ use hyper::header::HeaderMap;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 
-use crate::harness::process::free_address;
+use crate::harness::process::{free_address, wait_for};
 use crate::harness::remote_write::put_bytes;
 use crate::harness::{Chronolith, Settings, chronolith, http};
 
@@ -237,4 +238,50 @@ fn otlp_request_that_is_none_is_refused_for_good_in_its_own_encoding() {
     assert_eq!(post(server.address, EXPORT, &[PROTOBUF], b"").status, 415);
     let reply = call(server.address, EXPORT, &[], framed(&message(&[("after", now_ms(), 1.0)])));
     assert_eq!(reply.text("grpc-status"), "0");
+}
+
+#[test]
+fn otlp_request_beyond_those_that_are_worked_on_is_put_off_as_its_protocol_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Chronolith::start_with(&dir.path().join("data"), Settings::default().with("web.max_requests", "1"));
+    let put_off = |what: &str, is_put_off: &dyn Fn() -> Result<(), String>| {
+        wait_for(what, Duration::from_secs(20), || {
+            // It holds the only place, and is too new to give way.
+            let mut upload = http::connect(server.address).unwrap();
+            let head =
+                "POST /api/v1/write HTTP/1.1\r\nHost: x\r\nContent-Encoding: snappy\r\nContent-Length: 9\r\n\r\n";
+            upload.write_all(head.as_bytes()).unwrap();
+            is_put_off()
+        });
+    };
+    let body = message(&[("later", now_ms(), 1.0)]);
+    put_off("OTLP in protobuf", &|| {
+        let answer = post(server.address, "/v1/metrics", &[PROTOBUF], &body);
+        if answer.status == 200 {
+            return Err("it was taken".to_owned());
+        }
+        assert_eq!((answer.status, answer.header("content-type")), (503, Some("application/x-protobuf")));
+        assert!(answer.header("retry-after").is_some() && answer.text().contains("too many requests"));
+        Ok(())
+    });
+    put_off("OTLP in JSON", &|| {
+        let answer = post(server.address, "/v1/metrics", &[JSON], b"{}");
+        if answer.status == 200 {
+            return Err("it was taken".to_owned());
+        }
+        let status = answer.json();
+        assert_eq!((answer.status, &status["code"]), (503, &Value::from(14)));
+        assert!(status["message"].as_str().unwrap().contains("too many requests"), "{status}");
+        Ok(())
+    });
+    put_off("OTLP over gRPC", &|| {
+        let reply = call(server.address, EXPORT, &[], framed(&body));
+        if reply.text("grpc-status") == "0" {
+            return Err("it was taken".to_owned());
+        }
+        assert_eq!(reply.text("grpc-status"), "14");
+        assert!(reply.text("grpc-message").contains("too many requests"), "{}", reply.text("grpc-message"));
+        assert!(!reply.text("grpc-status-details-bin").is_empty(), "no word on when to come again");
+        Ok(())
+    });
 }

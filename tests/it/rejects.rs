@@ -72,3 +72,18 @@ fn rejects_name_the_caller_whose_time_was_over() {
     let writers = server.get("/api/v1/storage/writers").json();
     assert_eq!(writers["data"]["writers"][0]["requests"], serde_json::json!({"ok": 0, "refused": 0, "unavailable": 1}));
 }
+
+#[test]
+fn rejects_name_requests_that_their_endpoint_never_saw_with_the_protocol_of_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Chronolith::start(&dir.path().join("data"));
+    let foreign = ("Origin", "http://elsewhere");
+    let second = ("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request");
+    assert_eq!(post(&server, "/api/v1/write", &[foreign, second], b"").status, 403);
+    assert_eq!(http::get(server.address, "/api/v1/import/prometheus").unwrap().status, 405);
+    assert_eq!(post(&server, EXPORT, &[], b"").status, 415);
+    let found = rejects(&server, "");
+    let protocols: Vec<&str> = found.iter().map(|[protocol, ..]| protocol.as_str()).collect();
+    assert_eq!(protocols, ["remote-write-2", "text", "otlp-grpc"], "{found:?}");
+    assert!(found[0][2].contains("another origin") && found[2][2].contains("application/grpc"), "{found:?}");
+}

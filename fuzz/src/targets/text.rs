@@ -4,18 +4,18 @@
 use std::fmt::Write as _;
 use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chronolith::clock::ManualClock;
 use chronolith::encoding::go_float;
 use chronolith::ingest::decompress::Encoding;
 use chronolith::ingest::text::{ImportRequest, TextImport};
-use chronolith::ingest::{Appended, Metadata, Protocol, Sender, WriteLimits, WriteService, WriteStore};
+use chronolith::ingest::{Appended, Metadata, Protocol, Sender, Turns, WriteLimits, WriteService, WriteStore};
 use chronolith::model::{Digest, TimestampMs, is_stale_nan};
 use chronolith::storage::{BatchOutcome, WriteBatch};
 use chronolith::text::{Dialect, Line, SampleLine, TextFormat, TextReader, parse_line};
 use chronolith::wal::{CommitError, Durability, Receipt};
-use tokio::sync::Semaphore;
 
 use super::{Target, no_repair};
 
@@ -186,12 +186,12 @@ type Imported = (u16, String, Vec<(Vec<u8>, TimestampMs, u64)>);
 
 fn import(input: &[u8], dialect: Dialect, part: usize) -> Imported {
     let service = WriteService::new(Store::default(), WriteLimits::default(), Arc::new(ManualClock::at(0)));
-    let places = Semaphore::new(1);
+    let turns = Turns::new(1, Duration::from_secs(3600));
     let request = ImportRequest { dialect, labels: vec![("job".to_owned(), "x".to_owned())], timestamp_ms: 77 };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let answer = runtime.block_on(async {
         let sender = Sender::unknown(Protocol::Text);
-        let mut import = TextImport::new(&service, &places, sender, request, Encoding::Identity).unwrap();
+        let mut import = TextImport::new(&service, &turns, sender, request, Encoding::Identity).unwrap();
         for part in input.chunks(part) {
             import.feed(Bytes::copy_from_slice(part)).await.unwrap();
         }

@@ -21,12 +21,12 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::http::Response;
 use memchr::{memchr, memrchr};
-use tokio::sync::Semaphore;
 
 use super::accept::{Stored, WriteService, WriteStore};
 use super::answer::Refusal;
 use super::decompress::{Decompressor, Encoding, Progress};
 use super::sender::Sender;
+use super::turns::Turns;
 use crate::model::TimestampMs;
 use crate::storage::BatchOutcome;
 use crate::text::{LINE_BYTES_MAX, TextError};
@@ -42,7 +42,7 @@ const BATCH_BYTES: usize = LINE_BYTES_MAX + 2;
 #[derive(Debug)]
 pub struct TextImport<'s, S> {
     service: &'s WriteService<S>,
-    places: &'s Semaphore,
+    turns: &'s Turns,
     sender: Sender,
     decompressor: Decompressor,
     decoder: LineDecoder,
@@ -78,10 +78,10 @@ impl Total {
 }
 
 impl<'s, S: WriteStore> TextImport<'s, S> {
-    /// Begins an import. `places` are for batches that are accepted and not yet durable.
+    /// Begins an import. Each batch waits for a turn of its own.
     pub fn new(
         service: &'s WriteService<S>,
-        places: &'s Semaphore,
+        turns: &'s Turns,
         sender: Sender,
         request: ImportRequest,
         encoding: Encoding,
@@ -90,7 +90,7 @@ impl<'s, S: WriteStore> TextImport<'s, S> {
             .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("begin to unpack: {error}")))?;
         Ok(TextImport {
             service,
-            places,
+            turns,
             sender,
             decompressor,
             began_ms: service.clock.now_ms(),
@@ -197,12 +197,10 @@ impl<'s, S: WriteStore> TextImport<'s, S> {
 
     /// Stores the first bytes of the text, which are whole lines.
     async fn store(&mut self, bytes: usize) -> Result<(), Refusal> {
-        // The places are never closed.
-        let _place = self.places.acquire().await;
         let (lines, decoder) = (self.text.get(..bytes).unwrap_or_default(), &mut self.decoder);
         let stored =
             self.service.store_part(&self.sender, bytes, |scratch, batch| Ok(decoder.decode(lines, scratch, batch)));
-        let mut stored = stored.await?;
+        let mut stored = self.turns.take(stored).await??;
         let BatchOutcome { rejects, exemplar_rejects, .. } = &mut stored.outcome;
         let samples = rejects.iter_mut().map(|reject| (reject.series_index, &mut reject.detail));
         let exemplars = exemplar_rejects.iter_mut().map(|reject| (reject.series_index, &mut reject.detail));

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::future::{Ready, ready};
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::*;
 use crate::clock::ManualClock;
@@ -59,22 +60,25 @@ fn service(commits_max: u64) -> WriteService<FakeStore> {
     WriteService::new(store, WriteLimits::default(), Arc::new(ManualClock::at(1_700_000_000_000)))
 }
 
+/// Longer than any test.
+const TIMEOUT: Duration = Duration::from_secs(3600);
+
 fn taken(service: &WriteService<FakeStore>) -> Samples {
     service.store.taken.lock().unwrap().1.clone()
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 fn begin<'s>(
     service: &'s WriteService<FakeStore>,
-    places: &'s Semaphore,
+    turns: &'s Turns,
     dialect: Dialect,
     encoding: Encoding,
 ) -> TextImport<'s, FakeStore> {
     let request = ImportRequest { dialect, labels: Vec::new(), timestamp_ms: 7 };
-    TextImport::new(service, places, Sender::unknown(Protocol::Text), request, encoding).unwrap()
+    TextImport::new(service, turns, Sender::unknown(Protocol::Text), request, encoding).unwrap()
 }
 
 /// Imports a body that comes in parts of `part` bytes.
@@ -85,19 +89,19 @@ fn import(
     body: &[u8],
     part: usize,
 ) -> (u16, String, Response<Bytes>) {
-    let places = Semaphore::new(1);
+    let turns = Turns::new(1, TIMEOUT);
     let answer = run(async {
-        let mut import = begin(service, &places, dialect, encoding);
+        let mut import = begin(service, &turns, dialect, encoding);
         for part in body.chunks(part) {
             if let Err(refusal) = import.feed(Bytes::copy_from_slice(part)).await {
                 return import.fail(refusal);
             }
-            assert_eq!(import.places.available_permits(), 1);
+            assert_eq!(import.turns.free(), 1);
             assert!(import.text.capacity() <= 2 * BATCH_BYTES, "{}", import.text.capacity());
         }
         import.finish().await
     });
-    assert_eq!(places.available_permits(), 1);
+    assert_eq!(turns.free(), 1);
     let text = String::from_utf8(answer.body().to_vec()).unwrap();
     (answer.status().as_u16(), text, answer)
 }
@@ -254,17 +258,33 @@ fn import_into_a_log_that_cannot_be_written_is_answered_503_with_what_was_stored
 
 #[test]
 fn import_that_waits_has_stored_its_whole_lines_and_holds_no_place() {
-    let (service, places) = (service(9), Semaphore::new(1));
+    let (service, turns) = (service(9), Turns::new(1, TIMEOUT));
     run(async {
-        let mut import = begin(&service, &places, Dialect::Prometheus, Encoding::Identity);
+        let mut import = begin(&service, &turns, Dialect::Prometheus, Encoding::Identity);
         import.feed(Bytes::from_static(b"a 1\nb 2\nc ")).await.unwrap();
         assert!(taken(&service).is_empty());
         import.flush().await.unwrap();
-        assert_eq!((taken(&service).len(), places.available_permits()), (2, 1));
+        assert_eq!((taken(&service).len(), turns.free()), (2, 1));
         import.feed(Bytes::from_static(b"3\n")).await.unwrap();
         assert_eq!(import.finish().await.status(), 200);
     });
     assert_eq!(taken(&service).len(), 3);
+}
+
+#[test]
+fn import_whose_turn_does_not_come_is_answered_503_that_says_what_is_not_known() {
+    let (service, turns) = (service(9), Turns::new(0, Duration::from_millis(1)));
+    let answer = run(async {
+        let mut import = begin(&service, &turns, Dialect::Prometheus, Encoding::Identity);
+        import.feed(Bytes::from_static(b"a 1\n")).await.unwrap();
+        import.finish().await
+    });
+    let text = String::from_utf8_lossy(answer.body());
+    assert_eq!(
+        (answer.status(), answer.headers().contains_key("retry-after")),
+        (StatusCode::SERVICE_UNAVAILABLE, true)
+    );
+    assert!(text.contains("too long; whether the request is stored is not known"), "{text}");
 }
 
 proptest::proptest! {

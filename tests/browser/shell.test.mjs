@@ -39,6 +39,20 @@ test('first page is how to write until something was written, then the query pag
   assert.equal(pathOf(page), '/query');
 });
 
+test('page that was opened out of sight asks once it is seen', async (t) => {
+  const server = await serve(t, { data: DATA });
+  const page = await open(t, server, 'query', {
+    before: (early) => early.addInitScript(() => Object.defineProperty(document, 'hidden', { value: true, configurable: true })),
+  });
+  await shown(page, 'Query');
+  await page.locator('.empty .loading').waitFor();
+  await page.evaluate(() => {
+    delete document.hidden;
+    document.dispatchEvent(new Event('visibilitychange'));
+  });
+  await page.getByRole('button', { name: 'up', exact: true }).waitFor();
+});
+
 test('links, keys and the Back button change the page without loading it again', async (t) => {
   const server = await serve(t, { data: DATA });
   const page = await open(t, server, 'query');

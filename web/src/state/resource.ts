@@ -28,12 +28,15 @@ export function useResource<T>(
   useEffect(() => {
     const abort = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
+    // Whether it was not asked because nobody looked.
+    let isDue = false;
     setState((before) =>
       before.key === key ? { ...before, loading: true } : { key, loading: true },
     );
     const run = async (): Promise<void> => {
       timer = undefined;
-      if (!document.hidden) {
+      isDue = document.hidden;
+      if (!isDue) {
         try {
           const data = await current.current(abort.signal);
           if (!abort.signal.aborted) setState({ key, data, loading: false });
@@ -47,7 +50,7 @@ export function useResource<T>(
     };
     void run();
     const onVisible = (): void => {
-      if (!document.hidden && timer !== undefined) {
+      if (!document.hidden && (isDue || timer !== undefined)) {
         clearTimeout(timer);
         void run();
       }

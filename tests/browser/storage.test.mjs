@@ -65,6 +65,22 @@ test('empty database: each part says what there is, and what is not there yet', 
   await accessible(page);
 });
 
+test('timeline appears when the first data comes to an empty database, as wide as its place', async (t) => {
+  const server = await serve(t, { keys: ADMIN });
+  let blocks = [];
+  const page = await open(t, server, 'storage', {
+    before: (early) => early.route('**/api/v1/storage/blocks', (route) => route.fulfill({ json: { status: 'success', data: { blocks, lost: [] } } })),
+  });
+  await panel(page, 'Blocks').getByText('There is no block yet').waitFor();
+  blocks = manyBlocks(3);
+  // What is seen again asks again.
+  await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')));
+  await until('three blocks', async () => (await page.locator('.timeline rect.block').count()) === 3);
+  await page.setViewportSize({ width: 900, height: 900 });
+  const width = (selector) => page.locator(selector).evaluate((element) => element.clientWidth);
+  await until('the new width', async () => (await width('.timeline')) < 900 && (await width('.timeline svg')) === (await width('.timeline')));
+});
+
 test('timeline shows the gap and the overlaps, the keys go through the blocks, Enter pins one and v verifies it', async (t) => {
   const server = await withBlocks(t);
   const { blocks } = await server.data('api/v1/storage/blocks');

@@ -54,15 +54,16 @@ export function Timeline(props: Props): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
   const [told, setTold] = useState('');
+  const timed = useMemo(() => (head ? [...all, head] : all), [all, head]);
+  const range = useMemo(() => domain(props.zoom, timed), [props.zoom, timed]);
   useLayoutEffect(() => {
+    // There once there is something to draw.
     const element = box.current;
     if (!element) return;
     const observer = new ResizeObserver(() => setWidth(element.clientWidth));
     observer.observe(element);
     return () => observer.disconnect();
-  }, []);
-  const timed = useMemo(() => (head ? [...all, head] : all), [all, head]);
-  const range = useMemo(() => domain(props.zoom, timed), [props.zoom, timed]);
+  }, [range === undefined]);
   const holes = useMemo(() => gaps(timed), [timed]);
   const inner = Math.max(60, width - GUTTER_PX);
   const drawing = useMemo(
@@ -72,7 +73,7 @@ export function Timeline(props: Props): JSX.Element {
   const sorted = useMemo(() => [...spans].sort(byTime), [spans]);
 
   if (!range || !drawing) {
-    return <p class="empty" ref={box}>There is no block yet, and nothing in the head. Blocks are made when the head holds more than one of its ranges.</p>;
+    return <p class="empty">There is no block yet, and nothing in the head. Blocks are made when the head holds more than one of its ranges.</p>;
   }
   const say = (span: TimelineBlock, index: number): void =>
     setTold(`Block ${index + 1} of ${sorted.length}: level ${span.level}, ${time(span.from, zone.value)} to ${time(span.to, zone.value)}${props.overlaps.has(span.id) ? ', overlaps' : ''}`);

@@ -143,6 +143,17 @@ test('thousands of blocks are drawn on a canvas that can be clicked and gone thr
   await accessible(page);
 });
 
+test('link to a block leads there from a block that was chosen in the timeline', async (t) => {
+  const server = await serve(t, { keys: ADMIN });
+  const [first, ...rest] = manyBlocks(20);
+  const chosen = { ...first, parents: [rest[4].ulid] };
+  const page = await open(t, server, 'storage?zoom=all', { before: answering([chosen, ...rest]) });
+  await page.locator('.timeline g', { has: page.locator('title', { hasText: chosen.ulid }) }).last().click();
+  await panel(page, `Block ${chosen.ulid}`).getByRole('link', { name: rest[4].ulid }).click();
+  await panel(page, `Block ${rest[4].ulid}`).waitFor();
+  assert.equal(await panel(page, `Block ${chosen.ulid}`).count(), 0);
+});
+
 test('flush is done once it is confirmed, and its block appears', async (t) => {
   const server = await serve(t, { keys: ADMIN, data: 'up{job="a"} 1\n' });
   const page = await open(t, server, 'storage');

@@ -1,7 +1,7 @@
 //! How the data lies: log, head, disk, the blocks over time, and what maintenance does with them.
 
 import type { JSX } from 'preact';
-import { useState } from 'preact/hooks';
+import { useLayoutEffect, useState } from 'preact/hooks';
 import { isAdminOn, loadFlags } from '../../api/admin';
 import { call } from '../../api/client';
 import type { Blocks, Compaction, HeadStatus, Log, StorageStatus } from '../../api/storage';
@@ -32,7 +32,10 @@ export default function Storage(): JSX.Element {
   const admin = isAdminOn(flags.data);
   // The block that the keys are at; the one that is pinned stands in the address.
   const [cursor, setCursor] = useState<string | undefined>(undefined);
-  const shown = cursor ?? place.value.params.get('block') ?? undefined;
+  const pinned = place.value.params.get('block') ?? undefined;
+  // Whoever goes to another address means that one. Before the next key, which may move on from there.
+  useLayoutEffect(() => setCursor(undefined), [pinned]);
+  const shown = cursor ?? pinned;
   return (
     <div class="storage-page">
       <div class="columns">

@@ -144,6 +144,28 @@ test('queries that cannot be evaluated or take too long are told apart', async (
   await result(page).filter({ hasText: '1 series' }).waitFor();
 });
 
+test('a result of the query before is told as such once the newer one is stopped or fails', async (t) => {
+  const server = await serve(t, { data: samples(TEMPERATURES, 1, () => 20) });
+  const page = await open(t, server, link('temp', { tab: 'table' }), { expect: [failed(503)] });
+  await result(page).filter({ hasText: '2 series' }).waitFor();
+  await page.route('**/api/v1/query', () => undefined);
+  await type(page, 'count(temp)');
+  await page.keyboard.press('Enter');
+  await page.getByRole('button', { name: 'Stop' }).click();
+  await result(page).filter({ hasText: 'of the query before' }).waitFor();
+  assert.equal(await page.locator('.before').getByRole('region', { name: 'Result' }).count(), 1);
+  await page.unroute('**/api/v1/query');
+  await page.getByRole('button', { name: 'Run' }).click();
+  await result(page).filter({ hasText: '1 series' }).waitFor();
+  assert.ok(!(await result(page).innerText()).includes('before'));
+  await page.route('**/api/v1/query', (route) => route.fulfill({ status: 503, json: { status: 'error', errorType: 'timeout', error: 'query timed out' } }));
+  await type(page, 'temp');
+  await page.keyboard.press('Enter');
+  await page.getByRole('alert').filter({ hasText: 'query timed out' }).waitFor();
+  await result(page).filter({ hasText: 'of the query before' }).waitFor();
+  await accessible(page);
+});
+
 test('a server that dies in the middle of a query is told, and the next run works', async (t) => {
   const server = await serve(t, { data: samples(TEMPERATURES, 1, () => 20) });
   const page = await open(t, server, link('temp', { tab: 'table' }), { expect: [/Failed to load resource/] });

@@ -109,20 +109,21 @@ function Shown(props: { panel: Panel; run: Run; children: (outcome: Outcome) => 
   if (isSolo(panel.tab)) return <Solo panel={panel} attempt={run.attempt} />;
   if (!run.outcome) return run.isRunning ? <p class="loading">Running …</p> : <div />;
   const { result } = run.outcome.answer.data;
+  const age = run.isRunning ? 'stale' : run.isOfBefore ? 'before' : '';
   if (result.length === 0) {
     return (
-      <p class="empty">
+      <p class={`empty ${age}`}>
         {run.outcome.kind === 'range' ? 'No series has a sample in this range.' : 'No series has a sample at this time or shortly before it.'}{' '}
         A longer range, an earlier time or fewer matchers may find some.
       </p>
     );
   }
-  return <div class={run.isRunning ? 'stale' : ''} aria-busy={run.isRunning}>{props.children(run.outcome)}</div>;
+  return <div class={age} aria-busy={run.isRunning}>{props.children(run.outcome)}</div>;
 }
 
 /** How much came back, and what it took. */
 function ResultLine(props: { run: Run }): JSX.Element {
-  const { outcome, isRunning } = props.run;
+  const { outcome, isRunning, isOfBefore } = props.run;
   if (!outcome) return <p class="result quiet" role="status">{isRunning ? 'Running …' : ' '}</p>;
   const { data, infos } = outcome.answer;
   const isList = data.resultType === 'vector' || data.resultType === 'matrix';
@@ -136,7 +137,7 @@ function ResultLine(props: { run: Run }): JSX.Element {
   }
   parts.push(`${duration(outcome.tookMs / 1000)} here`);
   if (infos.length > 0) parts.push(`${infos.length} info${infos.length > 1 ? 's' : ''}`);
-  return <p class="result quiet" role="status">{parts.join(' · ')}{isRunning && ' · running …'}</p>;
+  return <p class="result quiet" role="status">{parts.join(' · ')}{isRunning ? ' · running …' : isOfBefore && ' · of the query before'}</p>;
 }
 
 const HINTS: Record<number, string> = {

@@ -11,6 +11,8 @@ export const LIVE_MS = 5_000;
 
 export interface Outcome {
   readonly kind: 'instant' | 'range';
+  /** The run that it is of. */
+  readonly key: string;
   /** What was asked. */
   readonly expr: string;
   readonly startMs: number;
@@ -23,6 +25,8 @@ export interface Outcome {
 
 export interface Run {
   readonly outcome: Outcome | undefined;
+  /** Whether the outcome is that of an older query, as the newest one was stopped or failed. */
+  readonly isOfBefore: boolean;
   readonly error: Error | undefined;
   /** The query that `error` is about. */
   readonly failed: string;
@@ -33,19 +37,19 @@ export interface Run {
   readonly stop: () => void;
 }
 
-async function ask(kind: Outcome['kind'], panel: PanelState, signal: AbortSignal): Promise<Outcome> {
+async function ask(kind: Outcome['kind'], key: string, panel: PanelState, signal: AbortSignal): Promise<Outcome> {
   const begun = performance.now();
   const endMs = panel.endMs ?? Date.now();
   const stepMs = stepMsOf(panel.resolution, panel.rangeMs);
   const startMs = kind === 'range' ? endMs - panel.rangeMs : endMs;
   const answer =
     kind === 'range' ? await queryRange(panel.expr, startMs, endMs, stepMs, signal) : await query(panel.expr, endMs, signal);
-  return { kind, expr: panel.expr, startMs, endMs, stepMs, answer, tookMs: performance.now() - begun };
+  return { kind, key, expr: panel.expr, startMs, endMs, stepMs, answer, tookMs: performance.now() - begun };
 }
 
 /** The newest outcome of a panel's query; an older one stays while the next is awaited. */
 export function useRun(panel: PanelState, kind: Outcome['kind'] | 'none'): Run {
-  const [state, setState] = useState<{ outcome?: Outcome; error?: Error; failed: string; isRunning: boolean }>({ failed: '', isRunning: false });
+  const [state, setState] = useState<{ outcome?: Outcome; asked?: string; error?: Error; failed: string; isRunning: boolean }>({ failed: '', isRunning: false });
   const [attempt, setAttempt] = useState(0);
   const running = useRef<AbortController>();
   const current = useRef(panel);
@@ -65,9 +69,9 @@ export function useRun(panel: PanelState, kind: Outcome['kind'] | 'none'): Run {
     }
     const abort = new AbortController();
     running.current = abort;
-    setState((before) => ({ ...before, isRunning: true }));
-    ask(kind, current.current, abort.signal).then(
-      (outcome) => !abort.signal.aborted && setState({ outcome, failed: '', isRunning: false }),
+    setState((before) => ({ ...before, asked: key, isRunning: true }));
+    ask(kind, key, current.current, abort.signal).then(
+      (outcome) => !abort.signal.aborted && setState({ outcome, asked: key, failed: '', isRunning: false }),
       (error: unknown) => {
         if (abort.signal.aborted) return;
         const reason = error instanceof Error ? error : new Error(String(error));
@@ -91,6 +95,8 @@ export function useRun(panel: PanelState, kind: Outcome['kind'] | 'none'): Run {
   const outcome = state.outcome?.kind === kind ? state.outcome : undefined;
   return {
     outcome,
+    // Not by the key of now, whose run begins only after it was rendered.
+    isOfBefore: outcome !== undefined && outcome.key !== state.asked && !state.isRunning,
     error: state.error,
     failed: state.failed,
     isRunning: state.isRunning,

@@ -130,6 +130,38 @@ test('a wrong query is underlined where it is wrong, and told with code and type
   assert.equal(await page.locator('.cm-lintRange-error').count(), 0);
 });
 
+test('an answer of Format that comes late leaves what was typed since, and its fault goes with its text', async (t) => {
+  const server = await serve(t, { data: samples(TEMPERATURES, 1, () => 20) });
+  const page = await open(t, server, link('temp', { tab: 'table' }), { expect: [failed(400)] });
+  await result(page).filter({ hasText: '2 series' }).waitFor();
+  const format = () => page.getByRole('button', { name: 'Format' }).click();
+  let answer;
+  await page.route('**/api/v1/format_query', (route) => (answer = () => route.fallback()));
+  await type(page, 'sum(temp)/2');
+  await format();
+  await until('the question', () => answer);
+  await type(page, 'sum(temp) by (room)');
+  const [answered] = await Promise.all([page.waitForResponse('**/api/v1/format_query'), answer()]);
+  await answered.finished();
+  await page.unroute('**/api/v1/format_query');
+  await format();
+  await until('the newer text', async () => (await editor(page).innerText()) === 'sum by (room) (temp)');
+  // A fault that is mended is no longer marked, and one of a text that is gone is no longer told.
+  await page.keyboard.press('Control+Enter');
+  await page.waitForURL((url) => url.searchParams.get('g0.expr') === 'sum by (room) (temp)');
+  await result(page).filter({ hasText: '2 series' }).waitFor();
+  await type(page, 'sum(rate(temp))');
+  await format();
+  await page.locator('.cm-lintRange-error').waitFor();
+  await editor(page).press('End');
+  await page.keyboard.type(' ');
+  await page.locator('.cm-lintRange-error').waitFor({ state: 'detached' });
+  await page.getByRole('alert').filter({ hasText: 'expected type range vector' }).waitFor();
+  await page.goBack();
+  await until('the query before', async () => (await editor(page).innerText()) === 'temp');
+  await page.getByRole('alert').waitFor({ state: 'detached' });
+});
+
 test('queries that cannot be evaluated or take too long are told apart', async (t) => {
   const server = await serve(t, { data: samples(['a{x="1"}', 'a{x="2"}', 'b{y="1"}', 'b{y="2"}'], 1, () => 1), keys: { 'query.max_samples': 100_000 } });
   const page = await open(t, server, link('a + on() b', { tab: 'table' }), { expect: [failed(422), failed(503)] });

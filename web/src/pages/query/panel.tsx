@@ -21,8 +21,11 @@ export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolea
   const { panel } = props;
   const [{ draft, version }, setDraft] = useState({ draft: panel.expr, version: 0 });
   const put = (text: string): void => setDraft((before) => ({ draft: text, version: before.version + 1 }));
-  const [formatError, setFormatError] = useState<Error>();
-  useEffect(() => put(panel.expr), [panel.expr]);
+  const [unformatted, setUnformatted] = useState<{ text: string; error: Error }>();
+  useEffect(() => {
+    put(panel.expr);
+    setUnformatted(undefined);
+  }, [panel.expr]);
   const run = useRun(panel, panel.tab === 'graph' ? 'range' : panel.tab === 'table' ? 'instant' : 'none');
   const change = (changes: Partial<PanelState>): void => update(panel.id, changes);
   useEffect(() => preload(panel.tab), [panel.tab]);
@@ -31,7 +34,7 @@ export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolea
 
   const start = useCallback((text: string): void => {
     const { panel, run } = latest.current;
-    setFormatError(undefined);
+    setUnformatted(undefined);
     if (text.trim() !== panel.expr) update(panel.id, { expr: text.trim() });
     run.again();
   }, []);
@@ -39,16 +42,19 @@ export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolea
     void import('./matchers').then(({ addMatcher }) => start(addMatcher(latest.current.panel.expr, name, value, isEqual)));
   }, []);
   const format = async (): Promise<void> => {
+    // What was typed since is not to be lost.
+    const isAsked = (): boolean => latest.current.draft === draft;
     try {
-      put(await formatQuery(draft));
-      setFormatError(undefined);
+      const text = await formatQuery(draft);
+      if (isAsked()) put(text);
+      setUnformatted(undefined);
     } catch (error) {
-      setFormatError(error instanceof Error ? error : new Error(String(error)));
+      if (isAsked()) setUnformatted({ text: draft, error: error instanceof Error ? error : new Error(String(error)) });
     }
   };
 
-  const error = formatError ?? run.error;
-  const failed = formatError ? draft : run.failed;
+  const error = unformatted?.error ?? run.error;
+  const failed = unformatted?.text ?? run.failed;
   const fault = useMemo(() => (error ? faultOf(error.message, failed) : undefined), [error, failed]);
   const isStale = draft.trim() !== panel.expr;
   return (
@@ -59,7 +65,7 @@ export function QueryPanel(props: { panel: Panel; number: number; isOnly: boolea
           version={version}
           change={(text) => setDraft((before) => ({ ...before, draft: text }))}
           run={start}
-          fault={failed === draft.trim() || formatError ? fault : undefined}
+          fault={failed === (unformatted ? draft : draft.trim()) ? fault : undefined}
           label={props.isOnly ? 'PromQL query' : `PromQL query ${props.number}`}
         />
         <div class="actions">

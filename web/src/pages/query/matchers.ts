@@ -15,7 +15,7 @@ export function selectorsOf(expr: string): string[] {
   return [...found];
 }
 
-/** The query with a matcher added to each of its selectors; one of the same label with `=` or `!=` gives way to an equality. */
+/** The query with a matcher added to each of its selectors; one of the same label with `=` gives way to an equality. */
 export function addMatcher(expr: string, name: string, value: string, isEqual: boolean): string {
   const edits: { from: number; to: number; text: string }[] = [];
   const matcher = `${labelName(name)}${isEqual ? '=' : '!='}${quoted(value)}`;
@@ -32,7 +32,8 @@ export function addMatcher(expr: string, name: string, value: string, isEqual: b
 function within(expr: string, braces: SyntaxNode, name: string, matcher: string, isEqual: boolean): { from: number; to: number; text: string } {
   let last: SyntaxNode | null = null;
   for (let child = braces.firstChild; child; child = child.nextSibling) {
-    if (!/Matcher$/.test(child.name)) continue;
+    // A name in quotes alone is the metric's.
+    if (!/Matcher$|^QuotedLabelName$/.test(child.name)) continue;
     last = child;
     const text = expr.slice(child.from, child.to).replace(/\s/g, '');
     if (text === matcher.replace(/\s/g, '')) return { from: child.to, to: child.to, text: '' };

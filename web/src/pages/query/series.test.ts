@@ -55,6 +55,8 @@ test('a matcher is added to each selector of a query', () => {
     ['up{job="a"}', 'up{job="a"}'],
     ['up{job=~"b"}', 'up{job=~"b", job="a"}'],
     ['sum by (x) (rate(a[5m])) / on (x) {__name__="b"}', 'sum by (x) (rate(a{job="a"}[5m])) / on (x) {__name__="b", job="a"}'],
+    ['{"http.size"}', '{"http.size", job="a"}'],
+    ['{x="y", "http.size"}', '{x="y", "http.size", job="a"}'],
     ['1 + 1', '1 + 1'],
   ];
   for (const [before, after] of cases) expect(addMatcher(before, 'job', 'a', true), before).toBe(after);

@@ -75,12 +75,24 @@ test('a click on a label narrows the query down, with Shift it leaves that out',
   await result(page).filter({ hasText: '1 series' }).waitFor();
 });
 
+test('names of metrics in a result are text, as a selector takes no second one', async (t) => {
+  const server = await serve(t, { data: samples(['temp{room="a"}', 'humidity{room="b"}'], 1, () => 20) });
+  const page = await open(t, server, link('temp or humidity', { tab: 'table' }));
+  await result(page).filter({ hasText: '2 series' }).waitFor();
+  const table = page.getByRole('region', { name: 'Result' });
+  await table.getByText('humidity').waitFor();
+  assert.equal(await table.getByRole('button', { name: 'humidity' }).count(), 0);
+  await table.getByRole('button', { name: 'b', exact: true }).click();
+  await page.waitForURL((url) => url.searchParams.get('g0.expr') === 'temp{room="b"} or humidity{room="b"}');
+  await result(page).filter({ hasText: '1 series' }).waitFor();
+});
+
 test('hostile names stay text in table, legend, tooltip and completion', async (t) => {
   const series = [`{"${HOSTILE}",path="${HOSTILE}"}`, `evil{path="${HOSTILE}",tag="<script>alert(2)</script>"}`];
   const server = await serve(t, { data: samples(series, 40, (index) => index) });
   const page = await open(t, server, link('{path!=""}', { tab: 'table', range_input: '10m' }));
   page.on('dialog', () => assert.fail('a script of the data ran'));
-  await page.getByRole('button', { name: HOSTILE, exact: true }).first().waitFor();
+  await page.getByRole('region', { name: 'Result' }).getByText(HOSTILE, { exact: true }).waitFor();
   await page.getByRole('tab', { name: 'Graph' }).click();
   const area = page.locator('.u-over');
   await area.waitFor();

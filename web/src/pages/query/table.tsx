@@ -58,7 +58,9 @@ function labelColumns(rows: readonly Row[], common: Labels, add: AddMatcher): Co
     value: (row) => row.metric[name] ?? '',
     cell: (row) => {
       const value = row.metric[name];
-      return value === undefined ? null : <LabelButton name={name} value={value} add={add} />;
+      // Most selectors name their metric already, and take no second one.
+      if (value === undefined || name === '__name__') return value ?? null;
+      return <LabelButton name={name} value={value} add={add} />;
     },
   }));
 }

@@ -175,6 +175,23 @@ test('flush is done once it is confirmed, and its block appears', async (t) => {
   await panel(page, 'Blocks').getByText('1 block,').waitFor();
 });
 
+test('ledger that does not balance is told by what differs, here and of a proof', async (t) => {
+  const server = await serve(t, { keys: ADMIN });
+  await server.data('api/v1/admin/storage/verify', { method: 'POST' });
+  // One too many is below zero, in 64 bits without a sign.
+  for (const [samples, words] of [['0', /digests differ/], ['3', /^3 samples are nowhere/], ['18446744073709551615', /^There are more samples/]]) {
+    const imbalance = `{"samples":${samples},"digest":"00000000000000000000000000000001"}`;
+    const answer = (name) => async (route) => {
+      const text = await (await route.fetch()).text();
+      await route.fulfill({ contentType: 'application/json', body: text.replace(new RegExp(`"${name}":\\{[^}]*\\}`), `"${name}":${imbalance}`) });
+    };
+    const page = await open(t, server, 'storage', { before: (early) => early.route('**/api/v1/storage/status', answer('imbalance')) });
+    await panel(page, 'Ledger').getByText(words).waitFor();
+    const verify = await open(t, server, 'verify', { before: (early) => early.route('**/api/v1/status/verify', answer('ledger_imbalance')) });
+    await panel(verify, 'Last proof').getByText('does not balance').waitFor();
+  }
+});
+
 test('block that cannot be opened is named with what to do about it', async (t) => {
   const server = await serve(t, { keys: ADMIN, data: 'up{job="a"} 1\n' });
   await server.data('api/v1/admin/storage/flush', { method: 'POST' });

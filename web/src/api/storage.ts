@@ -8,6 +8,11 @@ export interface Tally {
   readonly digest: string;
 }
 
+/** Whether this is the difference of two things that are the same. */
+export function isZero(tally: Tally): boolean {
+  return tally.samples === 0 && /^0*$/.test(tally.digest);
+}
+
 export interface Alarm {
   /** What it is about: a task of maintenance, `log`, `lost`, `verify` and others. */
   readonly about: string;

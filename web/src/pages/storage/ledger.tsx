@@ -1,14 +1,19 @@
 import type { JSX } from 'preact';
-import type { LedgerStatus } from '../../api/storage';
+import { type LedgerStatus, type Tally, isZero } from '../../api/storage';
 import { count } from '../../format';
 import { Badge, Facts } from '../../ui/parts';
+
+/** What is wrong, where something is. Too many are a number below zero, which arrives as one of 64 bits without a sign. */
+function wrong({ samples }: Tally): string {
+  if (samples === 0) return 'The counts agree, but the digests differ.';
+  return samples < 2 ** 63 ? `${count(samples)} sample${samples === 1 ? ' is' : 's are'} nowhere.` : 'There are more samples than came into blocks.';
+}
 
 /** What became of all that left the log, and whether that adds up. */
 export function LedgerWords(props: { ledger: LedgerStatus }): JSX.Element {
   const { ledger } = props;
   const came = ledger.flushed.samples + ledger.adopted.samples;
-  const samples = ledger.imbalance.samples;
-  const isBalanced = samples === 0 && /^0*$/.test(ledger.imbalance.digest);
+  const isBalanced = isZero(ledger.imbalance);
   return (
     <>
       <p class="row">
@@ -16,7 +21,7 @@ export function LedgerWords(props: { ledger: LedgerStatus }): JSX.Element {
         <span class="quiet">
           {isBalanced
             ? 'Of what came into blocks, every sample is there or was taken away on purpose.'
-            : `${count(samples)} samples are nowhere, or their digests differ. Verify with --deep.`}
+            : `${wrong(ledger.imbalance)} Verify with --deep.`}
         </span>
       </p>
       <Facts

@@ -3,7 +3,7 @@
 import type { JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { call } from '../../api/client';
-import type { Blocks, Log, Proofs } from '../../api/storage';
+import { type Blocks, type Log, type Proofs, isZero } from '../../api/storage';
 import { bytes, count, duration } from '../../format';
 import { health } from '../../state/health';
 import { useResource } from '../../state/resource';
@@ -91,7 +91,7 @@ function LastProof(props: { proofs: Proofs; open: readonly Mismatch[] }): JSX.El
                     ['Read', `${count(proof.segments)} file${proof.segments === 1 ? '' : 's'}, ${bytes(proof.bytes)}`],
                     ['Up to group', count(proof.group)],
                     ['Samples no block has', count(proof.log.samples)],
-                    ['Ledger', proof.ledger_imbalance.samples === 0 ? 'balances' : 'does not balance'],
+                    ['Ledger', isZero(proof.ledger_imbalance) ? 'balances' : 'does not balance'],
                     ['Took', duration(proof.duration_seconds)],
                   ]
                 : [['Proven', <Moment at={null} />]]

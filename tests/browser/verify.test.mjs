@@ -144,6 +144,23 @@ test('server without the admin API says how to turn it on, and a credential with
   await page.getByRole('alert').getByText('Your credential lacks the right to do that').waitFor();
 });
 
+test('what could not be asked for is told, and is neither empty nor good', async (t) => {
+  const server = await serve(t, { keys: ADMIN, data: samples(3, 10) });
+  await server.data('api/v1/admin/storage/verify', { method: 'POST' });
+  const fails = (path) => (early) => early.route(path, (route) => route.fulfill({ status: 503, json: { status: 'error', errorType: 'unavailable', error: 'too busy' } }));
+  const withoutBlocks = await open(t, server, 'verify', { expect: [/503/], before: fails('**/api/v1/storage/blocks') });
+  await panel(withoutBlocks, 'Last proof').locator('.badge.none', { hasText: 'whether all blocks are served is not known yet' }).waitFor();
+  await panel(withoutBlocks, 'Mismatches').getByText('No proof left one open').waitFor();
+  await panel(withoutBlocks, 'Coverage').getByRole('alert').getByText('too busy').waitFor();
+  assert.match(await withoutBlocks.getByRole('radio', { name: /Blocks/ }).locator('..').innerText(), /^\s*Blocks\s*$/);
+  const withoutLog = await open(t, server, 'verify', { expect: [/503/], before: fails('**/api/v1/storage/wal') });
+  await panel(withoutLog, 'Coverage').getByRole('alert').getByText('too busy').waitFor();
+  assert.equal(await withoutLog.getByText('no file yet').count(), 0);
+  assert.match(await withoutLog.getByRole('radio', { name: /Quick/ }).locator('..').innerText(), /^\s*Quick: the log\s*$/);
+  await panel(withoutLog, 'Last proof').locator('.badge.good', { hasText: 'Nothing is wrong in what was read' }).waitFor();
+  await accessible(withoutLog);
+});
+
 test('hostile words in findings are words, and long ones need no second scroll bar on a narrow page', async (t) => {
   const server = await serve(t, { keys: ADMIN });
   const what = `series {__name__="<img src=x onerror=alert(1)>",job="${'é"\\\u202e'.repeat(120)}"} chunk 3`;

@@ -4,6 +4,8 @@ import type { JSX } from 'preact';
 import type { Block, Log, Proofs } from '../../api/storage';
 import { count } from '../../format';
 import { hrefOf } from '../../router';
+import type { Resource } from '../../state/resource';
+import { Loaded } from '../../ui/parts';
 import { type Cell, type Coverage, blockCells, segmentCells, tallyOf } from './model';
 
 const MARKS: Record<Coverage, string> = { ok: '✓', busy: '~', mismatch: '✕', never: '–' };
@@ -11,8 +13,7 @@ const WORDS: Record<Coverage, string> = { ok: 'proven', busy: 'being read', mism
 /** Cells of a row beyond which only those are shown that need a look. */
 const ROW_MAX = 400;
 
-export function CoverageMap(props: { proofs: Proofs; log: Log | undefined; blocks: readonly Block[] }): JSX.Element {
-  const segments = props.log ? segmentCells(props.log, props.proofs) : [];
+export function CoverageMap(props: { proofs: Proofs; log: Resource<Log>; blocks: readonly Block[] }): JSX.Element {
   const levels = blockCells(props.blocks, props.proofs);
   return (
     <div class="coverage">
@@ -23,7 +24,7 @@ export function CoverageMap(props: { proofs: Proofs; log: Log | undefined; block
           </span>
         ))}
       </p>
-      <Row name="Log" cells={segments} empty="no file yet" />
+      <Loaded of={props.log}>{(log) => <Row name="Log" cells={segmentCells(log, props.proofs)} empty="no file yet" />}</Loaded>
       {levels.map(([level, cells]) => (
         <Row key={level} name={`L${level}`} cells={cells} link />
       ))}

@@ -39,13 +39,13 @@ export default function Verify(): JSX.Element {
   return (
     <div class="verify-page">
       <Panel title="Last proof">
-        <Loaded of={proofs}>{(data) => <LastProof proofs={data} open={open} />}</Loaded>
+        <Loaded of={proofs}>{(data) => <LastProof proofs={data} open={open} hasBlocks={blocks.data !== undefined} />}</Loaded>
       </Panel>
       {proofs.data && <Start proofs={proofs.data} log={log.data} blocks={blocks.data} refresh={proofs.refresh} />}
-      {proofs.data && <Mismatches open={open} closed={proofs.data.closed_findings} />}
+      {proofs.data && <Mismatches open={open} hasBlocks={blocks.data !== undefined} closed={proofs.data.closed_findings} />}
       <Panel title="Coverage">
         <Loaded of={blocks}>
-          {(served) => proofs.data && <CoverageMap proofs={proofs.data} log={log.data} blocks={served.blocks} />}
+          {(served) => proofs.data && <CoverageMap proofs={proofs.data} log={log} blocks={served.blocks} />}
         </Loaded>
       </Panel>
       {proofs.data && (
@@ -60,7 +60,7 @@ export default function Verify(): JSX.Element {
   );
 }
 
-function LastProof(props: { proofs: Proofs; open: readonly Mismatch[] }): JSX.Element {
+function LastProof(props: { proofs: Proofs; open: readonly Mismatch[]; hasBlocks: boolean }): JSX.Element {
   const { proofs, open } = props;
   const proof = proofs.log[0];
   const blocks = blocksProof(proofs);
@@ -73,6 +73,8 @@ function LastProof(props: { proofs: Proofs; open: readonly Mismatch[] }): JSX.El
           <Badge state="bad">{verdict(open)}</Badge>
         ) : nothing ? (
           <Badge state="none">Nothing was verified since the start</Badge>
+        ) : !props.hasBlocks ? (
+          <Badge state="none">Nothing is wrong in what was read; whether all blocks are served is not known yet</Badge>
         ) : (
           <Badge state="good">Nothing is wrong in what was read</Badge>
         )}

@@ -10,12 +10,13 @@ import { type Mismatch, objectName } from './model';
 /** Entries that are shown before a person asks for all. */
 const SHOWN_MAX = 100;
 
-export function Mismatches(props: { open: readonly Mismatch[]; closed: readonly ClosedFinding[] }): JSX.Element {
+/** Blocks that are not served are among what is open, so without the list of blocks it is not whole. */
+export function Mismatches(props: { open: readonly Mismatch[]; hasBlocks: boolean; closed: readonly ClosedFinding[] }): JSX.Element {
   const { open, closed } = props;
   return (
     <Panel title="Mismatches">
       {open.length === 0 ? (
-        <p class="quiet">None is open. One stays here until a later proof of the same thing no longer finds it, also over a restart.</p>
+        <p class="quiet">{props.hasBlocks ? 'None is open.' : 'No proof left one open; whether all blocks are served is not known yet.'} One stays here until a later proof of the same thing no longer finds it, also over a restart.</p>
       ) : (
         <ul class="found">
           {open.slice(0, SHOWN_MAX).map((one) => (

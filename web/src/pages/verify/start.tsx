@@ -51,16 +51,18 @@ export function Start(props: Props): JSX.Element {
   };
   const stop = (): Promise<void> => call('api/v1/admin/storage/verify/stop', {}, { method: 'POST' }).then(() => undefined);
 
-  const logBytes = props.log?.disk_usage_bytes ?? 0;
-  const blockBytes = (props.blocks?.blocks ?? []).reduce((sum, block) => sum + block.disk_usage_bytes, 0);
+  // NaN where it is not known.
+  const logBytes = props.log?.disk_usage_bytes ?? NaN;
+  const blockBytes = props.blocks?.blocks.reduce((sum, block) => sum + block.disk_usage_bytes, 0) ?? NaN;
   const about = (last: { bytes: number; duration_seconds: number } | undefined, size: number): string => {
+    if (Number.isNaN(size)) return '';
     const seconds = guess(last, size);
     return `${bytes(size)}${seconds === undefined ? '' : `, about ${duration(seconds)}`}`;
   };
   const scopes: readonly (readonly [Scope, string, string])[] = [
     ['log', 'Quick: the log', about(proofs.log[0], logBytes)],
     ['blocks', 'Blocks', about(proofs.block_runs[0], blockBytes)],
-    ['all', 'Everything', bytes(logBytes + blockBytes)],
+    ['all', 'Everything', about(undefined, logBytes + blockBytes)],
   ];
   const command = `chronolith verify --data-dir ${shellWord(flags?.['data-dir'] ?? 'DIR')}`;
   const attempt = health.value?.maintenance?.find((task) => task.task === 'verify');

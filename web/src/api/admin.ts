@@ -22,7 +22,8 @@ export const ADMIN_OFF =
 export function refusal(error: unknown): string {
   if (!(error instanceof ApiError)) return error instanceof Error ? error.message : String(error);
   if (error.status === 403 && error.type === 'unavailable') return ADMIN_OFF;
-  if (error.status === 403) return 'Your credential lacks the right to do that: it needs the right “admin”.';
+  // The server also refuses pages of another origin, and says what to set then.
+  if (error.status === 403 && error.message.includes('credential')) return 'Your credential lacks the right to do that: it needs the right “admin”.';
   if (error.status === 401) return 'The server wants a credential for that.';
   if (error.status === 409) return `Not begun: ${error.message}.`;
   return `${error.status > 0 ? `${error.status} ` : ''}${error.message}`;

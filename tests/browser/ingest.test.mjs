@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
-import { accessible, open, proxy, serve, shown } from './harness.mjs';
+import { accessible, open, proxy, serve, shown, until } from './harness.mjs';
 
 const HOSTILE = '<img src=x onerror=alert(1)>';
 const FAILED = /Failed to load resource/;
@@ -28,6 +28,28 @@ test('a server without data awaits the first sample, and shows it when it comes'
   await first.getByRole('link', { name: 'Query it' }).click();
   await shown(page, 'Query');
   assert.equal(new URL(page.url()).searchParams.get('g0.expr'), `up{job="${HOSTILE}"}`);
+});
+
+test('protocols are sorted by the share that was accepted', async (t) => {
+  const server = await serve(t, { data: 'up 1\n' });
+  const rejected = { text: 0, 'remote-write': 10, 'otlp-http': 900 };
+  const page = await open(t, server, 'ingest', {
+    before: (early) =>
+      early.route('**/api/v1/storage/ingest', async (route) => {
+        const answer = await route.fetch();
+        const body = await answer.json();
+        for (const one of body.data.protocols) {
+          if (!(one.protocol in rejected)) continue;
+          one.requests.ok = 1;
+          one.samples = { added: 1000 - rejected[one.protocol], duplicate: 0, rejected: rejected[one.protocol] };
+        }
+        await route.fulfill({ response: answer, json: body });
+      }),
+  });
+  const table = page.getByRole('region', { name: 'Protocols' }).last();
+  await table.getByRole('button', { name: 'Accepted' }).click();
+  await until('the greatest share first', async () =>
+    (await table.locator('td:nth-child(10)').allInnerTexts()).join() === '100 %,99.00 %,10.00 %');
 });
 
 test('what is refused appears by its reason, and in words where that is chosen', async (t) => {

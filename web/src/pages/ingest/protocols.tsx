@@ -1,7 +1,7 @@
 //! What comes by each protocol, as rates.
 
 import type { JSX } from 'preact';
-import { bytes, count, duration, percent, short } from '../../format';
+import { bytes, count, duration, short } from '../../format';
 import { Bars } from '../../ui/spark';
 import { type Column, Table } from '../../ui/table';
 import type { Rates } from './rates';
@@ -81,7 +81,7 @@ const COLUMNS: readonly Column<Rates>[] = [
     numeric: true,
     title: 'Of the samples that were sent since the start',
     cell: accepted,
-    value: (row) => (row.sent === 0 ? null : percent(row.sent - row.total.samples.rejected, row.sent)),
+    value: ({ sent, total }) => (sent === 0 ? null : (sent - total.samples.rejected) / sent),
   },
   {
     name: 'Samples',

@@ -1,6 +1,7 @@
 // The Query page: results of all kinds, and whatever names they have.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { accessible, open, serve, shown, until } from './harness.mjs';
 import { HOSTILE, TEMPERATURES, boxOf, cells, editor, link, params, result, samples, type } from './querying.mjs';
@@ -20,6 +21,18 @@ test('values that are no common numbers are told in words, and leave gaps in a g
   const raw = page.getByRole('region', { name: 'Samples' });
   await raw.getByText('8000000000000000').first().waitFor();
   await raw.getByText('7ff0000000000000').first().waitFor();
+  assert.equal(await raw.getByText('7ff8000000000000').count(), 0, 'bits of a NaN that did not come');
+});
+
+test('stored samples are sorted by their values, and downloaded as they came', async (t) => {
+  const server = await serve(t, { data: samples(['n'], 4, (_, step) => ['9', '1e3', 'NaN', '-20'][step]) });
+  const page = await open(t, server, link('n', { tab: 'raw', range_input: '10m' }));
+  const raw = page.getByRole('region', { name: 'Samples' });
+  await page.getByText('4 samples of 1 series').waitFor();
+  await raw.getByRole('button', { name: 'Value' }).click();
+  assert.deepEqual(await raw.locator('td:nth-child(3)').allInnerTexts(), ['1000', '9', '-20', 'NaN (not a number)']);
+  const [saved] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'CSV' }).click()]);
+  assert.deepEqual((await readFile(await saved.path(), 'utf8')).trim().split('\r\n').map((line) => line.split(',')[2]), ['Value', '-20', 'NaN', '1000', '9']);
 });
 
 test('native histograms are told in words, with their buckets', async (t) => {

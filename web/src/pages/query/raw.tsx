@@ -10,7 +10,7 @@ import { zone } from '../../state/settings';
 import { Loaded, Notes, download } from '../../ui/parts';
 import { type Column, Table, toCsv } from '../../ui/table';
 import { CopyValue } from './copy';
-import { bitsOf, commonLabels, histogramText, valueText, without } from './series';
+import { bitsOf, commonLabels, histogramText, parseValue, valueText, without } from './series';
 import { formatDuration } from './spans';
 import type { SoloProps } from './views';
 
@@ -26,6 +26,8 @@ interface Row {
   /** Since the series' sample before; nothing at its first. */
   readonly afterMs: number | null;
   readonly value: string;
+  /** What it sorts by. */
+  readonly number: number;
   /** Of a float. */
   readonly bits: string;
 }
@@ -73,8 +75,8 @@ function Samples(props: { selector: string; rangeMs: number; endMs: number | und
     const all: Row[] = [];
     series.forEach(({ metric, values = [], histograms = [] }, at) => {
       const samples = [
-        ...values.map(([seconds, value]) => ({ ms: Math.round(seconds * 1000), value, bits: bitsOf(value) })),
-        ...histograms.map(([seconds, histogram]) => ({ ms: Math.round(seconds * 1000), value: histogramText(histogram), bits: '' })),
+        ...values.map(([seconds, value]) => ({ ms: Math.round(seconds * 1000), value, number: parseValue(value), bits: bitsOf(value) })),
+        ...histograms.map(([seconds, histogram]) => ({ ms: Math.round(seconds * 1000), value: histogramText(histogram), number: parseValue(histogram.count), bits: '' })),
       ].sort((a, b) => a.ms - b.ms);
       samples.forEach((sample, place) => {
         const before = samples[place - 1];
@@ -88,12 +90,14 @@ function Samples(props: { selector: string; rangeMs: number; endMs: number | und
     const plain: Column<Row>[] = [
       { name: 'Time', value: (row) => row.ms, cell: (row) => <CopyValue text={String(row.ms / 1000)}>{exact(row.ms)}</CopyValue> },
       { name: 'After', numeric: true, title: 'Since the sample before it', value: (row) => row.afterMs, cell: (row) => (row.afterMs === null ? '' : duration(row.afterMs / 1000)) },
-      { name: 'Value', numeric: true, value: (row) => row.value, cell: (row) => <CopyValue text={row.value}>{valueText(row.value)}</CopyValue> },
-      { name: 'Bits', numeric: true, title: 'The value as 64 bits', value: (row) => row.bits, cell: (row) => row.bits },
+      { name: 'Value', numeric: true, value: (row) => row.number, cell: (row) => <CopyValue text={row.value}>{valueText(row.value)}</CopyValue> },
+      { name: 'Bits', numeric: true, title: 'The value as 64 bits; a NaN arrives without its own', value: (row) => row.bits, cell: (row) => row.bits },
     ];
     if (series.length <= 1) return plain;
     return [{ name: 'Series', value: (row) => selectorOf(row.metric), cell: (row) => <span class="series">{selectorOf(without(row.metric, common))}</span> }, ...plain];
   }, [series, zone.value]);
+  // As it came, which a number may not be.
+  const csv = (): string => toCsv(columns.map((column) => (column.name === 'Value' ? { ...column, value: (row: Row) => row.value } : column)), rows);
   return (
     <Loaded of={found}>
       {(answer) => (
@@ -102,7 +106,7 @@ function Samples(props: { selector: string; rangeMs: number; endMs: number | und
           <div class="row">
             <p class="quiet">{count(rows.length)} samples of {count(series.length)} series{rows.length > ROWS_MAX && `, of which the first ${count(ROWS_MAX)} are shown`}</p>
             <span class="actions end">
-              <button type="button" disabled={rows.length === 0} onClick={() => download('samples.csv', 'text/csv', toCsv(columns, rows))}>CSV</button>
+              <button type="button" disabled={rows.length === 0} onClick={() => download('samples.csv', 'text/csv', csv())}>CSV</button>
             </span>
           </div>
           <Table label="Samples" columns={columns} rows={rows.slice(0, ROWS_MAX)} keyOf={(row) => row.key} empty="No sample is stored in this range." />

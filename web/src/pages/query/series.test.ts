@@ -19,7 +19,7 @@ test('values that are no common numbers are named', () => {
     'NaN (not a number)', '+Inf (infinity)', '-Inf (minus infinity)', '1e-07',
   ]);
   expect([parseValue('+Inf'), parseValue('-Inf'), parseValue('NaN'), parseValue('1e+21')]).toEqual([Infinity, -Infinity, NaN, 1e21]);
-  expect([bitsOf('1'), bitsOf('-0'), bitsOf('+Inf')]).toEqual(['3ff0000000000000', '8000000000000000', '7ff0000000000000']);
+  expect([bitsOf('1'), bitsOf('-0'), bitsOf('+Inf'), bitsOf('NaN')]).toEqual(['3ff0000000000000', '8000000000000000', '7ff0000000000000', '']);
 });
 
 test('native histograms are told in words', () => {

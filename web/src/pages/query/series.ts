@@ -58,9 +58,11 @@ export function bucketText([bounds, lower, upper]: Bucket): string {
   return `${opening}${lower}, ${upper}${closing}`;
 }
 
-/** The bits of a value, which tell apart what its digits do not. */
+/** The bits of a value, which tell apart what its digits do not; empty for NaN, whose text does not say which one it is. */
 export function bitsOf(text: string): string {
   const view = new DataView(new ArrayBuffer(8));
-  view.setFloat64(0, parseValue(text));
+  const value = parseValue(text);
+  if (Number.isNaN(value)) return '';
+  view.setFloat64(0, value);
   return view.getBigUint64(0).toString(16).padStart(16, '0');
 }

@@ -68,6 +68,8 @@ test('a result of 1,000 series is a table of what is in sight, and a graph of th
   assert.ok((await page.getByRole('region', { name: 'Result' }).locator('tr').count()) < 100);
   await page.getByRole('button', { name: 'Value' }).click();
   await page.getByRole('button', { name: '999', exact: true }).waitFor();
+  await page.getByRole('region', { name: 'Result' }).evaluate((box) => box.scrollTo(0, box.scrollHeight));
+  await page.getByRole('button', { name: '0000', exact: true }).waitFor();
   await page.getByRole('tab', { name: 'Graph' }).click();
   await page.getByText('Showing 20 of 1,000 series').waitFor();
   const legend = page.getByRole('region', { name: 'Legend' }).locator('button.legend');

@@ -63,8 +63,9 @@ export function Table<Row>(props: Props<Row>): JSX.Element {
   const to = isVirtual ? Math.min(rows.length, Math.ceil((view.top + view.height) / ROW_PX) + MARGIN) : rows.length;
 
   if (rows.length === 0 && props.empty !== undefined) return <div class="empty">{props.empty}</div>;
+  // As a style, as the sheet's height of cells goes before an attribute.
   const spacer = (height: number): JSX.Element | null =>
-    height > 0 ? <tr aria-hidden="true"><td colSpan={props.columns.length} class="spacer" height={height} /></tr> : null;
+    height > 0 ? <tr aria-hidden="true"><td colSpan={props.columns.length} class="spacer" style={{ height: `${height}px` }} /></tr> : null;
   return (
     <div class={isVirtual ? 'table-box virtual' : 'table-box'} ref={box} tabIndex={0} role="region" aria-label={props.label}>
       <table aria-rowcount={rows.length + 1}>

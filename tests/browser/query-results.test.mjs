@@ -79,6 +79,25 @@ test('a result of 1,000 series is a table of what is in sight, and a graph of th
   await page.getByRole('img', { name: /Graph of 1,000 series.*Highest 999 in many\{n="0999"\}/ }).waitFor();
 });
 
+test('a long table whose end was in sight is never empty when it is narrowed down', async (t) => {
+  const names = Array.from({ length: 1000 }, (_, index) => `many{n="${String(index).padStart(4, '0')}"}`);
+  const server = await serve(t, { data: samples(names, 1, (index) => index) });
+  const page = await open(t, server, link('many', { tab: 'table' }));
+  await page.getByRole('button', { name: '0000', exact: true }).waitFor();
+  const table = page.getByRole('region', { name: 'Result' });
+  await table.evaluate((box) => box.scrollTo(0, box.scrollHeight));
+  await page.getByRole('button', { name: '0999', exact: true }).waitFor();
+  await table.evaluate((box) => {
+    const look = () => (window.wasEmpty ||= box.querySelector('tr[aria-rowindex]') === null);
+    new MutationObserver(look).observe(box, { childList: true, subtree: true });
+  });
+  await type(page, 'many < 300');
+  await page.keyboard.press('Enter');
+  await result(page).filter({ hasText: '300 series' }).waitFor();
+  await page.getByRole('button', { name: '0299', exact: true }).waitFor();
+  assert.equal(await page.evaluate(() => window.wasEmpty), false);
+});
+
 test('a click on a label narrows the query down, with Shift it leaves that out', async (t) => {
   const server = await serve(t, { data: samples([...TEMPERATURES, 'temp{room="c",floor="2"}'], 1, () => 20) });
   const page = await open(t, server, link('sum by (room, floor) (temp)', { tab: 'table' }));

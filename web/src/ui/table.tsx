@@ -59,8 +59,10 @@ export function Table<Row>(props: Props<Row>): JSX.Element {
     element.addEventListener('scroll', look, { passive: true });
     return () => element.removeEventListener('scroll', look);
   }, [isVirtual]);
-  const from = isVirtual ? Math.max(0, Math.floor(view.top / ROW_PX) - MARGIN) : 0;
-  const to = isVirtual ? Math.min(rows.length, Math.ceil((view.top + view.height) / ROW_PX) + MARGIN) : rows.length;
+  // Fewer rows than before may end above what was in sight.
+  const top = Math.min(view.top, Math.max(0, rows.length * ROW_PX - view.height));
+  const from = isVirtual ? Math.max(0, Math.floor(top / ROW_PX) - MARGIN) : 0;
+  const to = isVirtual ? Math.min(rows.length, Math.ceil((top + view.height) / ROW_PX) + MARGIN) : rows.length;
 
   if (rows.length === 0 && props.empty !== undefined) return <div class="empty">{props.empty}</div>;
   // As a style, as the sheet's height of cells goes before an attribute.

@@ -154,6 +154,17 @@ test('link to a block leads there from a block that was chosen in the timeline',
   assert.equal(await panel(page, `Block ${chosen.ulid}`).count(), 0);
 });
 
+test('summary counts what overlaps in the time that is drawn', async (t) => {
+  const server = await serve(t, { keys: ADMIN });
+  const many = manyBlocks(100);
+  // Eight days ago, beyond the seven that are drawn.
+  const twice = { ...many[2], ulid: '01JTWICE00000000000000000A' };
+  const page = await open(t, server, 'storage', { before: answering([...many, twice]) });
+  await panel(page, 'Blocks').getByText(/, 0 overlap, /).waitFor();
+  await page.getByRole('combobox', { name: 'Show' }).selectOption('all');
+  await panel(page, 'Blocks').getByText(/, 2 overlap, /).waitFor();
+});
+
 test('flush is done once it is confirmed, and its block appears', async (t) => {
   const server = await serve(t, { keys: ADMIN, data: 'up{job="a"} 1\n' });
   const page = await open(t, server, 'storage');

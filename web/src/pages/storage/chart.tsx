@@ -121,7 +121,7 @@ export function Timeline(props: Props): JSX.Element {
   const longest = [...seen].sort((a, b) => b.to - b.from - (a.to - a.from)).slice(0, 3);
   const summary =
     `${count(drawing.boxes.length)} blocks from ${time(range.from, zone.value)} to ${time(range.to, zone.value)}, ` +
-    `${count(props.overlaps.size)} overlap, ${count(seen.length)} gap${seen.length === 1 ? '' : 's'}`;
+    `${count(drawing.boxes.filter(({ span }) => props.overlaps.has(span.id)).length)} overlap, ${count(seen.length)} gap${seen.length === 1 ? '' : 's'}`;
   const view: View = { drawing, range, holes: seen, inner, head, props };
   return (
     <>

@@ -165,6 +165,19 @@ test('summary counts what overlaps in the time that is drawn', async (t) => {
   await panel(page, 'Blocks').getByText(/, 2 overlap, /).waitFor();
 });
 
+test('check by key that fails is told in sight, until another block is chosen', async (t) => {
+  const server = await serve(t, { keys: ADMIN });
+  // The server has none of them.
+  const page = await open(t, server, 'storage', { expect: [/404/], before: answering(manyBlocks(3)) });
+  const timeline = page.getByRole('group', { name: /Timeline of blocks/ });
+  await timeline.press('End');
+  await timeline.press('v');
+  await panel(page, 'Blocks').getByRole('alert').waitFor();
+  await accessible(page);
+  await timeline.press('ArrowLeft');
+  await panel(page, 'Blocks').getByRole('alert').waitFor({ state: 'detached' });
+});
+
 test('flush is done once it is confirmed, and its block appears', async (t) => {
   const server = await serve(t, { keys: ADMIN, data: 'up{job="a"} 1\n' });
   const page = await open(t, server, 'storage');

@@ -54,6 +54,8 @@ export function Timeline(props: Props): JSX.Element {
   const box = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
   const [told, setTold] = useState('');
+  const [problem, setProblem] = useState('');
+  useEffect(() => setProblem(''), [props.shown]);
   const timed = useMemo(() => (head ? [...all, head] : all), [all, head]);
   const range = useMemo(() => domain(props.zoom, timed), [props.zoom, timed]);
   useLayoutEffect(() => {
@@ -90,11 +92,13 @@ export function Timeline(props: Props): JSX.Element {
   };
   const verify = async (ulid: string): Promise<void> => {
     setTold(`Block ${ulid} is being read.`);
+    setProblem('');
     try {
       const check = await verifyBlock(ulid);
       setTold(check.good ? `Block ${ulid} is good.` : `Block ${ulid} has ${check.findings.length} findings.`);
     } catch (error) {
-      setTold(refusal(error));
+      setTold('');
+      setProblem(refusal(error));
     }
     props.verified();
   };
@@ -146,6 +150,7 @@ export function Timeline(props: Props): JSX.Element {
       </p>
       <p class="quiet summary">{summary}. {longest.map((hole) => `No block from ${time(hole.from, zone.value)} for ${duration(Math.round((hole.to - hole.from) / 1000))}. `)}</p>
       <p class="unseen" role="status">{told}</p>
+      {problem !== '' && <p class="problem" role="alert">{problem}</p>}
     </>
   );
 }

@@ -178,6 +178,17 @@ test('check by key that fails is told in sight, until another block is chosen', 
   await panel(page, 'Blocks').getByRole('alert').waitFor({ state: 'detached' });
 });
 
+test('name that was copied is said of its block only', async (t) => {
+  const server = await serve(t, { keys: ADMIN });
+  const page = await open(t, server, 'storage', { before: answering(manyBlocks(3)) });
+  await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+  await page.getByRole('group', { name: /Timeline of blocks/ }).press('End');
+  await page.getByRole('button', { name: 'Copy name' }).click();
+  await page.getByRole('button', { name: 'Copied' }).waitFor();
+  await page.getByRole('group', { name: /Timeline of blocks/ }).press('ArrowLeft');
+  await page.getByRole('button', { name: 'Copy name' }).waitFor();
+});
+
 test('flush is done once it is confirmed, and its block appears', async (t) => {
   const server = await serve(t, { keys: ADMIN, data: 'up{job="a"} 1\n' });
   const page = await open(t, server, 'storage');

@@ -51,7 +51,7 @@ export function Details(props: Props): JSX.Element {
   const actions = (
     <>
       {block && <button type="button" onClick={() => void verify()} disabled={isReading}>{isReading ? 'Reading …' : 'Verify block'}</button>}
-      <Copy text={ulid} what="name" />
+      <Copy key={ulid} text={ulid} what="name" />
       {!isPinned && <button type="button" onClick={() => setParams({ block: ulid })}>Pin</button>}
       <button type="button" onClick={close} aria-label="Close the block">×</button>
     </>

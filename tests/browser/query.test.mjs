@@ -104,6 +104,13 @@ test('keys shift and scale the time, and lead to table and raw samples', async (
   await at(']', 'g0.end_input', '2026-11-21 12:00:00');
   await at('+', 'g0.range_input', '30m');
   await at('-', 'g0.range_input', '1h');
+  // Of a second too, by less than one.
+  await page.getByRole('textbox', { name: 'Range' }).fill('1s');
+  await page.getByRole('textbox', { name: 'Range' }).press('Enter');
+  await page.waitForURL((url) => url.searchParams.get('g0.range_input') === '1s');
+  await page.getByRole('textbox', { name: 'Range' }).blur();
+  await at(']', 'g0.end_input', '2026-11-21 12:00:00.500');
+  await at('[', 'g0.end_input', '2026-11-21 12:00:00');
   await at('t', 'g0.tab', 'table');
   await at('r', 'g0.tab', 'raw');
   await at('l', 'live', '1');

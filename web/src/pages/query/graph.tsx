@@ -16,6 +16,7 @@ import { type Heat, cellAt, heatOf } from './heat';
 import { Legend } from './legend';
 import { readable } from './numbers';
 import { type Line, highest, plotCsv, plotOf, stack } from './plot';
+import { rounded } from './spans';
 import type { PanelState } from './url';
 import type { ViewProps } from './views';
 
@@ -145,11 +146,6 @@ interface CanvasProps extends Props {
   readonly heat: Heat | undefined;
   readonly hidden: ReadonlySet<string>;
   readonly chart: { current: Chart | undefined };
-}
-
-/** A second is what addresses tell apart; less where less is seen. */
-function rounded(ms: number, rangeMs: number): number {
-  return rangeMs >= 60_000 ? Math.round(ms / 1000) * 1000 : Math.round(ms);
 }
 
 function Canvas(props: CanvasProps): JSX.Element {

@@ -3,13 +3,13 @@
 import { isTyping } from '../../shell/keys';
 import { nextRange } from './inputs';
 import { type Panel, live, panels, setLive, update } from './panels';
+import { rounded } from './spans';
 
-/** A second, as addresses hold no less. */
-const round = (ms: number): number => Math.round(ms / 1000) * 1000;
+const shift = (panel: Panel, byMs: number): void => update(panel.id, { endMs: rounded((panel.endMs ?? Date.now()) + byMs, panel.rangeMs) });
 
 const KEYS: Record<string, (panel: Panel) => void> = {
-  '[': (panel) => update(panel.id, { endMs: round((panel.endMs ?? Date.now()) - panel.rangeMs / 2) }),
-  ']': (panel) => update(panel.id, { endMs: round((panel.endMs ?? Date.now()) + panel.rangeMs / 2) }),
+  '[': (panel) => shift(panel, -panel.rangeMs / 2),
+  ']': (panel) => shift(panel, panel.rangeMs / 2),
   '+': (panel) => update(panel.id, { rangeMs: nextRange(panel.rangeMs, false) }),
   '-': (panel) => update(panel.id, { rangeMs: nextRange(panel.rangeMs, true) }),
   t: (panel) => update(panel.id, { tab: 'table' }),

@@ -60,6 +60,11 @@ export function parseTime(text: string, isLocal = false): number | undefined {
   return date.getTime() - minutes * MINUTE;
 }
 
+/** To whole seconds, which read better, or to less where less is seen. */
+export function rounded(ms: number, rangeMs: number): number {
+  return rangeMs >= MINUTE ? Math.round(ms / SECOND) * SECOND : Math.round(ms);
+}
+
 /** 2019-10-26 00:23:00 in UTC, with milliseconds where there are some. */
 export function formatTime(ms: number): string {
   const text = new Date(ms).toISOString();

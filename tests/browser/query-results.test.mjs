@@ -121,6 +121,13 @@ test('names of metrics in a result are text, as a selector takes no second one',
   await result(page).filter({ hasText: '1 series' }).waitFor();
 });
 
+test('labels with names that every object has are shown, where they are', async (t) => {
+  const server = await serve(t, { data: samples(['t{constructor="c"}', 't{toString="s"}'], 1, () => 7) });
+  const page = await open(t, server, link('t', { tab: 'table' }));
+  await result(page).filter({ hasText: '2 series' }).waitFor();
+  assert.deepEqual((await cells(page)).map((row) => row.split('\t').map((cell) => cell.trim())).sort(), [['', 's', '7'], ['c', '', '7']]);
+});
+
 test('hostile names stay text in table, legend, tooltip and completion', async (t) => {
   const series = [`{"${HOSTILE}",path="${HOSTILE}"}`, `evil{path="${HOSTILE}",tag="<script>alert(2)</script>"}`];
   const server = await serve(t, { data: samples(series, 40, (index) => index) });

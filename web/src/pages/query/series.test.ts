@@ -12,6 +12,8 @@ test('labels that all series have are found, and taken away', () => {
   // A single series would be left without anything.
   expect(commonLabels([{ a: '1' }])).toEqual({});
   expect(without({ a: '1', b: '2' }, { a: '1' })).toEqual({ b: '2' });
+  // What every object has is no label of it.
+  expect(without({ a: '1', constructor: '2' }, { a: '1' })).toEqual({ constructor: '2' });
 });
 
 test('values that are no common numbers are named', () => {

@@ -29,7 +29,7 @@ export function commonLabels(metrics: readonly Labels[]): Labels {
 
 /** The labels of a series without those that are told elsewhere. */
 export function without(metric: Labels, hidden: Labels): Labels {
-  return Object.fromEntries(Object.entries(metric).filter(([name]) => hidden[name] === undefined));
+  return Object.fromEntries(Object.entries(metric).filter(([name]) => !Object.hasOwn(hidden, name)));
 }
 
 /** A value's number, with Prometheus' names for those that JSON has none for. */

@@ -46,18 +46,21 @@ function rowsOf(data: QueryData): Row[] {
   });
 }
 
+/** A label may have the name of something that every object has. */
+const labelOf = ({ metric }: Row, name: string): string | undefined => (Object.hasOwn(metric, name) ? metric[name] : undefined);
+
 /** The columns of labels: one each while they are few, the whole series where they are many. */
 function labelColumns(rows: readonly Row[], common: Labels, add: AddMatcher): Column<Row>[] {
   const names = new Set<string>();
-  for (const { metric } of rows) for (const name of Object.keys(metric)) if (common[name] === undefined) names.add(name);
+  for (const { metric } of rows) for (const name of Object.keys(metric)) if (!Object.hasOwn(common, name)) names.add(name);
   if (names.size > LABEL_COLUMNS_MAX || names.size === 0) {
     return [{ name: 'Series', value: (row) => selectorOf(row.metric), cell: (row) => <Series metric={without(row.metric, common)} add={add} /> }];
   }
   return [...names].sort().map((name) => ({
     name,
-    value: (row) => row.metric[name] ?? '',
+    value: (row) => labelOf(row, name) ?? '',
     cell: (row) => {
-      const value = row.metric[name];
+      const value = labelOf(row, name);
       // Most selectors name their metric already, and take no second one.
       if (value === undefined || name === '__name__') return value ?? null;
       return <LabelButton name={name} value={value} add={add} />;

@@ -22,7 +22,6 @@ interface Props<Row> {
   readonly sortedBy?: string;
   readonly descending?: boolean;
   readonly empty?: ComponentChildren;
-  readonly onRow?: (row: Row) => void;
   readonly selected?: string | undefined;
 }
 
@@ -110,8 +109,7 @@ export function Table<Row>(props: Props<Row>): JSX.Element {
               <tr
                 key={key}
                 aria-rowindex={from + index + 2}
-                class={[props.onRow ? 'clickable' : '', props.selected === key ? 'selected' : ''].join(' ').trim() || undefined}
-                onClick={props.onRow ? () => props.onRow?.(row) : undefined}
+                class={props.selected === key ? 'selected' : undefined}
               >
                 {props.columns.map((column) => (
                   <td key={column.name} class={column.numeric ? 'number' : undefined}>

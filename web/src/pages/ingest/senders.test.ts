@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { SENDERS, type Server, configOf, grpcTarget, shellWord } from './senders';
+import { SENDERS, type Server, configOf, grpcTarget } from './senders';
 
 const server: Server = {
   base: new URL('https://metrics.example.org/tsdb/'),
@@ -30,10 +30,4 @@ test('credentials and deltas are there where the server asks for them', () => {
   for (const [sender] of SENDERS) expect(configOf(sender, guarded).toLowerCase()).toMatch(/token/);
   expect(configOf('sdk', server)).toContain('TEMPORALITY_PREFERENCE=cumulative');
   expect(configOf('sdk', guarded)).not.toContain('TEMPORALITY');
-});
-
-test('words of a shell are quoted where they have to be', () => {
-  expect(shellWord('http://a.b/c?d')).toBe("'http://a.b/c?d'");
-  expect(shellWord("http://a.b/it's")).toBe("'http://a.b/it'\\''s'");
-  expect(shellWord('http://a.b:1/c_d')).toBe('http://a.b:1/c_d');
 });

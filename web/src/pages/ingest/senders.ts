@@ -1,5 +1,7 @@
 //! Configuration of senders, made for the address under which this page was reached.
 
+import { shellWord } from '../../shellword';
+
 export interface Server {
   /** The directory that page and API are served from, with its slash. */
   readonly base: URL;
@@ -21,11 +23,6 @@ export const SENDERS: readonly (readonly [SenderId, string])[] = [
   ['sdk', 'OpenTelemetry SDK'],
   ['curl', 'curl'],
 ];
-
-/** A word for a POSIX shell. */
-export function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
-}
 
 /** What a setting of `status/config` says. */
 export function settingOf(settings: readonly { key: string; value: string }[] | undefined, key: string): string {

@@ -7,6 +7,7 @@ import { call } from '../../api/client';
 import type { Blocks, ChecksUnderWay, Log, Proofs } from '../../api/storage';
 import { bytes, count, duration } from '../../format';
 import { hrefOf } from '../../router';
+import { shellWord } from '../../shellword';
 import { health } from '../../state/health';
 import { useResource } from '../../state/resource';
 import { Badge, Copy, Panel, Progress } from '../../ui/parts';
@@ -96,11 +97,6 @@ export function Start(props: Props): JSX.Element {
       </p>
     </Panel>
   );
-}
-
-/** A word of a shell's command line. */
-export function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function UnderWay(props: { proofs: Proofs; stop: (() => void) | undefined }): JSX.Element | null {

@@ -7,8 +7,9 @@ import type uPlot from 'uplot';
 import { queryExemplars } from '../../api/prom';
 import { count, time } from '../../format';
 import { selectorOf } from '../../selector';
+import { useColours } from '../../state/colours';
 import { useResource } from '../../state/resource';
-import { theme, zone } from '../../state/settings';
+import { zone } from '../../state/settings';
 import { ErrorBox, download } from '../../ui/parts';
 import { type Chart, type Hover, drawChart } from './chart';
 import { type ExemplarDot, dotsOf } from './exemplars';
@@ -38,19 +39,6 @@ async function load(): Promise<typeof uPlot> {
 
 // Asked for while the query still runs; a failure is told where the graph is shown.
 load().catch(() => undefined);
-
-/** A number that changes with the colours that are shown. */
-function useColours(): number {
-  const [version, setVersion] = useState(0);
-  useEffect(() => {
-    const system = matchMedia('(prefers-color-scheme: dark)');
-    const change = (): void => setVersion((before) => before + 1);
-    system.addEventListener('change', change);
-    return () => system.removeEventListener('change', change);
-  }, []);
-  // Read here, so that a choice in the header renders this again.
-  return version + 1000 * ['system', 'light', 'dark'].indexOf(theme.value);
-}
 
 type Props = ViewProps;
 

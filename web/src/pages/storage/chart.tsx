@@ -6,7 +6,8 @@ import { refusal } from '../../api/admin';
 import type { Block } from '../../api/storage';
 import { bytes, count, duration, time } from '../../format';
 import { setParams } from '../../router';
-import { theme, zone } from '../../state/settings';
+import { useColours } from '../../state/colours';
+import { zone } from '../../state/settings';
 import { verifyBlock } from './details';
 import { type Drawing, type Gap, LANE_PX, type Span, type Zoom, at, byTime, domain, draw, gaps, pack, ticks } from './timeline';
 
@@ -245,25 +246,13 @@ function Canvas(view: View & { summary: string }): JSX.Element {
   const canvas = useRef<HTMLCanvasElement>(null);
   const width = view.inner + GUTTER_PX;
   const height = baseline(view) + LANE_PX + AXIS_PX;
-  const scheme = useScheme();
+  const colours = useColours();
   useEffect(() => {
     const element = canvas.current;
     const pen = element?.getContext('2d');
     if (element && pen) paint(element, pen, view, width, height);
-  }, [view.drawing, view.holes, view.head, view.props.shown, view.props.colour, view.props.overlaps, width, height, theme.value, scheme, zone.value]);
+  }, [view.drawing, view.holes, view.head, view.props.shown, view.props.colour, view.props.overlaps, width, height, colours, zone.value]);
   return <canvas ref={canvas} role="img" aria-label={view.summary} />;
-}
-
-/** Rises when the system's colours change. */
-function useScheme(): number {
-  const [changes, setChanges] = useState(0);
-  useEffect(() => {
-    const query = matchMedia('(prefers-color-scheme: dark)');
-    const onChange = (): void => setChanges((before) => before + 1);
-    query.addEventListener('change', onChange);
-    return () => query.removeEventListener('change', onChange);
-  }, []);
-  return changes;
 }
 
 function paint(element: HTMLCanvasElement, pen: CanvasRenderingContext2D, view: View, width: number, height: number): void {

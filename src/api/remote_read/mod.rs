@@ -309,10 +309,11 @@ mod tests {
 
     #[test]
     fn place_of_a_client_that_went_away_is_taken_until_its_work_ends() {
+        // Ends behind the channels, for which its thread waits.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
         let (api, _db) = server(1000, Arc::default());
         let ((begun, is_begun), (go_on, goes_on)) = (sync_channel(1), sync_channel(1));
         let data = Arc::new(Slow { begun, goes_on: Mutex::new(goes_on) });
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
         let reading = runtime.spawn({
             let api = api.clone();
             async move { api.read(&HeaderMap::new(), request(), data).await.is_ok() }

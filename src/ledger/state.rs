@@ -30,7 +30,7 @@ pub struct LeftLog {
 }
 
 /// Samples by what became of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Taken from the head, whether stored in a block or left out as deleted.
     pub flushed: Tally,
@@ -47,6 +47,25 @@ pub struct Totals {
     /// Of those flushed: what a damaged log did not give.
     #[serde(default)]
     pub unlogged: Tally,
+    /// Of those flushed: in-order samples. `None` where that is not known any more: folds did not always tell it.
+    #[serde(default)]
+    pub flushed_in_order: Option<Tally>,
+}
+
+impl Default for Totals {
+    /// Those of a ledger that begins.
+    fn default() -> Self {
+        Totals {
+            flushed: Tally::ZERO,
+            adopted: Tally::ZERO,
+            deleted: Tally::ZERO,
+            expired: Tally::ZERO,
+            deduplicated: Tally::ZERO,
+            quarantined: Tally::ZERO,
+            unlogged: Tally::ZERO,
+            flushed_in_order: Some(Tally::ZERO),
+        }
+    }
 }
 
 /// The state of a ledger.
@@ -81,6 +100,7 @@ impl LedgerState {
                 self.blocks.extend(ulid.map(|ulid| (ulid, *tally)));
                 match *up_to {
                     FlushedUpTo::TimeMs(up_to_ms) => {
+                        totals.flushed_in_order = totals.flushed_in_order.map(|sum| sum + *tally + *deleted);
                         self.flushed_up_to_ms = self.flushed_up_to_ms.max(Some(up_to_ms));
                     }
                     FlushedUpTo::OutOfOrderGroup(group) => {
@@ -149,7 +169,7 @@ impl LedgerState {
 
     /// What there is and what became of the rest, by the names that reports use.
     pub fn named(&self) -> [(&'static str, Tally); 7] {
-        let Totals { flushed, adopted, deleted, expired, deduplicated, quarantined, unlogged: _ } = self.totals;
+        let Totals { flushed, adopted, deleted, expired, deduplicated, quarantined, .. } = self.totals;
         [
             ("stored", self.stored()),
             ("flushed", flushed),
@@ -164,7 +184,7 @@ impl LedgerState {
     /// All that came in, less where it is now and what became of the rest: [`Tally::ZERO`] unless something was lost,
     /// counted twice, or not recorded.
     pub fn imbalance(&self) -> Tally {
-        let Totals { flushed, adopted, deleted, expired, deduplicated, quarantined, unlogged: _ } = self.totals;
+        let Totals { flushed, adopted, deleted, expired, deduplicated, quarantined, .. } = self.totals;
         flushed + adopted - self.stored() - deleted - expired - deduplicated - quarantined
     }
 }

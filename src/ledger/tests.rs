@@ -240,6 +240,20 @@ fn long_ledger_is_folded_to_the_same_state() {
     assert_eq!(again.entries().last().unwrap().sequence, 2 * 3_999);
 }
 
+#[test]
+fn fold_that_does_not_tell_in_order_samples_does_not_begin_to_count_them() {
+    let ledger_after = |first: Option<Event>| {
+        let mut ledger = open(&disk());
+        first.into_iter().chain(history()).for_each(|event| ledger.append(&[event], 0).unwrap());
+        ledger.state().totals.flushed_in_order
+    };
+    assert_eq!(ledger_after(None), Some(tally(11, 101)));
+    let mut old = serde_json::to_value(LedgerState::default()).unwrap();
+    old["totals"].as_object_mut().unwrap().remove("flushed_in_order").unwrap();
+    let state = Box::new(serde_json::from_value(old).unwrap());
+    assert_eq!(ledger_after(Some(Event::Folded { state })), None);
+}
+
 fn requests(random: &mut SimRandom, count: u64) -> Vec<(u64, Tally)> {
     let mut commit = 1_000;
     (0..count)

@@ -210,6 +210,39 @@ fn events_that_do_not_add_up_are_found() {
 }
 
 #[test]
+fn ledger_that_was_folded_is_proven_as_before() {
+    let log = flushed_log();
+    let filler = |chars| Event::LogQuarantined { place: "x".repeat(chars), up_to_segment: 0, bytes: 0 };
+    let mut ledger = log.ledger();
+    ledger.append(&[filler(1 << 20)], 0).unwrap();
+    ledger.append(&vec![filler(1); 600], 0).unwrap();
+    assert!(matches!(ledger.entries()[0].event, Event::Folded { .. }));
+    let report = log.verify_blocks(true);
+    assert_eq!(report.exit_code(), 0, "{}", report.to_table());
+}
+
+#[test]
+fn fold_that_does_not_tell_in_order_samples_leaves_open_what_only_they_would_show() {
+    let with_fold = |flushed_in_order: Option<Tally>, missing: usize| {
+        let log = Log::new();
+        let samples = &samples(FLUSHED_MS)[missing..];
+        log.write_block(BLOCK, samples);
+        log.record(&[flushed(tally(samples))]);
+        let mut state = log.ledger().state().clone();
+        state.totals.flushed_in_order = flushed_in_order;
+        SystemFs.remove_dir_all(&log.dir.path().join(names::LEDGER_DIR)).unwrap();
+        log.record(&[Event::Folded { state: Box::new(state) }]);
+        log.verify_blocks(true)
+    };
+    let report = with_fold(None, 0);
+    assert_eq!(report.exit_code(), 0, "{}", report.to_table());
+    let report = with_fold(None, 1);
+    assert_eq!(report.verdict(), Verdict::Unproven, "{}", report.to_table());
+    let in_order = tally(&samples(FLUSHED_MS)[1..]);
+    assert_wrong(&with_fold(Some(in_order), 1), "conservation", "in-order samples: flushed");
+}
+
+#[test]
 fn receipt_whose_samples_left_the_log_is_proven_by_the_ledger() {
     let log = flushed_log();
     let gone = tally(&samples(12));

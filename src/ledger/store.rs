@@ -100,25 +100,32 @@ fn read_file(fs: &dyn Fs, dir: &Path) -> Result<(Contents, Vec<u8>), LedgerError
     let path = dir.join(ENTRIES_FILE);
     let bytes = match fs.read(&path) {
         Ok(bytes) => bytes,
-        Err(absent) if absent.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(absent) if absent.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
         Err(error) => return Err(LedgerError::io("read", &path)(error)),
     };
     let mut contents = Contents::default();
     let mut expected = None;
+    // The file gets its name when it durably has one: no crash leaves it without.
+    let mut has_line = false;
     for found in line::parse(&bytes) {
         match found {
             Found::Bad { offset, end, what, is_last } => contents.damages.push(LedgerDamage {
                 offset: offset as u64,
                 bytes: (end - offset) as u64,
                 what: what.to_owned(),
-                is_torn_tail: is_last,
+                is_torn_tail: is_last && has_line,
             }),
             Found::Entries(entries) => {
+                has_line = true;
                 for entry in entries {
                     contents.take(entry, &mut expected);
                 }
             }
         }
+    }
+    if !has_line && contents.damages.is_empty() {
+        let (offset, bytes, what) = (0, bytes.len() as u64, "ledger has lost all its entries".to_owned());
+        contents.damages.push(LedgerDamage { offset, bytes, what, is_torn_tail: false });
     }
     Ok((contents, bytes))
 }
@@ -289,6 +296,10 @@ impl Ledger {
             self.damaged = None;
         }
         let mut text = line::HEADER.as_bytes().to_vec();
+        if self.contents.entries.is_empty() {
+            // Else it would look like one that has lost all its lines.
+            line::push(&mut text, &[])?;
+        }
         for entry in self.contents.entries.chunks(1) {
             line::push(&mut text, entry)?;
         }
@@ -362,7 +373,7 @@ impl Ledger {
         receipts::write(&*self.fs, &self.dir, requests)
     }
 
-    /// What the request with this number added, if its seal left the log and it is not forgotten.
+    /// What the request with this number added, if its seal left the log.
     pub fn request(&self, commit: u64) -> Result<Option<Tally>, LedgerError> {
         self.lookup.lock().unwrap_or_else(PoisonError::into_inner).request(&*self.fs, &self.dir, commit)
     }

@@ -156,6 +156,30 @@ fn append_after_a_failed_one_is_durable_and_what_failed_does_not_count() {
     }
 }
 
+#[test]
+fn ledger_whose_first_append_was_undone_has_no_entry_and_no_damage() {
+    let failing = |from: u64, count: u64| {
+        let fs = disk();
+        let mut ledger = open(&fs);
+        let start = fs.operations();
+        fs.fail(start + from..start + from + count, crate::fs::sim::Fault::ShortWrite);
+        let failed = ledger.append(&[flushed(1, 1, tally(1, 1))], 0).is_err();
+        (fs, ledger, failed)
+    };
+    let mut undone = 0;
+    for (operation, count) in (0..12).flat_map(|operation| (1..6).map(move |count| (operation, count))) {
+        let (fs, mut ledger, failed) = failing(operation, count);
+        if failed && (0..3).any(|_| ledger.settle().is_ok()) {
+            undone += 1;
+            for seed in 0..8 {
+                let again = open(&fs.crash(seed));
+                assert_eq!((again.entries(), again.damages()), (&[][..], &[][..]), "operation {operation}, {count}");
+            }
+        }
+    }
+    assert!(undone > 5, "{undone}");
+}
+
 /// A disk with a ledger that has only this file.
 fn disk_with(path: &Path, bytes: &[u8]) -> SimFs {
     let disk = disk();
@@ -196,8 +220,12 @@ fn every_truncation_is_named_or_leaves_whole_entries() {
         let disk = disk_with(&path, &bytes[..len]);
         let opened = open(&disk);
         assert_eq!(opened.entries(), &ledger.entries()[..opened.entries().len()]);
-        let is_whole = len == 0 || bytes[len - 1] == b'\n';
+        let has_line = !opened.entries().is_empty();
+        let is_whole = has_line && bytes[len - 1] == b'\n';
         assert_eq!(opened.damages().is_empty(), is_whole, "length {len}");
+        // The file gets its name with a line in it: one that has none was not left so by a crash.
+        assert!(opened.damages().iter().all(|damage| damage.is_torn_tail == has_line), "length {len}");
+        assert_eq!(open(&disk.crash(1)).damages(), [], "length {len}: told once");
     }
 }
 

@@ -100,7 +100,7 @@ pub(super) fn stage(
                 )
             });
         }
-        acknowledged(&ledger.state, replay, &mut stage);
+        acknowledged(&ledger.state, replay, taken_over, &mut stage);
         match taken_over {
             None => flushed(fs, data_dir, &ledger, replay, &mut stage)?,
             Some(taken_over) => {
@@ -221,7 +221,7 @@ fn receipts(fs: &dyn Fs, data_dir: &Path, ledger: &Contents, stage: &mut Stage) 
 }
 
 /// Acknowledged = in the log + left the log.
-fn acknowledged(state: &LedgerState, replay: &Replay, stage: &mut Stage) {
+fn acknowledged(state: &LedgerState, replay: &Replay, taken_over: Option<&TakenOver>, stage: &mut Stage) {
     let left = state.left_log.samples;
     let acknowledged = state.left_log.acknowledged + replay.sealed();
     let held = left.in_order + left.out_of_order + replay.total() + state.totals.unlogged;
@@ -234,6 +234,11 @@ fn acknowledged(state: &LedgerState, replay: &Replay, stage: &mut Stage) {
     if surplus > 0 && left.unsealed + replay.unsealed() > 0 {
         // What another program had written was never acknowledged by this one.
         stage.note(format!("the log held {surplus} samples that no request of ours brought"));
+        return;
+    }
+    if let Some(taken_over) = taken_over.filter(|_| surplus <= 0) {
+        // With a checkpoint of ours went samples whose seals had left the log before.
+        stage.leave_open(&format!("that the log had what was acknowledged: {taken_over}"));
         return;
     }
     stage.find(|| format!("acknowledged {acknowledged}; in the log and left it {held}"));

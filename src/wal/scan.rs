@@ -450,7 +450,7 @@ impl<'a> Scanner<'a> {
     fn mark(&mut self, mark: Mark) -> Result<(), WalError> {
         self.summary.marked = true;
         self.settle_held(mark.group, 0)?;
-        self.log.first_commit.get_or_insert(mark.next_commit);
+        self.begins_at(mark.next_commit);
         self.next_commit = self.next_commit.max(mark.next_commit);
         (self.durability, self.clean_end) = (mark.durability, false);
         match self.last {
@@ -633,16 +633,22 @@ impl<'a> Scanner<'a> {
         self.pending.covers(seal)
     }
 
+    /// Takes note of a request at or behind which the log begins. A mark may name a later one than the first seal behind
+    /// it: groups were formed, and wait, when their segment is begun.
+    fn begins_at(&mut self, commit: u64) {
+        self.log.first_commit = Some(self.log.first_commit.map_or(commit, |first| first.min(commit)));
+    }
+
     fn count_seal(&mut self, seal: &Seal, intact: bool) {
         let log = &mut self.log;
         log.sealed_groups += 1;
         log.requests += seal.requests.len() as u64;
         log.sealed_samples = log.sealed_samples.wrapping_add(seal.samples);
         log.groups = Some((log.groups.map_or(seal.group, |(first, _)| first), seal.group));
-        log.first_commit.get_or_insert(seal.next_commit.saturating_sub(seal.requests.len() as u64));
         let summary = &mut self.summary;
         summary.seals += 1;
         summary.groups = Some((summary.groups.map_or(seal.group, |(first, _)| first), seal.group));
+        self.begins_at(seal.next_commit.saturating_sub(seal.requests.len() as u64));
         self.next_commit = self.next_commit.max(seal.next_commit);
         self.clean_end = seal.clean_end;
         self.durability = seal.durability;

@@ -1,5 +1,6 @@
 //! Tests of the log as a whole, over the real file system and over the simulated disk.
 
+mod begin;
 mod checkpoint;
 mod commit;
 mod crash;

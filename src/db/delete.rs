@@ -3,9 +3,8 @@
 //! A deletion is durable when the call returns, in both places. It takes neither a flush nor a compaction in between: what
 //! they read they would write without it.
 
-use super::maintenance::{Task, TaskError};
+use super::maintenance::TaskError;
 use super::{Db, failed, lock};
-use crate::ledger::Event;
 use crate::model::{Digest, Matcher, TimeRange};
 
 /// What a deletion did.
@@ -69,16 +68,5 @@ impl Db {
         }
         self.store.counters.tombstone_cleanups.observe(self.clock.monotonic().saturating_sub(began));
         Ok(with_tombstones.len())
-    }
-
-    /// Removes one block, with all its samples.
-    pub fn delete_block(&self, ulid: ulid::Ulid) -> Result<bool, TaskError> {
-        let _work = lock(&self.block_work);
-        if self.store.blocks.get(ulid).is_none() {
-            return Ok(false);
-        }
-        self.store.remove_block(ulid, |tally| Event::Deleted { ulid, tally })?;
-        self.trigger(Task::Reload);
-        Ok(true)
     }
 }

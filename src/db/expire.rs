@@ -34,7 +34,7 @@ impl BlockStore {
         let mut expired = Vec::with_capacity(plan.expired.len());
         for (ulid, reason) in plan.expired {
             // One after the other: on a full disk each that goes makes room for the next entry of the ledger.
-            self.remove_block(ulid, |tally| Event::Expired { ulid, tally })?;
+            self.remove_block(ulid)?;
             tracing::info!(%ulid, reason = reason.as_str(), "block expired");
             match reason {
                 ExpiryReason::Time => self.counters.expired_by_time.add(1),
@@ -55,14 +55,11 @@ impl BlockStore {
     }
 
     /// Removes a block: the event is durable first, then the view lets go, then the files go.
-    pub(super) fn remove_block(
-        &self,
-        ulid: Ulid,
-        event: impl FnOnce(crate::model::Tally) -> Event,
-    ) -> Result<(), TaskError> {
+    fn remove_block(&self, ulid: Ulid) -> Result<(), TaskError> {
         // What the ledger never took in is not told to have left.
         if let Some(tally) = self.recorded(ulid) {
-            self.record(&[event(tally)]).map_err(|error| failed("the ledger cannot be written", error))?;
+            let expired = Event::Expired { ulid, tally };
+            self.record(&[expired]).map_err(|error| failed("the ledger cannot be written", error))?;
         }
         self.blocks.replace(&[ulid], &[]);
         self.notes().checks.remove(&ulid);

@@ -155,11 +155,6 @@ pub enum Event {
         /// Its bytes.
         bytes: u64,
     },
-    /// Requests that left the log were forgotten, as all of their samples are beyond retention.
-    ReceiptsForgotten {
-        /// The file that goes.
-        file: String,
-    },
     /// What all earlier events came to. They were dropped from the ledger, so that it stays short.
     Folded {
         /// The state behind them.

@@ -157,7 +157,6 @@ impl LedgerState {
             }
             Event::Unlogged { tally } => totals.unlogged += *tally,
             Event::LogQuarantined { .. } => {}
-            Event::ReceiptsForgotten { file } => self.receipts.retain(|(_, part)| part.file != *file),
             Event::Folded { state } => *self = (**state).clone(),
         }
     }

@@ -382,26 +382,6 @@ impl Ledger {
     pub fn contains(&self, commit: u64, tally: Tally) -> Result<bool, LedgerError> {
         Ok(self.request(commit)? == Some(tally))
     }
-
-    /// Forgets the requests that left the log before this time: to be called with the time before which all blocks
-    /// have expired, since a receipt for samples that are gone on purpose proves nothing. Says how many files went.
-    pub fn forget_receipts(&mut self, left_before_ms: TimestampMs, at_ms: TimestampMs) -> Result<usize, LedgerError> {
-        let old = self.contents.state.receipts.iter().filter(|(left_ms, _)| *left_ms < left_before_ms);
-        let events: Vec<Event> = old.map(|(_, part)| Event::ReceiptsForgotten { file: part.file.clone() }).collect();
-        self.append(&events, at_ms)?;
-        self.lookup.get_mut().unwrap_or_else(PoisonError::into_inner).forget();
-        for event in &events {
-            let Event::ReceiptsForgotten { file } = event else { continue };
-            let path = self.dir.join(file);
-            if self.fs.exists(&path) {
-                self.fs.remove_file(&path).map_err(LedgerError::io("remove", &path))?;
-            }
-        }
-        if !events.is_empty() {
-            self.fs.sync_dir(&self.dir).map_err(LedgerError::io("fsync", &self.dir))?;
-        }
-        Ok(events.len())
-    }
 }
 
 /// Looks requests up in the ledger of a directory that somebody else may have open.

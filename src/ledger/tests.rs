@@ -333,20 +333,3 @@ fn every_flipped_bit_of_a_receipts_file_is_an_error_or_changes_no_answer() {
         }
     }
 }
-
-#[test]
-fn forgotten_receipts_are_gone_and_their_totals_stay() {
-    let fs = disk();
-    let mut ledger = open(&fs);
-    let all = requests(&mut SimRandom::new(1), 10);
-    let receipts = ledger.write_receipts(&all).unwrap();
-    let left = LeftSamples::default();
-    let truncated = Event::Truncated { up_to_segment: 1, left, last_group: 5, next_commit: 9, chain: 1, receipts };
-    ledger.append(&[truncated], 1_000).unwrap();
-    assert_eq!(ledger.forget_receipts(1_000, 5_000).unwrap(), 0);
-    assert_eq!(ledger.request(all[3].0).unwrap(), Some(all[3].1));
-    assert_eq!(ledger.forget_receipts(1_001, 5_000).unwrap(), 1);
-    assert_eq!(ledger.request(all[3].0).unwrap(), None);
-    let again = open(&fs.crash(2));
-    assert_eq!((again.state().left_log.requests, again.state().receipts.len()), (10, 0));
-}

@@ -69,7 +69,7 @@ pub(super) fn stage(
         stage.find(|| format!("{samples} samples (digest {}) that came into blocks are nowhere", imbalance.digest));
     }
     directories(&ledger, blocks, &mut stage);
-    receipts(fs, data_dir, &ledger, &mut stage)?;
+    receipts(fs, data_dir, &ledger, &mut stage);
     let checkpoint = log.checkpoint.map(|end| end.edge.up_to_segment);
     if !same_log(before, &ledger) {
         stage.note("the log was truncated while it was read: what it holds is not compared with the ledger".to_owned());
@@ -204,20 +204,12 @@ fn directories(ledger: &Contents, blocks: &Blocks, stage: &mut Stage) {
 }
 
 /// The files with the requests that left the log have to be there.
-fn receipts(fs: &dyn Fs, data_dir: &Path, ledger: &Contents, stage: &mut Stage) -> Result<(), VerifyError> {
+fn receipts(fs: &dyn Fs, data_dir: &Path, ledger: &Contents, stage: &mut Stage) {
     let dir = data_dir.join(names::LEDGER_DIR);
-    let is_missing = |part: &&ReceiptsPart| !fs.exists(&dir.join(&part.file));
-    let missing: Vec<&ReceiptsPart> = ledger.state.receipts.iter().map(|(_, part)| part).filter(is_missing).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    // Forgotten meanwhile: the ledger says so before the file goes.
-    let now = ledger::read(fs, &dir)?;
-    for part in missing.into_iter().filter(|part| now.state.receipts.iter().any(|(_, known)| known.file == part.file)) {
+    for (_, part) in ledger.state.receipts.iter().filter(|(_, part)| !fs.exists(&dir.join(&part.file))) {
         let ReceiptsPart { file, first_commit, last_commit, .. } = part;
         stage.find(|| format!("receipts of the requests {first_commit} to {last_commit} are missing: {file}"));
     }
-    Ok(())
 }
 
 /// Acknowledged = in the log + left the log.

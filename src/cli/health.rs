@@ -16,8 +16,9 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  chronolith health\n  chronolith health --alive\n  chronolith health --url http://10.0.0.7:9095 --format json\n\n\
-                        Ends with 0 where it serves, 1 where it takes no writes, 2 where it does not answer. With --alive, 0 \
-                        means that the process answers at all, while it replays its log or on a full disk too."
+                        Ends with 0 where it serves or starts, 1 where its log cannot be written, 2 where it does not answer. \
+                        Whether it takes writes yet, /-/ready tells. With --alive, 0 means that the process answers at all, \
+                        on a full disk too."
 )]
 pub(super) struct HealthArgs {
     /// The server

@@ -261,6 +261,23 @@ fn deploy_dashboard_has_one_place_for_each_panel_and_knows_its_variables() {
     for source in every(&dashboard, "datasource") {
         assert_eq!(source["uid"], "${datasource}");
     }
+    // Without a value of its own, `All` is the servers that there are. `.*` would be every program with such a metric.
+    assert_eq!(every(&dashboard, "allValue"), [&Value::Null; 0]);
+}
+
+/// The colour that a panel gives to a value.
+fn color(panel: &Value, value: f64) -> &str {
+    let steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"].as_array().unwrap();
+    let step = steps.iter().rfind(|step| step["value"].as_f64().is_none_or(|from| from <= value));
+    step.unwrap()["color"].as_str().unwrap()
+}
+
+#[test]
+fn deploy_dashboard_shows_an_imbalance_of_either_sign_in_red() {
+    let dashboard = dashboard();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let panel = panels.iter().find(|panel| panel["title"] == "Ledger imbalance").unwrap();
+    assert_eq!([-7.0, 0.0, 1.0].map(|samples| color(panel, samples)), ["red", "green", "red"]);
 }
 
 #[test]

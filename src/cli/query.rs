@@ -129,7 +129,8 @@ fn ask_directory(args: &QueryArgs, dir: &Path) -> CommandResult {
         output::say(note);
     }
     emit(args.format, &serde_json::from_slice(&value_json(&result.value)?)?)?;
-    Ok(Done::Good)
+    let is_whole = data.warnings().is_empty() && result.storage_warnings.is_empty();
+    Ok(if is_whole { Done::Good } else { Done::Wrong })
 }
 
 /// One row for each point.

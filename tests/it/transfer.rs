@@ -221,6 +221,30 @@ fn transfer_restore_of_a_damaged_snapshot_ends_with_2_and_names_the_block() {
 }
 
 #[test]
+fn transfer_commands_on_a_damaged_directory_show_the_rest_and_end_with_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("history.prom");
+    std::fs::write(&file, history().0).unwrap();
+    let data = dir.path().join("data");
+    run_well(&["db", "import", text(&file), "--data-dir", text(&data)]);
+    let at = format!("{}", (START_MS + 600 * 300_000) / 1000);
+    let question = ["query", "sum(count_over_time(up[51h]))", "--time", &at, "--format", "json"];
+    let question = [&question[..], &["--data-dir", text(&data)]].concat();
+    assert!(run_well(&question).contains("\"1200\""));
+
+    let blocks = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path());
+    let block = blocks.into_iter().find(|path| path.join("index").is_file()).unwrap();
+    std::fs::write(block.join("index"), "no index").unwrap();
+    let name = block.file_name().unwrap().to_str().unwrap();
+    for command in [&question[..], &["db", "dump", text(&data)]] {
+        let (status, stdout, stderr) = run(command);
+        assert_eq!(status, Some(1), "{command:?}: {stderr}");
+        assert!(stderr.contains(name) && !stdout.is_empty(), "{command:?}: {stderr}");
+        assert!(!stdout.contains("\"1200\""), "{stdout}");
+    }
+}
+
+#[test]
 fn transfer_help_shows_examples() {
     for command in ["import", "dump", "export", "analyze", "snapshot", "restore"] {
         let help = run_well(&["db", command, "--help"]);

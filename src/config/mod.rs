@@ -6,7 +6,7 @@ pub mod otlp;
 pub mod reference;
 pub mod units;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -356,8 +356,8 @@ pub struct ShownKey {
 pub struct Sources {
     /// The path of a TOML file.
     pub file: Option<PathBuf>,
-    /// The environment's variables.
-    pub environment: Vec<(String, String)>,
+    /// The environment's variables. What is no text is refused where it is the value of a key.
+    pub environment: Vec<(String, OsString)>,
     /// The flags: name of the key, value.
     pub flags: Vec<(&'static str, String)>,
 }
@@ -365,8 +365,8 @@ pub struct Sources {
 impl Sources {
     /// The file and the flags, with the environment of this process.
     pub fn of_process(file: Option<PathBuf>, flags: Vec<(&'static str, String)>) -> Self {
-        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        Sources { file, environment: std::env::vars_os().filter_map(text).collect(), flags }
+        let environment = std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value));
+        Sources { file, environment: environment.collect(), flags }
     }
 }
 
@@ -426,11 +426,19 @@ impl Resolved {
         Ok(())
     }
 
-    fn apply_environment(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
+    fn apply_environment(&mut self, name: &str, value: &OsStr) -> Result<(), ConfigError> {
         let Some(short) = name.strip_prefix(ENV_PREFIX) else { return Ok(()) };
         let origin = Origin::Environment(name.to_owned());
         if let Some(key) = KEYS.iter().find(|key| key.env() == name) {
-            return self.set(key.name, value, &origin);
+            return match value.to_str() {
+                Some(value) => self.set(key.name, value, &origin),
+                None => Err(ConfigError::Value {
+                    key: key.name,
+                    value: value.to_string_lossy().into_owned(),
+                    origin,
+                    allowed: "text in UTF-8",
+                }),
+            };
         }
         let key = short.to_ascii_lowercase();
         match keys::misspelled(&key) {

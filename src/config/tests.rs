@@ -16,7 +16,7 @@ fn load(
     });
     let sources = Sources {
         file,
-        environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        environment: environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect(),
         flags: flags.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(),
     };
     Resolved::load(&SystemFs, &sources)

@@ -1,6 +1,8 @@
 //! The command line as people and scripts rely on it: exit codes, formats, and errors that name their cause.
 
+use std::ffi::OsStr;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -105,6 +107,27 @@ fn commands_config_show_says_where_a_value_came_from() {
     assert_eq!(status, Some(0), "{stderr}");
     serde_json::from_str::<Value>(&stdout).unwrap();
     assert!(stdout.contains("64MiB") && stdout.contains("CHRONOLITH_WAL_MAX_SEGMENT_SIZE"), "{stdout}");
+}
+
+#[test]
+fn commands_configuration_that_is_not_utf_8_is_refused_by_the_name_of_its_variable() {
+    let latin = OsStr::from_bytes(b"/etc/caf\xe9.yml");
+    for (arguments, variable) in [
+        (&["config", "check"][..], "CHRONOLITH_WEB_CONFIG_FILE"),
+        (&["config", "show"], "CHRONOLITH_DATA_DIR"),
+        (&["config", "show"], "CHRONOLITH_DATA_DIRR"),
+    ] {
+        let mut command = chronolith::command(arguments);
+        command.env(variable, latin);
+        let (status, _, stderr) = crate::harness::process::run(command);
+        assert!(matches!(status, Some(1 | 2)), "{arguments:?}: {status:?}");
+        assert!(stderr.contains(variable), "{arguments:?}: {stderr}");
+    }
+    // What is no key of ours is nobody's business.
+    let mut command = chronolith::command(&["config", "check"]);
+    command.env("CHRONOLITH_SERVICE_HOST", latin).env(OsStr::from_bytes(b"CAF\xe9"), latin);
+    let (status, _, stderr) = crate::harness::process::run(command);
+    assert_eq!(status, Some(0), "{stderr}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,7 +34,7 @@ pub enum LogError {
 
 /// Sends log lines of `level` and above to stderr, for the whole process.
 pub fn init(format: LogFormat, level: &str) -> Result<(), LogError> {
-    let filter = EnvFilter::builder().parse(level).map_err(|_| LogError::Level { level: level.to_owned() })?;
+    let filter = filter(level)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -43,6 +44,17 @@ pub fn init(format: LogFormat, level: &str) -> Result<(), LogError> {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     done.map_err(|_| LogError::Twice)
+}
+
+/// The filter of a level, or of levels for parts of the program.
+fn filter(level: &str) -> Result<EnvFilter, LogError> {
+    let refused = || LogError::Level { level: level.to_owned() };
+    // Another word than a level would be taken for a part of the program, and be the only one that is heard.
+    let mut words = level.split(',').filter(|part| !part.contains(['=', '[']));
+    if words.any(|word| word.parse::<LevelFilter>().is_err()) {
+        return Err(refused());
+    }
+    EnvFilter::builder().parse(level).map_err(|_| refused())
 }
 
 /// What the log is told in this thread while `f` runs: for tests.
@@ -71,4 +83,22 @@ pub(crate) fn captured(f: impl FnOnce()) -> String {
     tracing::subscriber::with_default(subscriber, f);
     let bytes = lines.0.lock().unwrap().clone();
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn level_is_one_of_the_levels_alone_or_of_a_part_of_the_program() {
+        for level in
+            ["error", "WARN", "off", "info,chronolith::wal=debug", "chronolith=trace", "[flush]=debug,info", ""]
+        {
+            assert!(filter(level).is_ok(), "{level:?}");
+        }
+        for level in ["warning", "verbose", "info,debugg", "chronolith::wal", "warn ", "info,chronolith=loud"] {
+            let error = filter(level).unwrap_err().to_string();
+            assert!(error.contains(&format!("{level:?} is not allowed")), "{error}");
+        }
+    }
 }

@@ -230,7 +230,7 @@ impl BlockStore {
         self.set_alarm("lost", lost_alarm(&lost));
         let alarms = self.notes().alarms.iter().map(|(about, text)| (*about, text.clone())).collect();
         let block_bytes = blocks.iter().map(|block| block.bytes()).sum();
-        EarlyStatus { blocks: blocks.len(), block_bytes, lost, alarms }
+        EarlyStatus { blocks: blocks.len(), block_bytes, lost, damaged: self.damaged_blocks().len(), alarms }
     }
 }
 

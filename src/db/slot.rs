@@ -38,6 +38,8 @@ pub struct EarlyStatus {
     pub block_bytes: u64,
     /// Blocks whose samples are not served.
     pub lost: Vec<LostBlock>,
+    /// Blocks that are served and in which a check found damage.
+    pub damaged: usize,
     /// What a person should look at, by what it is about.
     pub alarms: Vec<(&'static str, String)>,
 }

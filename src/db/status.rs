@@ -49,6 +49,8 @@ pub struct StorageStatus {
     pub reserve: Option<ReserveState>,
     /// Blocks whose samples are not served.
     pub lost: Vec<LostBlock>,
+    /// Blocks that are served and in which a check found damage.
+    pub damaged: usize,
     /// In-order samples below this are in blocks; `None` where no block was made yet.
     pub flushed_ms: Option<TimestampMs>,
     /// What a person should look at, by what it is about.
@@ -140,6 +142,7 @@ impl Db {
             free_bytes: self.fs.free_bytes(&self.options.data_dir).ok(),
             reserve,
             lost: self.store.blocks.lost(),
+            damaged: self.store.damaged_blocks().len(),
             flushed_ms: (flushed_ms != TimestampMs::MIN).then_some(flushed_ms),
             alarms,
             verified,

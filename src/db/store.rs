@@ -154,10 +154,16 @@ impl BlockStore {
         lock(&self.findings)
     }
 
+    /// The blocks that are served and in which a check found damage, in an earlier start too.
+    pub(super) fn damaged_blocks(&self) -> Vec<Ulid> {
+        let mut damaged = self.findings().blocks();
+        damaged.retain(|ulid| self.blocks.get(*ulid).is_some());
+        damaged
+    }
+
     /// Sets or takes back the alarm that blocks are damaged which are served.
     pub(super) fn look_at_damaged_blocks(&self) {
-        let served = self.findings().blocks().into_iter().filter(|ulid| self.blocks.get(*ulid).is_some());
-        let damaged: Vec<String> = served.map(|ulid| ulid.to_string()).collect();
+        let damaged: Vec<String> = self.damaged_blocks().iter().map(Ulid::to_string).collect();
         let alarm = (!damaged.is_empty()).then(|| format!("damaged blocks: {}", damaged.join(", ")));
         self.set_alarm("blocks", alarm);
     }

@@ -13,6 +13,7 @@ pub(super) fn write_opening(out: &mut Exposition, slot: &DbSlot) {
     if let Some(status) = watch.status() {
         out.gauge("prometheus_tsdb_blocks_loaded", BLOCKS_LOADED, status.blocks as f64);
         write_lost(out, &status.lost);
+        write_damaged(out, status.damaged);
         write_alarms(out, &status.alarms);
     }
 }
@@ -23,6 +24,7 @@ pub(super) fn write_storage(out: &mut Exposition, db: &Db) {
     write_blocks(out, db, &storage);
     write_exemplars(out, db);
     write_lost(out, &storage.lost);
+    write_damaged(out, storage.damaged);
     write_alarms(out, &storage.alarms);
     write_disk(out, &storage);
     write_work(out, db, &maintenance);
@@ -73,9 +75,6 @@ fn write_blocks(out: &mut Exposition, db: &Db, storage: &StorageStatus) {
     out.gauge("chronolith_blocks_unaccelerated", help, count(|block| !block.is_accelerated));
     let help = "Blocks whose compaction failed for a reason that does not pass.";
     out.gauge("chronolith_blocks_uncompactable", help, count(|block| block.is_uncompactable));
-    let help = "Blocks that are served and of which the last check found damage.";
-    let is_damaged = |block: &crate::db::BlockStatus| block.check.as_ref().is_some_and(|check| !check.is_good());
-    out.gauge("chronolith_blocks_damaged", help, count(is_damaged));
     if let Some(flushed_ms) = storage.flushed_ms {
         let help = "Time up to which blocks have all samples that came in order.";
         out.gauge("chronolith_flushed_up_to_timestamp_seconds", help, flushed_ms as f64 / 1000.0);
@@ -91,6 +90,11 @@ fn write_lost(out: &mut Exposition, lost: &[LostBlock]) {
         let blocks = lost.iter().filter(|block| block.is_covered == covered).count();
         out.sample(name, &[("samples", label)], blocks as f64);
     }
+}
+
+fn write_damaged(out: &mut Exposition, blocks: usize) {
+    let help = "Blocks that are served and in which a check found damage that no later one has closed.";
+    out.gauge("chronolith_blocks_damaged", help, blocks as f64);
 }
 
 fn write_alarms(out: &mut Exposition, alarms: &[(&'static str, String)]) {
@@ -326,6 +330,7 @@ fn write_proofs(out: &mut Exposition, db: &Db, storage: &StorageStatus) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -336,6 +341,7 @@ mod tests {
     use crate::api::{Api, ApiOptions, ApiRequest};
     use crate::clock::ManualClock;
     use crate::db::{DbOptions, StorageOptions};
+    use crate::fs::Fs as _;
     use crate::fs::sim::{Fault, SimFs};
     use crate::head::HeadOptions;
     use crate::model::raw_labels::encode_canonical;
@@ -354,9 +360,7 @@ mod tests {
         api: Arc<Api>,
     }
 
-    /// A database whose first window is full, so that it has to be flushed.
-    fn with_full_window() -> Server {
-        let (fs, clock) = (SimFs::new(1), Arc::new(ManualClock::at(1000 * HOUR)));
+    fn start(fs: SimFs, clock: Arc<ManualClock>) -> Server {
         let slot = Arc::new(DbSlot::default());
         let options = DbOptions {
             data_dir: "/data".into(),
@@ -366,16 +370,6 @@ mod tests {
             storage: StorageOptions::default(),
         };
         let db = Db::open_unlocked(options, Arc::new(fs.clone()), clock.clone(), slot.progress()).unwrap();
-        let mut labels = Vec::new();
-        encode_canonical([Label { name: "__name__", value: "up" }].into_iter(), &mut labels);
-        for hour in 1000..1005 {
-            let mut batch = WriteBatch::default();
-            batch.samples.push(Sample { timestamp_ms: hour * HOUR, value: 1.0 });
-            batch.series.push(SeriesEntry { labels: RawLabels(&labels), samples: 0..1 });
-            let (outcome, durable) = db.append(&batch, hour * HOUR).unwrap();
-            assert_eq!(outcome.added, 1);
-            durable.wait().unwrap();
-        }
         slot.fill(Arc::new(db));
         let options = ApiOptions {
             engine: EngineOptions::default(),
@@ -389,7 +383,28 @@ mod tests {
         Server { fs, clock, slot, api }
     }
 
+    /// A database whose first window is full, so that it has to be flushed.
+    fn with_full_window() -> Server {
+        let server = start(SimFs::new(1), Arc::new(ManualClock::at(1000 * HOUR)));
+        let mut labels = Vec::new();
+        encode_canonical([Label { name: "__name__", value: "up" }].into_iter(), &mut labels);
+        for hour in 1000..1005 {
+            let mut batch = WriteBatch::default();
+            batch.samples.push(Sample { timestamp_ms: hour * HOUR, value: 1.0 });
+            batch.series.push(SeriesEntry { labels: RawLabels(&labels), samples: 0..1 });
+            let (outcome, durable) = server.db().append(&batch, hour * HOUR).unwrap();
+            assert_eq!(outcome.added, 1);
+            durable.wait().unwrap();
+        }
+        server
+    }
+
     impl Server {
+        fn restarted(self) -> Server {
+            self.db().close();
+            start(self.fs, self.clock)
+        }
+
         fn db(&self) -> Arc<Db> {
             self.slot.get().unwrap()
         }
@@ -449,6 +464,34 @@ mod tests {
         ] {
             assert!(metrics.contains(line), "{line}{metrics}");
         }
+    }
+
+    #[test]
+    fn damaged_block_is_counted_over_a_restart_until_a_check_finds_it_well() {
+        let server = with_full_window();
+        server.db().flush().unwrap();
+        let ulid = server.db().blocks()[0].meta.ulid;
+        let chunks = Path::new("/data").join(ulid.to_string()).join("chunks/000001");
+        let good = server.fs.read(&chunks).unwrap();
+        let mut bad = good.clone();
+        bad[20] ^= 0x40;
+        server.fs.set_content(&chunks, bad);
+        let server = server.restarted();
+        assert!(!server.db().verify_block(ulid).unwrap().is_good());
+        assert!(server.metrics().contains("chronolith_blocks_damaged 1\n"));
+
+        let server = server.restarted();
+        let mut opening = Exposition::new(TextFormat::Prometheus);
+        write_opening(&mut opening, &server.slot);
+        for metrics in [opening.finish(), server.metrics()] {
+            for line in ["chronolith_blocks_damaged 1\n", "chronolith_alarm{about=\"blocks\"} 1\n"] {
+                assert!(metrics.contains(line), "{line}{metrics}");
+            }
+        }
+        server.fs.set_content(&chunks, good);
+        let server = server.restarted();
+        assert!(server.db().verify_block(ulid).unwrap().is_good());
+        assert!(server.metrics().contains("chronolith_blocks_damaged 0\n"));
     }
 
     #[test]

@@ -29,14 +29,19 @@ export function addMatcher(expr: string, name: string, value: string, isEqual: b
   return edits.reverse().reduce((text, { from, to, text: put }) => text.slice(0, from) + put + text.slice(to), expr);
 }
 
+/** A matcher without space around its operator. */
+function tight(matcher: string): string {
+  return matcher.replace(/^("(?:[^"\\]|\\.)*"|[^\s=!]+)\s*([=!~]+)\s*/, '$1$2');
+}
+
 function within(expr: string, braces: SyntaxNode, name: string, matcher: string, isEqual: boolean): { from: number; to: number; text: string } {
   let last: SyntaxNode | null = null;
   for (let child = braces.firstChild; child; child = child.nextSibling) {
     // A name in quotes alone is the metric's.
     if (!/Matcher$|^QuotedLabelName$/.test(child.name)) continue;
     last = child;
-    const text = expr.slice(child.from, child.to).replace(/\s/g, '');
-    if (text === matcher.replace(/\s/g, '')) return { from: child.to, to: child.to, text: '' };
+    const text = tight(expr.slice(child.from, child.to));
+    if (text === matcher) return { from: child.to, to: child.to, text: '' };
     // Two equalities with different values would find nothing.
     if (isEqual && text.startsWith(`${labelName(name)}=`) && !text.startsWith(`${labelName(name)}=~`)) {
       return { from: child.from, to: child.to, text: matcher };

@@ -62,6 +62,8 @@ test('a matcher is added to each selector of a query', () => {
     ['1 + 1', '1 + 1'],
   ];
   for (const [before, after] of cases) expect(addMatcher(before, 'job', 'a', true), before).toBe(after);
+  expect(addMatcher('up{job = "a b"}', 'job', 'ab', true)).toBe('up{job="ab"}');
+  expect(addMatcher('up{job = "a b"}', 'job', 'a b', true)).toBe('up{job = "a b"}');
   expect(addMatcher('up{job="a"}', 'job', 'b', false)).toBe('up{job="a", job!="b"}');
   expect(addMatcher('up', 'a.b', HOSTILE, true)).toBe(`up{"a.b"="${HOSTILE}"}`);
 });

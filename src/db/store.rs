@@ -81,6 +81,13 @@ impl BlockStore {
         }
         let quarantine_dir = data_dir.join(names::QUARANTINE_DIR);
         let ledger = Ledger::open(fs.clone(), &data_dir.join(names::LEDGER_DIR), &quarantine_dir)?;
+        for damage in ledger.damages() {
+            let (offset, bytes, what) = (damage.offset, damage.bytes, &damage.what);
+            match damage.is_torn_tail {
+                true => tracing::warn!(offset, bytes, what, "torn end of the ledger; its bytes go to quarantine"),
+                false => tracing::error!(offset, bytes, what, "damage in the ledger; its bytes go to quarantine"),
+            }
+        }
         let found = blocks.reload(true).map_err(io_error("open the blocks in", &data_dir))?;
         for lost in &found.lost {
             tracing::error!(

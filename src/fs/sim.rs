@@ -201,7 +201,7 @@ struct Disk {
     faults: Vec<(Range<u64>, Fault)>,
     power_lost_at: Option<u64>,
     capacity: Option<u64>,
-    unreadable: Vec<(PathBuf, Range<u64>)>,
+    unreadable: Vec<(usize, Range<u64>)>,
     mark: usize,
     moments: Option<Vec<Moment>>,
 }
@@ -277,9 +277,12 @@ impl SimFs {
         self.disk().used()
     }
 
-    /// Lets reads of this part of a file fail.
+    /// Lets reads of this part of a file fail, under whatever name it is opened.
     pub fn make_unreadable(&self, path: &Path, range: Range<u64>) {
-        self.disk().unreadable.push((path.to_owned(), range));
+        let mut disk = self.disk();
+        if let Some(Name::File(inode)) = disk.names.get(path).copied() {
+            disk.unreadable.push((inode, range));
+        }
     }
 
     /// Keeps the disk as it is before each call from now on; see [`take_moments`](Self::take_moments).
@@ -742,7 +745,7 @@ impl ReadFile for SimFile {
         let disk = self.disk.disk();
         let wanted = offset..offset + buffer.len() as u64;
         let bad = |range: &Range<u64>| range.start < wanted.end && wanted.start < range.end;
-        if disk.unreadable.iter().any(|(path, range)| *path == self.path && bad(range)) {
+        if disk.unreadable.iter().any(|(inode, range)| *inode == self.inode && bad(range)) {
             return Err(Fault::Error.error());
         }
         let bytes =

@@ -194,7 +194,7 @@ fn inspect_file(
                     report.push(row(offset, end, name, state, detail), options.rows_max);
                 }
             }
-            SegmentEvent::Damage { offset, end, what } => {
+            SegmentEvent::Damage { offset, end, what, .. } => {
                 report.damaged += 1;
                 report.push(row(offset, end, "damage".to_owned(), RowState::Damaged, what), options.rows_max);
             }

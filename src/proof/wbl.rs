@@ -41,7 +41,7 @@ pub fn foreign_wbl_records(
             match reader.next_event() {
                 SegmentEvent::Record { bytes, .. } if is_first && split(&bytes).0 == Some(RecordType::Seal) => break,
                 SegmentEvent::Record { offset, bytes, .. } => on(place(offset), Ok(bytes)),
-                SegmentEvent::Damage { offset, end, what } => {
+                SegmentEvent::Damage { offset, end, what, .. } => {
                     // The end of the newest file: a write that a crash interrupted, or one under way.
                     on(place(offset), Err(format!("{what} ({} bytes)", end - offset)));
                 }

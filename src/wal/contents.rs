@@ -47,7 +47,7 @@ pub struct ReplayProgress {
 }
 
 /// Something in the log that should be otherwise.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Damage {
     /// Number of the segment, or of the file within the checkpoint.
     pub segment: u32,
@@ -61,6 +61,8 @@ pub struct Damage {
     pub what: String,
     /// The groups that lost records, first and last; `None` where no seal tells.
     pub groups: Option<(u64, u64)>,
+    /// Whether the disk refused to give the bytes: they may be whole, and another time it may give them.
+    pub is_unreadable: bool,
 }
 
 /// The end of a segment that no seal covers.

@@ -105,7 +105,7 @@ mod tests {
     use crate::wal::SegmentSummary;
 
     fn damage(checkpoint: bool, segment: u32, offset: u64, groups: Option<(u64, u64)>) -> Damage {
-        Damage { segment, checkpoint, offset, bytes: 1, what: String::new(), groups }
+        Damage { segment, checkpoint, offset, bytes: 1, groups, ..Damage::default() }
     }
 
     fn record(timeline: &mut Timeline, position: (bool, u32, u64), samples: &[i64], late: bool) {

@@ -107,6 +107,12 @@ pub enum WalError {
         /// The segment.
         segment: u32,
     },
+    /// Two reads of the same part of the log gave different records: the disk does not always give it.
+    #[error("{} does not read as it did a moment before", path.display())]
+    ReadsDifferently {
+        /// The file, or the log's directory.
+        path: PathBuf,
+    },
     /// The receiver of the records gave up.
     #[error("replay: {reason}")]
     Sink {

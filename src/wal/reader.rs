@@ -135,6 +135,8 @@ pub enum SegmentEvent {
         end: u64,
         /// What was found first.
         what: String,
+        /// Whether the disk refused to give some of it.
+        is_unreadable: bool,
     },
     /// The end of the file.
     End {
@@ -260,6 +262,15 @@ struct Assembly {
     data: Vec<u8>,
 }
 
+/// A stretch that could not be read.
+#[derive(Debug)]
+struct Stretch {
+    offset: u64,
+    end: u64,
+    what: String,
+    is_unreadable: bool,
+}
+
 /// Reads one segment from its beginning to its end.
 #[derive(Debug)]
 pub struct SegmentReader {
@@ -272,7 +283,7 @@ pub struct SegmentReader {
     position: u64,
     assembly: Option<Assembly>,
     /// Damage that may still grow.
-    damage: Option<(u64, u64, String)>,
+    damage: Option<Stretch>,
     events: VecDeque<SegmentEvent>,
     content_end: u64,
     ended: bool,
@@ -385,6 +396,9 @@ impl SegmentReader {
         let page_end = ((self.position / page_bytes + 1) * page_bytes).min(self.len);
         if let Err(what) = self.load() {
             self.damaged(self.position, page_end, &what);
+            if let Some(stretch) = &mut self.damage {
+                (stretch.is_unreadable, stretch.what) = (true, what);
+            }
             self.position = page_end;
             return;
         }
@@ -463,14 +477,14 @@ impl SegmentReader {
         let offset = self.assembly.take().map_or(offset, |assembly| assembly.offset);
         self.content_end = self.content_end.max(end);
         match &mut self.damage {
-            Some((_, damage_end, _)) => *damage_end = end.max(*damage_end),
-            None => self.damage = Some((offset, end, what.to_owned())),
+            Some(stretch) => stretch.end = end.max(stretch.end),
+            None => self.damage = Some(Stretch { offset, end, what: what.to_owned(), is_unreadable: false }),
         }
     }
 
     fn tell_damage(&mut self) {
-        if let Some((offset, end, what)) = self.damage.take() {
-            self.events.push_back(SegmentEvent::Damage { offset, end, what });
+        if let Some(Stretch { offset, end, what, is_unreadable }) = self.damage.take() {
+            self.events.push_back(SegmentEvent::Damage { offset, end, what, is_unreadable });
         }
     }
 

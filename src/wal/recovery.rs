@@ -2,7 +2,8 @@
 //!
 //! Bytes are never thrown away: before a segment is cut or replaced, what goes is copied to `quarantine/` with a note
 //! that says where it stood and which groups it cost. A damaged segment is replaced, atomically, by one that holds all
-//! of its readable records, so that Prometheus can replay the log too.
+//! of its readable records, so that Prometheus can replay the log too. Where the disk refused to give some of it, the
+//! segment itself is kept in quarantine: another time, or with other tools, it may be read.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +17,7 @@ use super::contents::{Damage, LogScan, ReplayProgress, ReplaySink, UnsealedTail}
 use super::group_writer::Resume;
 use super::lost::lost_times;
 use super::options::{Compression, WalError};
-use super::reader::{LogFiles, SegmentEvent, SegmentReader};
+use super::reader::{LogFile, LogFiles, SegmentEvent, SegmentReader};
 use super::scan::scan_files;
 use super::summary::ReplayFrom;
 use super::writer::{RecordCompressor, SegmentWriter};
@@ -86,6 +87,9 @@ pub struct QuarantineNote {
     /// it tells the next start that the damage is known.
     #[serde(skip)]
     pub is_open: bool,
+    /// Whether the disk refused to give the bytes.
+    #[serde(skip)]
+    pub is_unreadable: bool,
 }
 
 impl QuarantineNote {
@@ -104,6 +108,7 @@ impl QuarantineNote {
             reason: damage.what.clone(),
             groups: damage.groups,
             file: String::new(),
+            is_unreadable: damage.is_unreadable,
         }
     }
 
@@ -128,6 +133,10 @@ const KIND_TORN: &str = "torn_tail";
 const KIND_ABANDONED: &str = "abandoned";
 /// Ending of a clean copy that is not yet in place. Prometheus ignores files that are not numbers.
 const REPAIR_SUFFIX: &str = "repair";
+/// Ending of a whole segment in quarantine.
+const SEGMENT_SUFFIX: &str = "segment";
+/// Bytes that are tried by themselves where more could not be read.
+const READ_BYTES_MIN: usize = 4096;
 /// Segments behind which nothing may be unsynced: the newest ones.
 const SEGMENTS_SYNCED: usize = 4;
 /// Missing segments that are replaced by empty ones, at most.
@@ -258,6 +267,22 @@ struct SegmentPlan {
     cut_at: Option<u64>,
     /// Stretches that a clean copy leaves out.
     damaged: Vec<Range<u64>>,
+    /// Those of them that the disk refused to give.
+    unreadable: Vec<Range<u64>>,
+    /// Whether the segment itself has a name in quarantine: then it must not be changed in place.
+    is_kept: bool,
+}
+
+impl SegmentPlan {
+    fn is_cut(&self, offset: u64) -> bool {
+        self.cut_at.is_some_and(|cut_at| offset >= cut_at)
+    }
+
+    /// Whether a stretch that cannot be read is known.
+    fn knows(&self, offset: u64, end: u64) -> bool {
+        let covers = |range: &Range<u64>| range.start <= offset && end <= range.end;
+        offset == end || self.is_cut(offset) || self.damaged.iter().any(covers)
+    }
 }
 
 struct Repair<'a> {
@@ -277,8 +302,9 @@ impl Repair<'_> {
             .map(|tail| (KIND_ABANDONED, tail))
             .chain(log.torn_tail.iter().map(|tail| (KIND_TORN, tail)))
         {
-            plans.entry((false, tail.segment)).or_default().cut_at = Some(tail.offset);
-            self.quarantine(QuarantineNote {
+            let plan = plans.entry((false, tail.segment)).or_default();
+            plan.cut_at = Some(tail.offset);
+            plan.is_kept |= self.quarantine(QuarantineNote {
                 kind: kind.into(),
                 segment: tail.segment,
                 checkpoint: false,
@@ -289,10 +315,14 @@ impl Repair<'_> {
             })?;
         }
         for damage in damages {
-            self.quarantine(damage.clone())?;
             let plan = plans.entry((damage.checkpoint, damage.segment)).or_default();
+            plan.is_kept |= self.quarantine(damage.clone())?;
+            let range = damage.offset..damage.offset + damage.bytes;
+            if damage.is_unreadable {
+                plan.unreadable.push(range.clone());
+            }
             if damage.bytes > 0 {
-                plan.damaged.push(damage.offset..damage.offset + damage.bytes);
+                plan.damaged.push(range);
             }
         }
         if !plans.is_empty() {
@@ -304,7 +334,7 @@ impl Repair<'_> {
             let Some(file) = file else {
                 continue;
             };
-            if !plan.damaged.is_empty() {
+            if !plan.damaged.is_empty() || plan.is_kept {
                 self.rewrite(&file.path, *number, plan)?;
             } else if let Some(len) = plan.cut_at {
                 let mut open = self.fs.append(&file.path).map_err(WalError::io("open", &file.path))?;
@@ -337,8 +367,9 @@ impl Repair<'_> {
     }
 
     /// Copies bytes to quarantine, with their note. Both are durable before this returns, their names after the
-    /// directory was synced.
-    fn quarantine(&self, mut note: QuarantineNote) -> Result<(), WalError> {
+    /// directory was synced. Where the disk refuses to give some of them, the segment itself gets a second name there;
+    /// says whether it did.
+    fn quarantine(&self, mut note: QuarantineNote) -> Result<bool, WalError> {
         if !self.fs.exists(self.quarantine_dir) {
             self.fs.create_dir_all(self.quarantine_dir).map_err(WalError::io("create", self.quarantine_dir))?;
             if let Some(parent) = self.quarantine_dir.parent() {
@@ -349,18 +380,31 @@ impl Repair<'_> {
         let stem = format!("{prefix}-{:08}-{}", note.segment, note.offset);
         // A start that was interrupted may have left the same name.
         let free = |stem: &String| {
-            !self.fs.exists(&self.quarantine_dir.join(format!("{stem}.json")))
-                && !self.fs.exists(&self.quarantine_dir.join(format!("{stem}.bin")))
+            let is_taken = |suffix| self.fs.exists(&self.quarantine_dir.join(format!("{stem}.{suffix}")));
+            !["json", "bin", SEGMENT_SUFFIX].into_iter().any(is_taken)
         };
         let stem = std::iter::once(stem.clone())
             .chain((2..).map(|count| format!("{stem}-{count}")))
             .find(free)
             .unwrap_or(stem);
         note.file = format!("{stem}.bin");
-        self.write_file(&self.quarantine_dir.join(&note.file), |out| self.copy_bytes(&note, out))?;
+        let files = LogFiles::list(self.fs, self.wal_dir)?;
+        let is_of = |file: &&LogFile| file.checkpoint == note.checkpoint && file.number == note.segment;
+        let segment = files.files.iter().find(is_of).filter(|_| note.bytes > 0);
+        let mut is_whole = !note.is_unreadable;
+        self.write_file(&self.quarantine_dir.join(&note.file), |out| match segment {
+            Some(segment) => self.copy_bytes(&segment.path, &note, out).map(|copied_all| is_whole &= copied_all),
+            None => Ok(()),
+        })?;
+        let kept = segment.filter(|_| !is_whole);
+        if let Some(segment) = kept {
+            let name = self.quarantine_dir.join(format!("{stem}.{SEGMENT_SUFFIX}"));
+            self.fs.hard_link(&segment.path, &name).map_err(WalError::io("link", &segment.path))?;
+        }
         let text = serde_json::to_vec_pretty(&note)
             .map_err(|error| WalError::io("write the note of", self.quarantine_dir)(error.into()))?;
-        self.write_file(&self.quarantine_dir.join(format!("{stem}.json")), |out| out.write_all(&text))
+        self.write_file(&self.quarantine_dir.join(format!("{stem}.json")), |out| out.write_all(&text))?;
+        Ok(kept.is_some())
     }
 
     fn write_file(
@@ -372,18 +416,20 @@ impl Repair<'_> {
         write(&mut *file).and_then(|()| file.sync_data()).map_err(WalError::io("write", path))
     }
 
-    /// Copies as much of the noted bytes as can be read.
-    fn copy_bytes(&self, note: &QuarantineNote, out: &mut dyn crate::fs::WriteFile) -> io::Result<()> {
-        let files = LogFiles::list(self.fs, self.wal_dir).map_err(io::Error::other)?;
-        let file = files.files.iter().find(|file| file.checkpoint == note.checkpoint && file.number == note.segment);
-        let Some(file) = file.filter(|_| note.bytes > 0) else {
-            return Ok(());
-        };
-        let file = self.fs.open(&file.path)?;
-        let (mut at, end) = (note.offset, note.offset + note.bytes);
+    /// Copies the noted bytes; zeros stand for those that cannot be read. Says whether all could be.
+    fn copy_bytes(
+        &self,
+        segment: &Path,
+        note: &QuarantineNote,
+        out: &mut dyn crate::fs::WriteFile,
+    ) -> io::Result<bool> {
+        let file = self.fs.open(segment)?;
+        let (mut at, end, mut is_whole) = (note.offset, note.offset + note.bytes, true);
         let mut buffer = vec![0; 64 * 1024];
+        let mut at_once = buffer.len();
         while at < end {
-            let wanted = buffer.len().min((end - at) as usize);
+            // Up to a place where a page of the disk begins: one that cannot be read takes no other with it.
+            let wanted = (at_once - (at % READ_BYTES_MIN as u64) as usize).min((end - at) as usize);
             let Some(part) = buffer.get_mut(..wanted) else { break };
             match file.read_at(part, at) {
                 Ok(0) => break,
@@ -391,14 +437,19 @@ impl Repair<'_> {
                     out.write_all(part.get(..count).unwrap_or_default())?;
                     at += count as u64;
                 }
-                // A place that cannot be read cannot be copied.
-                Err(_unreadable) => at += wanted as u64,
+                Err(_unreadable) if at_once > READ_BYTES_MIN => at_once = READ_BYTES_MIN,
+                Err(_unreadable) => {
+                    part.fill(0);
+                    out.write_all(part)?;
+                    (at, is_whole) = (at + wanted as u64, false);
+                }
             }
         }
-        Ok(())
+        Ok(is_whole)
     }
 
-    /// Replaces a segment by one that holds its readable records.
+    /// Replaces a segment by one that holds its readable records. Where it does not read as it did before, it stays as it
+    /// is: what was read then is not what would be kept.
     fn rewrite(&self, path: &Path, number: u32, plan: &SegmentPlan) -> Result<(), WalError> {
         let mut copy_path = path.as_os_str().to_owned();
         copy_path.push(".");
@@ -414,10 +465,15 @@ impl Repair<'_> {
         loop {
             match reader.next_event() {
                 SegmentEvent::Record { offset, bytes, .. } => {
-                    let cut = plan.cut_at.is_some_and(|cut_at| offset >= cut_at);
-                    if !cut && !plan.damaged.iter().any(|range| range.contains(&offset)) {
+                    if plan.unreadable.iter().any(|range| range.contains(&offset)) {
+                        return Err(WalError::ReadsDifferently { path: path.to_owned() });
+                    }
+                    if !plan.is_cut(offset) && !plan.damaged.iter().any(|range| range.contains(&offset)) {
                         copy.append(&bytes, &mut compressor)?;
                     }
+                }
+                SegmentEvent::Damage { offset, end, .. } if !plan.knows(offset, end) => {
+                    return Err(WalError::ReadsDifferently { path: path.to_owned() });
                 }
                 SegmentEvent::Damage { .. } => {}
                 SegmentEvent::End { .. } => break,

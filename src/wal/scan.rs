@@ -1,8 +1,8 @@
 //! Reads a whole log: records, groups, seals, and what is damaged. Never writes.
 //!
 //! The records of a group are given on when their seal was read. So a newest group without a seal is not given on: it
-//! was not acknowledged, or not yet. A segment that carries neither mark nor seal is foreign (Prometheus wrote it), and
-//! its records are given on as they are.
+//! was not acknowledged, or not yet, unless the disk refuses to give something there. A segment that carries neither mark
+//! nor seal is foreign (Prometheus wrote it), and its records are given on as they are.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -34,7 +34,7 @@ const RECENT_SEALS: usize = 256;
 /// Commit numbers passed over where the newest group was torn.
 const COMMITS_SKIPPED_TORN: u64 = 1 << 20;
 /// Commit numbers passed over where acknowledged groups may be missing: the log was not synced before they were
-/// acknowledged. More than a few segments can hold.
+/// acknowledged, or its end cannot be read. More than a few segments can hold.
 const COMMITS_SKIPPED_UNSYNCED: u64 = 1 << 24;
 
 /// Reads the log in `dir`. It may be written meanwhile: what is appended after the files were listed is not read.
@@ -66,15 +66,12 @@ pub(crate) fn scan_files(
     for &(first, last) in &files.missing {
         scanner.log.damages.push(Damage {
             segment: first,
-            checkpoint: false,
-            offset: 0,
-            bytes: 0,
             what: if first == last {
                 "segment is missing".into()
             } else {
                 format!("segments to {last:08} are missing")
             },
-            groups: None,
+            ..Damage::default()
         });
     }
     let mut bytes_done = 0;
@@ -127,6 +124,10 @@ impl Pending {
         self.records.is_empty() && self.damages.is_empty()
     }
 
+    fn is_unreadable(&self) -> bool {
+        self.damages.iter().any(|damage| damage.is_unreadable)
+    }
+
     fn position(&self, offset: u64, group: Option<u64>) -> RecordPosition {
         RecordPosition { segment: self.segment, checkpoint: self.checkpoint, offset, group }
     }
@@ -144,7 +145,8 @@ impl Pending {
     }
 
     fn damage(&self, offset: u64, bytes: u64, what: impl Into<String>, groups: Option<(u64, u64)>) -> Damage {
-        Damage { segment: self.segment, checkpoint: self.checkpoint, offset, bytes, what: what.into(), groups }
+        let (segment, checkpoint, what) = (self.segment, self.checkpoint, what.into());
+        Damage { segment, checkpoint, offset, bytes, what, groups, ..Damage::default() }
     }
 }
 
@@ -184,6 +186,8 @@ struct Scanner<'a> {
     next_commit: u64,
     clean_end: bool,
     durability: Durability,
+    /// Whether requests may have been acknowledged whose numbers nothing tells.
+    are_commits_lost: bool,
     held: Vec<Held>,
     doubtful: Option<Doubtful>,
     pending: Pending,
@@ -196,6 +200,9 @@ struct Scanner<'a> {
     segment_group: Option<u64>,
     /// A foreign segment's damage at its very end: a torn tail, if nothing readable follows.
     foreign_tail: Option<Damage>,
+    /// A segment without mark and seal of which the disk refused to give something, as long as none stands behind it:
+    /// its number and its length.
+    unreadable: Option<(u32, u64)>,
     /// The checkpoint that is being read.
     checkpoint: Option<CheckpointRead>,
 }
@@ -224,6 +231,7 @@ impl<'a> Scanner<'a> {
             next_commit: 1,
             clean_end: true,
             durability: Durability::Fsync,
+            are_commits_lost: false,
             held: Vec::new(),
             doubtful: None,
             pending: Pending::default(),
@@ -232,6 +240,7 @@ impl<'a> Scanner<'a> {
             ours: false,
             segment_group: None,
             foreign_tail: None,
+            unreadable: None,
             checkpoint: None,
         }
     }
@@ -277,6 +286,7 @@ impl<'a> Scanner<'a> {
         });
         self.next_commit = self.next_commit.max(summary.next_commit);
         (self.durability, self.clean_end) = (summary.durability, summary.clean_end);
+        self.unreadable = None;
         self.last = Some(Witness { group: summary.last.0, chain: summary.last.1 });
         self.recent.clear();
         self.recent.push_back((summary.last.0, summary.last.1, true));
@@ -299,9 +309,9 @@ impl<'a> Scanner<'a> {
                     self.record(offset, end, bytes)?;
                     progress(end);
                 }
-                SegmentEvent::Damage { offset, end, what } => {
+                SegmentEvent::Damage { offset, end, what, is_unreadable } => {
                     let damage = self.pending.damage(offset, end - offset, what, None);
-                    self.pending.damages.push(damage);
+                    self.pending.damages.push(Damage { is_unreadable, ..damage });
                 }
                 SegmentEvent::End { len, content_end } => return self.end_segment(len, content_end),
             }
@@ -341,7 +351,7 @@ impl<'a> Scanner<'a> {
                     return Ok(());
                 }
             }
-            self.ours = true;
+            (self.ours, self.unreadable) = (true, None);
             if self.doubtful.is_none() {
                 self.sealed_end = end;
             }
@@ -353,7 +363,11 @@ impl<'a> Scanner<'a> {
                 if let Some(doubtful) = held.doubtful {
                     self.confirm(doubtful)?;
                 }
-                self.log.damages.extend(held.pending.damages.iter().cloned());
+                // It cannot have read what the disk refuses to give.
+                let next = self.last.map_or(0, |last| last.group).saturating_add(1);
+                let groups = held.pending.is_unreadable().then_some((next, next));
+                let damages = held.pending.damages.iter().cloned();
+                self.log.damages.extend(damages.map(|damage| Damage { groups, ..damage }));
                 self.give_unsealed(held.pending)?;
             }
         }
@@ -418,9 +432,8 @@ impl<'a> Scanner<'a> {
             segment,
             checkpoint: true,
             offset,
-            bytes: 0,
             what: what.to_owned(),
-            groups: None,
+            ..Damage::default()
         };
         match checkpoint.end {
             Some((position, end)) => {
@@ -563,7 +576,9 @@ impl<'a> Scanner<'a> {
             self.reset_pending();
             let doubtful = Doubtful { pending, seal, offset, end, first_lost };
             let group = doubtful.seal.group;
-            if !covers && !self.known_damaged.iter().any(|&(first, last)| first <= group && group <= last) {
+            let is_known = self.known_damaged.iter().any(|&(first, last)| first <= group && group <= last);
+            // A write that a crash tore reads as something else; it can be read.
+            if !covers && !is_known && !doubtful.pending.is_unreadable() {
                 self.doubtful = Some(doubtful);
                 return Ok(());
             }
@@ -596,7 +611,7 @@ impl<'a> Scanner<'a> {
                 offset: record.offset,
                 bytes: record.end - record.offset,
                 what: "record that no seal covers".into(),
-                groups: None,
+                ..Damage::default()
             });
             false
         });
@@ -720,7 +735,13 @@ impl<'a> Scanner<'a> {
                 self.pending.damages.truncate(1);
                 self.pending.damages.iter_mut().for_each(|damage| damage.bytes = content_end);
             }
-            let torn = self.pending.damages.pop_if(|damage| damage.offset + damage.bytes == content_end);
+            // A segment that is no longer than its mark holds nothing, and one that cannot be read may hold anything.
+            let may_hold = self.pending.is_unreadable() && len > MARK_BYTES_MAX && !self.pending.checkpoint;
+            self.unreadable = may_hold.then_some((self.pending.segment, len)).or(self.unreadable);
+            let is_torn = |damage: &mut Damage| {
+                damage.offset + damage.bytes == content_end && !(damage.is_unreadable && may_hold)
+            };
+            let torn = self.pending.damages.pop_if(is_torn);
             self.give_pending(None)?;
             if let Some(earlier) = std::mem::replace(&mut self.foreign_tail, torn) {
                 self.log.damages.push(earlier);
@@ -731,7 +752,35 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// Decides about the end of the log where the disk refused to give some of it: any number of groups may stand there
+    /// that were acknowledged. They are lost groups, and none that is written from now on gets the number of one.
+    fn settle_unreadable(&mut self) -> Result<(), WalError> {
+        if let Some(Held { tail, doubtful, pending }) = self.held.pop_if(|held| held.pending.is_unreadable()) {
+            if let Some(doubtful) = doubtful {
+                self.confirm(doubtful)?;
+            }
+            let lost = self.lose_groups(tail.bytes);
+            self.give_lost(pending, lost)?;
+        }
+        if let Some((segment, bytes)) = self.unreadable.take() {
+            let groups = Some(self.lose_groups(bytes));
+            let is_of = |damage: &&mut Damage| damage.is_unreadable && damage.segment == segment && !damage.checkpoint;
+            self.log.damages.iter_mut().filter(is_of).for_each(|damage| damage.groups = groups);
+        }
+        Ok(())
+    }
+
+    /// The numbers that groups in so many bytes behind the last seal may have, at most: no group is shorter than a byte.
+    fn lose_groups(&mut self, bytes: u64) -> (u64, u64) {
+        let last = self.last.map_or(0, |last| last.group);
+        let lost = (last.saturating_add(1), last.saturating_add(bytes.max(1)));
+        self.last = Some(Witness { group: lost.1, chain: UNKNOWN_CHAIN });
+        self.are_commits_lost = true;
+        lost
+    }
+
     fn finish(mut self) -> Result<LogScan, WalError> {
+        self.settle_unreadable()?;
         let mut torn = self.held.pop().map(|held| held.tail);
         self.log.abandoned.extend(self.held.drain(..).map(|held| held.tail));
         if let Some(damage) = self.foreign_tail.take() {
@@ -742,7 +791,7 @@ impl<'a> Scanner<'a> {
                 torn = Some(UnsealedTail { segment, offset, bytes, records: 0, what });
             }
         }
-        let skipped = if self.durability != Durability::Fsync && !self.clean_end {
+        let skipped = if self.are_commits_lost || (self.durability != Durability::Fsync && !self.clean_end) {
             COMMITS_SKIPPED_UNSYNCED
         } else if torn.is_some() || !self.log.abandoned.is_empty() {
             COMMITS_SKIPPED_TORN

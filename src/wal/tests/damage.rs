@@ -10,10 +10,10 @@ use crate::fs::sim::{SimFs, SimRandom};
 use crate::wal::format::FRAGMENT_HEADER_BYTES;
 use crate::wal::scan::MARK_BYTES_MAX;
 
-const WAL: &str = "/data/wal";
+pub(super) const WAL: &str = "/data/wal";
 
 /// A log of small groups, the last of them empty, as a server that falls idle leaves it.
-fn small_log(compression: Compression, groups: i64, samples: i64) -> SimFs {
+pub(super) fn small_log(compression: Compression, groups: i64, samples: i64) -> SimFs {
     let fs = SimFs::with_dir(1, Path::new("/data"));
     let clock = Arc::new(ManualClock::at(1_700_000_000_000));
     let options = WalOptions { compression, ..WalOptions::default() };
@@ -33,11 +33,11 @@ fn small_log(compression: Compression, groups: i64, samples: i64) -> SimFs {
     fs
 }
 
-fn segment() -> PathBuf {
+pub(super) fn segment() -> PathBuf {
     names::wal_segment(Path::new(WAL), 0)
 }
 
-fn stored(fs: &SimFs) -> BTreeSet<(u64, i64, u64)> {
+pub(super) fn stored(fs: &SimFs) -> BTreeSet<(u64, i64, u64)> {
     scan_all(fs, Path::new(WAL)).1.samples().into_iter().collect()
 }
 
@@ -361,7 +361,7 @@ fn repair_interrupted_at_any_operation_loses_nothing_that_was_readable() {
 type Harm<'a> = &'a dyn Fn(&mut Vec<u8>, &[u64]);
 
 /// A log of three segments with three groups in each.
-fn log_of_segments() -> SimFs {
+pub(super) fn log_of_segments() -> SimFs {
     let options = WalOptions { segment_bytes: 3_600, compression: Compression::None, ..WalOptions::default() };
     let fs = SimFs::with_dir(1, Path::new("/data"));
     let clock = Arc::new(ManualClock::at(0));

@@ -6,6 +6,7 @@ mod commit;
 mod crash;
 mod damage;
 mod faults;
+mod unreadable;
 mod wbl;
 
 use std::path::Path;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::blocks::Blocks;
 use super::compact::superseded;
-use super::open::floor;
+use super::open::{floor, left_before};
 use super::options::{OpenError, io_error};
 use super::view::DbQueryable;
 use super::{Everything, quarantine};
@@ -25,7 +25,7 @@ use crate::head::{ChunkKind, Head, HeadOptions, LoadReport, ReplayReport};
 use crate::ledger;
 use crate::model::{TimeRange, TimestampMs};
 use crate::storage::{ChunkSource, Queryable};
-use crate::wal::{self, LogLook, ReplayProgress, wbl};
+use crate::wal::{self, LogKnown, LogLook, ReplayProgress, wbl};
 
 /// A data directory that is only looked at.
 pub struct OfflineDb {
@@ -101,7 +101,8 @@ impl OfflineDb {
         head.raise_out_of_order_floor(out_of_order_floor);
         let mut replay = head.replay(0).map_err(io_error("start the replay of", &wal_dir))?;
         let quarantine_dir = data_dir.join(names::QUARANTINE_DIR);
-        let look = wal::look(&*fs, &wal_dir, &quarantine_dir, &mut replay, &ReplayProgress::default())?;
+        let known = LogKnown { from: None, left: Some(left_before(&ledger.state)) };
+        let look = wal::look(&*fs, &wal_dir, &quarantine_dir, known, &mut replay, &ReplayProgress::default())?;
         let replayed = replay.finish()?;
         let mut warnings = warnings_of(&loaded, &look, &replayed);
         let adoption = head.adoption();

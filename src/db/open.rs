@@ -25,8 +25,8 @@ use crate::ledger::{Event, LedgerError, LedgerState};
 use crate::model::{TimeRange, TimestampMs};
 use crate::storage::{Queryable, StorageError};
 use crate::wal::{
-    Committer, RecordPosition, RecordType, Recovery, ReplayProgress, ReplaySink, Resume, WalError, record,
-    recover_from, scan,
+    Committer, LeftBefore, LogKnown, RecordPosition, RecordType, Recovery, ReplayProgress, ReplaySink, Resume,
+    WalError, record, recover_from, scan,
 };
 
 impl Db {
@@ -86,10 +86,10 @@ impl Db {
         let began = clock.monotonic();
         let chunks_dir = dir.join(names::CHUNKS_HEAD_DIR);
         let quarantine_dir = dir.join(names::QUARANTINE_DIR);
-        let floor_ms = {
+        let (floor_ms, left) = {
             let ledger = store.ledger();
             let state = (!ledger.entries().is_empty()).then(|| ledger.state());
-            floor(&*fs, state, &store.blocks.list(), &wal_dir)?
+            (floor(&*fs, state, &store.blocks.list(), &wal_dir)?, left_before(ledger.state()))
         };
         let open_head = |may_skip: bool| -> Result<OpenHead, OpenError> {
             let (head, loaded) = Head::open(options.head.clone(), fs.clone(), &chunks_dir, &quarantine_dir)
@@ -98,9 +98,10 @@ impl Db {
             head.read_from(floor_ms);
             head.raise_out_of_order_floor(store.ledger().state().flushed_out_of_order_group.unwrap_or(0));
             let from = may_skip.then(|| head.replay_from(loaded.watermark.as_ref()));
+            let known = LogKnown { from, left: Some(left) };
             let (mode, progress) = (options.recovery, watch.progress());
             let mut replay = head.replay(0).map_err(io_error("start the replay of", &wal_dir))?;
-            let recovery = recover_from(&*fs, &wal_dir, &quarantine_dir, mode, from, &mut replay, progress)?;
+            let recovery = recover_from(&*fs, &wal_dir, &quarantine_dir, mode, known, &mut replay, progress)?;
             replay.skip_refs_to(recovery.log.newest_ref_skipped);
             Ok(OpenHead { head, loaded, recovery, replayed: replay.finish()? })
         };
@@ -171,11 +172,18 @@ const NUMBERS_SKIPPED: u64 = 1 << 40;
 /// removed all seals; and an out-of-order sample of a group whose number was flushed before counts as flushed.
 fn continue_numbers(resume: &mut Resume, ledger: &LedgerState) {
     let left = &ledger.left_log;
-    let last_group = left.last_group.max(ledger.flushed_out_of_order_group.unwrap_or(0));
+    let last_group = left_before(ledger).last_group;
     if last_group >= resume.next_group {
         (resume.next_group, resume.chain) = (last_group.saturating_add(1), left.chain);
     }
     resume.next_commit = resume.next_commit.max(left.next_commit);
+}
+
+/// What left the log.
+pub(super) fn left_before(ledger: &LedgerState) -> LeftBefore {
+    let left = &ledger.left_log;
+    let last_group = left.last_group.max(ledger.flushed_out_of_order_group.unwrap_or(0));
+    LeftBefore { up_to_segment: left.up_to_segment, last_group }
 }
 
 impl BlockStore {

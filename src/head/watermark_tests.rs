@@ -9,7 +9,8 @@ use crate::clock::ManualClock;
 use crate::fs::sim::{Fault, SimFs};
 use crate::fs::{Fs, names};
 use crate::wal::{
-    GroupWriter, Recovery, RecoveryMode, ReplayProgress, Resume, WalOptions, recover_from, replay_estimate, summarize,
+    GroupWriter, LogKnown, Recovery, RecoveryMode, ReplayProgress, Resume, WalOptions, recover_from, replay_estimate,
+    summarize,
 };
 
 fn path(name: &str) -> PathBuf {
@@ -93,7 +94,8 @@ fn restart(fs: &SimFs, may_skip: bool) -> (Head, LoadReport, Recovery, ReplayRep
     let mut replay = head.replay(2).unwrap();
     let from = may_skip.then(|| head.replay_from(loaded.watermark.as_ref()));
     let (mode, progress) = (RecoveryMode::Salvage, ReplayProgress::default());
-    let recovery = recover_from(fs, &path("wal"), &path("quarantine"), mode, from, &mut replay, &progress).unwrap();
+    let known = LogKnown { from, left: None };
+    let recovery = recover_from(fs, &path("wal"), &path("quarantine"), mode, known, &mut replay, &progress).unwrap();
     let report = replay.finish().unwrap();
     (head, loaded, recovery, report)
 }

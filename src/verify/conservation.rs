@@ -90,14 +90,11 @@ pub(super) fn stage(
         }
     } else {
         let left = ledger.state.left_log.last_group;
-        let begins_late = |(first, _): &(u64, u64)| left > 0 && *first > left + 1 && taken_over.is_none();
-        if let Some((first, _)) = log.groups.filter(begins_late) {
+        let begins_late = |follows: &u64| *follows > left && taken_over.is_none();
+        if let Some(follows) = log.follows.filter(begins_late) {
             stage.find(|| {
-                format!(
-                    "groups {} to {} are missing: they did not leave the log, nor are they in it",
-                    left + 1,
-                    first - 1
-                )
+                let first = left + 1;
+                format!("groups {first} to {follows} are missing: they did not leave the log, nor are they in it")
             });
         }
         acknowledged(&ledger.state, replay, taken_over, &mut stage);

@@ -117,6 +117,8 @@ pub struct LogScan {
     pub abandoned: Vec<UnsealedTail>,
     /// First and last sealed group.
     pub groups: Option<(u64, u64)>,
+    /// The last group before the oldest mark or seal that was read; `None` where there is none.
+    pub follows: Option<u64>,
     /// Number of the first request of which the seals that were read tell, or the marks: all before it is gone. `None`
     /// where there is neither.
     pub first_commit: Option<u64>,

@@ -30,7 +30,9 @@ pub use group_writer::{DurableGroup, GroupWriter, Resume, WriterCounters};
 pub use options::{Compression, WalError, WalOptions};
 pub use reader::{LogFile, LogFiles, SegmentEvent, SegmentReader};
 pub use record::RecordType;
-pub use recovery::{LogLook, QuarantineNote, Recovery, RecoveryMode, look, read_notes, recover, recover_from};
+pub use recovery::{
+    LeftBefore, LogKnown, LogLook, QuarantineNote, Recovery, RecoveryMode, look, read_notes, recover, recover_from,
+};
 pub use scan::scan;
 pub use seal::{Mark, Seal, SealRecord, SealedRequest};
 pub use summary::{ReplayEstimate, ReplayFrom, replay_estimate, summarize};

@@ -34,6 +34,48 @@ pub enum RecoveryMode {
     Strict,
 }
 
+/// What is known of a log from elsewhere.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LogKnown {
+    /// Where given, the log's in-order samples up to it are not needed: of segments that hold no others only the other
+    /// records are read, and damage in them is not looked for. Strict recovery reads everything.
+    pub from: Option<ReplayFrom>,
+    /// What left the log. `None`: nothing says so, and the oldest file that is there is taken for the first.
+    pub left: Option<LeftBefore>,
+}
+
+/// What left a log, as the ledger says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LeftBefore {
+    /// The last segment that left: a checkpoint stands for it. `None` where none did.
+    pub up_to_segment: Option<u32>,
+    /// The last group that the ledger knows of.
+    pub last_group: u64,
+}
+
+impl LeftBefore {
+    /// The damage of a log whose oldest files have vanished. A checkpoint, whoever made it, says itself what it stands
+    /// for; and it is durable before the ledger knows of it, and until there is a newer one.
+    fn vanished(self, files: &LogFiles, log: &LogScan) -> Option<Damage> {
+        let last_group = match (log.follows, self.up_to_segment) {
+            _ if files.checkpoint.is_some() => None,
+            (Some(0), _) | (None, None) => None,
+            (Some(follows), _) => Some(follows),
+            (None, Some(_)) => Some(self.last_group.max(1)),
+        }?;
+        let first = files.files.first().map(|file| file.number);
+        Some(Damage {
+            segment: first.or(self.up_to_segment).unwrap_or_default(),
+            what: match self.up_to_segment {
+                Some(number) => format!("the checkpoint of the segments up to {number:08} is missing"),
+                None => "the first segments are missing".to_owned(),
+            },
+            groups: Some((1, last_group)),
+            ..Damage::default()
+        })
+    }
+}
+
 /// What recovery found and did.
 #[derive(Debug, Clone, Default)]
 pub struct Recovery {
@@ -151,23 +193,22 @@ pub fn recover(
     sink: &mut dyn ReplaySink,
     progress: &ReplayProgress,
 ) -> Result<Recovery, WalError> {
-    recover_from(fs, wal_dir, quarantine_dir, mode, None, sink, progress)
+    recover_from(fs, wal_dir, quarantine_dir, mode, LogKnown::default(), sink, progress)
 }
 
-/// As [`recover`], for a sink that does not need the log's in-order samples up to `from`: of segments that hold no others
-/// it gets the other records only, and damage in them is not looked for. Strict recovery reads everything.
+/// As [`recover`], where something is known of the log.
 pub fn recover_from(
     fs: &dyn Fs,
     wal_dir: &Path,
     quarantine_dir: &Path,
     mode: RecoveryMode,
-    from: Option<ReplayFrom>,
+    known: LogKnown,
     sink: &mut dyn ReplaySink,
     progress: &ReplayProgress,
 ) -> Result<Recovery, WalError> {
     // Who refuses to start on damage has to look for it.
-    let from = from.filter(|_| mode != RecoveryMode::Strict);
-    let LogLook { log, damages, known } = look_from(fs, wal_dir, quarantine_dir, from, sink, progress)?;
+    let known = LogKnown { from: known.from.filter(|_| mode != RecoveryMode::Strict), ..known };
+    let LogLook { log, damages, known } = look(fs, wal_dir, quarantine_dir, known, sink, progress)?;
     if mode == RecoveryMode::Strict
         && let Some(damage) = damages.first()
     {
@@ -198,22 +239,12 @@ pub struct LogLook {
     pub known: Vec<QuarantineNote>,
 }
 
-/// Replays the log in `wal_dir` into `sink` as [`recover`] does, and changes nothing.
+/// Replays the log in `wal_dir` into `sink` as [`recover_from`] does, and changes nothing.
 pub fn look(
     fs: &dyn Fs,
     wal_dir: &Path,
     quarantine_dir: &Path,
-    sink: &mut dyn ReplaySink,
-    progress: &ReplayProgress,
-) -> Result<LogLook, WalError> {
-    look_from(fs, wal_dir, quarantine_dir, None, sink, progress)
-}
-
-fn look_from(
-    fs: &dyn Fs,
-    wal_dir: &Path,
-    quarantine_dir: &Path,
-    from: Option<ReplayFrom>,
+    LogKnown { from, left }: LogKnown,
     sink: &mut dyn ReplaySink,
     progress: &ReplayProgress,
 ) -> Result<LogLook, WalError> {
@@ -222,7 +253,10 @@ fn look_from(
     known.retain(|note| note.kind == KIND_DAMAGE);
     let files = LogFiles::list(fs, wal_dir)?;
     let damaged_groups = known.iter().filter_map(|note| note.groups).collect();
-    let log = scan_files(fs, &files, sink, progress, damaged_groups, from.map(|from| (wal_dir, from)))?;
+    let mut log = scan_files(fs, &files, sink, progress, damaged_groups, from.map(|from| (wal_dir, from)))?;
+    if let Some(vanished) = left.and_then(|left| left.vanished(&files, &log)) {
+        log.damages.insert(0, vanished);
+    }
     let is_new = |damage: &&Damage| !known.iter().any(|note| note.explains(damage));
     let damages = log.damages.iter().filter(is_new).cloned().collect();
     Ok(LogLook { log, damages, known })

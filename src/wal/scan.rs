@@ -271,6 +271,7 @@ impl<'a> Scanner<'a> {
         log.sealed_samples = log.sealed_samples.wrapping_add(summary.samples);
         log.sealed_records += summary.sealed_records;
         log.groups = Some((log.groups.map_or(summary.first_group, |(first, _)| first), summary.last.0));
+        log.follows.get_or_insert(summary.mark.0);
         if summary.mark.0 == 0 {
             log.first_commit.get_or_insert(1);
         }
@@ -463,6 +464,7 @@ impl<'a> Scanner<'a> {
     fn mark(&mut self, mark: Mark) -> Result<(), WalError> {
         self.summary.marked = true;
         self.settle_held(mark.group, 0)?;
+        self.log.follows.get_or_insert(mark.group);
         self.begins_at(mark.next_commit);
         self.next_commit = self.next_commit.max(mark.next_commit);
         (self.durability, self.clean_end) = (mark.durability, false);
@@ -660,6 +662,7 @@ impl<'a> Scanner<'a> {
         log.requests += seal.requests.len() as u64;
         log.sealed_samples = log.sealed_samples.wrapping_add(seal.samples);
         log.groups = Some((log.groups.map_or(seal.group, |(first, _)| first), seal.group));
+        log.follows.get_or_insert(seal.group.saturating_sub(1));
         let summary = &mut self.summary;
         summary.seals += 1;
         summary.groups = Some((summary.groups.map_or(seal.group, |(first, _)| first), seal.group));

@@ -8,6 +8,7 @@ mod explore;
 mod flush_edges;
 mod late;
 mod life;
+mod log_damage;
 mod offline;
 mod planted;
 mod proven;

@@ -35,7 +35,8 @@ fn log_begins_at_the_first_request_that_is_sealed_whether_its_segment_is_read_or
     let (wal, quarantine) = (Path::new(WAL), Path::new("/data/quarantine"));
     let mut kept = Kept::default();
     let progress = ReplayProgress::default();
-    let recovery = recover_from(&fs, wal, quarantine, RecoveryMode::Salvage, Some(from), &mut kept, &progress).unwrap();
+    let known = LogKnown { from: Some(from), ..LogKnown::default() };
+    let recovery = recover_from(&fs, wal, quarantine, RecoveryMode::Salvage, known, &mut kept, &progress).unwrap();
     assert_eq!((recovery.log.segments_skipped, recovery.log.first_commit), (2, Some(1)));
     fs.remove_file(&names::wal_segment(wal, 0)).unwrap();
     assert_eq!(scan_all(&fs, wal).0.first_commit, Some(3));

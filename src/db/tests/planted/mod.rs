@@ -70,7 +70,7 @@ const TABLE: &[Row] = &[
         "directory not synced after a checkpoint, and the segments removed",
         Scene::PowerLoss,
         Check::PowerLoss,
-        "was acknowledged and is lost",
+        "the checkpoint of the segments up to",
     ),
     (
         Bug::TruncatedBeforeProof,

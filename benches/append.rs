@@ -161,7 +161,7 @@ fn replay(log: &[Vec<u8>], chunks_dir: &Path, quarantine_dir: &Path) {
     let (head, loaded) =
         Head::open(HeadOptions::default(), Arc::new(SystemFs), chunks_dir, quarantine_dir).expect("open head");
     let mut replay = head.replay(0).expect("start threads");
-    let position = RecordPosition { segment: 0, offset: 0, checkpoint: false, group: None };
+    let position = RecordPosition::default();
     for record in log {
         replay.record(position, record.clone()).expect("replay");
     }

@@ -49,7 +49,7 @@ fn restart(dir: &Path, log: &[Vec<u8>]) -> Head {
     let head = open(options(), dir);
     let mut replay = head.replay(1).unwrap();
     for record in log {
-        let position = RecordPosition { segment: 0, offset: 0, checkpoint: false, group: None };
+        let position = RecordPosition::default();
         replay.record(position, record.clone()).unwrap();
     }
     let report = replay.finish().unwrap();

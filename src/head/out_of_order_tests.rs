@@ -193,7 +193,7 @@ impl World {
         self.head = open(&self.fs, self.window_ms);
         let mut replay = self.head.replay(2).unwrap();
         for record in &self.log {
-            let position = RecordPosition { segment: 0, offset: 0, checkpoint: false, group: None };
+            let position = RecordPosition::default();
             replay.record(position, record.clone()).unwrap();
         }
         let report = replay.finish().unwrap();

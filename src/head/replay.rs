@@ -141,10 +141,9 @@ impl ReplaySink for HeadReplay {
         let damage = match kind {
             Some(RecordType::Series) => self.series_record(body).err(),
             Some(RecordType::Samples) => self.samples_record(body, false)?,
-            // What no seal covers has no group: it is in no block either.
             Some(kind)
                 if kind.is_out_of_order()
-                    && position.group.is_some_and(|group| group <= self.out_of_order_floor)
+                    && position.counts_in().is_some_and(|group| group <= self.out_of_order_floor)
                     && !planted!(ReplayedTooMuch) =>
             {
                 let samples = record::values(kind, body).into_iter().flatten();

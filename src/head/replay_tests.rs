@@ -27,7 +27,7 @@ fn restart(options: HeadOptions, data_dir: &Path, log: &Log) -> (Head, ReplayRep
 pub(super) fn replay(head: &Head, log: &Log) -> ReplayReport {
     let mut replay = head.replay(2).unwrap();
     for record in log {
-        let position = RecordPosition { segment: 0, offset: 0, checkpoint: false, group: None };
+        let position = RecordPosition::default();
         replay.record(position, record.clone()).unwrap();
     }
     replay.finish().unwrap()

@@ -19,7 +19,7 @@ const DAMAGED_MAX: usize = 100;
 pub enum SampleKind {
     /// Those that were newer than all of their series.
     InOrder,
-    /// The others, in these groups of the log. What no seal covers counts as group 0.
+    /// The others, in these groups of the log. What another program wrote counts as group 0.
     OutOfOrder {
         /// The groups.
         groups: RangeInclusive<u64>,
@@ -314,11 +314,12 @@ fn is_deleted(deletions: &HashMap<u32, Vec<Deletion>>, row: u32, place: Place, t
 
 impl ReplaySink for Counter<'_> {
     fn record(&mut self, position: RecordPosition, record: Vec<u8>) -> Result<(), WalError> {
-        if position.group.is_some_and(|group| self.request.up_to_group.is_some_and(|last| group > last)) {
+        let group = position.counts_in();
+        if group.is_some_and(|group| self.request.up_to_group.is_some_and(|last| group > last)) {
             return Ok(());
         }
         let file = Some((position.segment, position.checkpoint));
-        self.take(LogKind::Wal, position.group.unwrap_or(0), file, &record, || {
+        self.take(LogKind::Wal, group.unwrap_or(0), file, &record, || {
             format!("byte {} of segment {:08}", position.offset, position.segment)
         });
         Ok(())

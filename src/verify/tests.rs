@@ -437,7 +437,7 @@ fn labels_are_told_by_name_whatever_their_order_in_the_log() {
     SeriesEncoder::push(&mut record, 1, unsorted.into_iter());
     let sorted = LabelSet::from_pairs([("a", "1"), ("b", "2")]);
     let mut names = SeriesNames::of(std::iter::once(Digest::of_labels(&sorted)));
-    let position = crate::wal::RecordPosition { segment: 0, offset: 0, checkpoint: false, group: None };
+    let position = crate::wal::RecordPosition::default();
     crate::wal::ReplaySink::record(&mut names, position, record).unwrap();
     assert_eq!(names.describe(Digest::of_labels(&sorted)), r#"{a="1", b="2"}"#);
 }

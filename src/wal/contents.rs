@@ -8,7 +8,7 @@ use super::options::WalError;
 use super::seal::Seal;
 
 /// Where a record stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordPosition {
     /// Number of the segment, or of the file within the checkpoint.
     pub segment: u32,
@@ -19,6 +19,16 @@ pub struct RecordPosition {
     /// The group whose seal covers it; `None` for a record that no seal covers. In a checkpoint of ours, the group in
     /// which it stood: its seal is gone, and the checkpoint's hash covers it.
     pub group: Option<u64>,
+    /// Where no seal covers it because its group has lost that: the last group that it may be of.
+    pub lost_group: Option<u64>,
+}
+
+impl RecordPosition {
+    /// The group with which it counts as flushed or not; `None` for a record of another program. Of a record whose group
+    /// has lost its seal that is the last one that it may be of: what was flushed by then, it is in a block.
+    pub fn counts_in(&self) -> Option<u64> {
+        self.group.or(self.lost_group)
+    }
 }
 
 /// Who gets what the log holds, in the order of the log.

@@ -113,7 +113,7 @@ mod tests {
         let mut bytes = Vec::new();
         samples.iter().for_each(|at_ms| encoder.push(&mut bytes, 1, *at_ms, 0.0));
         let (checkpoint, segment, offset) = position;
-        timeline.record(RecordPosition { segment, offset, checkpoint, group: None }, bytes).unwrap();
+        timeline.record(RecordPosition { segment, offset, checkpoint, ..RecordPosition::default() }, bytes).unwrap();
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
         let mut late = Vec::new();
         let histogram = SampleValue::Histogram(Box::default());
         record::HistogramsEncoder::out_of_order().push(&mut late, 1, 2, &histogram);
-        timeline.record(RecordPosition { segment: 5, offset: 250, checkpoint: false, group: None }, late).unwrap();
+        timeline.record(RecordPosition { segment: 5, offset: 250, ..RecordPosition::default() }, late).unwrap();
         record(&mut timeline, (false, 5, 300), &[120], false);
         record(&mut timeline, (false, 5, 100 + STRETCH_BYTES), &[130, 140], false);
         record(&mut timeline, (false, 7, 0), &[90, 200], false);

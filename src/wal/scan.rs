@@ -129,7 +129,7 @@ impl Pending {
     }
 
     fn position(&self, offset: u64, group: Option<u64>) -> RecordPosition {
-        RecordPosition { segment: self.segment, checkpoint: self.checkpoint, offset, group }
+        RecordPosition { segment: self.segment, checkpoint: self.checkpoint, offset, group, lost_group: None }
     }
 
     /// Whether the last records, as many as the seal says, give its hash.
@@ -258,7 +258,8 @@ impl<'a> Scanner<'a> {
         let Some(records) = summary.listed_records(fs, file) else { return Ok(false) };
         for (offset, group, bytes) in records {
             self.log.unknown_records += u64::from(split(&bytes).0.is_none());
-            let position = RecordPosition { segment: file.number, checkpoint: false, offset, group: Some(group) };
+            let position =
+                RecordPosition { segment: file.number, offset, group: Some(group), ..RecordPosition::default() };
             self.sink.record(position, bytes)?;
         }
         let log = &mut self.log;
@@ -369,7 +370,7 @@ impl<'a> Scanner<'a> {
                 let groups = held.pending.is_unreadable().then_some((next, next));
                 let damages = held.pending.damages.iter().cloned();
                 self.log.damages.extend(damages.map(|damage| Damage { groups, ..damage }));
-                self.give_unsealed(held.pending)?;
+                self.give_unsealed(held.pending, None)?;
             }
         }
         self.log.unknown_records += u64::from(kind.is_none());
@@ -385,8 +386,12 @@ impl<'a> Scanner<'a> {
     fn checkpoint_record(&mut self, offset: u64, end: u64, bytes: Vec<u8>) -> Result<(), WalError> {
         let checkpoint = self.checkpoint.get_or_insert_default();
         checkpoint.damages.append(&mut self.pending.damages);
-        let position = self.pending.position(offset, checkpoint.group);
         let (kind, body) = split(&bytes);
+        let mut position = self.pending.position(offset, checkpoint.group);
+        if checkpoint.group.is_none() && kind.is_some_and(RecordType::is_out_of_order) {
+            // Only we write such records: the seal of its group was lost before the checkpoint was made.
+            position.lost_group = checkpoint.edge.map(|edge| edge.last_group);
+        }
         let read = match kind {
             Some(RecordType::Checkpoint) => CheckpointRecord::decode(body).map(Some),
             Some(RecordType::Seal) => Err(Corruption { what: "seal in a checkpoint", offset: 0 }),
@@ -522,13 +527,15 @@ impl<'a> Scanner<'a> {
         self.log
             .damages
             .extend(pending.damages.iter().cloned().map(|damage| Damage { groups: Some(groups), ..damage }));
-        self.give_unsealed(pending)
+        self.give_unsealed(pending, Some(groups.1))
     }
 
-    fn give_unsealed(&mut self, mut pending: Pending) -> Result<(), WalError> {
+    /// Gives on records that no seal covers. `lost_group`: the last group that they may be of.
+    fn give_unsealed(&mut self, mut pending: Pending, lost_group: Option<u64>) -> Result<(), WalError> {
         for record in std::mem::take(&mut pending.records) {
             self.log.unsealed_records += 1;
-            self.sink.record(pending.position(record.offset, None), record.bytes)?;
+            let position = RecordPosition { lost_group, ..pending.position(record.offset, None) };
+            self.sink.record(position, record.bytes)?;
         }
         Ok(())
     }
@@ -635,7 +642,7 @@ impl<'a> Scanner<'a> {
         }
         self.log.damages.extend(pending.damages.drain(..).map(|damage| Damage { groups, ..damage }));
         let position = pending.position(offset, Some(seal.group));
-        self.give(pending, Some((seal.group, seal.records)))?;
+        self.give(pending, Some((seal.group, seal.records)), Some(last_lost))?;
         self.sink.seal(position, &seal, intact)?;
         self.count_seal(&seal, intact);
         Ok(())
@@ -681,11 +688,18 @@ impl<'a> Scanner<'a> {
         let mut pending = std::mem::take(&mut self.pending);
         self.reset_pending();
         self.log.damages.append(&mut pending.damages);
-        self.give(pending, group)
+        let lost_group = group.map(|(group, _)| group.saturating_sub(1).max(1));
+        self.give(pending, group, lost_group)
     }
 
-    /// Gives kept records on. With a group, the last ones, as many as its seal says, belong to it.
-    fn give(&mut self, mut pending: Pending, group: Option<(u64, u32)>) -> Result<(), WalError> {
+    /// Gives kept records on. With a group, the last ones, as many as its seal says, belong to it; `lost_group` is the last
+    /// that those before may be of.
+    fn give(
+        &mut self,
+        mut pending: Pending,
+        group: Option<(u64, u32)>,
+        lost_group: Option<u64>,
+    ) -> Result<(), WalError> {
         let records = std::mem::take(&mut pending.records);
         let sealed_from = match group {
             Some((_, sealed)) => records.len().saturating_sub(sealed as usize),
@@ -697,7 +711,9 @@ impl<'a> Scanner<'a> {
                 Some(_) => self.log.sealed_records += 1,
                 None => self.log.unsealed_records += 1,
             }
-            self.sink.record(pending.position(record.offset, group), record.bytes)?;
+            let lost_group = lost_group.filter(|_| group.is_none());
+            let position = RecordPosition { lost_group, ..pending.position(record.offset, group) };
+            self.sink.record(position, record.bytes)?;
         }
         Ok(())
     }

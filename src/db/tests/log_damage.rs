@@ -1,10 +1,11 @@
-//! Files of the log that vanished.
+//! Damage of the log: of a group's seal alone, and files of it that vanished.
 
-use super::witness::minute;
+use super::explore::read;
+use super::witness::{Witness, minute};
 use super::*;
 use crate::fs::{Fs, names};
 use crate::verify::{VerifyOptions, verify};
-use crate::wal::LogFiles;
+use crate::wal::{LogFiles, RecordType, SegmentEvent, SegmentReader};
 
 /// With many segments.
 fn small_segments() -> DbOptions {
@@ -33,8 +34,84 @@ fn log_files(fs: &SimFs) -> Vec<std::path::PathBuf> {
     LogFiles::list(fs, &wal_dir()).unwrap().files.into_iter().map(|file| file.path).collect()
 }
 
+/// Where the seal of the first group with late samples begins.
+fn seal_of_late(fs: &SimFs, path: &Path) -> Option<u64> {
+    let (mut reader, mut is_late) = (SegmentReader::open(fs, path).unwrap(), false);
+    while let SegmentEvent::Record { offset, bytes, .. } = reader.next_event() {
+        is_late |= bytes[0] == RecordType::OutOfOrderSamples as u8;
+        if is_late && bytes[0] == RecordType::Seal as u8 {
+            return Some(offset);
+        }
+    }
+    None
+}
+
+/// Lets a bit of it flip.
+fn flip_seal_of_late(fs: &SimFs) {
+    let late = |path: std::path::PathBuf| seal_of_late(fs, &path).map(|seal| (path, seal));
+    let (path, seal) = log_files(fs).into_iter().find_map(late).unwrap();
+    let mut bytes = fs.read(&path).unwrap();
+    bytes[seal as usize + 40] ^= 1;
+    fs.set_content(&path, bytes);
+}
+
 fn has_log_alarm(db: &Db) -> bool {
     db.storage_status().alarms.iter().any(|(about, _)| *about == "log")
+}
+
+#[test]
+fn late_samples_whose_group_lost_its_seal_are_flushed_and_nothing_but_the_seal_is_missed() {
+    let mut witness = Witness::new(options());
+    witness.fill(0..150, &["a"]).unwrap();
+    for at in [20, 70, 130] {
+        witness.give(minute(at) + 30_000, &[("a", 0.5), ("late", 0.25)]).unwrap();
+    }
+    // Killed, so that the start reads all of the log.
+    let store = &witness.store;
+    let disk = store.fs.kill();
+    flip_seal_of_late(&disk);
+
+    let db = open(&disk, &store.clock, options()).unwrap();
+    assert_eq!(db.recovery().damages.len(), 1, "{:?}", db.recovery());
+    assert_eq!(db.head().out_of_order_samples(), 5);
+    let answers = |db: &Db| read(&*db.queryable(), TimeRange::ALL).unwrap().0;
+    let before = answers(&db);
+    assert_eq!(before.len(), store.model.values().map(|samples| samples.len()).sum::<usize>());
+    let damage_alone = |db: &Db, when: &str| {
+        let findings = db.verify().unwrap().findings;
+        assert!(findings.iter().all(|finding| finding.contains("cannot be read")), "{when}: {findings:?}");
+        let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+        let report = verify(&fs, &VerifyOptions { data_dir: DATA.into(), ..VerifyOptions::default() });
+        let found: Vec<_> = report.stages.iter().flat_map(|stage| &stage.findings).collect();
+        assert!(found.iter().all(|finding| finding.contains("costs group")), "{when}: {found:?}");
+    };
+    damage_alone(&db, "started");
+    let flushed = db.flush_out_of_order_samples().unwrap().unwrap();
+    assert_eq!(flushed.stored.samples, 5);
+    damage_alone(&db, "flushed");
+    db.close();
+    drop(db);
+    let db = open(&disk, &store.clock, options()).unwrap();
+    assert_eq!((db.head().out_of_order_samples(), answers(&db) == before), (0, true));
+    // Nor does the log keep them.
+    db.flush().unwrap();
+    let kept = db.checkpoint().unwrap();
+    assert!(kept.is_none_or(|summary| summary.kept == crate::model::Tally::ZERO));
+    assert_eq!(answers(&db), before);
+    db.close();
+}
+
+#[test]
+fn late_samples_that_were_flushed_stay_so_when_their_group_loses_its_seal() {
+    let mut witness = Witness::new(options());
+    witness.fill(0..150, &["a"]).unwrap();
+    witness.give(minute(20) + 30_000, &[("a", 0.5)]).unwrap();
+    assert!(witness.db().flush_out_of_order_samples().unwrap().is_some());
+    witness.give(minute(70) + 30_000, &[("a", 0.5)]).unwrap();
+    witness.db().committer.roll().wait().unwrap();
+    flip_seal_of_late(&witness.store.fs);
+    let flushed = witness.db().flush_out_of_order_samples().unwrap().unwrap();
+    assert_eq!(flushed.stored.samples, 1);
 }
 
 #[test]

@@ -181,7 +181,7 @@ impl<'a> Filter<'a> {
                 }
                 Ok(())
             }
-            Some(RecordType::OutOfOrderHistograms) if !self.plan.keeps_out_of_order(position.group) => Ok(()),
+            Some(RecordType::OutOfOrderHistograms) if !self.plan.keeps_out_of_order(position.counts_in()) => Ok(()),
             // Start timestamps are not kept, as replay passes over them.
             Some(kind) if let Some(values) = record::values(kind, body) => {
                 let is_late = kind.is_out_of_order();
@@ -223,7 +223,7 @@ impl<'a> Filter<'a> {
         in_order: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), Corruption> {
-        if !in_order && !self.plan.keeps_out_of_order(position.group) {
+        if !in_order && !self.plan.keeps_out_of_order(position.counts_in()) {
             return Ok(());
         }
         let mut encoder = if in_order { SamplesEncoder::new() } else { SamplesEncoder::out_of_order() };
@@ -243,6 +243,6 @@ impl ReplaySink for Filter<'_> {
             return Ok(());
         }
         let kept = self.kept(position, record);
-        if kept.is_empty() { Ok(()) } else { self.put(position.group, &kept) }
+        if kept.is_empty() { Ok(()) } else { self.put(position.counts_in(), &kept) }
     }
 }

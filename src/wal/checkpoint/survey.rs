@@ -128,7 +128,7 @@ impl<'a> Survey<'a> {
         for sample in values.flatten() {
             let is_kept = match self.plan {
                 Some(plan) if in_order => plan.keeps_in_order(sample.timestamp_ms),
-                Some(plan) => plan.keeps_out_of_order(position.group),
+                Some(plan) => plan.keeps_out_of_order(position.counts_in()),
                 None => false,
             };
             if !goes || is_kept {

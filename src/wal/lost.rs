@@ -27,11 +27,23 @@ pub(super) fn lost_times(
     if !damages.iter().any(|damage| is_costly(log, damage)) {
         return Ok(vec![None; damages.len()]);
     }
-    let mut timeline = Timeline::default();
-    let files = LogFiles::list(fs, wal_dir)?;
-    scan_files(fs, &files, &mut timeline, &ReplayProgress::default(), Vec::new(), None)?;
-    timeline.stretches.sort_by_key(|stretch| stretch.place);
+    let timeline = Timeline::read(fs, wal_dir)?;
     Ok(damages.iter().map(|damage| is_costly(log, damage).then(|| timeline.around(damage))).collect())
+}
+
+/// For each damage the time up to which the in-order samples may be that it cost, with all of its segment as a margin;
+/// `None` where it cost nothing that was acknowledged.
+pub(super) fn newest_lost(
+    fs: &dyn Fs,
+    wal_dir: &Path,
+    log: &LogScan,
+    damages: &[Damage],
+) -> Result<Vec<Option<TimestampMs>>, WalError> {
+    if !damages.iter().any(|damage| is_costly(log, damage)) {
+        return Ok(vec![None; damages.len()]);
+    }
+    let timeline = Timeline::read(fs, wal_dir)?;
+    Ok(damages.iter().map(|damage| is_costly(log, damage).then(|| timeline.newest_near(damage))).collect())
 }
 
 /// Whether a damage may have cost acknowledged samples. What a segment with seals lost is named by its groups.
@@ -59,6 +71,21 @@ struct Timeline {
 }
 
 impl Timeline {
+    fn read(fs: &dyn Fs, wal_dir: &Path) -> Result<Self, WalError> {
+        let mut timeline = Timeline::default();
+        let files = LogFiles::list(fs, wal_dir)?;
+        scan_files(fs, &files, &mut timeline, &ReplayProgress::default(), Vec::new(), None)?;
+        timeline.stretches.sort_by_key(|stretch| stretch.place);
+        Ok(timeline)
+    }
+
+    /// The newest sample of the segment and of the stretch behind the damage.
+    fn newest_near(&self, damage: &Damage) -> TimestampMs {
+        let file = (!damage.checkpoint, damage.segment);
+        let of_file = self.stretches.iter().filter(|stretch| (stretch.place.0, stretch.place.1) == file);
+        of_file.map(|stretch| stretch.range.end_ms).fold(self.around(damage).end_ms, TimestampMs::max)
+    }
+
     /// The samples before and behind a place, together.
     fn around(&self, damage: &Damage) -> TimeRange {
         let place = (!damage.checkpoint, damage.segment, damage.offset);

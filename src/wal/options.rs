@@ -113,6 +113,20 @@ pub enum WalError {
         /// The file, or the log's directory.
         path: PathBuf,
     },
+    /// A checkpoint would leave out samples that the log does not give any more, and of which it is not sure that blocks
+    /// have them.
+    #[error(
+        "{what} in segment {segment:08} at byte {offset}: samples that no block has may have stood there; the head has \
+         them, and would not after a restart, so flush it, or empty the log by force"
+    )]
+    CheckpointOverDamage {
+        /// What was found.
+        what: String,
+        /// Number of the segment.
+        segment: u32,
+        /// Offset in the segment.
+        offset: u64,
+    },
     /// The receiver of the records gave up.
     #[error("replay: {reason}")]
     Sink {

@@ -168,6 +168,13 @@ impl QuarantineNote {
             _ => false,
         }
     }
+
+    /// Whether the damage is known from the note, repaired or not.
+    pub(super) fn knows(&self, damage: &Damage) -> bool {
+        let place = (damage.segment, damage.checkpoint, damage.offset, damage.bytes);
+        let is_there = (self.segment, self.checkpoint, self.offset, self.bytes) == place && self.kind == KIND_DAMAGE;
+        is_there || self.explains(damage)
+    }
 }
 
 const KIND_DAMAGE: &str = "damage";

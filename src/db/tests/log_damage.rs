@@ -1,4 +1,4 @@
-//! Damage of the log: of a group's seal alone, and files of it that vanished.
+//! Damage of the log: while the server runs, of a group's seal alone, and files of it that vanished.
 
 use super::explore::read;
 use super::witness::{Witness, minute};
@@ -32,6 +32,14 @@ fn wal_dir() -> std::path::PathBuf {
 
 fn log_files(fs: &SimFs) -> Vec<std::path::PathBuf> {
     LogFiles::list(fs, &wal_dir()).unwrap().files.into_iter().map(|file| file.path).collect()
+}
+
+/// Lets bytes in the middle of a file rot.
+fn rot(fs: &SimFs, path: &Path) {
+    let mut bytes = fs.read(path).unwrap();
+    let middle = bytes.iter().rposition(|byte| *byte != 0).unwrap() / 2;
+    bytes[middle..middle + 300].fill(0xff);
+    fs.set_content(path, bytes);
 }
 
 /// Where the seal of the first group with late samples begins.
@@ -112,6 +120,41 @@ fn late_samples_that_were_flushed_stay_so_when_their_group_loses_its_seal() {
     flip_seal_of_late(&witness.store.fs);
     let flushed = witness.db().flush_out_of_order_samples().unwrap().unwrap();
     assert_eq!(flushed.stored.samples, 1);
+}
+
+#[test]
+fn log_is_not_truncated_over_damage_that_only_the_head_can_make_good() {
+    let store = filled(200);
+    store.db.flush_if_due().unwrap();
+    assert_eq!(store.db.flushed_ms(), minute(120));
+    let segments = log_files(&store.fs);
+    rot(&store.fs, &segments[segments.len() * 3 / 4]);
+    let refused = store.db.checkpoint().unwrap_err();
+    assert!(refused.0.contains("samples that no block has may have stood there"), "{refused}");
+    // A kill now, and the next start names what is missing.
+    let disk = store.fs.kill();
+    let db = open(&disk, &store.clock, small_segments()).unwrap();
+    assert!(!db.recovery().damages.is_empty() && has_log_alarm(&db), "{:?}", db.recovery().damages);
+    // Nothing is known any more of what that start has named.
+    db.checkpoint().unwrap().unwrap();
+    db.close();
+    // Where there was no kill, the head saves it.
+    let emptied = store.db.empty_log().unwrap();
+    assert!(emptied.log_failed.is_some());
+    store.assert_equals_model("emptied by force");
+    assert!(!has_log_alarm(&open(&store.fs.kill(), &store.clock, small_segments()).unwrap()));
+}
+
+#[test]
+fn log_is_truncated_over_damage_of_what_blocks_have() {
+    let store = filled(200);
+    store.db.flush_if_due().unwrap();
+    rot(&store.fs, &log_files(&store.fs)[1]);
+    store.db.checkpoint().unwrap().unwrap();
+    let disk = store.fs.kill();
+    let db = open(&disk, &store.clock, small_segments()).unwrap();
+    assert!(db.recovery().damages.is_empty() && !has_log_alarm(&db), "{:?}", db.recovery().damages);
+    assert_same(&contents(&db, TimeRange::ALL), &store.model, "truncated");
 }
 
 #[test]

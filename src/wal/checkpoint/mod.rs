@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 
 pub use record::{CheckpointEdge, CheckpointEnd, CheckpointRecord};
 
-use super::contents::{Damage, RecordPosition, ReplayProgress, ReplaySink};
+use super::contents::{Damage, LogScan, RecordPosition, ReplayProgress, ReplaySink, SegmentSummary};
+use super::lost::newest_lost;
 use super::options::{Compression, WalError};
 use super::reader::LogFiles;
 use super::record::Tombstone;
-use super::recovery::set_aside;
+use super::recovery::{read_notes, set_aside};
 use super::scan::scan_files;
 use super::seal::SealedRequest;
 use crate::fs::{Fs, names};
@@ -46,6 +47,8 @@ pub struct CheckpointPlan<'a> {
     pub keep_exemplar: &'a dyn Fn(u64, TimestampMs) -> bool,
     /// Whether the metadata of a family is needed.
     pub keep_family: &'a dyn Fn(&str) -> bool,
+    /// Whether blocks have all samples that this damage may have cost, those in order up to a time.
+    pub is_flushed: &'a dyn Fn(&Damage, TimestampMs) -> bool,
     /// How the kept records are compressed.
     pub compression: Compression,
     /// Bytes of a file of the checkpoint.
@@ -104,7 +107,9 @@ pub struct CheckpointReport {
 /// Writes the checkpoint that stands for all segments up to the plan's. It is durable when this returns, and what it
 /// stands for is still there: record what left, then call [`remove_superseded`].
 ///
-/// The log may be written meanwhile, as long as it keeps to later segments.
+/// The log may be written meanwhile, as long as it keeps to later segments. Where these have been damaged since the start,
+/// and samples that no block has may have stood there, it is refused: the next start would not find the damage, and name
+/// no loss.
 pub fn checkpoint(fs: &dyn Fs, wal_dir: &Path, plan: &CheckpointPlan<'_>) -> Result<CheckpointReport, WalError> {
     let number = plan.up_to_segment;
     let files = LogFiles::list(fs, wal_dir)?;
@@ -116,8 +121,8 @@ pub fn checkpoint(fs: &dyn Fs, wal_dir: &Path, plan: &CheckpointPlan<'_>) -> Res
     let mut survey = Survey::new(number, Some(plan));
     let log = scan_files(fs, &files, &mut survey, &ReplayProgress::default(), Vec::new(), None)?;
     let edge = survey.edge(log.checkpoint.map(|end| end.edge));
-    let damages: Vec<_> = log.damages.iter().filter(|damage| damage.checkpoint || damage.segment <= number).collect();
-    let damages: Vec<_> = damages.into_iter().cloned().collect();
+    let (segments, damages) = read_up_to(&log, number);
+    refuse_loss(fs, wal_dir, plan, &log, &damages)?;
     set_aside(fs, wal_dir, plan.quarantine_dir, &damages)?;
 
     let tmp = PathBuf::from(format!("{}{TMP_SUFFIX}", names::checkpoint_dir(wal_dir, number).display()));
@@ -125,10 +130,16 @@ pub fn checkpoint(fs: &dyn Fs, wal_dir: &Path, plan: &CheckpointPlan<'_>) -> Res
     fs.create_dir_all(&tmp).map_err(WalError::io("create", &tmp))?;
     let mut filter = Filter::create(fs, &tmp, plan, &survey)?;
     filter.begin(edge)?;
-    // What stands behind the last seal of the last segment is decided by the segment behind it.
+    // What stands behind the last seal of the last segment is decided by the next mark or seal.
+    let is_behind = |summary: &&SegmentSummary| !summary.checkpoint && summary.segment > number;
+    let mut sealed = log.segments.iter().filter(is_behind).filter(|summary| summary.marked || summary.seals > 0);
+    let behind = sealed.next().map_or(behind, |summary| summary.segment);
     let mut part = files.clone();
     part.files.retain(|file| file.checkpoint || file.number <= behind);
-    scan_files(fs, &part, &mut filter, &ReplayProgress::default(), Vec::new(), None)?;
+    let again = scan_files(fs, &part, &mut filter, &ReplayProgress::default(), Vec::new(), None)?;
+    if read_up_to(&again, number) != (segments, damages.clone()) {
+        return Err(WalError::ReadsDifferently { path: wal_dir.to_owned() });
+    }
     let kept = survey.kept;
     let bytes = filter.end(CheckpointEnd {
         edge,
@@ -143,6 +154,36 @@ pub fn checkpoint(fs: &dyn Fs, wal_dir: &Path, plan: &CheckpointPlan<'_>) -> Res
         fs.sync_dir(wal_dir).map_err(WalError::io("fsync", wal_dir))?;
     }
     Ok(survey.report(edge, damages, bytes))
+}
+
+/// What was read of the segments up to this one, and their damage.
+fn read_up_to(log: &LogScan, number: u32) -> (Vec<SegmentSummary>, Vec<Damage>) {
+    let segments = log.segments.iter().filter(|summary| summary.checkpoint || summary.segment <= number);
+    let damages = log.damages.iter().filter(|damage| damage.checkpoint || damage.segment <= number);
+    (segments.cloned().collect(), damages.cloned().collect())
+}
+
+/// Fails where the checkpoint would make a loss that nobody has named.
+fn refuse_loss(
+    fs: &dyn Fs,
+    wal_dir: &Path,
+    plan: &CheckpointPlan<'_>,
+    log: &LogScan,
+    damages: &[Damage],
+) -> Result<(), WalError> {
+    if damages.is_empty() {
+        return Ok(());
+    }
+    let notes = read_notes(fs, plan.quarantine_dir);
+    let newest = newest_lost(fs, wal_dir, log, damages)?;
+    for (damage, newest_ms) in damages.iter().zip(newest) {
+        let is_named = || notes.iter().any(|note| note.knows(damage));
+        if newest_ms.is_some_and(|newest_ms| !is_named() && !(plan.is_flushed)(damage, newest_ms)) {
+            let Damage { what, segment, offset, .. } = damage.clone();
+            return Err(WalError::CheckpointOverDamage { what, segment, offset });
+        }
+    }
+    Ok(())
 }
 
 /// What left the log with its newest checkpoint, where the segments that this stands for are still there: a process

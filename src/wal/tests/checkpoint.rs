@@ -87,6 +87,7 @@ fn plan<'a>(up_to_segment: u32, quarantine_dir: &'a Path) -> CheckpointPlan<'a> 
         keep_tombstone: &|_| false,
         keep_exemplar: &|_, _| true,
         keep_family: &|_| true,
+        is_flushed: &|_, _| true,
         compression: Compression::Snappy,
         segment_bytes: 3_000,
         quarantine_dir,
@@ -404,6 +405,42 @@ fn damage_in_segments_that_go_is_set_aside() {
     remove_superseded(&fs, &wal_dir()).unwrap();
     let (recovery, _) = recover_all(&fs, &data_dir());
     assert_eq!(recovery.damages, []);
+}
+
+#[test]
+fn checkpoint_over_damage_is_refused_unless_blocks_have_what_it_cost_or_a_start_has_named_it() {
+    let fs = log();
+    let quarantine_dir = data_dir().join("quarantine");
+    let path = names::wal_segment(&wal_dir(), 1);
+    let mut bytes = fs.read(&path).unwrap();
+    bytes[900] ^= 1;
+    fs.set_content(&path, bytes);
+    let plan = CheckpointPlan { is_flushed: &|_, _| false, ..plan(3, &quarantine_dir) };
+    let refused = checkpoint(&fs, &wal_dir(), &plan).unwrap_err();
+    assert!(matches!(refused, WalError::CheckpointOverDamage { segment: 1, .. }), "{refused}");
+    assert_eq!((read_notes(&fs, &quarantine_dir), LogFiles::list(&fs, &wal_dir()).unwrap().checkpoint), (vec![], None));
+    let (recovery, _) = recover_all(&fs, &data_dir());
+    assert_eq!(recovery.damages.len(), 1);
+    checkpoint(&fs, &wal_dir(), &plan).unwrap();
+}
+
+#[test]
+fn checkpoint_is_not_made_of_a_log_that_reads_differently_a_second_time() {
+    let fs = log();
+    let needed_before = needed_now(&fs);
+    let (quarantine_dir, path) = (data_dir().join("quarantine"), names::wal_segment(&wal_dir(), 1));
+    // First asked when the second reading has begun.
+    let keep_series = |series_ref: u64| {
+        fs.make_unreadable(&path, 0..1);
+        is_live(series_ref)
+    };
+    let plan = CheckpointPlan { keep_series: &keep_series, ..plan(3, &quarantine_dir) };
+    let refused = checkpoint(&fs, &wal_dir(), &plan).unwrap_err();
+    assert!(matches!(refused, WalError::ReadsDifferently { .. }), "{refused}");
+    fs.heal();
+    assert_eq!(needed_now(&fs), needed_before);
+    truncate(&fs, 3).unwrap();
+    assert_eq!(needed_now(&fs), needed_before);
 }
 
 #[test]

@@ -82,8 +82,9 @@ fn abuse_ten_stalled_uploads_starve_no_good_writer() {
     let (_dir, mut server) = start_with(settings);
     // By bytes: ten times 200 of 256 KiB are twice what bodies may hold.
     let by_bytes: Vec<TcpStream> = (0..10).map(|_| stalled_upload(server.address, 256 << 10, 200 << 10)).collect();
+    // Those that wait for room themselves are told to come again.
     wait_for("uploads that give way", Duration::from_secs(20), || {
-        let count = gave_way(&server);
+        let count = gave_way(&server) + limited(&server, "bodies_in_flight");
         if count > 0 { Ok(()) } else { Err(count.to_string()) }
     });
     assert_served(&server);
@@ -115,9 +116,14 @@ fn wait_all_let_go(server: &Chronolith) {
 
 /// Uploads that gave way to others.
 fn gave_way(server: &Chronolith) -> u64 {
+    limited(server, "stalled_body")
+}
+
+/// What a limit ended.
+fn limited(server: &Chronolith, limit: &str) -> u64 {
     let metrics = server.get("/metrics").text();
-    let name = "chronolith_http_limited_total{limit=\"stalled_body\"} ";
-    metrics.lines().find_map(|line| line.strip_prefix(name)?.parse().ok()).unwrap()
+    let name = format!("chronolith_http_limited_total{{limit=\"{limit}\"}} ");
+    metrics.lines().find_map(|line| line.strip_prefix(&*name)?.parse().ok()).unwrap()
 }
 
 #[test]

@@ -691,7 +691,7 @@ pub static KEYS: &[Key] = &[
         default: "1m",
         example: "30s",
         allowed: "a duration from 1s to 1d",
-        help: "How long a client may leave untaken what it is sent; then its connection is closed.",
+        help: "How long a client may leave untaken what it is sent; then its connection is closed, or over HTTP/2 that stream.",
         set: |config, text| put(&mut config.web.send_timeout, duration(text, SECOND, DAY)?),
         get: |config| format_duration(config.web.send_timeout),
     },

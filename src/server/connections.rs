@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::doors::Doors;
 use super::places::{BusyBody, Places, Taking};
-use super::stall::StallGuard;
+use super::stall::{StallGuard, Streams, WatchedBody};
 use crate::api::response::ApiBody;
 use crate::clock::Clock;
 use crate::telemetry::Counter;
@@ -74,7 +74,7 @@ pub struct Front {
     limits: ConnectionLimits,
     metrics: Arc<ConnectionMetrics>,
     places: Arc<Places>,
-    builder: auto::Builder<TokioExecutor>,
+    builder: auto::Builder<Streams>,
 }
 
 impl std::fmt::Debug for Front {
@@ -91,8 +91,8 @@ impl Front {
         metrics: Arc<ConnectionMetrics>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
-        let places = Places::new(limits.connections_max, limits.of_address_max, clock);
-        Arc::new(Front { doors, limits, metrics, places, builder: builder(limits) })
+        let places = Places::new(limits.connections_max, limits.of_address_max, clock.clone());
+        Arc::new(Front { doors, limits, metrics, places, builder: builder(limits, clock) })
     }
 }
 
@@ -139,7 +139,6 @@ where
             tokio::select! {
                 () = connection.serve(stream, service) => {}
                 () = place.evicted() => {}
-                () = place.untaken(limits.send_timeout) => {}
             }
             front.metrics.closed.add(1);
         });
@@ -150,8 +149,8 @@ where
     }
 }
 
-fn builder(limits: ConnectionLimits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(limits: ConnectionLimits, clock: Arc<dyn Clock>) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams { clock, timeout: limits.send_timeout });
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -216,7 +215,7 @@ impl Connection {
         let answer = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(PeerAddress(address));
             let (busy, answered) = (place.busy(), service(request));
-            async move { Ok::<_, Infallible>(answered.await.map(|body| BusyBody::new(body, busy))) }
+            async move { Ok::<_, Infallible>(answered.await.map(|body| WatchedBody::new(BusyBody { body, _busy: busy }))) }
         });
         let stream = TokioIo::new(stream);
         let _ = if http2 {

@@ -1,11 +1,11 @@
 //! The places of connections. Where all are taken, the connection that has been idle for the longest gives its own up.
 //!
 //! A client that opens connections and sends nothing on them can so hold none that another needs: to be idle is to have
-//! no request under way, and a head that never ends is none. Nor can one that asks and takes no answer: a connection
-//! tells how long a piece of an answer was left untaken on it. Over HTTP/1.1 that shows as a write that waits, over
-//! HTTP/2 only here, as a client that opens no window for a stream goes on reading the connection.
+//! no request under way, and a head that never ends is none. One that asks and takes no answer is [`stall`]'s.
+//!
+//! [`stall`]: super::stall
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -47,15 +47,6 @@ pub(super) struct Place {
     /// Since when there are none, in microseconds of the monotonic clock.
     idle_since: AtomicU64,
     evicted: Notify,
-    answers: Mutex<Answers>,
-}
-
-/// The answers that are being sent on a connection.
-#[derive(Default)]
-struct Answers {
-    next: u64,
-    /// Those whose next piece the connection has not asked for, and since when.
-    untaken: BTreeMap<u64, Duration>,
 }
 
 /// A place for as long as this lives.
@@ -72,20 +63,8 @@ pub(super) struct Busy {
 
 /// The body of an answer, whose request is under way until the body was taken.
 pub(super) struct BusyBody {
-    body: ApiBody,
-    number: u64,
-    busy: Busy,
-}
-
-impl BusyBody {
-    pub(super) fn new(body: ApiBody, busy: Busy) -> Self {
-        let mut answers = busy.place.answers();
-        let number = answers.next;
-        answers.next += 1;
-        answers.untaken.insert(number, busy.places.clock.monotonic());
-        drop(answers);
-        BusyBody { body, number, busy }
-    }
+    pub(super) body: ApiBody,
+    pub(super) _busy: Busy,
 }
 
 impl Body for BusyBody {
@@ -96,16 +75,7 @@ impl Body for BusyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        let mut answers = self.busy.place.answers();
-        match &frame {
-            // The next one is asked for when this one is sent.
-            Poll::Ready(Some(_)) => answers.untaken.insert(self.number, self.busy.places.clock.monotonic()),
-            // It is ours to go on.
-            Poll::Pending | Poll::Ready(None) => answers.untaken.remove(&self.number),
-        };
-        drop(answers);
-        frame
+        Pin::new(&mut self.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -114,18 +84,6 @@ impl Body for BusyBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl Drop for BusyBody {
-    fn drop(&mut self) {
-        self.busy.place.answers().untaken.remove(&self.number);
-    }
-}
-
-impl Place {
-    fn answers(&self) -> MutexGuard<'_, Answers> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -181,7 +139,6 @@ impl Places {
             busy: AtomicUsize::new(0),
             idle_since: AtomicU64::new(micros(self.clock.monotonic())),
             evicted: Notify::new(),
-            answers: Mutex::default(),
         });
         taken.by_number.insert(number, place.clone());
         *taken.by_address.entry(address).or_default() += 1;
@@ -216,19 +173,6 @@ impl Taking {
     pub(super) fn busy(&self) -> Busy {
         self.place.busy.fetch_add(1, Ordering::AcqRel);
         Busy { places: self.places.clone(), place: self.place.clone() }
-    }
-
-    /// Resolves when a piece of an answer was left untaken for so long.
-    pub(super) async fn untaken(&self, timeout: Duration) {
-        loop {
-            let now = self.places.clock.monotonic();
-            let oldest = self.place.answers().untaken.values().min().copied();
-            let left = oldest.map_or(timeout, |since| timeout.saturating_sub(now.saturating_sub(since)));
-            if left.is_zero() {
-                return;
-            }
-            tokio::time::sleep(left).await;
-        }
     }
 
     /// Resolves when the connection has to end.
@@ -313,36 +257,6 @@ mod tests {
             places.wait(&evicted).await;
             assert_eq!(evicted.get(), 1);
         });
-    }
-
-    #[test]
-    fn piece_of_an_answer_is_untaken_until_the_next_one_is_asked_for() {
-        let (clock, evicted) = (Arc::new(ManualClock::at(0)), Counter::default());
-        let places = Places::new(1, None, clock.clone());
-        let taking = places.take(peer(1), &evicted).unwrap();
-        let timeout = Duration::from_secs(60);
-        let is_untaken = |expected: bool| {
-            clock.advance(timeout / 2);
-            let early = run(async { tokio::time::timeout(SHORT, taking.untaken(timeout)).await.is_ok() });
-            clock.advance(timeout / 2);
-            let late = run(async { tokio::time::timeout(SHORT, taking.untaken(timeout)).await.is_ok() });
-            assert_eq!((early, late), (false, expected));
-        };
-        is_untaken(false);
-        let long = vec![7; 100_000];
-        let mut body = BusyBody::new(ApiBody::whole(long.clone()), taking.busy());
-        // Nobody asked for anything, as over HTTP/2 without a window.
-        is_untaken(true);
-        let mut taken = Vec::new();
-        let context = &mut Context::from_waker(std::task::Waker::noop());
-        while let Poll::Ready(Some(Ok(piece))) = Pin::new(&mut body).poll_frame(context) {
-            taken.extend(piece.into_data().unwrap());
-            is_untaken(true);
-            let other = BusyBody::new(ApiBody::whole("short"), taking.busy());
-            drop(other);
-        }
-        assert_eq!(taken, long);
-        is_untaken(false);
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Quantiles and fractions of classic histograms: cumulative counts under upper bounds.
 
-use std::cmp::Ordering;
-
 /// A classic bucket: how many observations were at most `upper_bound`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Bucket {
@@ -121,7 +119,8 @@ fn rank_of(value: f64, buckets: &[Bucket], total: f64) -> f64 {
 
 /// Sorts by bound and adds up buckets of the same bound. False if the highest bound is not infinite.
 fn sort_and_join(buckets: &mut Vec<Bucket>) -> bool {
-    buckets.sort_by(|a, b| a.upper_bound.partial_cmp(&b.upper_bound).unwrap_or(Ordering::Equal));
+    // A bound that is no number comes last.
+    buckets.sort_by(|a, b| a.upper_bound.total_cmp(&b.upper_bound));
     if buckets.last().is_none_or(|last| last.upper_bound != f64::INFINITY) {
         return false;
     }
@@ -195,6 +194,19 @@ mod tests {
         assert_eq!(repair, Some(Repair { bounds: (2.0, 2.0), max_diff: 3.0 }));
         let mut rounded = buckets(&[(1.0, 10.0), (2.0, 10.0 - 1e-14), (f64::INFINITY, 12.0)]);
         assert_eq!(quantile(0.5, &mut rounded).1, None);
+    }
+
+    #[test]
+    fn bound_that_is_no_number_makes_no_quantile() {
+        // In the order of their labels, with one of them replaced: more than what is sorted by insertion.
+        let mut in_order: Vec<(String, f64)> = (1..41).map(|bound| (bound.to_string(), f64::from(bound))).collect();
+        in_order.push(("+Inf".to_owned(), f64::INFINITY));
+        in_order.sort_by(|a, b| a.0.cmp(&b.0));
+        for replaced in 0..in_order.len() {
+            let mut all = buckets(&in_order.iter().map(|(_, bound)| (*bound, *bound)).collect::<Vec<_>>());
+            all[replaced].upper_bound = f64::NAN;
+            assert!(quantile(0.9, &mut all).0.is_nan(), "{replaced}");
+        }
     }
 
     #[test]

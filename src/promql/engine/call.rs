@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::MatrixSeries;
 use super::QueryError;
 use super::evaluate::Evaluator;
+use super::limits::Cost;
 use super::names;
 use super::plan::{CallKind, CallNode, Node, Selector};
 use super::stream::{Source, Stream, Work, histogram_samples};
@@ -166,9 +167,11 @@ impl Evaluator<'_> {
                 let Some(extended) = extend(&samples, &reach, steps, mode)? else { continue };
                 samples = extended;
             }
-            let histograms = histogram_samples(samples.histograms.iter().map(|(_, histogram)| histogram));
-            self.limits.add_at_step(0, (samples.len() - samples.histograms.len() + histograms) as u64);
-            self.limits.hold(super::limits::Cost::of_column(samples.len(), samples.len() * 2))?;
+            let histograms = || samples.histograms.iter().map(|(_, histogram)| histogram);
+            let looked_at = samples.len() - samples.histograms.len() + histogram_samples(histograms());
+            self.limits.add_at_step(0, looked_at as u64);
+            self.limits
+                .hold(Cost::of_column(samples.len(), samples.len() * 2).plus(Cost::of_histograms(histograms())))?;
             matrix.push(MatrixSeries { labels: series.labels.clone(), samples });
         }
         Ok(matrix)

@@ -205,6 +205,7 @@ impl<'q> Evaluator<'q> {
                     self.limits.hold(Cost::of_column(steps.count, steps.count))?;
                     one.values = vec![one.values[0]; steps.count];
                     if let Some((_, histogram)) = one.histograms.pop() {
+                        self.limits.hold(Cost::of_histograms([&histogram].into_iter()).times(steps.count))?;
                         one.histograms = (0..steps.count as u32).map(|step| (step, histogram.clone())).collect();
                     }
                 }

@@ -91,6 +91,10 @@ impl Cost {
         Cost { samples: self.samples.max(other.samples), bytes: self.bytes.max(other.bytes) }
     }
 
+    pub(super) fn times(self, count: usize) -> Self {
+        Cost { samples: self.samples.saturating_mul(count as u64), bytes: self.bytes.saturating_mul(count as u64) }
+    }
+
     pub(super) fn plus(self, other: Cost) -> Self {
         Cost { samples: self.samples.saturating_add(other.samples), bytes: self.bytes.saturating_add(other.bytes) }
     }

@@ -67,9 +67,15 @@ fn histograms_count_for_as_many_samples_as_take_their_room() {
     };
     let too_many = Err(QueryError::TooManySamples.to_string());
     assert_eq!(peak("n", 6_100), Ok(6_100));
-    for query in ["n", "last_over_time(n[15s])", "n smoothed"] {
+    for query in ["n", "last_over_time(n[15s])", "n smoothed", "n @ 0"] {
         assert_eq!(peak(query, 6_000), too_many, "{query}");
     }
+    let matrix = |samples_max: u64| {
+        let engine = engine(EngineOptions { samples_max, ..EngineOptions::default() });
+        let expr = parse_expr("n[1000s]").unwrap();
+        engine.instant(&storage, &expr, 990 * SECOND, &QueryOptions::default()).map(drop).map_err(|e| e.to_string())
+    };
+    assert_eq!((matrix(6_100), matrix(6_000)), (Ok(()), Err(QueryError::TooManySamples.to_string())));
     assert_eq!(peak("count_over_time(n[5m])", 1_900), Ok(30 * 61));
     assert_eq!(peak("count_over_time(n[5m])", 1_800), too_many);
 }

@@ -186,7 +186,7 @@ impl Api {
         let Evaluated { mut result, text, queued, total } = self.evaluate(common, asked, false, run).await?;
         let mut notes = notes(&result, &text);
         if limit.is_some_and(|limit| truncate(&mut result.value, limit)) {
-            notes.warnings.push(TRUNCATED.to_owned());
+            notes.warnings.insert(0, TRUNCATED.to_owned());
         }
         Ok(response::stream("application/json", gzip, move |sink| {
             response::write_success(sink, &notes, |json| {
@@ -260,10 +260,10 @@ impl Api {
     }
 }
 
-/// The annotations and storage warnings of a result.
+/// The storage warnings and annotations of a result. Not all are shown, so what is missing from it comes first.
 fn notes(result: &QueryResult, text: &str) -> Notes {
-    let mut warnings = result.annotations.render(Level::Warning, text);
-    warnings.extend(result.storage_warnings.iter().cloned());
+    let mut warnings = result.storage_warnings.clone();
+    warnings.extend(result.annotations.render(Level::Warning, text));
     Notes { warnings, infos: result.annotations.render(Level::Info, text) }
 }
 
@@ -319,4 +319,36 @@ pub(super) async fn parse_query(request: ApiRequest, language: LanguageOptions) 
         }))
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promql::annotations::{Annotation, Annotations};
+    use crate::promql::parser::ast::Span;
+
+    #[test]
+    fn warning_of_missing_data_is_shown_however_many_others_there_are() {
+        let mut annotations = Annotations::new();
+        for quantile in 2..20 {
+            annotations.add(Annotation::invalid_quantile(f64::from(quantile), Span { start: 0, end: 1 }));
+        }
+        let result = QueryResult {
+            value: QueryValue::Vector(Vec::new()),
+            annotations,
+            storage_warnings: vec!["samples were left out".to_owned()],
+            stats: QueryStats::default(),
+            explanation: None,
+        };
+        let mut answer = Vec::new();
+        response::write_success(&mut answer, &notes(&result, "x"), |json| {
+            json.string("");
+            Ok(())
+        })
+        .unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        let warnings = answer["warnings"].as_array().unwrap();
+        assert_eq!((&warnings[0], warnings.len()), (&"samples were left out".into(), 11));
+        assert_eq!(warnings[10], "9 more warning annotations omitted");
+    }
 }

@@ -11,8 +11,8 @@ use super::parser::ast::{BinaryOp, Span};
 use crate::encoding::{go_float, quote};
 use crate::model::TimestampMs;
 
-/// Most warnings, and most infos, that the API shows of one query.
-pub const SHOWN_MAX: usize = 10;
+/// Most warnings, and most infos, that one query keeps. The API shows ten.
+const KEPT_MAX: usize = 1_000;
 
 /// How grave an annotation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -291,6 +291,9 @@ impl Annotation {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Annotations {
     by_text: BTreeMap<String, Annotation>,
+    /// How many of them are warnings, and how many infos.
+    warnings: usize,
+    infos: usize,
 }
 
 impl Annotations {
@@ -299,11 +302,18 @@ impl Annotations {
         Annotations::default()
     }
 
-    /// Adds one.
+    /// Adds one. Of a level that has very many already no other text is kept.
     pub fn add(&mut self, mut annotation: Annotation) {
+        let kept = match annotation.level {
+            Level::Warning => &mut self.warnings,
+            Level::Info => &mut self.infos,
+        };
         match self.by_text.entry(annotation.text.clone()) {
             Entry::Vacant(entry) => {
-                entry.insert(annotation);
+                if *kept < KEPT_MAX {
+                    *kept += 1;
+                    entry.insert(annotation);
+                }
             }
             Entry::Occupied(mut entry) => {
                 annotation.absorb(entry.get());
@@ -336,21 +346,6 @@ impl Annotations {
     /// All texts of one level with their positions in `query`.
     pub fn render(&self, level: Level, query: &str) -> Vec<String> {
         self.iter().filter(|annotation| annotation.level == level).map(|annotation| annotation.render(query)).collect()
-    }
-
-    /// What the API shows of one level: [`SHOWN_MAX`] texts, and how many were left out.
-    pub fn render_capped(&self, level: Level, query: &str) -> Vec<String> {
-        let mut texts = self.render(level, query);
-        if texts.len() > SHOWN_MAX {
-            let omitted = texts.len() - SHOWN_MAX;
-            texts.truncate(SHOWN_MAX);
-            let level = match level {
-                Level::Warning => "warning",
-                Level::Info => "info",
-            };
-            texts.push(format!("{omitted} more {level} annotations omitted"));
-        }
-        texts
     }
 }
 
@@ -445,14 +440,16 @@ mod tests {
     }
 
     #[test]
-    fn shown_annotations_are_capped() {
+    fn annotations_of_very_many_texts_are_kept_up_to_a_bound_for_each_level() {
         let mut annotations = Annotations::new();
-        for quantile in 2..14 {
+        for quantile in 2..100_000 {
             annotations.add(Annotation::invalid_quantile(f64::from(quantile), span(0)));
         }
-        let texts = annotations.render_capped(Level::Warning, QUERY);
-        assert_eq!(texts.len(), SHOWN_MAX + 1);
-        assert_eq!(texts[SHOWN_MAX], "2 more warning annotations omitted");
-        assert_eq!(annotations.render(Level::Warning, QUERY).len(), 12);
+        annotations.add(Annotation::possible_non_counter("x", span(0)));
+        let mut others = Annotations::new();
+        others.add(Annotation::invalid_quantile(-1.0, span(0)));
+        annotations.merge(others);
+        assert_eq!(annotations.render(Level::Warning, QUERY).len(), KEPT_MAX);
+        assert_eq!(annotations.render(Level::Info, QUERY).len(), 1);
     }
 }

@@ -74,6 +74,7 @@ impl MergedQuerier {
 
 impl Querier for MergedQuerier {
     fn select(&self, matchers: &[Matcher], hints: &SelectHints) -> Result<Vec<SelectedSeries>, StorageError> {
+        let matchers = &Matcher::distinct(matchers);
         let mut lists = self.ask(|querier| querier.select(matchers, hints))?;
         lists.retain(|list| !list.is_empty());
         if lists.len() < 2 {
@@ -96,10 +97,12 @@ impl Querier for MergedQuerier {
     }
 
     fn label_names(&self, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
+        let matchers = &Matcher::distinct(matchers);
         Ok(merge_strings(self.ask(|querier| querier.label_names(matchers, limit))?, limit))
     }
 
     fn label_values(&self, name: &str, matchers: &[Matcher], limit: usize) -> Result<Vec<String>, StorageError> {
+        let matchers = &Matcher::distinct(matchers);
         Ok(merge_strings(self.ask(|querier| querier.label_values(name, matchers, limit))?, limit))
     }
 

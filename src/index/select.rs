@@ -17,13 +17,16 @@ enum Step<'a> {
     Remove(Vec<&'a Postings>),
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
+    fn sets(&self) -> &[&'a Postings] {
+        match self {
+            Step::Keep(sets) | Step::Remove(sets) => sets,
+        }
+    }
+
     /// How many slots the step has to look at, for the order of steps.
     fn cost(&self) -> (bool, u64) {
-        match self {
-            Step::Keep(sets) => (false, sets.iter().map(|set| set.len()).sum()),
-            Step::Remove(sets) => (true, sets.iter().map(|set| set.len()).sum()),
-        }
+        (matches!(self, Step::Remove(_)), self.sets().iter().map(|set| set.len()).sum())
     }
 }
 
@@ -66,17 +69,38 @@ fn union_of_lists(sets: &[&Postings]) -> RoaringBitmap {
     RoaringBitmap::from_sorted_iter(all).unwrap_or_default()
 }
 
+/// Sets of postings that are gathered before they are applied: 8 MiB of references. What people ask has far fewer, and
+/// many matchers of a label with many values far more. Few in tests, so that they meet it.
+const GATHERED_MAX: usize = if cfg!(test) { 8 } else { 1 << 20 };
+
 impl Index {
     /// The series that pass every matcher.
     pub fn select(&self, matchers: &[Matcher]) -> RoaringBitmap {
-        let mut steps: Vec<Step<'_>> = matchers.iter().filter_map(|matcher| self.step(matcher)).collect();
-        steps.sort_by_key(Step::cost);
         let mut result: Option<RoaringBitmap> = None;
+        let (mut steps, mut gathered) = (Vec::new(), 0);
+        for step in matchers.iter().filter_map(|matcher| self.step(matcher)) {
+            gathered += step.sets().len();
+            steps.push(step);
+            if gathered > GATHERED_MAX {
+                self.apply(std::mem::take(&mut steps), &mut result);
+                gathered = 0;
+            }
+            if result.as_ref().is_some_and(RoaringBitmap::is_empty) {
+                break;
+            }
+        }
+        self.apply(steps, &mut result);
+        result.unwrap_or_else(|| self.all.to_bitmap())
+    }
+
+    /// Applies steps to the running result, cheapest first.
+    fn apply(&self, mut steps: Vec<Step<'_>>, result: &mut Option<RoaringBitmap>) {
+        steps.sort_by_key(Step::cost);
         for step in steps {
             if result.as_ref().is_some_and(RoaringBitmap::is_empty) {
                 break;
             }
-            match (step, &mut result) {
+            match (step, &mut *result) {
                 (Step::Keep(sets), Some(result)) => match sets[..] {
                     [one] => one.intersect_into(result),
                     _ => *result &= union(&sets),
@@ -90,7 +114,6 @@ impl Index {
                 }
             }
         }
-        result.unwrap_or_else(|| self.all.to_bitmap())
     }
 
     /// What a matcher does, or `None` where it passes every series.

@@ -1,6 +1,7 @@
 //! A test of one label, as selectors use it.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
 use super::label_set::LabelSet;
@@ -66,6 +67,21 @@ impl Matcher {
         Matcher { name: name.into(), op: MatchOp::Regex, value: text.join("|"), pattern }
     }
 
+    /// The matchers without those that stand among them before.
+    pub fn distinct(matchers: &[Matcher]) -> Cow<'_, [Matcher]> {
+        let mut known = HashSet::new();
+        let mut distinct = Vec::with_capacity(matchers.len());
+        for matcher in matchers {
+            if known.insert((&matcher.name, matcher.op, &matcher.value)) {
+                distinct.push(matcher);
+            }
+        }
+        if distinct.len() == matchers.len() {
+            return Cow::Borrowed(matchers);
+        }
+        Cow::Owned(distinct.into_iter().cloned().collect())
+    }
+
     /// The pattern of a regex matcher.
     pub fn pattern(&self) -> Option<&Pattern> {
         self.pattern.as_ref()
@@ -106,5 +122,19 @@ impl Eq for Matcher {}
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}{:?}", self.name, self.op.as_str(), self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matchers_that_stand_twice_are_taken_once_and_others_stay_as_they_are() {
+        let of = |op, value: &str| Matcher::new("a", op, value).unwrap();
+        let distinct = [of(MatchOp::Equal, "x"), of(MatchOp::Regex, "x"), of(MatchOp::Equal, "y")];
+        assert!(matches!(Matcher::distinct(&distinct), Cow::Borrowed(all) if all.len() == 3));
+        let repeated: Vec<Matcher> = distinct.iter().chain(&distinct).cloned().collect();
+        assert_eq!(*Matcher::distinct(&repeated), distinct);
     }
 }

@@ -245,6 +245,8 @@ fn hostile_expressions_in_little_memory_are_refused_or_answered() {
         "wide_total{id=~\"((a{100}){100}){100}\"}".to_owned(),
         repeat("", "wide_total", " or wide_total{id=~\"(.{990}|c)d\"}", 900),
         format!("wide_total{{{}}}", "id!=\"x\",".repeat(20_000)),
+        format!("wide_total{{{}}}", "id!=\"\",".repeat(20_000)),
+        format!("wide_total{{{}}}", (0..200).map(|one| format!("id=~\".+|{one}\",")).collect::<String>()),
         doubling(40),
         doubling(900),
         format!("sum by ({}) (wide_total)", "a,".repeat(40_000)),

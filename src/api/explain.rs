@@ -10,7 +10,7 @@ use hyper::Response;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::query::{Evaluated, parse_query_text, query_error};
+use super::query::{Evaluated, parse_query_text, query_error, range_of};
 use super::query_log::{Asked, EndsQuery};
 use super::response::{self, ApiBody};
 use super::{Api, ApiRequest, off_the_way};
@@ -31,24 +31,18 @@ impl Api {
             Some("true" | "1") => true,
             Some(_) => return Err(ApiError::parameter("analyze", "has to be true or false")),
         };
-        let (start_ms, end_ms, step_ms) = match (params.time("start")?, params.time("end")?) {
-            (Some(start_ms), Some(end_ms)) => {
-                let no_step = || ApiError::parameter("step", "cannot parse \"\" to a valid duration");
-                (start_ms, end_ms, params.duration_ms("step")?.ok_or_else(no_step)?)
-            }
-            (None, None) => {
-                let time_ms = params.time("time")?.unwrap_or_else(|| self.clock.now_ms());
-                (time_ms, time_ms, 0)
-            }
-            (Some(_), None) => return Err(ApiError::parameter("end", "a range needs both start and end")),
-            (None, Some(_)) => return Err(ApiError::parameter("start", "a range needs both start and end")),
+        let is_range = params.get("start").or(params.get("end")).is_some();
+        let (start_ms, end_ms, step_ms) = if is_range {
+            range_of(&params)?
+        } else {
+            let time_ms = params.time("time")?.unwrap_or_else(|| self.clock.now_ms());
+            (time_ms, time_ms, 0)
         };
         let text = params.get("query").unwrap_or_default().to_owned();
         let engine = self.engine.clone();
         if analyze {
             let common = self.common(&params, None, request)?;
             let asked = Asked::new(&text, start_ms, end_ms, step_ms);
-            let is_range = params.get("start").is_some();
             let run = move |expr: &Expr, options: &QueryOptions| match is_range {
                 true => engine.range(&*data, expr, start_ms, end_ms, step_ms, options),
                 false => engine.instant(&*data, expr, start_ms, options),

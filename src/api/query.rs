@@ -14,6 +14,7 @@ use super::query_log::{Asked, EndsQuery, QueryLog};
 use super::query_usage::QueryUsage;
 use super::response::{self, ApiBody, Notes};
 use super::{Api, ApiRequest, off_the_way, render};
+use crate::model::TimestampMs;
 use crate::promql::annotations::Level;
 use crate::promql::engine::{QueryError, QueryOptions, QueryResult, QueryStats, QueryValue};
 use crate::promql::parser::ast::Expr;
@@ -149,24 +150,7 @@ impl Api {
     ) -> Result<Response<ApiBody>, ApiError> {
         let params = request.params();
         let limit = params.limit()?;
-        let missing = |name| ApiError::parameter(name, "cannot parse \"\" to a valid timestamp");
-        let start_ms = params.time("start")?.ok_or_else(|| missing("start"))?;
-        let end_ms = params.time("end")?.ok_or_else(|| missing("end"))?;
-        if end_ms < start_ms {
-            return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
-        }
-        let no_step = || ApiError::parameter("step", "cannot parse \"\" to a valid duration");
-        let step_ms = params.duration_ms("step")?.ok_or_else(no_step)?;
-        if step_ms <= 0 {
-            let fault = "zero or negative query resolution step widths are not accepted. Try a positive integer";
-            return Err(ApiError::parameter("step", fault));
-        }
-        if (i128::from(end_ms) - i128::from(start_ms)) / i128::from(step_ms) > STEPS_MAX {
-            return Err(ApiError::bad_data(
-                "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution \
-                 (?step=XX)",
-            ));
-        }
+        let (start_ms, end_ms, step_ms) = range_of(&params)?;
         let common = self.common(&params, limit, request)?;
         let engine = self.engine.clone();
         let run =
@@ -211,7 +195,10 @@ impl Api {
         let began = self.clock.monotonic();
         let query = self.metrics.log.begin(asked, began, self.clock.now_ms());
         let ends_query = EndsQuery(query.cancel_token().clone());
-        let permit = self.place(common.timeout).await?;
+        let slow = self.options.slow_query;
+        let permit = self.place(common.timeout).await.inspect_err(|fault| {
+            self.metrics.log.end(&query, self.clock.monotonic(), Err(fault.message.clone()), slow);
+        })?;
         query.has_its_turn();
         let now = self.clock.monotonic();
         let queued = now.saturating_sub(began);
@@ -226,7 +213,7 @@ impl Api {
         };
         let text = common.text;
         let language = self.engine.options().language;
-        let (metrics, clock, slow) = (self.metrics.clone(), self.clock.clone(), self.options.slow_query);
+        let (metrics, clock) = (self.metrics.clone(), self.clock.clone());
         let evaluated = off_the_way(move || {
             // Both go when the evaluation ends, even if nobody waits for it any more.
             let (_permit, _active) = (permit, active);
@@ -258,6 +245,29 @@ impl Api {
             }
         }
     }
+}
+
+/// The start, the end and the step of a range query, in milliseconds.
+pub(super) fn range_of(params: &Params) -> Result<(TimestampMs, TimestampMs, i64), ApiError> {
+    let missing = |name| ApiError::parameter(name, "cannot parse \"\" to a valid timestamp");
+    let start_ms = params.time("start")?.ok_or_else(|| missing("start"))?;
+    let end_ms = params.time("end")?.ok_or_else(|| missing("end"))?;
+    if end_ms < start_ms {
+        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+    }
+    let no_step = || ApiError::parameter("step", "cannot parse \"\" to a valid duration");
+    let step_ms = params.duration_ms("step")?.ok_or_else(no_step)?;
+    if step_ms <= 0 {
+        let fault = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+        return Err(ApiError::parameter("step", fault));
+    }
+    if (i128::from(end_ms) - i128::from(start_ms)) / i128::from(step_ms) > STEPS_MAX {
+        return Err(ApiError::bad_data(
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution \
+             (?step=XX)",
+        ));
+    }
+    Ok((start_ms, end_ms, step_ms))
 }
 
 /// The storage warnings and annotations of a result. Not all are shown, so what is missing from it comes first.

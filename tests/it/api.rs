@@ -138,8 +138,10 @@ fn api_refuses_bad_parameters_in_prometheus_words() {
     let server = start();
     let range = |start: &str, end: &str, step: &str, words: &str| {
         let parameters = [("query", "up"), ("start", start), ("end", end), ("step", step)];
-        let error = server.refusal("/api/v1/query_range", &parameters, 400, "bad_data");
-        assert!(error.contains(words), "{error}");
+        for path in ["/api/v1/query_range", "/api/v1/query_explain"] {
+            let error = server.refusal(path, &parameters, 400, "bad_data");
+            assert!(error.contains(words), "{path}: {error}");
+        }
     };
     range("0", "11001", "1", "exceeded maximum resolution of 11,000 points per timeseries");
     range("-1e300", "1e300", "1ms", "exceeded maximum resolution");

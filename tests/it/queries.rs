@@ -167,6 +167,8 @@ fn query_whose_client_goes_away_ends_and_leaves_the_processor() {
             let is_right = states.len() == 2 && states.iter().any(|state| state.contains("running"));
             if is_right { Ok(()) } else { Err(format!("{states:?}")) }
         });
+        let too_late = ask(&server, "/api/v1/query", &[("query", "late"), ("timeout", "20ms")]);
+        assert_eq!(too_late.status, 503, "{}", too_late.text());
         let shown = active(&server).remove(0);
         assert_eq!((shown["query"].as_str(), shown["step_seconds"].as_f64()), (Some(query), Some(1.0)), "{shown}");
         assert_eq!(server.metric("prometheus_engine_queries"), Some(2.0));
@@ -184,6 +186,8 @@ fn query_whose_client_goes_away_ends_and_leaves_the_processor() {
     let slowest = data(&server.get("/api/v1/status/slow_queries"))["queries"].clone();
     assert_eq!(slowest[0]["query"], query, "{slowest}");
     assert_eq!(slowest[0]["error"], "query was canceled in expression evaluation", "{slowest}");
+    let late = slowest.as_array().unwrap().iter().find(|one| one["query"] == "late").expect("one that had no turn");
+    assert_eq!(late["error"], "query timed out in query queue");
     assert!(server.process.log().contains("slow query"), "{}", server.process.log());
 }
 

@@ -1,7 +1,8 @@
 //! `info`: adds the labels of info series (`target_info` and its like) to the series that they describe.
 //!
 //! An info series describes those that have the same `instance` and `job`. Which one does may change from step to step,
-//! so one series of the argument may become several. Source: Prometheus `promql/info.go`, version 3.14.
+//! so one series of the argument may become several. Source: Prometheus `promql/info.go`; times move as they do after
+//! version 3.14.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,7 @@ use super::window::latest;
 use crate::model::{LabelSet, LabelSetBuilder, METRIC_NAME, MatchOp, Matcher};
 use crate::promql::parser::ast::ExprKind;
 use crate::promql::value::{ABSENT, SeriesSteps, Steps, is_absent};
-use crate::storage::{Column, SelectHints};
+use crate::storage::{Column, SelectHints, SelectedSeries};
 
 /// The labels that say what an info series describes.
 const IDENTIFYING: [&str; 2] = ["instance", "job"];
@@ -149,7 +150,15 @@ impl Evaluator<'_> {
 
         let mut infos = Vec::new();
         let mut column = Column::default();
-        for series in self.querier.select(&matchers, &SelectHints::default())? {
+        let hints = SelectHints {
+            series_max: usize::try_from(self.options.series_max).unwrap_or(usize::MAX),
+            bytes_max: self.options.bytes_max().saturating_sub(self.limits.held().bytes).max(1),
+            ..Default::default()
+        };
+        let selected = self.querier.select(&matchers, &hints)?;
+        let bytes = selected.iter().map(|one| SelectedSeries::bytes_of(&one.labels)).sum();
+        self.limits.hold(Cost { samples: 0, bytes })?;
+        for series in selected {
             self.limits.check()?;
             column.clear();
             series.samples.read(reach.read, &mut column)?;

@@ -81,7 +81,7 @@ const ANSWERS: &[Known] = &[
         },
     },
     Known {
-        reason: "info() of 3.5 does not move info series with the @ and the offset of what it describes (fixed in 3.14)",
+        reason: "info() of 3.5 does not move info series with the @ and the offset of what it describes (fixed after 3.14)",
         applies: |case| {
             let is_moved = [" @ ", " offset "].iter().any(|part| case.asks_for(part));
             case.may_come_of_info() && is_moved

@@ -105,6 +105,23 @@ fn query_past_its_series_is_refused() {
 }
 
 #[test]
+fn query_past_its_series_by_what_describes_them_is_refused() {
+    let mut storage = MemoryStorage::new();
+    storage.append(&labels(&[("__name__", "n"), ("job", "x")]), 0, 1.0);
+    for part in 0..6 {
+        storage.append(&labels(&[("__name__", "x_info"), ("job", "x"), ("part", &part.to_string())]), 0, 1.0);
+    }
+    let expr = parse_expr("info(n, {__name__=\"x_info\", part=~\".*\"})").unwrap();
+    let refusal = |series_max| {
+        let engine = engine(EngineOptions { series_max, ..EngineOptions::default() });
+        engine.instant(&storage, &expr, 0, &QueryOptions::default()).unwrap_err().to_string()
+    };
+    // One that fits is refused for another reason: which one describes it is not clear.
+    assert!(!refusal(6).contains("limit"), "{}", refusal(6));
+    assert!(refusal(5).contains("limit"), "{}", refusal(5));
+}
+
+#[test]
 fn query_past_its_time_ends_inside_a_subquery() {
     let options = EngineOptions { timeout: Duration::from_millis(20), parallelism: 1, ..EngineOptions::default() };
     let engine = Engine::new(options, Arc::new(LookedAt::default()));

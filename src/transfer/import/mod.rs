@@ -293,22 +293,29 @@ impl Import {
         text: Text<'_>,
         progress: &mut dyn ImportProgress,
     ) -> Result<(), ImportError> {
-        let path = &options.source;
         match text {
-            Text::File(_) if self.state.is_read => Ok(()),
-            Text::File(file) => self.read(options, FileReader { file: &*file, at: self.state.bytes }, progress),
-            Text::Stream(mut stream) => {
-                let passed = pass_over(&mut stream, self.state.bytes).map_err(ImportError::io("read", path))?;
-                let mut is_known = passed == Some(self.state.text_crc);
-                if is_known && self.state.is_read {
-                    is_known = stream.read(&mut [0]).map_err(ImportError::io("read", path))? == 0;
-                }
-                match is_known {
-                    false => Err(ImportError::OtherText { path: path.clone() }),
-                    true if self.state.is_read => Ok(()),
-                    true => self.read(options, stream, progress),
-                }
-            }
+            Text::File(file) => self.go_on(options, FileReader { file: &*file, at: 0 }, progress),
+            Text::Stream(stream) => self.go_on(options, stream, progress),
+        }
+    }
+
+    /// Reads what was not read yet of a text that has to begin with what was.
+    fn go_on(
+        &mut self,
+        options: &ImportOptions,
+        mut text: impl Read,
+        progress: &mut dyn ImportProgress,
+    ) -> Result<(), ImportError> {
+        let path = &options.source;
+        let passed = pass_over(&mut text, self.state.bytes).map_err(ImportError::io("read", path))?;
+        let mut is_known = passed == Some(self.state.text_crc);
+        if is_known && self.state.is_read {
+            is_known = text.read(&mut [0]).map_err(ImportError::io("read", path))? == 0;
+        }
+        match is_known {
+            false => Err(ImportError::OtherText { path: path.clone() }),
+            true if self.state.is_read => Ok(()),
+            true => self.read(options, text, progress),
         }
     }
 
@@ -396,7 +403,7 @@ impl Import {
     }
 }
 
-/// Reads and forgets the first bytes of a stream; gives their checksum, or `None` where it is shorter.
+/// Reads and forgets the first bytes of a text; gives their checksum, or `None` where it is shorter.
 fn pass_over(stream: &mut impl Read, bytes: u64) -> io::Result<Option<u32>> {
     let mut buffer = vec![0; 1 << 16];
     let (mut left, mut crc) = (bytes, 0);

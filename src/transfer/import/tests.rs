@@ -210,6 +210,39 @@ fn import_of_another_stream_that_begins_alike_is_refused_and_then_begun_anew() {
 }
 
 #[test]
+fn import_of_a_file_that_was_changed_since_it_was_interrupted_is_refused_and_then_begun_anew() {
+    // As long as the first, and like it at both ends.
+    let line = |number: i64, value: i64| format!("a {value} {:07}000\n", number);
+    let of = |value: i64| (0..20_000).map(|n| line(n, if n == 7000 { value } else { 1 })).collect::<String>();
+    let path = Path::new("/text");
+    let whole = SimFs::new(1);
+    whole.set_content(path, of(1).into_bytes());
+    run(&whole, 2500).unwrap();
+    let mut refused = 0;
+    for operation in (0..whole.operations()).step_by(3) {
+        let fs = SimFs::new(1);
+        fs.set_content(path, of(1).into_bytes());
+        fs.lose_power_at(operation);
+        run(&fs, 2500).unwrap_err();
+        let fs = fs.kill();
+        let entries = fs.list(Path::new("/data")).unwrap_or_default();
+        if entries.iter().any(|entry| entry.name.len() == 26) {
+            break;
+        }
+        fs.set_content(path, of(2).into_bytes());
+        let mut again = run(&fs, 2500);
+        if matches!(again, Err(ImportError::OtherText { .. })) {
+            refused += 1;
+            again = run(&fs, 2500);
+        }
+        assert_eq!(again.unwrap().samples, 20_000);
+        let twos = stored(&fs).into_values().filter(|bits| *bits == 2f64.to_bits()).count();
+        assert_eq!(twos, 1, "operation {operation}");
+    }
+    assert!(refused > 0);
+}
+
+#[test]
 fn import_of_a_stream_without_a_format_says_so() {
     let fs: Arc<dyn Fs> = Arc::new(SimFs::new(1));
     let mut stream = b"a 1 1000\n".as_slice();

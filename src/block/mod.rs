@@ -17,6 +17,7 @@ mod meta;
 mod open;
 mod read;
 mod samples;
+mod snapshot;
 mod source;
 mod write;
 
@@ -28,6 +29,7 @@ pub use error::BlockError;
 pub use index::SeriesRef;
 pub use meta::{BlockCompaction, BlockDesc, BlockMeta, BlockStats, HINT_FROM_OUT_OF_ORDER, ulid_text, ulid_texts};
 pub use open::Block;
+pub use snapshot::{SnapshotBlock, SnapshotManifest};
 pub use write::{BlockOrigin, BlockWriter, PreparedBlock, WriterOptions};
 
 use crate::model::Matcher;

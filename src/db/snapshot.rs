@@ -5,11 +5,11 @@
 //! moment. All of it is made under a temporary name, durably, and gets its own in one step.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::maintenance::TaskError;
 use super::{Db, failed, lock};
-use crate::block::{self, PreparedBlock};
+use crate::block::{self, PreparedBlock, SnapshotBlock, SnapshotManifest};
 use crate::fs::{Fs, names};
 use crate::head::{ChunkKind, OutOfOrderCut};
 use crate::model::{Tally, TimeRange, TimestampMs};
@@ -44,21 +44,30 @@ impl Db {
         let cannot = |error: io::Error| failed("the snapshot cannot be written", error);
         fs.create_dir_all(dir).map_err(cannot)?;
         fs.sync_dir(&self.options.data_dir).map_err(cannot)?;
+        let mut manifest = SnapshotManifest::default();
         for block in self.store.blocks.list() {
             link_files(fs, block.dir(), &dir.join(block.ulid().to_string())).map_err(cannot)?;
+            let known = self.store.recorded(block.ulid()).or_else(|| block.accel().map(|accel| accel.tally()));
+            let stored = known.unwrap_or_else(|| block::check(&block, &mut |_bytes| {}).stored);
+            manifest.blocks.push(SnapshotBlock::of(&block, stored, false));
         }
         if !skip_head && !planted!(SnapshotWithoutHead) {
-            self.snapshot_head(dir)?;
+            manifest.blocks.extend(self.snapshot_head(dir)?);
         }
-        fs.sync_dir(dir).map_err(cannot)
+        manifest.write(fs, dir).map_err(cannot)
     }
 
     /// Writes the head's samples as of one moment as a block. Samples that come while it is written may slip in; then it
     /// is written again while nothing is accepted.
-    fn snapshot_head(&self, dir: &Path) -> Result<(), TaskError> {
+    fn snapshot_head(&self, dir: &Path) -> Result<Option<SnapshotBlock>, TaskError> {
         let (moment, cut) = self.committer.cut(|| self.moment());
-        if self.snapshot_head_as_of(dir, &moment, cut)? {
-            return Ok(());
+        let written = self.write_snapshot_block(dir, &moment)?;
+        if self.is_in_log(written.as_ref(), &moment, cut)? {
+            return Ok(written);
+        }
+        if let Some(block) = written {
+            let removed = self.fs.remove_dir_all(&dir.join(block.ulid.to_string()));
+            removed.map_err(|error| failed("a block of the snapshot cannot be removed", error))?;
         }
         let mut written = Ok(None);
         let (moment, cut) = self.committer.cut(|| {
@@ -66,9 +75,9 @@ impl Db {
             written = self.write_snapshot_block(dir, &moment);
             moment
         });
-        let stored = written?;
-        if self.is_in_log(stored, &moment, cut)? {
-            return Ok(());
+        let written = written?;
+        if self.is_in_log(written.as_ref(), &moment, cut)? {
+            return Ok(written);
         }
         Err(TaskError("the head does not hold what the log gives, so the snapshot would not either".to_owned()))
     }
@@ -81,20 +90,7 @@ impl Db {
         }
     }
 
-    /// Writes the block and says whether it is what the log holds; where it is not, nothing is left of it.
-    fn snapshot_head_as_of(&self, dir: &Path, moment: &Moment, cut: CutPoint) -> Result<bool, TaskError> {
-        let stored = self.write_snapshot_block(dir, moment)?;
-        if self.is_in_log(stored.clone(), moment, cut)? {
-            return Ok(true);
-        }
-        if let Some((block_dir, _)) = stored {
-            let removed = self.fs.remove_dir_all(&block_dir);
-            removed.map_err(|error| failed("a block of the snapshot cannot be removed", error))?;
-        }
-        Ok(false)
-    }
-
-    fn write_snapshot_block(&self, dir: &Path, moment: &Moment) -> Result<Option<(PathBuf, Tally)>, TaskError> {
+    fn write_snapshot_block(&self, dir: &Path, moment: &Moment) -> Result<Option<SnapshotBlock>, TaskError> {
         let mut sources = Vec::new();
         let mut held: Option<TimeRange> = None;
         if let Some(range) = moment.in_order {
@@ -113,7 +109,7 @@ impl Db {
         let Some(prepared) = written.block else { return Ok(None) };
         let stored = self.read_back(&prepared)?;
         let block = prepared.publish().map_err(|error| failed("a block of the snapshot cannot be published", error))?;
-        Ok(Some((block.dir().to_owned(), stored)))
+        Ok(Some(SnapshotBlock::of(&block, stored, true)))
     }
 
     /// Reads a block back from the disk, whole.
@@ -127,7 +123,7 @@ impl Db {
     }
 
     /// Whether a block holds what the log had at a moment and no other block has.
-    fn is_in_log(&self, stored: Option<(PathBuf, Tally)>, moment: &Moment, cut: CutPoint) -> Result<bool, TaskError> {
+    fn is_in_log(&self, block: Option<&SnapshotBlock>, moment: &Moment, cut: CutPoint) -> Result<bool, TaskError> {
         let group = cut.durable.wait().map_err(|error| failed("the log cannot be made durable", error))?;
         let after = self.store.ledger().state().flushed_out_of_order_group.unwrap_or(0);
         let range = moment.in_order.unwrap_or(TimeRange::new(TimestampMs::MAX, TimestampMs::MAX));
@@ -140,7 +136,7 @@ impl Db {
         };
         let log = self.log_tally(&request)?;
         let left: Tally = log.parts.iter().map(|part| part.left()).sum();
-        Ok(stored.map_or(Tally::ZERO, |(_, stored)| stored) == left || log.damages > 0)
+        Ok(block.map_or(Tally::ZERO, |block| block.stored) == left || log.damages > 0)
     }
 }
 

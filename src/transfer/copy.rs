@@ -12,11 +12,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::block::{self, Block, BlockError, BlockOrigin, ulid_text};
+use crate::block::{self, Block, BlockError, BlockOrigin, SnapshotBlock, SnapshotManifest};
 use crate::compaction::{self, CompactionError};
 use crate::db::OfflineDb;
 use crate::fs::{Fs, names};
@@ -24,8 +23,6 @@ use crate::model::{Tally, TimeRange, TimestampMs};
 use crate::proof::{LogPart, TallyRequest, log_tally};
 use crate::wal::{ReplayProgress, WalError};
 
-/// In a snapshot: what each of its blocks holds.
-const MANIFEST_FILE: &str = "snapshot.json";
 /// In a data directory: copies that are not proven yet.
 const RESTORE_DIR: &str = "restore.tmp-for-creation";
 /// Bytes that are copied at once.
@@ -85,49 +82,6 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Copy
     move |source| CopyError::Io { action, path, source }
 }
 
-/// A block of a copy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CopiedBlock {
-    /// Its name.
-    #[serde(with = "ulid_text")]
-    pub ulid: Ulid,
-    /// The first time that it covers.
-    pub min_time_ms: TimestampMs,
-    /// The last time that it covers.
-    pub max_time_ms: TimestampMs,
-    /// What is stored in it, deleted samples included.
-    pub stored: Tally,
-    /// It was made of what only the log had.
-    pub from_log: bool,
-}
-
-impl CopiedBlock {
-    fn of(block: &Block, stored: Tally, from_log: bool) -> Self {
-        let meta = block.meta();
-        CopiedBlock {
-            ulid: block.ulid(),
-            min_time_ms: meta.min_time_ms,
-            max_time_ms: meta.max_time_ms.saturating_sub(1),
-            stored,
-            from_log,
-        }
-    }
-}
-
-/// A copy that was made.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CopyReport {
-    /// The blocks, by name.
-    pub blocks: Vec<CopiedBlock>,
-}
-
-impl CopyReport {
-    /// Everything that is stored in the copy.
-    pub fn stored(&self) -> Tally {
-        self.blocks.iter().map(|block| block.stored).sum()
-    }
-}
-
 /// Is told the bytes of blocks that were read, and all of them.
 pub type CopyProgress<'a> = dyn FnMut(u64, u64) + 'a;
 
@@ -140,7 +94,7 @@ pub fn snapshot(
     to: &Path,
     now_ms: TimestampMs,
     progress: &mut CopyProgress<'_>,
-) -> Result<CopyReport, CopyError> {
+) -> Result<SnapshotManifest, CopyError> {
     refuse_unless_empty(&**fs, to, &[])?;
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut tmp = to.as_os_str().to_owned();
@@ -149,11 +103,11 @@ pub fn snapshot(
     if fs.exists(&tmp) {
         fs.remove_dir_all(&tmp).map_err(io_error("remove", &tmp))?;
     }
-    let mut fill = || -> Result<CopyReport, CopyError> {
+    let mut fill = || -> Result<SnapshotManifest, CopyError> {
         fs.create_dir_durably(&tmp).map_err(io_error("create", &tmp))?;
         let blocks = db.blocks();
         let total = blocks.iter().map(|block| block.bytes()).sum();
-        let mut report = CopyReport::default();
+        let mut report = SnapshotManifest::default();
         let mut done = 0;
         for block in blocks {
             let dir = tmp.join(block.ulid().to_string());
@@ -161,17 +115,10 @@ pub fn snapshot(
             let copy = Block::open(fs.clone(), &dir)?;
             let stored = check(&copy, None, &mut |bytes| progress(done + bytes, total))?;
             done += block.bytes();
-            report.blocks.push(CopiedBlock::of(&copy, stored, false));
+            report.blocks.push(SnapshotBlock::of(&copy, stored, false));
         }
         report.blocks.extend(write_log_block(fs, db, data_dir, &tmp, now_ms)?);
-        let text = serde_json::to_vec_pretty(&report).map_err(io::Error::from);
-        let write = |text: Vec<u8>| -> io::Result<()> {
-            let mut file = fs.create(&tmp.join(MANIFEST_FILE))?;
-            file.write_all(&text)?;
-            file.sync_data()?;
-            fs.sync_dir(&tmp)
-        };
-        text.and_then(write).map_err(io_error("write", &tmp.join(MANIFEST_FILE)))?;
+        report.write(&**fs, &tmp).map_err(io_error("write what is in", &tmp))?;
         Ok(report)
     };
     let report = match fill() {
@@ -197,7 +144,7 @@ fn write_log_block(
     data_dir: &Path,
     dir: &Path,
     now_ms: TimestampMs,
-) -> Result<Option<CopiedBlock>, CopyError> {
+) -> Result<Option<SnapshotBlock>, CopyError> {
     let parts = db.head_parts();
     let held = parts
         .iter()
@@ -229,7 +176,7 @@ fn write_log_block(
         return Err(CopyError::Bad { ulid, what: format!("it holds {stored}, and the log {expected}") });
     }
     let block = prepared.publish()?;
-    Ok(Some(CopiedBlock::of(&block, stored, true)))
+    Ok(Some(SnapshotBlock::of(&block, stored, true)))
 }
 
 /// Copies a snapshot, of ours or of Prometheus', into `data_dir`, which must be empty or absent, or hold what an
@@ -239,7 +186,7 @@ pub fn restore(
     snapshot: &Path,
     data_dir: &Path,
     progress: &mut CopyProgress<'_>,
-) -> Result<CopyReport, CopyError> {
+) -> Result<SnapshotManifest, CopyError> {
     let blocks = blocks_of(&**fs, snapshot)?;
     let manifest = read_manifest(&**fs, snapshot)?;
     for expected in manifest.iter().flat_map(|manifest| &manifest.blocks) {
@@ -286,14 +233,14 @@ fn copy_blocks(
     snapshot: &Path,
     tmp: &Path,
     blocks: &[Ulid],
-    manifest: Option<&CopyReport>,
+    manifest: Option<&SnapshotManifest>,
     progress: &mut CopyProgress<'_>,
-) -> Result<CopyReport, CopyError> {
+) -> Result<SnapshotManifest, CopyError> {
     let mut total = 0;
     for ulid in blocks {
         total += Block::open(fs.clone(), &snapshot.join(ulid.to_string()))?.bytes();
     }
-    let mut report = CopyReport::default();
+    let mut report = SnapshotManifest::default();
     let mut done = 0;
     for ulid in blocks {
         let dir = tmp.join(ulid.to_string());
@@ -302,7 +249,7 @@ fn copy_blocks(
         let known = manifest.and_then(|manifest| manifest.blocks.iter().find(|known| known.ulid == *ulid));
         let stored = check(&block, known.map(|known| known.stored), &mut |bytes| progress(done + bytes, total))?;
         done += block.bytes();
-        report.blocks.push(CopiedBlock::of(&block, stored, known.is_some_and(|known| known.from_log)));
+        report.blocks.push(SnapshotBlock::of(&block, stored, known.is_some_and(|known| known.from_log)));
     }
     fs.sync_dir(tmp).map_err(io_error("fsync", tmp))?;
     Ok(report)
@@ -339,16 +286,11 @@ fn blocks_of(fs: &dyn Fs, snapshot: &Path) -> Result<Vec<Ulid>, CopyError> {
     Ok(blocks)
 }
 
-fn read_manifest(fs: &dyn Fs, snapshot: &Path) -> Result<Option<CopyReport>, CopyError> {
-    let path = snapshot.join(MANIFEST_FILE);
-    if !fs.exists(&path) {
-        return Ok(None);
-    }
-    let text = fs.read(&path).map_err(io_error("read", &path))?;
-    let what = |error| format!("{MANIFEST_FILE} cannot be read: {error}");
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|error| CopyError::NoSnapshot { dir: snapshot.to_owned(), what: what(error) })
+fn read_manifest(fs: &dyn Fs, snapshot: &Path) -> Result<Option<SnapshotManifest>, CopyError> {
+    SnapshotManifest::read(fs, snapshot).map_err(|error| {
+        let what = format!("what it should hold cannot be read: {error}");
+        CopyError::NoSnapshot { dir: snapshot.to_owned(), what }
+    })
 }
 
 /// Refuses a directory that holds anything but what may be there.

@@ -12,10 +12,11 @@ use serde_json::Value;
 use super::super::output::Done;
 use super::super::{CommandResult, Format};
 use super::{Bar, moment, open, report};
+use crate::block::SnapshotManifest;
 use crate::clock::{Clock as _, SystemClock};
 use crate::fs::{DirLock, Fs, SystemFs, names};
 use crate::net::{Connection, ServerUrl};
-use crate::transfer::copy::{CopyReport, restore as restore_copy, snapshot as snapshot_dir};
+use crate::transfer::copy::{restore as restore_copy, snapshot as snapshot_dir};
 
 pub(super) const SNAPSHOT_HELP: &str = "Examples:
   chronolith db snapshot data --to /backup/2026-01-01
@@ -119,7 +120,7 @@ pub(super) fn restore(args: &RestoreArgs) -> CommandResult {
     Ok(Done::Good)
 }
 
-fn table(report: &CopyReport) -> String {
+fn table(report: &SnapshotManifest) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(["block", "from", "to", "samples", "digest", "made of"]);
     for block in &report.blocks {

@@ -1,6 +1,7 @@
 //! Samples that come late, samples that are deleted, blocks that have had their time, and copies of it all.
 
 use super::*;
+use crate::block::{self, Block, SnapshotManifest};
 use crate::model::Matcher;
 use retention::ExpiryReason;
 
@@ -102,6 +103,14 @@ fn snapshot_is_a_data_directory_of_its_own_with_the_head_or_without() {
         let range = TimeRange::new(START + 10 * MINUTE, START + 20 * MINUTE);
         store.db.delete_series(&[Matcher::equal("job", "b")], range).unwrap();
         let data_dir = Path::new(DATA).join("snapshots").join(name);
+        let manifest = SnapshotManifest::read(&store.fs, &data_dir).unwrap().unwrap();
+        assert_eq!(manifest.blocks.iter().filter(|block| block.from_log).count(), usize::from(!skip_head));
+        for known in &manifest.blocks {
+            let block = Block::open(Arc::new(store.fs.clone()), &data_dir.join(known.ulid.to_string())).unwrap();
+            assert_eq!(block::check(&block, &mut |_bytes| {}).stored, known.stored);
+        }
+        let entries = store.fs.list(&data_dir).unwrap();
+        assert_eq!(entries.iter().filter(|entry| entry.is_dir).count(), manifest.blocks.len());
         let copy = open(&store.fs, &store.clock, DbOptions { data_dir, ..options() }).unwrap();
         let found = contents(&copy, TimeRange::ALL);
         let expected = match skip_head {

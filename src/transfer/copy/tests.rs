@@ -35,13 +35,13 @@ fn disk() -> (SimFs, Arc<dyn Fs>) {
     (fs, shared)
 }
 
-fn make_snapshot(fs: &Arc<dyn Fs>) -> Result<CopyReport, CopyError> {
+fn make_snapshot(fs: &Arc<dyn Fs>) -> Result<SnapshotManifest, CopyError> {
     let data = Path::new(DATA);
     let db = OfflineDb::open_unlocked(data, fs.clone(), Arc::new(ManualClock::at(0))).unwrap();
     snapshot(fs, &db, data, Path::new(COPY), 7, &mut |_, _| ())
 }
 
-fn make_restore(fs: &Arc<dyn Fs>) -> Result<CopyReport, CopyError> {
+fn make_restore(fs: &Arc<dyn Fs>) -> Result<SnapshotManifest, CopyError> {
     restore(fs, Path::new(COPY), Path::new(BACK), &mut |_, _| ())
 }
 
@@ -111,7 +111,7 @@ fn restore_of_a_block_that_is_whole_but_another_than_the_snapshot_says_is_refuse
     let (sim, fs) = disk();
     let mut made = make_snapshot(&fs).unwrap();
     made.blocks[0].stored.samples += 1;
-    sim.set_content(&Path::new(COPY).join(MANIFEST_FILE), serde_json::to_vec(&made).unwrap());
+    sim.set_content(&Path::new(COPY).join("snapshot.json"), serde_json::to_vec(&made).unwrap());
     let error = make_restore(&fs).unwrap_err().to_string();
     assert!(error.contains("should hold"), "{error}");
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub use record::{CheckpointEdge, CheckpointEnd, CheckpointRecord};
 
 use super::contents::{Damage, LogScan, RecordPosition, ReplayProgress, ReplaySink, SegmentSummary};
-use super::lost::newest_lost;
+use super::lost::{last_lost_group, newest_lost};
 use super::options::{Compression, WalError};
 use super::reader::LogFiles;
 use super::record::Tombstone;
@@ -47,8 +47,8 @@ pub struct CheckpointPlan<'a> {
     pub keep_exemplar: &'a dyn Fn(u64, TimestampMs) -> bool,
     /// Whether the metadata of a family is needed.
     pub keep_family: &'a dyn Fn(&str) -> bool,
-    /// Whether blocks have all samples that this damage may have cost, those in order up to a time.
-    pub is_flushed: &'a dyn Fn(&Damage, TimestampMs) -> bool,
+    /// Whether blocks have all samples that damage may have cost: the late ones up to a group, those in order up to a time.
+    pub is_flushed: &'a dyn Fn(u64, TimestampMs) -> bool,
     /// How the kept records are compressed.
     pub compression: Compression,
     /// Bytes of a file of the checkpoint.
@@ -178,7 +178,8 @@ fn refuse_loss(
     let newest = newest_lost(fs, wal_dir, log, damages)?;
     for (damage, newest_ms) in damages.iter().zip(newest) {
         let is_named = || notes.iter().any(|note| note.knows(damage));
-        if newest_ms.is_some_and(|newest_ms| !is_named() && !(plan.is_flushed)(damage, newest_ms)) {
+        let is_flushed = |newest_ms| (plan.is_flushed)(last_lost_group(log, damage), newest_ms);
+        if newest_ms.is_some_and(|newest_ms| !is_named() && !is_flushed(newest_ms)) {
             let Damage { what, segment, offset, .. } = damage.clone();
             return Err(WalError::CheckpointOverDamage { what, segment, offset });
         }

@@ -148,6 +148,7 @@ impl Db {
             keep_tombstone: &|_tombstone| false,
             keep_exemplar: &|series_ref, timestamp_ms| exemplars.contains(series_ref, timestamp_ms),
             keep_family: &|family| families.contains(family),
+            name_series: &|is_named| self.head.series_records(is_named),
             is_flushed: &|group, newest_ms| anyway || (is_flushed_to(newest_ms) && is_flushed_late(group)),
             compression: self.options.wal.compression,
             segment_bytes: self.options.wal.segment_bytes,

@@ -5,7 +5,7 @@ use super::witness::{Witness, minute};
 use super::*;
 use crate::fs::{Fs, names};
 use crate::verify::{VerifyOptions, verify};
-use crate::wal::{LogFiles, RecordType, SegmentEvent, SegmentReader};
+use crate::wal::{LogFiles, RecordType, SegmentEvent, SegmentReader, record};
 
 /// With many segments.
 fn small_segments() -> DbOptions {
@@ -155,6 +155,93 @@ fn log_is_truncated_over_damage_of_what_blocks_have() {
     let db = open(&disk, &store.clock, small_segments()).unwrap();
     assert!(db.recovery().damages.is_empty() && !has_log_alarm(&db), "{:?}", db.recovery().damages);
     assert_same(&contents(&db, TimeRange::ALL), &store.model, "truncated");
+}
+
+/// Lets the byte before the last of the record rot that names the series of this job.
+fn rot_name(fs: &SimFs, job: &str) {
+    let names = |bytes: &[u8]| {
+        let (mut decoder, mut labels, mut is_named) = (record::series(&bytes[1..]), Vec::new(), false);
+        while bytes[0] == RecordType::Series as u8 && decoder.next_into(&mut labels).unwrap().is_some() {
+            is_named |= labels[1].value == job;
+        }
+        is_named
+    };
+    let named_at = |path: &Path| {
+        let mut reader = SegmentReader::open(fs, path).unwrap();
+        while let SegmentEvent::Record { end, bytes, .. } = reader.next_event() {
+            if names(&bytes) {
+                return Some(end as usize - 2);
+            }
+        }
+        None
+    };
+    let (path, at) = log_files(fs).into_iter().find_map(|path| named_at(&path).map(|at| (path, at))).unwrap();
+    let mut bytes = fs.read(&path).unwrap();
+    bytes[at] ^= 1;
+    fs.set_content(&path, bytes);
+}
+
+fn append_three(store: &mut Store, minutes: std::ops::Range<i64>) {
+    for at_ms in minutes.map(minute) {
+        store.advance_to(at_ms);
+        assert!(store.append(at_ms, &["a", "b", "c"].map(|job| (job.to_owned(), 1.0))));
+    }
+}
+
+#[test]
+fn checkpoint_over_damage_names_series_whose_names_the_log_has_lost() {
+    let mut store = filled(60);
+    append_three(&mut store, 60..200);
+    store.db.flush_if_due().unwrap();
+    rot_name(&store.fs, "c");
+    let kept = store.db.checkpoint().unwrap().unwrap().kept;
+    assert_eq!(kept.samples, 3 * 80);
+    append_three(&mut store, 200..210);
+    let disk = store.fs.kill();
+    let db = open(&disk, &store.clock, small_segments()).unwrap();
+    assert!(db.recovery().damages.is_empty() && !has_log_alarm(&db), "{:?}", db.recovery().damages);
+    assert_same(&contents(&db, TimeRange::ALL), &store.model, "truncated over a lost name");
+    db.close();
+    // The log is a witness again.
+    append_three(&mut store, 210..300);
+    store.db.flush().unwrap();
+    store.restart(small_segments());
+    store.assert_equals_model("flushed");
+}
+
+#[test]
+fn log_emptied_by_force_names_series_that_go_on_meanwhile() {
+    let mut store = filled(60);
+    append_three(&mut store, 60..130);
+    store.db.committer.roll().wait().unwrap();
+    rot_name(&store.fs, "c");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (fs, clock, db) = (store.fs.clone(), store.clock.clone(), store.db.clone());
+        let (model, stop) = (std::mem::take(&mut store.model), &stop);
+        let sender = scope.spawn(move || {
+            let mut sender = Store { fs, clock, db, model };
+            let mut at_ms = minute(130);
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                sender.append(at_ms, &[("c".to_owned(), 1.0)]);
+                at_ms += 1;
+            }
+            sender.model
+        });
+        let emptied = store.db.empty_log();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let emptied = emptied.unwrap();
+        assert!(emptied.log_failed.is_some() && emptied.unlogged.samples > 0, "{emptied:?}");
+        store.model = sender.join().unwrap();
+    });
+    let disk = store.fs.kill();
+    let db = open(&disk, &store.clock, small_segments()).unwrap();
+    assert_same(&contents(&db, TimeRange::ALL), &store.model, "killed behind it");
+    db.close();
+    store.db.flush().unwrap();
+    store.assert_equals_model("flushed with the log as the witness");
+    assert_eq!(store.db.ledger_state().imbalance(), crate::model::Tally::ZERO);
+    assert!(store.db.verify().unwrap().is_good());
 }
 
 #[test]

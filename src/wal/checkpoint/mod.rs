@@ -47,6 +47,9 @@ pub struct CheckpointPlan<'a> {
     pub keep_exemplar: &'a dyn Fn(u64, TimestampMs) -> bool,
     /// Whether the metadata of a family is needed.
     pub keep_family: &'a dyn Fn(&str) -> bool,
+    /// Log records of the live series whose references are not among these, where the log has lost their names. Those that
+    /// are known to the head alone are in no later record, so that all their samples to come would be without a name.
+    pub name_series: &'a dyn Fn(&dyn Fn(u64) -> bool) -> Vec<Vec<u8>>,
     /// Whether blocks have all samples that damage may have cost: the late ones up to a group, those in order up to a time.
     pub is_flushed: &'a dyn Fn(u64, TimestampMs) -> bool,
     /// How the kept records are compressed.
@@ -118,8 +121,7 @@ pub fn checkpoint(fs: &dyn Fs, wal_dir: &Path, plan: &CheckpointPlan<'_>) -> Res
     let (Some(_), Some(behind)) = (files.files.iter().find(is_segment), behind) else {
         return Err(WalError::CheckpointRefused { segment: number });
     };
-    let mut survey = Survey::new(number, Some(plan));
-    let log = scan_files(fs, &files, &mut survey, &ReplayProgress::default(), Vec::new(), None)?;
+    let Surveyed { survey, log, names } = survey_log(fs, &files, plan)?;
     let edge = survey.edge(log.checkpoint.map(|end| end.edge));
     let (segments, damages) = read_up_to(&log, number);
     refuse_loss(fs, wal_dir, plan, &log, &damages)?;
@@ -129,7 +131,7 @@ pub fn checkpoint(fs: &dyn Fs, wal_dir: &Path, plan: &CheckpointPlan<'_>) -> Res
     remove_unfinished(fs, wal_dir)?;
     fs.create_dir_all(&tmp).map_err(WalError::io("create", &tmp))?;
     let mut filter = Filter::create(fs, &tmp, plan, &survey)?;
-    filter.begin(edge)?;
+    filter.begin(edge, &names)?;
     // What stands behind the last seal of the last segment is decided by the next mark or seal.
     let is_behind = |summary: &&SegmentSummary| !summary.checkpoint && summary.segment > number;
     let mut sealed = log.segments.iter().filter(is_behind).filter(|summary| summary.marked || summary.seals > 0);
@@ -154,6 +156,31 @@ pub fn checkpoint(fs: &dyn Fs, wal_dir: &Path, plan: &CheckpointPlan<'_>) -> Res
         fs.sync_dir(wal_dir).map_err(WalError::io("fsync", wal_dir))?;
     }
     Ok(survey.report(edge, damages, bytes))
+}
+
+/// A log that was read for a checkpoint.
+struct Surveyed<'a> {
+    survey: Survey<'a>,
+    log: LogScan,
+    /// Records of the series that are live and that no readable record names.
+    names: Vec<Vec<u8>>,
+}
+
+/// Reads all of the log; once more where it has lost names of series that are live.
+fn survey_log<'a>(fs: &dyn Fs, files: &LogFiles, plan: &'a CheckpointPlan<'a>) -> Result<Surveyed<'a>, WalError> {
+    let read = |names: Vec<Vec<u8>>| {
+        let mut survey = Survey::new(plan.up_to_segment, Some(plan));
+        survey.name_by_head(&names);
+        let log = scan_files(fs, files, &mut survey, &ReplayProgress::default(), Vec::new(), None)?;
+        Ok(Surveyed { survey, log, names })
+    };
+    let surveyed = read(Vec::new())?;
+    let Surveyed { survey, log, .. } = &surveyed;
+    if (log.damages.is_empty() && survey.names_all()) || planted!(CheckpointDropsSeries) {
+        return Ok(surveyed);
+    }
+    let names = (plan.name_series)(&|series_ref| survey.named.contains(series_ref));
+    if names.is_empty() { Ok(surveyed) } else { read(names) }
 }
 
 /// What was read of the segments up to this one, and their damage.

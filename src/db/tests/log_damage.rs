@@ -246,7 +246,7 @@ fn log_emptied_by_force_names_series_that_go_on_meanwhile() {
 
 #[test]
 fn oldest_files_of_the_log_that_vanished_are_named_by_a_start_and_alarm_from_then_on() {
-    let vanish = |is_truncated: bool, which: fn(&SimFs) -> Vec<std::path::PathBuf>| {
+    let vanish = |is_truncated: bool, harm: fn(&SimFs)| {
         let mut store = filled(200);
         if is_truncated {
             store.db.flush_if_due().unwrap();
@@ -257,12 +257,7 @@ fn oldest_files_of_the_log_that_vanished_are_named_by_a_start_and_alarm_from_the
         let whole = open(&store.fs.copy(), &store.clock, small_segments()).unwrap();
         assert!(whole.recovery().damages.is_empty() && !has_log_alarm(&whole));
         let disk = store.fs.copy();
-        which(&disk).iter().for_each(|path| disk.remove_file(path).unwrap());
-        if let Some(checkpoint) = LogFiles::list(&disk, &wal_dir()).unwrap().checkpoint {
-            let dir = names::checkpoint_dir(&wal_dir(), checkpoint);
-            assert_eq!(disk.list(&dir).unwrap(), []);
-            disk.remove_dir(&dir).unwrap();
-        }
+        harm(&disk);
         let strict = DbOptions { recovery: RecoveryMode::Strict, ..small_segments() };
         assert!(open(&disk.copy(), &store.clock, strict).is_err());
         let named: Vec<(String, Option<(u64, u64)>)> = (0..3)
@@ -281,12 +276,37 @@ fn oldest_files_of_the_log_that_vanished_are_named_by_a_start_and_alarm_from_the
         let found: Vec<String> = report.stages.into_iter().flat_map(|stage| stage.findings).collect();
         (named.into_iter().next().unwrap(), found)
     };
-    let ((what, groups), _) = vanish(false, |disk| log_files(disk).into_iter().take(2).collect());
+    let ((what, groups), _) = vanish(false, |disk| remove(disk, log_files(disk).into_iter().take(2).collect()));
     assert_eq!((what.as_str(), groups.map(|(first, _)| first)), ("the first segments are missing", Some(1)));
-    let of_checkpoint = |disk: &SimFs| log_files(disk).into_iter().filter(|path| path.iter().count() > 4).collect();
-    let ((what, _), found) = vanish(true, of_checkpoint);
-    assert!(what.starts_with("the checkpoint of the segments up to"), "{what}");
-    assert!(!found.is_empty());
-    let ((what, _), _) = vanish(true, log_files);
-    assert!(what.starts_with("the checkpoint of the segments up to"), "{what}");
+    let harms: [fn(&SimFs); 5] = [
+        |disk| {
+            remove(disk, checkpoint_files(disk));
+            remove_checkpoint_dir(disk);
+        },
+        |disk| {
+            remove(disk, log_files(disk));
+            remove_checkpoint_dir(disk);
+        },
+        |disk| remove(disk, checkpoint_files(disk)),
+        |disk| checkpoint_files(disk).iter().for_each(|path| disk.set_content(path, Vec::new())),
+        |disk| checkpoint_files(disk).iter().for_each(|path| disk.set_content(path, vec![0; 5000])),
+    ];
+    for (number, harm) in harms.into_iter().enumerate() {
+        let ((what, _), found) = vanish(true, harm);
+        assert!(what.starts_with("the checkpoint of the segments up to"), "{number}: {what}");
+        assert!(!found.is_empty(), "{number}");
+    }
+}
+
+fn remove(disk: &SimFs, paths: Vec<std::path::PathBuf>) {
+    paths.iter().for_each(|path| disk.remove_file(path).unwrap());
+}
+
+fn checkpoint_files(disk: &SimFs) -> Vec<std::path::PathBuf> {
+    log_files(disk).into_iter().filter(|path| path.iter().count() > 4).collect()
+}
+
+fn remove_checkpoint_dir(disk: &SimFs) {
+    let checkpoint = LogFiles::list(disk, &wal_dir()).unwrap().checkpoint.unwrap();
+    disk.remove_dir(&names::checkpoint_dir(&wal_dir(), checkpoint)).unwrap();
 }

@@ -101,7 +101,7 @@ impl OfflineDb {
         head.raise_out_of_order_floor(out_of_order_floor);
         let mut replay = head.replay(0).map_err(io_error("start the replay of", &wal_dir))?;
         let quarantine_dir = data_dir.join(names::QUARANTINE_DIR);
-        let known = LogKnown { from: None, left: Some(left_before(&ledger.state)) };
+        let known = LogKnown { from: None, left: Some(left_before(&ledger.state, &ledger.entries)) };
         let look = wal::look(&*fs, &wal_dir, &quarantine_dir, known, &mut replay, &ReplayProgress::default())?;
         let replayed = replay.finish()?;
         let mut warnings = warnings_of(&loaded, &look, &replayed);

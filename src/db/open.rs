@@ -21,7 +21,7 @@ use crate::block::Block;
 use crate::clock::Clock;
 use crate::fs::{DirLock, Fs, access, names};
 use crate::head::{Head, LoadReport, ReplayReport};
-use crate::ledger::{Event, LedgerError, LedgerState};
+use crate::ledger::{Entry, Event, LedgerError, LedgerState};
 use crate::model::{TimeRange, TimestampMs};
 use crate::storage::{Queryable, StorageError};
 use crate::wal::{
@@ -89,7 +89,7 @@ impl Db {
         let (floor_ms, left) = {
             let ledger = store.ledger();
             let state = (!ledger.entries().is_empty()).then(|| ledger.state());
-            (floor(&*fs, state, &store.blocks.list(), &wal_dir)?, left_before(ledger.state()))
+            (floor(&*fs, state, &store.blocks.list(), &wal_dir)?, left_before(ledger.state(), ledger.entries()))
         };
         let open_head = |may_skip: bool| -> Result<OpenHead, OpenError> {
             let (head, loaded) = Head::open(options.head.clone(), fs.clone(), &chunks_dir, &quarantine_dir)
@@ -172,7 +172,7 @@ const NUMBERS_SKIPPED: u64 = 1 << 40;
 /// removed all seals; and an out-of-order sample of a group whose number was flushed before counts as flushed.
 fn continue_numbers(resume: &mut Resume, ledger: &LedgerState) {
     let left = &ledger.left_log;
-    let last_group = left_before(ledger).last_group;
+    let last_group = last_group_left(ledger);
     if last_group >= resume.next_group {
         (resume.next_group, resume.chain) = (last_group.saturating_add(1), left.chain);
     }
@@ -180,10 +180,19 @@ fn continue_numbers(resume: &mut Resume, ledger: &LedgerState) {
 }
 
 /// What left the log.
-pub(super) fn left_before(ledger: &LedgerState) -> LeftBefore {
-    let left = &ledger.left_log;
-    let last_group = left.last_group.max(ledger.flushed_out_of_order_group.unwrap_or(0));
-    LeftBefore { up_to_segment: left.up_to_segment, last_group }
+pub(super) fn left_before(ledger: &LedgerState, entries: &[Entry]) -> LeftBefore {
+    let checkpoint = entries.iter().rev().find_map(|entry| match &entry.event {
+        Event::Truncated { up_to_segment, .. } => Some(Some(*up_to_segment)),
+        Event::TakenOver { .. } => Some(None),
+        _ => None,
+    });
+    let up_to_segment = ledger.left_log.up_to_segment;
+    LeftBefore { up_to_segment, checkpoint: checkpoint.flatten(), last_group: last_group_left(ledger) }
+}
+
+/// The last group that the ledger knows of.
+fn last_group_left(ledger: &LedgerState) -> u64 {
+    ledger.left_log.last_group.max(ledger.flushed_out_of_order_group.unwrap_or(0))
 }
 
 impl BlockStore {

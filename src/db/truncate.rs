@@ -13,7 +13,7 @@ use super::{Db, failed, lock};
 use crate::fs::names;
 use crate::ledger::{Event, LeftSamples};
 use crate::model::{Tally, TimestampMs};
-use crate::wal::{self, CheckpointPlan, CheckpointReport, Damage, LogFiles};
+use crate::wal::{self, CheckpointPlan, CheckpointReport, LogFiles};
 
 /// How long a flush waits for queries that still read what it takes out of the head. Maintenance tries again later.
 pub(super) const READERS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -138,9 +138,7 @@ impl Db {
         let is_all_flushed = self.unflushed_range().is_none();
         let is_flushed_to = |newest_ms| is_all_flushed || flushed.time_ms.is_some_and(|up_to_ms| newest_ms < up_to_ms);
         let has_late = self.head.out_of_order_samples() > 0;
-        let is_flushed_late = |damage: &Damage| {
-            !has_late || damage.groups.is_some_and(|(_, last)| flushed.out_of_order_group >= Some(last))
-        };
+        let is_flushed_late = |group| !has_late || flushed.out_of_order_group.unwrap_or(0) >= group;
         let plan = CheckpointPlan {
             up_to_segment,
             keep_series: &|series_ref| live.contains(series_ref) || exemplars.has_series(series_ref),
@@ -150,7 +148,8 @@ impl Db {
             keep_tombstone: &|_tombstone| false,
             keep_exemplar: &|series_ref, timestamp_ms| exemplars.contains(series_ref, timestamp_ms),
             keep_family: &|family| families.contains(family),
-            is_flushed: &|damage, newest_ms| anyway || (is_flushed_to(newest_ms) && is_flushed_late(damage)),
+            name_series: &|is_named| self.head.series_records(is_named),
+            is_flushed: &|group, newest_ms| anyway || (is_flushed_to(newest_ms) && is_flushed_late(group)),
             compression: self.options.wal.compression,
             segment_bytes: self.options.wal.segment_bytes,
             quarantine_dir: &self.options.data_dir.join(names::QUARANTINE_DIR),

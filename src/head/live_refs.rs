@@ -1,9 +1,13 @@
-//! Which series the head holds, by their references in the log: what a checkpoint of the log has to keep.
+//! Which series the head holds, by their references in the log, and their names: what a checkpoint of the log has to keep.
 
 use roaring::RoaringTreemap;
 
 use super::Head;
+use super::records::RecordBuffers;
 use super::shard::SHARDS;
+use crate::index::PairId;
+use crate::model::LabelSetScratch;
+use crate::wal::record::SeriesEncoder;
 
 /// A set of references of series in the log.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -46,5 +50,26 @@ impl Head {
         }
         refs.sort_unstable();
         RefSet::from_iter(refs)
+    }
+
+    /// Log records of the series whose references are not among these, as they were written when the series were created.
+    /// No series may leave the head meanwhile.
+    pub fn series_records(&self, is_named: &dyn Fn(u64) -> bool) -> Vec<Vec<u8>> {
+        let (mut buffers, mut scratch, mut records) =
+            (RecordBuffers::default(), LabelSetScratch::default(), Vec::new());
+        for number in 0..SHARDS {
+            let unnamed: Vec<(u64, Box<[PairId]>)> = {
+                let shard = self.shared.shard(number);
+                let rows = shard.rows().filter(|series| !is_named(series.series_ref));
+                rows.map(|series| (series.series_ref, series.pairs.clone())).collect()
+            };
+            for (series_ref, pairs) in unnamed {
+                let labels = self.shared.index().label_set(&pairs, &mut scratch);
+                SeriesEncoder::push(&mut buffers.current, series_ref, labels.iter());
+                buffers.close_if_long();
+            }
+        }
+        buffers.take_into(&mut records, Vec::new);
+        records
     }
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::contents::{Damage, LogScan, RecordPosition, ReplayProgress, ReplaySink};
+use super::contents::{Damage, LogScan, RecordPosition, ReplayProgress, ReplaySink, SegmentSummary};
 use super::options::WalError;
 use super::reader::LogFiles;
 use super::record;
@@ -24,11 +24,7 @@ pub(super) fn lost_times(
     log: &LogScan,
     damages: &[Damage],
 ) -> Result<Vec<Option<TimeRange>>, WalError> {
-    if !damages.iter().any(|damage| is_costly(log, damage)) {
-        return Ok(vec![None; damages.len()]);
-    }
-    let timeline = Timeline::read(fs, wal_dir)?;
-    Ok(damages.iter().map(|damage| is_costly(log, damage).then(|| timeline.around(damage))).collect())
+    of_costly(fs, wal_dir, log, damages, Timeline::around)
 }
 
 /// For each damage the time up to which the in-order samples may be that it cost, with all of its segment as a margin;
@@ -39,20 +35,41 @@ pub(super) fn newest_lost(
     log: &LogScan,
     damages: &[Damage],
 ) -> Result<Vec<Option<TimestampMs>>, WalError> {
+    of_costly(fs, wal_dir, log, damages, Timeline::newest_near)
+}
+
+/// What the samples of the log say about each damage that may have cost some.
+fn of_costly<T: Clone>(
+    fs: &dyn Fs,
+    wal_dir: &Path,
+    log: &LogScan,
+    damages: &[Damage],
+    say: fn(&Timeline, &Damage) -> T,
+) -> Result<Vec<Option<T>>, WalError> {
     if !damages.iter().any(|damage| is_costly(log, damage)) {
         return Ok(vec![None; damages.len()]);
     }
     let timeline = Timeline::read(fs, wal_dir)?;
-    Ok(damages.iter().map(|damage| is_costly(log, damage).then(|| timeline.newest_near(damage))).collect())
+    Ok(damages.iter().map(|damage| is_costly(log, damage).then(|| say(&timeline, damage))).collect())
 }
 
-/// Whether a damage may have cost acknowledged samples. What a segment with seals lost is named by its groups.
+/// The last group that may have stood in a damage. Where no seal tells, it stood before the next one that can be read.
+pub(super) fn last_lost_group(log: &LogScan, damage: &Damage) -> u64 {
+    let is_behind =
+        |summary: &&SegmentSummary| !summary.checkpoint && (damage.checkpoint || summary.segment >= damage.segment);
+    let next = || log.segments.iter().filter(is_behind).find_map(|summary| summary.groups).map(|(first, _)| first);
+    let last = || next().unwrap_or(log.resume.next_group).saturating_sub(1);
+    damage.groups.map_or_else(last, |(_, last)| last)
+}
+
+/// Whether a damage may have cost acknowledged samples. What a segment with seals lost is named by its groups, unless they
+/// are the first ones of a log that has lost its beginning: only the ledger knows whether groups stood there.
 fn is_costly(log: &LogScan, damage: &Damage) -> bool {
-    let is_of = |summary: &super::SegmentSummary| {
-        (summary.segment, summary.checkpoint) == (damage.segment, damage.checkpoint)
-            && (summary.marked || summary.seals > 0)
-    };
-    damage.groups.is_some() || !log.segments.iter().any(is_of)
+    let is_at = |summary: &SegmentSummary| (summary.segment, summary.checkpoint) == (damage.segment, damage.checkpoint);
+    let is_sealed = |summary: &SegmentSummary| is_at(summary) && (summary.marked || summary.seals > 0);
+    let is_first = log.segments.first().is_some_and(is_at) && damage.offset == 0 && !damage.checkpoint;
+    let has_begun_late = log.foreign_checkpoint.is_none() && log.follows.is_some_and(|group| group > 0);
+    damage.groups.is_some() || (is_first && has_begun_late) || !log.segments.iter().any(is_sealed)
 }
 
 /// Where something stands: a checkpoint comes first, then the segments by number.
@@ -129,7 +146,6 @@ impl ReplaySink for Timeline {
 mod tests {
     use super::*;
     use crate::model::SampleValue;
-    use crate::wal::SegmentSummary;
 
     fn damage(checkpoint: bool, segment: u32, offset: u64, groups: Option<(u64, u64)>) -> Damage {
         Damage { segment, checkpoint, offset, bytes: 1, groups, ..Damage::default() }
@@ -176,5 +192,20 @@ mod tests {
         let costly = |segment, groups| is_costly(&log, &damage(false, segment, 0, groups));
         assert!(!costly(1, None) && costly(1, Some((4, 4))));
         assert!(costly(2, None) && costly(3, None), "foreign, and missing");
+        let begun_late = LogScan { follows: Some(3), ..log.clone() };
+        assert!(is_costly(&begun_late, &damage(false, 1, 0, None)), "the mark and the first groups");
+        assert!(!is_costly(&begun_late, &damage(false, 1, 9, None)));
+        assert!(!is_costly(&LogScan { follows: Some(0), ..log }, &damage(false, 1, 0, None)));
+    }
+
+    #[test]
+    fn groups_of_a_damage_that_no_seal_tells_end_before_the_next_seal() {
+        let sealed = |segment, groups| SegmentSummary { segment, groups, ..SegmentSummary::default() };
+        let segments = vec![sealed(1, Some((2, 4))), sealed(2, None), sealed(4, Some((9, 9))), sealed(5, None)];
+        let mut log = LogScan { segments, ..LogScan::default() };
+        log.resume.next_group = 10;
+        let last = |checkpoint, segment, groups| last_lost_group(&log, &damage(checkpoint, segment, 0, groups));
+        assert_eq!((last(false, 2, Some((5, 7))), last(false, 2, None), last(false, 3, None)), (7, 8, 8));
+        assert_eq!((last(true, 7, None), last(false, 5, None)), (1, 9));
     }
 }

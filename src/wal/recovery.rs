@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::remove_unfinished;
-use super::contents::{Damage, LogScan, ReplayProgress, ReplaySink, UnsealedTail};
+use super::contents::{Damage, LogScan, ReplayProgress, ReplaySink, SegmentSummary, UnsealedTail};
 use super::group_writer::Resume;
 use super::lost::lost_times;
 use super::options::{Compression, WalError};
@@ -49,30 +49,41 @@ pub struct LogKnown {
 pub struct LeftBefore {
     /// The last segment that left: a checkpoint stands for it. `None` where none did.
     pub up_to_segment: Option<u32>,
+    /// The same, where the checkpoint is of ours and not of another program, as far as the ledger still tells.
+    pub checkpoint: Option<u32>,
     /// The last group that the ledger knows of.
     pub last_group: u64,
 }
 
 impl LeftBefore {
     /// The damage of a log whose oldest files have vanished. A checkpoint, whoever made it, says itself what it stands
-    /// for; and it is durable before the ledger knows of it, and until there is a newer one.
+    /// for; and it is durable before the ledger knows of it, and until there is a newer one. Each has a file, and one of
+    /// ours has records.
     fn vanished(self, files: &LogFiles, log: &LogScan) -> Option<Damage> {
+        let is_of_checkpoint =
+            |summary: &SegmentSummary| summary.checkpoint && (summary.records > 0 || !self.made(files));
+        let is_read = log.segments.iter().any(is_of_checkpoint) || log.damages.iter().any(|damage| damage.checkpoint);
         let last_group = match (log.follows, self.up_to_segment) {
-            _ if files.checkpoint.is_some() => None,
+            _ if is_read => None,
             (Some(0), _) | (None, None) => None,
             (Some(follows), _) => Some(follows),
             (None, Some(_)) => Some(self.last_group.max(1)),
         }?;
-        let first = files.files.first().map(|file| file.number);
+        let first = files.files.iter().find(|file| !file.checkpoint).map(|file| file.number);
         Some(Damage {
             segment: first.or(self.up_to_segment).unwrap_or_default(),
-            what: match self.up_to_segment {
+            what: match files.checkpoint.or(self.up_to_segment) {
                 Some(number) => format!("the checkpoint of the segments up to {number:08} is missing"),
                 None => "the first segments are missing".to_owned(),
             },
             groups: Some((1, last_group)),
             ..Damage::default()
         })
+    }
+
+    /// Whether this program made the checkpoint that is there.
+    fn made(self, files: &LogFiles) -> bool {
+        files.checkpoint.is_some() && files.checkpoint == self.checkpoint
     }
 }
 

@@ -772,13 +772,18 @@ impl<'a> Scanner<'a> {
     }
 
     /// Decides about the end of the log where the disk refused to give some of it: any number of groups may stand there
-    /// that were acknowledged. They are lost groups, and none that is written from now on gets the number of one.
-    fn settle_unreadable(&mut self) -> Result<(), WalError> {
-        if let Some(Held { tail, doubtful, pending }) = self.held.pop_if(|held| held.pending.is_unreadable()) {
+    /// that were acknowledged. They are lost groups, and none that is written from now on gets the number of one; nor where
+    /// an earlier start has noted them, set aside what it could not read, and then wrote nothing.
+    fn settle_lost_end(&mut self) -> Result<(), WalError> {
+        let is_noted = self.noted_behind().is_some();
+        let is_lost = |held: &mut Held| is_noted || held.pending.is_unreadable();
+        if let Some(Held { tail, doubtful, pending }) = self.held.pop_if(is_lost) {
             if let Some(doubtful) = doubtful {
                 self.confirm(doubtful)?;
             }
-            let lost = self.lose_groups(tail.bytes);
+            // No group is shorter than a byte.
+            let noted = self.noted_behind().filter(|_| !pending.is_unreadable());
+            let lost = self.lose_groups(noted.unwrap_or(tail.bytes));
             self.give_lost(pending, lost)?;
         }
         if let Some((segment, bytes)) = self.unreadable.take() {
@@ -786,20 +791,31 @@ impl<'a> Scanner<'a> {
             let is_of = |damage: &&mut Damage| damage.is_unreadable && damage.segment == segment && !damage.checkpoint;
             self.log.damages.iter_mut().filter(is_of).for_each(|damage| damage.groups = groups);
         }
+        if let Some(groups) = self.noted_behind() {
+            self.lose_groups(groups);
+        }
         Ok(())
     }
 
-    /// The numbers that groups in so many bytes behind the last seal may have, at most: no group is shorter than a byte.
-    fn lose_groups(&mut self, bytes: u64) -> (u64, u64) {
+    /// How many groups directly behind the last one an earlier start has found lost.
+    fn noted_behind(&self) -> Option<u64> {
         let last = self.last.map_or(0, |last| last.group);
-        let lost = (last.saturating_add(1), last.saturating_add(bytes.max(1)));
+        let behind =
+            |&(first, noted): &(u64, u64)| Some(noted.checked_sub(last)?).filter(|_| first <= last.saturating_add(1));
+        self.known_damaged.iter().filter_map(behind).max().filter(|groups| *groups > 0)
+    }
+
+    /// Takes so many groups behind the last seal for lost, at least one. Gives their numbers.
+    fn lose_groups(&mut self, groups: u64) -> (u64, u64) {
+        let last = self.last.map_or(0, |last| last.group);
+        let lost = (last.saturating_add(1), last.saturating_add(groups.max(1)));
         self.last = Some(Witness { group: lost.1, chain: UNKNOWN_CHAIN });
         self.are_commits_lost = true;
         lost
     }
 
     fn finish(mut self) -> Result<LogScan, WalError> {
-        self.settle_unreadable()?;
+        self.settle_lost_end()?;
         let mut torn = self.held.pop().map(|held| held.tail);
         self.log.abandoned.extend(self.held.drain(..).map(|held| held.tail));
         if let Some(damage) = self.foreign_tail.take() {

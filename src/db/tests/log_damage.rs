@@ -5,7 +5,7 @@ use super::witness::{Witness, minute};
 use super::*;
 use crate::fs::{Fs, names};
 use crate::verify::{VerifyOptions, verify};
-use crate::wal::{LogFiles, RecordType, SegmentEvent, SegmentReader};
+use crate::wal::{LogFiles, RecordType, SegmentEvent, SegmentReader, record};
 
 /// With many segments.
 fn small_segments() -> DbOptions {
@@ -157,9 +157,96 @@ fn log_is_truncated_over_damage_of_what_blocks_have() {
     assert_same(&contents(&db, TimeRange::ALL), &store.model, "truncated");
 }
 
+/// Lets the byte before the last of the record rot that names the series of this job.
+fn rot_name(fs: &SimFs, job: &str) {
+    let names = |bytes: &[u8]| {
+        let (mut decoder, mut labels, mut is_named) = (record::series(&bytes[1..]), Vec::new(), false);
+        while bytes[0] == RecordType::Series as u8 && decoder.next_into(&mut labels).unwrap().is_some() {
+            is_named |= labels[1].value == job;
+        }
+        is_named
+    };
+    let named_at = |path: &Path| {
+        let mut reader = SegmentReader::open(fs, path).unwrap();
+        while let SegmentEvent::Record { end, bytes, .. } = reader.next_event() {
+            if names(&bytes) {
+                return Some(end as usize - 2);
+            }
+        }
+        None
+    };
+    let (path, at) = log_files(fs).into_iter().find_map(|path| named_at(&path).map(|at| (path, at))).unwrap();
+    let mut bytes = fs.read(&path).unwrap();
+    bytes[at] ^= 1;
+    fs.set_content(&path, bytes);
+}
+
+fn append_three(store: &mut Store, minutes: std::ops::Range<i64>) {
+    for at_ms in minutes.map(minute) {
+        store.advance_to(at_ms);
+        assert!(store.append(at_ms, &["a", "b", "c"].map(|job| (job.to_owned(), 1.0))));
+    }
+}
+
+#[test]
+fn checkpoint_over_damage_names_series_whose_names_the_log_has_lost() {
+    let mut store = filled(60);
+    append_three(&mut store, 60..200);
+    store.db.flush_if_due().unwrap();
+    rot_name(&store.fs, "c");
+    let kept = store.db.checkpoint().unwrap().unwrap().kept;
+    assert_eq!(kept.samples, 3 * 80);
+    append_three(&mut store, 200..210);
+    let disk = store.fs.kill();
+    let db = open(&disk, &store.clock, small_segments()).unwrap();
+    assert!(db.recovery().damages.is_empty() && !has_log_alarm(&db), "{:?}", db.recovery().damages);
+    assert_same(&contents(&db, TimeRange::ALL), &store.model, "truncated over a lost name");
+    db.close();
+    // The log is a witness again.
+    append_three(&mut store, 210..300);
+    store.db.flush().unwrap();
+    store.restart(small_segments());
+    store.assert_equals_model("flushed");
+}
+
+#[test]
+fn log_emptied_by_force_names_series_that_go_on_meanwhile() {
+    let mut store = filled(60);
+    append_three(&mut store, 60..130);
+    store.db.committer.roll().wait().unwrap();
+    rot_name(&store.fs, "c");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (fs, clock, db) = (store.fs.clone(), store.clock.clone(), store.db.clone());
+        let (model, stop) = (std::mem::take(&mut store.model), &stop);
+        let sender = scope.spawn(move || {
+            let mut sender = Store { fs, clock, db, model };
+            let mut at_ms = minute(130);
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                sender.append(at_ms, &[("c".to_owned(), 1.0)]);
+                at_ms += 1;
+            }
+            sender.model
+        });
+        let emptied = store.db.empty_log();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let emptied = emptied.unwrap();
+        assert!(emptied.log_failed.is_some() && emptied.unlogged.samples > 0, "{emptied:?}");
+        store.model = sender.join().unwrap();
+    });
+    let disk = store.fs.kill();
+    let db = open(&disk, &store.clock, small_segments()).unwrap();
+    assert_same(&contents(&db, TimeRange::ALL), &store.model, "killed behind it");
+    db.close();
+    store.db.flush().unwrap();
+    store.assert_equals_model("flushed with the log as the witness");
+    assert_eq!(store.db.ledger_state().imbalance(), crate::model::Tally::ZERO);
+    assert!(store.db.verify().unwrap().is_good());
+}
+
 #[test]
 fn oldest_files_of_the_log_that_vanished_are_named_by_a_start_and_alarm_from_then_on() {
-    let vanish = |is_truncated: bool, which: fn(&SimFs) -> Vec<std::path::PathBuf>| {
+    let vanish = |is_truncated: bool, harm: fn(&SimFs)| {
         let mut store = filled(200);
         if is_truncated {
             store.db.flush_if_due().unwrap();
@@ -170,12 +257,7 @@ fn oldest_files_of_the_log_that_vanished_are_named_by_a_start_and_alarm_from_the
         let whole = open(&store.fs.copy(), &store.clock, small_segments()).unwrap();
         assert!(whole.recovery().damages.is_empty() && !has_log_alarm(&whole));
         let disk = store.fs.copy();
-        which(&disk).iter().for_each(|path| disk.remove_file(path).unwrap());
-        if let Some(checkpoint) = LogFiles::list(&disk, &wal_dir()).unwrap().checkpoint {
-            let dir = names::checkpoint_dir(&wal_dir(), checkpoint);
-            assert_eq!(disk.list(&dir).unwrap(), []);
-            disk.remove_dir(&dir).unwrap();
-        }
+        harm(&disk);
         let strict = DbOptions { recovery: RecoveryMode::Strict, ..small_segments() };
         assert!(open(&disk.copy(), &store.clock, strict).is_err());
         let named: Vec<(String, Option<(u64, u64)>)> = (0..3)
@@ -194,12 +276,37 @@ fn oldest_files_of_the_log_that_vanished_are_named_by_a_start_and_alarm_from_the
         let found: Vec<String> = report.stages.into_iter().flat_map(|stage| stage.findings).collect();
         (named.into_iter().next().unwrap(), found)
     };
-    let ((what, groups), _) = vanish(false, |disk| log_files(disk).into_iter().take(2).collect());
+    let ((what, groups), _) = vanish(false, |disk| remove(disk, log_files(disk).into_iter().take(2).collect()));
     assert_eq!((what.as_str(), groups.map(|(first, _)| first)), ("the first segments are missing", Some(1)));
-    let of_checkpoint = |disk: &SimFs| log_files(disk).into_iter().filter(|path| path.iter().count() > 4).collect();
-    let ((what, _), found) = vanish(true, of_checkpoint);
-    assert!(what.starts_with("the checkpoint of the segments up to"), "{what}");
-    assert!(!found.is_empty());
-    let ((what, _), _) = vanish(true, log_files);
-    assert!(what.starts_with("the checkpoint of the segments up to"), "{what}");
+    let harms: [fn(&SimFs); 5] = [
+        |disk| {
+            remove(disk, checkpoint_files(disk));
+            remove_checkpoint_dir(disk);
+        },
+        |disk| {
+            remove(disk, log_files(disk));
+            remove_checkpoint_dir(disk);
+        },
+        |disk| remove(disk, checkpoint_files(disk)),
+        |disk| checkpoint_files(disk).iter().for_each(|path| disk.set_content(path, Vec::new())),
+        |disk| checkpoint_files(disk).iter().for_each(|path| disk.set_content(path, vec![0; 5000])),
+    ];
+    for (number, harm) in harms.into_iter().enumerate() {
+        let ((what, _), found) = vanish(true, harm);
+        assert!(what.starts_with("the checkpoint of the segments up to"), "{number}: {what}");
+        assert!(!found.is_empty(), "{number}");
+    }
+}
+
+fn remove(disk: &SimFs, paths: Vec<std::path::PathBuf>) {
+    paths.iter().for_each(|path| disk.remove_file(path).unwrap());
+}
+
+fn checkpoint_files(disk: &SimFs) -> Vec<std::path::PathBuf> {
+    log_files(disk).into_iter().filter(|path| path.iter().count() > 4).collect()
+}
+
+fn remove_checkpoint_dir(disk: &SimFs) {
+    let checkpoint = LogFiles::list(disk, &wal_dir()).unwrap().checkpoint.unwrap();
+    disk.remove_dir(&names::checkpoint_dir(&wal_dir(), checkpoint)).unwrap();
 }

@@ -284,6 +284,7 @@ fn receipt_of_a_segment_that_a_truncation_was_about_to_remove_is_proven() {
         keep_tombstone: &|_| false,
         keep_exemplar: &|_, _| false,
         keep_family: &|_| false,
+        name_series: &|_| Vec::new(),
         is_flushed: &|_, _| true,
         compression: Compression::Snappy,
         segment_bytes: 1 << 20,

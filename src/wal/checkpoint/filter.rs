@@ -63,10 +63,12 @@ impl<'a> Filter<'a> {
         })
     }
 
-    pub(super) fn begin(&mut self, edge: CheckpointEdge) -> Result<(), WalError> {
+    /// Writes the beginning, and names of series before all that uses them.
+    pub(super) fn begin(&mut self, edge: CheckpointEdge, names: &[Vec<u8>]) -> Result<(), WalError> {
         let mut record = Vec::new();
         CheckpointRecord::Begin(edge).encode(&mut record);
-        self.segment.append(&record, &mut self.compressor)
+        self.segment.append(&record, &mut self.compressor)?;
+        names.iter().try_for_each(|record| self.put(None, record))
     }
 
     /// Writes the end; everything but the directory's names is durable then. Gives the bytes of all files.

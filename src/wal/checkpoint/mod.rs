@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub use record::{CheckpointEdge, CheckpointEnd, CheckpointRecord};
 
 use super::contents::{Damage, LogScan, RecordPosition, ReplayProgress, ReplaySink, SegmentSummary};
-use super::lost::newest_lost;
+use super::lost::{last_lost_group, newest_lost};
 use super::options::{Compression, WalError};
 use super::reader::LogFiles;
 use super::record::Tombstone;
@@ -47,8 +47,11 @@ pub struct CheckpointPlan<'a> {
     pub keep_exemplar: &'a dyn Fn(u64, TimestampMs) -> bool,
     /// Whether the metadata of a family is needed.
     pub keep_family: &'a dyn Fn(&str) -> bool,
-    /// Whether blocks have all samples that this damage may have cost, those in order up to a time.
-    pub is_flushed: &'a dyn Fn(&Damage, TimestampMs) -> bool,
+    /// Log records of the live series whose references are not among these, where the log has lost their names. Those that
+    /// are known to the head alone are in no later record, so that all their samples to come would be without a name.
+    pub name_series: &'a dyn Fn(&dyn Fn(u64) -> bool) -> Vec<Vec<u8>>,
+    /// Whether blocks have all samples that damage may have cost: the late ones up to a group, those in order up to a time.
+    pub is_flushed: &'a dyn Fn(u64, TimestampMs) -> bool,
     /// How the kept records are compressed.
     pub compression: Compression,
     /// Bytes of a file of the checkpoint.
@@ -118,8 +121,7 @@ pub fn checkpoint(fs: &dyn Fs, wal_dir: &Path, plan: &CheckpointPlan<'_>) -> Res
     let (Some(_), Some(behind)) = (files.files.iter().find(is_segment), behind) else {
         return Err(WalError::CheckpointRefused { segment: number });
     };
-    let mut survey = Survey::new(number, Some(plan));
-    let log = scan_files(fs, &files, &mut survey, &ReplayProgress::default(), Vec::new(), None)?;
+    let Surveyed { survey, log, names } = survey_log(fs, &files, plan)?;
     let edge = survey.edge(log.checkpoint.map(|end| end.edge));
     let (segments, damages) = read_up_to(&log, number);
     refuse_loss(fs, wal_dir, plan, &log, &damages)?;
@@ -129,7 +131,7 @@ pub fn checkpoint(fs: &dyn Fs, wal_dir: &Path, plan: &CheckpointPlan<'_>) -> Res
     remove_unfinished(fs, wal_dir)?;
     fs.create_dir_all(&tmp).map_err(WalError::io("create", &tmp))?;
     let mut filter = Filter::create(fs, &tmp, plan, &survey)?;
-    filter.begin(edge)?;
+    filter.begin(edge, &names)?;
     // What stands behind the last seal of the last segment is decided by the next mark or seal.
     let is_behind = |summary: &&SegmentSummary| !summary.checkpoint && summary.segment > number;
     let mut sealed = log.segments.iter().filter(is_behind).filter(|summary| summary.marked || summary.seals > 0);
@@ -156,6 +158,31 @@ pub fn checkpoint(fs: &dyn Fs, wal_dir: &Path, plan: &CheckpointPlan<'_>) -> Res
     Ok(survey.report(edge, damages, bytes))
 }
 
+/// A log that was read for a checkpoint.
+struct Surveyed<'a> {
+    survey: Survey<'a>,
+    log: LogScan,
+    /// Records of the series that are live and that no readable record names.
+    names: Vec<Vec<u8>>,
+}
+
+/// Reads all of the log; once more where it has lost names of series that are live.
+fn survey_log<'a>(fs: &dyn Fs, files: &LogFiles, plan: &'a CheckpointPlan<'a>) -> Result<Surveyed<'a>, WalError> {
+    let read = |names: Vec<Vec<u8>>| {
+        let mut survey = Survey::new(plan.up_to_segment, Some(plan));
+        survey.name_by_head(&names);
+        let log = scan_files(fs, files, &mut survey, &ReplayProgress::default(), Vec::new(), None)?;
+        Ok(Surveyed { survey, log, names })
+    };
+    let surveyed = read(Vec::new())?;
+    let Surveyed { survey, log, .. } = &surveyed;
+    if (log.damages.is_empty() && survey.names_all()) || planted!(CheckpointDropsSeries) {
+        return Ok(surveyed);
+    }
+    let names = (plan.name_series)(&|series_ref| survey.named.contains(series_ref));
+    if names.is_empty() { Ok(surveyed) } else { read(names) }
+}
+
 /// What was read of the segments up to this one, and their damage.
 fn read_up_to(log: &LogScan, number: u32) -> (Vec<SegmentSummary>, Vec<Damage>) {
     let segments = log.segments.iter().filter(|summary| summary.checkpoint || summary.segment <= number);
@@ -178,7 +205,8 @@ fn refuse_loss(
     let newest = newest_lost(fs, wal_dir, log, damages)?;
     for (damage, newest_ms) in damages.iter().zip(newest) {
         let is_named = || notes.iter().any(|note| note.knows(damage));
-        if newest_ms.is_some_and(|newest_ms| !is_named() && !(plan.is_flushed)(damage, newest_ms)) {
+        let is_flushed = |newest_ms| (plan.is_flushed)(last_lost_group(log, damage), newest_ms);
+        if newest_ms.is_some_and(|newest_ms| !is_named() && !is_flushed(newest_ms)) {
             let Damage { what, segment, offset, .. } = damage.clone();
             return Err(WalError::CheckpointOverDamage { what, segment, offset });
         }

@@ -34,6 +34,10 @@ pub(super) struct Survey<'a> {
     rows: Vec<Row>,
     by_labels: HashMap<Digest, u32>,
     refs: HashMap<u64, u32>,
+    /// Series that a record names, also in what stays.
+    pub(super) named: RoaringTreemap,
+    /// Series that only the head can name.
+    named_by_head: RoaringTreemap,
     /// Series that samples use which the log keeps.
     pub(super) needed: RoaringTreemap,
     /// Time of the oldest out-of-order sample that is kept.
@@ -56,6 +60,8 @@ impl<'a> Survey<'a> {
             rows: Vec::new(),
             by_labels: HashMap::new(),
             refs: HashMap::new(),
+            named: RoaringTreemap::new(),
+            named_by_head: RoaringTreemap::new(),
             needed: RoaringTreemap::new(),
             oldest_out_of_order_ms: None,
             seen: Tallies::default(),
@@ -67,6 +73,19 @@ impl<'a> Survey<'a> {
             last_seal: None,
             canonical: Vec::new(),
         }
+    }
+
+    /// Takes names of series that the log has lost. To be called before it is read.
+    pub(super) fn name_by_head(&mut self, records: &[Vec<u8>]) {
+        for record in records {
+            let _damaged = self.series(record::split(record).1, true);
+        }
+        self.named_by_head = std::mem::take(&mut self.named);
+    }
+
+    /// Whether records name all series of the samples that the log keeps.
+    pub(super) fn names_all(&self) -> bool {
+        self.needed.is_subset(&self.named)
     }
 
     /// Where the part that goes ends, with what an earlier checkpoint said about it.
@@ -98,10 +117,14 @@ impl<'a> Survey<'a> {
         position.checkpoint || position.segment <= self.up_to_segment
     }
 
-    fn series(&mut self, body: &[u8]) -> Result<(), Corruption> {
+    fn series(&mut self, body: &[u8], goes: bool) -> Result<(), Corruption> {
         let mut labels: Vec<Label<'_>> = Vec::with_capacity(32);
         let mut decoder = record::series(body);
         while let Some(series_ref) = decoder.next_into(&mut labels)? {
+            self.named.insert(series_ref);
+            if !goes {
+                continue;
+            }
             // Whoever wrote the log: the digest is of the sorted set, without empty values.
             labels.retain(|label| !label.value.is_empty());
             labels.sort_unstable();
@@ -154,6 +177,11 @@ impl<'a> Survey<'a> {
                 }
                 row.newest_ms = Some(sample.timestamp_ms);
             }
+            if !is_kept && self.named_by_head.contains(sample.series_ref) {
+                // Nobody who read the log before could name it: it left as it was counted, without a digest.
+                self.unknown_samples += 1;
+                continue;
+            }
             let tally = |tallies: &mut Tallies| match in_order {
                 true => tallies.in_order.add_sample(digest),
                 false => tallies.out_of_order.add_sample(digest),
@@ -173,7 +201,7 @@ impl ReplaySink for Survey<'_> {
         let goes = self.goes(position);
         // What of a record can be read counts; replay takes no more of it.
         let _damaged = match kind {
-            Some(RecordType::Series) if goes => self.series(body),
+            Some(RecordType::Series) => self.series(body, goes),
             None => {
                 self.unknown_records += u64::from(goes);
                 Ok(())

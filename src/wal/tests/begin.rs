@@ -55,3 +55,22 @@ fn log_that_has_only_a_mark_begins_behind_it() {
     fs.set_content(&second, bytes);
     assert_eq!(scan_all(&fs, wal).0.first_commit, Some(6));
 }
+
+#[test]
+fn checkpoint_without_a_record_stands_for_nothing_unless_another_program_made_it() {
+    let fs = two_segments();
+    let wal = Path::new(WAL);
+    fs.remove_file(&names::wal_segment(wal, 0)).unwrap();
+    let dir = names::checkpoint_dir(wal, 0);
+    fs.create_dir_all(&dir).unwrap();
+    let lost = |checkpoint: Option<u32>| {
+        let known =
+            LogKnown { from: None, left: Some(LeftBefore { up_to_segment: Some(0), checkpoint, last_group: 1 }) };
+        let quarantine = Path::new("/data/quarantine");
+        let found = look(&fs, wal, quarantine, known, &mut Kept::default(), &ReplayProgress::default()).unwrap();
+        found.damages.iter().map(|damage| damage.groups).collect::<Vec<_>>()
+    };
+    assert_eq!((lost(None), lost(Some(0))), (vec![Some((1, 1))], vec![Some((1, 1))]), "none has no file");
+    fs.create(&names::wal_segment(&dir, 0)).unwrap();
+    assert_eq!((lost(None), lost(Some(0))), (vec![], vec![Some((1, 1))]));
+}

@@ -87,6 +87,7 @@ fn plan<'a>(up_to_segment: u32, quarantine_dir: &'a Path) -> CheckpointPlan<'a> 
         keep_tombstone: &|_| false,
         keep_exemplar: &|_, _| true,
         keep_family: &|_| true,
+        name_series: &|_| Vec::new(),
         is_flushed: &|_, _| true,
         compression: Compression::Snappy,
         segment_bytes: 3_000,

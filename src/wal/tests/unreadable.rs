@@ -19,8 +19,12 @@ fn kept_segments(fs: &SimFs) -> Vec<Vec<u8>> {
     segments.map(|entry| fs.read(&Path::new(QUARANTINE).join(&entry.name)).unwrap()).collect()
 }
 
-/// The writer goes on, and the next start finds no new damage, and the same samples.
+/// A start that comes before the writer finds the same numbers, and no new damage. Then the writer goes on, and the next
+/// starts find the same samples.
 fn assert_goes_on(fs: &SimFs, resume: Resume, samples: &[(u64, i64, u64)]) {
+    let (second, kept) = recover_all(fs, Path::new(DATA));
+    assert_eq!((second.damages, second.torn_tail, second.resume), (Vec::new(), None, resume));
+    assert!(kept.samples() == samples);
     let clock = Arc::new(ManualClock::at(0));
     let mut writer = GroupWriter::new(Arc::new(fs.clone()), PathBuf::from(WAL), resume, WalOptions::default(), clock);
     writer.form_group(&[(0, Digest::ZERO)], GroupRecords::default(), false);

@@ -158,3 +158,61 @@ fn blocks_answer_while_the_log_is_replayed_and_say_so() {
     assert!(querier.warnings()[0].starts_with("the log is being replayed"));
     assert_eq!(db.queryable().querier(TimeRange::ALL).unwrap().warnings(), [""; 0]);
 }
+
+/// Puts a block of a snapshot into the data directory.
+fn put_back(store: &Store, snapshot: &str, ulid: ulid::Ulid) {
+    let data = Path::new(DATA);
+    let from = data.join(crate::fs::names::SNAPSHOTS_DIR).join(snapshot).join(ulid.to_string());
+    super::super::snapshot::link_files(&store.fs, &from, &data.join(ulid.to_string())).unwrap();
+    store.fs.sync_dir(data).unwrap();
+}
+
+#[test]
+fn block_that_came_back_after_all_of_it_was_deleted_outlives_the_next_start() {
+    let mut store = Store::new(options());
+    fill(&mut store, 0..30);
+    store.db.flush().unwrap();
+    let (ulid, model) = (store.db.blocks()[0].meta.ulid, store.model.clone());
+    let snapshot = store.db.snapshot(true).unwrap();
+    delete(&mut store, "a", 0, 30);
+    delete(&mut store, "b", 0, 30);
+    assert_eq!(store.db.clean_tombstones().unwrap(), 1);
+    assert_eq!(store.db.blocks().len(), 0);
+    put_back(&store, &snapshot, ulid);
+    store.model = model;
+    store.db.reload_blocks().unwrap();
+    store.assert_equals_model("taken in");
+    // The scrub reads it, and tells the ledger.
+    store.db.scrub_next().unwrap();
+    assert!(store.db.ledger_state().blocks.contains_key(&ulid));
+    store.restart(options());
+    store.assert_equals_model("opened again");
+    assert_same(&super::offline::look(&store.fs.kill(), &store.clock), &store.model, "looked at");
+    assert_eq!(store.db.ledger_state().imbalance(), crate::model::Tally::ZERO);
+}
+
+#[test]
+fn expired_blocks_that_came_back_stay_where_the_retention_was_raised_before_the_start() {
+    let short = || {
+        let retention = RetentionPolicy { time_ms: Some(6 * HOUR), size_bytes: None };
+        DbOptions { storage: StorageOptions { retention, ..options().storage }, ..options() }
+    };
+    let mut store = Store::new(short());
+    for window in 0..3 {
+        fill(&mut store, window * 120..window * 120 + 30);
+    }
+    store.db.flush().unwrap();
+    let snapshot = store.db.snapshot(true).unwrap();
+    let at_ms = START + 100 * HOUR;
+    store.advance_to(at_ms);
+    assert!(store.append(at_ms, &one("a", 1.0)));
+    let expired = store.db.expire().unwrap();
+    assert_eq!(expired.len(), 2);
+    store.db.close();
+    for one in expired {
+        put_back(&store, &snapshot, one.ulid);
+    }
+    store.restart(options());
+    store.assert_equals_model("opened with a longer retention");
+    assert_eq!(store.db.ledger_state().imbalance(), crate::model::Tally::ZERO);
+}

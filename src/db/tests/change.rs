@@ -216,3 +216,21 @@ fn expired_blocks_that_came_back_stay_where_the_retention_was_raised_before_the_
     store.assert_equals_model("opened with a longer retention");
     assert_eq!(store.db.ledger_state().imbalance(), crate::model::Tally::ZERO);
 }
+
+#[test]
+fn block_that_vanished_while_the_ledger_could_not_be_written_is_recorded_later() {
+    let mut store = Store::new(options());
+    fill(&mut store, 0..30);
+    store.db.flush().unwrap();
+    let (ulid, before) = (store.db.blocks()[0].meta.ulid, store.db.ledger_state());
+    store.fs.remove_dir_all(&Path::new(DATA).join(ulid.to_string())).unwrap();
+    let next = store.fs.operations();
+    store.fs.fail(next..u64::MAX, crate::fs::sim::Fault::Error);
+    store.db.reload_blocks().unwrap_err();
+    store.fs.heal();
+    assert_eq!(store.db.blocks().len(), 0);
+    store.db.reload_blocks().unwrap();
+    let ledger = store.db.ledger_state();
+    assert_eq!((ledger.totals.deleted, ledger.blocks.len()), (before.blocks[&ulid], 0));
+    assert_eq!(ledger.imbalance(), crate::model::Tally::ZERO);
+}

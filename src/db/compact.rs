@@ -121,7 +121,9 @@ impl Db {
         let options = PlanOptions { ranges_ms: level_ranges(chunk_range, retention), disk_bytes: free };
         let planned = compaction::plan(&facts, &options);
         *skipped = planned.skipped.iter().map(SkippedPlan::to_string).collect();
-        self.store.set_alarm("compaction", (!skipped.is_empty()).then(|| skipped.join("; ")));
+        let alarming: Vec<String> =
+            planned.skipped.iter().filter(|one| !one.passes_by_itself()).map(SkippedPlan::to_string).collect();
+        self.store.set_alarm("compaction", (!alarming.is_empty()).then(|| alarming.join("; ")));
         let Some(plan) = planned.plan else { return Ok(None) };
         let parents: Vec<Arc<Block>> = plan.parents.iter().filter_map(|ulid| self.store.blocks.get(*ulid)).collect();
         self.compact_blocks(&parents, &plan.reason.to_string()).map(Some)

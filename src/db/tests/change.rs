@@ -234,3 +234,21 @@ fn block_that_vanished_while_the_ledger_could_not_be_written_is_recorded_later()
     assert_eq!((ledger.totals.deleted, ledger.blocks.len()), (before.blocks[&ulid], 0));
     assert_eq!(ledger.imbalance(), crate::model::Tally::ZERO);
 }
+
+#[test]
+fn late_samples_ahead_of_the_blocks_in_order_wait_without_an_alarm() {
+    let mut store = Store::new(options());
+    fill(&mut store, 0..37);
+    store.db.flush().unwrap();
+    fill(&mut store, 37..60);
+    for minute in [30, 50] {
+        assert!(store.append(START + minute * MINUTE + 30_000, &one("a", 0.5)));
+    }
+    store.db.flush_out_of_order_samples().unwrap().unwrap();
+    let report = store.db.compact().unwrap();
+    assert_eq!((report.compactions.len(), report.skipped.len()), (0, 1), "{report:?}");
+    assert!(store.db.store.notes().alarms.is_empty());
+    store.db.flush().unwrap();
+    assert_eq!(store.db.compact().unwrap().skipped, [""; 0]);
+    store.assert_equals_model("compacted");
+}

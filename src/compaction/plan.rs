@@ -143,6 +143,17 @@ pub struct SkippedPlan {
     pub obstacle: Obstacle,
 }
 
+impl SkippedPlan {
+    /// Whether time alone takes the obstacle away: a flush, or another plan, which is told of as well where it cannot be
+    /// done.
+    pub fn passes_by_itself(&self) -> bool {
+        match self.obstacle {
+            Obstacle::Ahead(_) | Obstacle::Overlap(_) => true,
+            Obstacle::Failed(_) | Obstacle::DiskSpace { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for SkippedPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Plan { reason, parents, bytes, .. } = &self.plan;

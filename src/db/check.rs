@@ -246,7 +246,7 @@ impl Db {
         let mut findings = self.head.digest_series(&snapshot, |series| {
             head += Tally { samples: series.samples, digest: series.digest };
         });
-        let is_left = *lock(&self.truncated_to) == self.flushed_ms() && lock(&self.out_of_order_to_drop).is_none();
+        let is_left = *lock(&self.truncated_to) == self.flushed_ms() && lock(&self.out_of_order_to_drop).is_empty();
         let imbalance = self.store.ledger().state().imbalance();
         let mut found: Vec<(Proven, String)> = Vec::new();
         for damage in &log.damaged {

@@ -18,7 +18,7 @@ use super::store::BlockStore;
 use super::{Db, failed, lock};
 use crate::block::{Block, PreparedBlock};
 use crate::compaction::{self, CompactionError, PlanBlock, PlanOptions, SkippedPlan, level_ranges};
-use crate::ledger::{Entry, Event};
+use crate::ledger::{Entry, Event, LedgerState};
 use crate::model::{Digest, Tally, TimestampMs};
 
 /// One compaction, for people.
@@ -121,7 +121,9 @@ impl Db {
         let options = PlanOptions { ranges_ms: level_ranges(chunk_range, retention), disk_bytes: free };
         let planned = compaction::plan(&facts, &options);
         *skipped = planned.skipped.iter().map(SkippedPlan::to_string).collect();
-        self.store.set_alarm("compaction", (!skipped.is_empty()).then(|| skipped.join("; ")));
+        let alarming: Vec<String> =
+            planned.skipped.iter().filter(|one| !one.passes_by_itself()).map(SkippedPlan::to_string).collect();
+        self.store.set_alarm("compaction", (!alarming.is_empty()).then(|| alarming.join("; ")));
         let Some(plan) = planned.plan else { return Ok(None) };
         let parents: Vec<Arc<Block>> = plan.parents.iter().filter_map(|ulid| self.store.blocks.get(*ulid)).collect();
         self.compact_blocks(&parents, &plan.reason.to_string()).map(Some)
@@ -299,7 +301,11 @@ impl BlockStore {
     /// that they expired, and those that are marked as empty. A child was proven before the ledger named it; where it is
     /// gone itself, it is what became of it that counts.
     pub(super) fn remove_superseded(&self) {
-        let superseded = superseded(&self.blocks.list(), self.ledger().entries());
+        let is_due = |ulid: Ulid| self.expires_by_clock(ulid);
+        let superseded = {
+            let ledger = self.ledger();
+            superseded(&self.blocks.list(), ledger.entries(), ledger.state(), &is_due)
+        };
         self.blocks.replace(&superseded, &[]);
         if superseded.is_empty() {
             return;
@@ -326,8 +332,14 @@ fn is_vertical(parents: &[Arc<Block>]) -> bool {
     ranges.windows(2).any(|pair| matches!(pair, [before, behind] if before.overlaps(behind)))
 }
 
-/// The blocks whose end the ledger tells although they are still there, and those that are marked as empty.
-pub(super) fn superseded(blocks: &[Arc<Block>], entries: &[Entry]) -> Vec<Ulid> {
+/// The blocks whose end the ledger tells although they are still there, and those that are marked as empty. `is_due` says
+/// whether retention takes a block.
+pub(super) fn superseded(
+    blocks: &[Arc<Block>],
+    entries: &[Entry],
+    state: &LedgerState,
+    is_due: &dyn Fn(Ulid) -> bool,
+) -> Vec<Ulid> {
     let there: BTreeSet<Ulid> = blocks.iter().map(|block| block.ulid()).collect();
     let mut covered = BTreeSet::new();
     // From the last to the first: what became of a child stands behind the compaction that made it.
@@ -342,14 +354,18 @@ pub(super) fn superseded(blocks: &[Arc<Block>], entries: &[Entry]) -> Vec<Ulid> 
             _ => {}
         }
     }
-    // An expired block that was not the last one to go was brought back by a person.
+    // An expired block that was not the last one to go was brought back by a person; so was one that has not had its time
+    // any more.
     let last = entries.last().map(|entry| &entry.event);
     let is_kept = |ulid: &Ulid| {
         let expired = |event: &Event| matches!(event, Event::Expired { ulid: expired, .. } if expired == ulid);
-        entries.iter().any(|entry| expired(&entry.event)) && !last.is_some_and(expired)
+        let has_expired = entries.iter().any(|entry| expired(&entry.event));
+        has_expired && !(last.is_some_and(expired) && is_due(*ulid))
     };
+    // What was taken in after its end came back, imported again say, and nothing else need hold its samples.
+    let is_back = |ulid: &Ulid| state.blocks.contains_key(ulid);
     let empty = blocks.iter().filter(|block| block.meta().compaction.deletable).map(|block| block.ulid());
-    there.intersection(&covered).filter(|ulid| !is_kept(ulid)).copied().chain(empty).collect()
+    there.intersection(&covered).filter(|ulid| !is_kept(ulid) && !is_back(ulid)).copied().chain(empty).collect()
 }
 
 impl CompactionRecord {

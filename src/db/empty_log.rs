@@ -148,7 +148,7 @@ impl Db {
     fn flush_by_head(&self) -> Result<(FlushReport, Tally), TaskError> {
         let began = self.clock.monotonic();
         self.leave_head();
-        if *lock(&self.truncated_to) != self.flushed_ms() || lock(&self.out_of_order_to_drop).is_some() {
+        if *lock(&self.truncated_to) != self.flushed_ms() || !lock(&self.out_of_order_to_drop).is_empty() {
             return Err(TaskError(
                 "queries still read samples that blocks have; try again when they are over".to_owned(),
             ));

@@ -45,6 +45,14 @@ impl BlockStore {
         Ok(expired)
     }
 
+    /// Whether retention takes a block, were there samples of now: what the head has is not known before its replay.
+    pub(super) fn expires_by_clock(&self, ulid: Ulid) -> bool {
+        let (facts, now_ms) = (self.retention_facts(), self.clock.now_ms());
+        let facts =
+            RetentionFacts { now_ms, head_newest_ms: Some(now_ms), head_bytes: self.head_bytes(), blocks: &facts };
+        plan(&self.options.retention, &facts).expired.iter().any(|(expired, _)| *expired == ulid)
+    }
+
     /// The blocks, as far as retention looks at them.
     fn retention_facts(&self) -> Vec<BlockFacts> {
         let blocks = self.blocks.list();

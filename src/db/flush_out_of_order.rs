@@ -15,11 +15,19 @@ use crate::ledger::FlushedUpTo;
 use crate::model::{TimeRange, TimestampMs};
 use crate::proof::LogPart;
 
+/// Out-of-order samples that blocks have, and that the head keeps for queries.
+#[derive(Debug)]
+pub(super) struct FlushedCut {
+    samples: OutOfOrderCut,
+    /// Queries with smaller numbers may look for the samples in the head.
+    next_reader: u64,
+}
+
 impl Db {
     /// Flushes the out-of-order samples if there are enough of them, or they have been waiting for long.
     pub(super) fn flush_out_of_order_if_due(&self) -> Result<Outcome, TaskError> {
         let _work = lock(&self.head_work);
-        let Some(range) = self.head.out_of_order_range() else { return Ok(Outcome::Nothing) };
+        let Some(range) = self.head.unflushed_out_of_order_range() else { return Ok(Outcome::Nothing) };
         // Once the in-order samples of their time are in a block, or the head is too large.
         if range.start_ms >= self.head.floor_ms() && !self.is_too_large() {
             return Ok(Outcome::Nothing);
@@ -32,7 +40,7 @@ impl Db {
 
     /// Writes, proves and publishes all out-of-order samples: a block for each window of time.
     pub(super) fn flush_out_of_order_samples(&self) -> Result<Option<Flushed>, TaskError> {
-        if self.head.out_of_order_range().is_none() {
+        if self.head.unflushed_out_of_order_range().is_none() {
             return Ok(None);
         }
         let began = self.clock.monotonic();
@@ -56,17 +64,29 @@ impl Db {
 
     /// Takes out of the head, and of the copy for Prometheus, what blocks have.
     pub(super) fn leave_out_of_order(&self, samples: OutOfOrderCut, group: u64) {
+        self.head.out_of_order_flushed(&samples);
         // Queries that began before may still look for the samples in the head; later ones find them twice, and take
         // them once.
-        if self.head.wait_for_readers(TimestampMs::MAX, READERS_TIMEOUT) {
-            self.head.drop_out_of_order(&samples);
-        } else {
+        let next_reader = self.head.next_reader();
+        lock(&self.out_of_order_to_drop).push(FlushedCut { samples, next_reader });
+        if !self.head.wait_for_readers(TimestampMs::MAX, READERS_TIMEOUT) {
             tracing::warn!("queries still read out-of-order samples that are in a block now; they are dropped later");
-            lock(&self.out_of_order_to_drop).replace(samples);
         }
+        self.drop_flushed_out_of_order();
         // It costs space and no data: a Prometheus that opens the directory merges what it finds twice.
         if let Err(error) = self.committer.truncate_wbl(group) {
             tracing::warn!(%error, "out-of-order samples that are in a block could not be removed from wbl");
+        }
+    }
+
+    /// Lets go of what was flushed before the oldest query that is there.
+    pub(super) fn drop_flushed_out_of_order(&self) {
+        let mut waiting = lock(&self.out_of_order_to_drop);
+        // Later queries don't count: where some query is always there, no moment comes without any.
+        let oldest_reader = self.head.oldest_reader();
+        let done = waiting.partition_point(|cut| cut.next_reader <= oldest_reader);
+        if let Some(last) = waiting.drain(..done).next_back() {
+            self.head.drop_out_of_order(&last.samples);
         }
     }
 

@@ -74,11 +74,12 @@ pub use truncate::CheckpointSummary;
 
 use crate::clock::Clock;
 use crate::fs::{DirLock, Fs};
-use crate::head::{Head, LoadReport, MetadataEntry, OutOfOrderCut, ReplayReport, Watermark};
+use crate::head::{Head, LoadReport, MetadataEntry, ReplayReport, Watermark};
 use crate::ledger::LedgerState;
 use crate::model::{Digest, TimeRange, TimestampMs};
 use crate::storage::{BatchOutcome, Queryable, StorageError, WriteBatch};
 use crate::wal::{CommitError, CommitFuture, Committer, CutPoint, LogStatus, Recovery};
+use flush_out_of_order::FlushedCut;
 use maintenance::{Maintenance, MaintenanceStatus, Schedule, Task, TaskError, TaskHost};
 use merge::Part;
 use store::BlockStore;
@@ -102,8 +103,8 @@ pub struct Db {
     flushed_up_to: Mutex<TimestampMs>,
     /// In-order samples below this were taken out of the head.
     truncated_to: Mutex<TimestampMs>,
-    /// Out-of-order samples that blocks have, and queries still read in the head.
-    out_of_order_to_drop: Mutex<Option<OutOfOrderCut>>,
+    /// Out-of-order samples that blocks have, and queries still read in the head, oldest first.
+    out_of_order_to_drop: Mutex<Vec<FlushedCut>>,
     /// Up to where the log was flushed when it was last truncated.
     checkpointed: Mutex<FlushedTo>,
     /// What a start need not read of the log, when that was last noted.

@@ -87,7 +87,7 @@ impl OfflineDb {
             return Err(OpenError::NoData { dir: data_dir.to_owned() });
         }
         let ledger = ledger::read(&*fs, &data_dir.join(names::LEDGER_DIR))?;
-        blocks.replace(&superseded(&blocks.list(), &ledger.entries), &[]);
+        blocks.replace(&superseded(&blocks.list(), &ledger.entries, &ledger.state, &|_| true), &[]);
 
         let chunks_dir = data_dir.join(names::CHUNKS_HEAD_DIR);
         let (head, loaded) = Head::open_read_only(HeadOptions::default(), fs.clone(), &chunks_dir)

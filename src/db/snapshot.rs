@@ -147,7 +147,7 @@ struct Moment {
 }
 
 /// Gives every file of a directory a second name in another one, durably.
-fn link_files(fs: &dyn Fs, from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn link_files(fs: &dyn Fs, from: &Path, to: &Path) -> io::Result<()> {
     fs.create_dir_all(to)?;
     for entry in fs.list(from)? {
         let (source, target) = (from.join(&entry.name), to.join(&entry.name));

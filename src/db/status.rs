@@ -22,7 +22,7 @@ pub struct BlockStatus {
     pub meta: BlockMeta,
     /// Bytes of its files.
     pub bytes: u64,
-    /// Series with deleted ranges.
+    /// Deleted ranges, over all series.
     pub tombstones: u64,
     /// What the ledger says it holds; `None` where it came from elsewhere and was not yet read whole.
     pub recorded: Option<Tally>,

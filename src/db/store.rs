@@ -68,6 +68,8 @@ pub(super) struct BlockStore {
     names: Mutex<BlockNames>,
     /// What another program took out of the log, and the ledger could not be told yet.
     pub(super) taken_over: Mutex<Option<Event>>,
+    /// Blocks that somebody else removed, and the ledger could not be told of yet.
+    vanished: Mutex<BTreeSet<Ulid>>,
 }
 
 impl BlockStore {
@@ -109,6 +111,7 @@ impl BlockStore {
             notes: Mutex::default(),
             counters: DbCounters::default(),
             taken_over: Mutex::default(),
+            vanished: Mutex::default(),
         };
         let gone = found.lost.iter().filter(|lost| lost.is_moved);
         let events: Vec<Event> = gone
@@ -132,6 +135,18 @@ impl BlockStore {
     /// Records events, durably.
     pub(super) fn record(&self, events: &[Event]) -> Result<(), LedgerError> {
         self.ledger().append(events, self.clock.now_ms())
+    }
+
+    /// Records which blocks somebody else removed, with those that could not be recorded before and did not come back.
+    pub(super) fn record_vanished(&self, ulids: &[Ulid]) -> Result<(), LedgerError> {
+        let mut vanished = lock(&self.vanished);
+        vanished.extend(ulids);
+        vanished.retain(|ulid| self.blocks.get(*ulid).is_none());
+        let of = |ulid: &Ulid| Some(Event::Deleted { ulid: *ulid, tally: self.recorded(*ulid)? });
+        let events: Vec<Event> = vanished.iter().filter_map(of).collect();
+        self.record(&events)?;
+        vanished.clear();
+        Ok(())
     }
 
     /// Lets a ledger without entries begin: in-order samples below `floor_ms` were in blocks before there was one. It has

@@ -7,7 +7,6 @@ use super::quarantine::lost_alarm;
 use super::{Db, failed, lock};
 use crate::block::Block;
 use crate::block::accel::{self, AccelError, AccelState};
-use crate::ledger::Event;
 
 impl TaskHost for Db {
     fn alarms(&self) -> Vec<(&'static str, String)> {
@@ -43,18 +42,17 @@ impl Db {
         self.store.remove_hidden();
         let found =
             self.store.blocks.reload(false).map_err(|error| failed("the data directory cannot be listed", error))?;
-        let mut events = Vec::new();
-        for &ulid in &found.vanished {
+        for ulid in &found.vanished {
             tracing::warn!(%ulid, "a block was removed by somebody else");
-            events.extend(self.store.recorded(ulid).map(|tally| Event::Deleted { ulid, tally }));
         }
-        self.store.record(&events).map_err(|error| failed("the ledger cannot be written", error))?;
+        let recorded = self.store.record_vanished(&found.vanished);
         for lost in &found.lost {
             tracing::error!(ulid = %lost.ulid, reason = lost.reason, "a block cannot be read, its samples are missing");
         }
         self.store.set_alarm("lost", lost_alarm(&self.store.blocks.lost()));
         self.store.forget_gone_blocks();
         self.store.look_at_log_losses(&self.recovery, &self.replayed);
+        recorded.map_err(|error| failed("the ledger cannot be written", error))?;
         if found.added.is_empty() && found.vanished.is_empty() {
             return Ok(Outcome::Nothing);
         }

@@ -63,13 +63,7 @@ impl Db {
                 );
             }
         }
-        let mut waiting = lock(&self.out_of_order_to_drop);
-        if let Some(cut) = waiting.as_ref()
-            && self.head.wait_for_readers(TimestampMs::MAX, Duration::ZERO)
-        {
-            self.head.drop_out_of_order(cut);
-            *waiting = None;
-        }
+        self.drop_flushed_out_of_order();
     }
 
     /// Takes out of the log now what blocks have, all of it. `None` where there was nothing.

@@ -41,4 +41,14 @@ impl Head {
     pub fn wait_for_readers(&self, below_ms: TimestampMs, timeout: Duration) -> bool {
         self.shared.readers.wait(below_ms, timeout)
     }
+
+    /// The number of the next reader: those that are there now have smaller ones.
+    pub fn next_reader(&self) -> u64 {
+        self.shared.readers.epoch()
+    }
+
+    /// The number of the oldest reader that is there; that of the next one where there is none.
+    pub fn oldest_reader(&self) -> u64 {
+        self.shared.readers.oldest()
+    }
 }

@@ -150,6 +150,8 @@ struct Counters {
     next_out_of_order_chunk: AtomicU64,
     /// Chunks of them below this number were dropped.
     out_of_order_dropped: AtomicU64,
+    /// Blocks have the out-of-order chunks below this number.
+    out_of_order_flushed: AtomicU64,
     has_samples: AtomicBool,
     min_time_ms: AtomicI64,
     /// In-order samples below were passed over by a replay or dropped by a truncation: blocks have them.
@@ -170,6 +172,7 @@ impl Default for Counters {
             out_of_order_samples: AtomicU64::new(0),
             next_out_of_order_chunk: AtomicU64::new(0),
             out_of_order_dropped: AtomicU64::new(0),
+            out_of_order_flushed: AtomicU64::new(0),
             has_samples: AtomicBool::new(false),
             min_time_ms: AtomicI64::new(i64::MAX),
             left_below_ms: AtomicI64::new(i64::MIN),

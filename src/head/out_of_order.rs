@@ -9,8 +9,9 @@
 //! a repetition adds nothing and a contradiction is refused ([`Head::append`]).
 //!
 //! Every chunk has a number, rising in the order of the cuts. A block of out-of-order samples is made from an
-//! [`OutOfOrderCut`]: at a moment without writers all buffers become chunks, so everything below a number is in the cut,
-//! and nothing else ever will be.
+//! [`OutOfOrderCut`]: at a moment without writers all buffers become chunks, so everything below a number that no block has
+//! yet is in the cut, and nothing else ever will be. What blocks have stays here until the queries that began before are
+//! over; later cuts leave it out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -80,11 +81,17 @@ impl OutOfOrder {
 
     /// From the oldest to the newest sample.
     pub(super) fn range(&self) -> Option<TimeRange> {
+        self.range_from(0)
+    }
+
+    /// From the oldest to the newest sample without those of chunks below a number.
+    fn range_from(&self, number: u64) -> Option<TimeRange> {
         let ends = [self.buffer.first(), self.buffer.last()].into_iter().flatten().map(|held| held.timestamp_ms);
         let others =
             [self.histograms.first(), self.histograms.last()].into_iter().flatten().map(|(held_ms, _)| *held_ms);
         let buffered = ends.chain(others).map(|at_ms| TimeRange::new(at_ms, at_ms));
-        self.chunks.iter().map(|chunk| chunk.range).chain(buffered).reduce(union)
+        let chunks = self.chunks.iter().filter(|chunk| chunk.number >= number);
+        chunks.map(|chunk| chunk.range).chain(buffered).reduce(union)
     }
 
     /// What the buffers have at the time of a sample, if anything.
@@ -204,10 +211,12 @@ impl ShardRange {
     }
 }
 
-/// The out-of-order samples of the head at one moment.
+/// The out-of-order samples of the head that no block had at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfOrderCut {
-    /// Chunks below this number are in the cut.
+    /// Chunks below this number are in blocks, and not in the cut.
+    pub(super) from: u64,
+    /// Chunks from that one to below this number are in the cut.
     pub(super) before: u64,
     /// From the oldest to the newest sample in it; `None` where there is none.
     pub range: Option<TimeRange>,
@@ -218,7 +227,7 @@ pub struct OutOfOrderCut {
 impl OutOfOrderCut {
     /// Whether the chunk is in the cut.
     pub(super) fn contains(&self, chunk: &OutOfOrderChunk) -> bool {
-        chunk.number < self.before
+        (self.from..self.before).contains(&chunk.number)
     }
 }
 
@@ -228,23 +237,42 @@ impl Head {
         self.shared.out_of_order_range()
     }
 
+    /// The same without the samples that blocks have, and that are still here for queries.
+    pub fn unflushed_out_of_order_range(&self) -> Option<TimeRange> {
+        let shared = &*self.shared;
+        let all = self.out_of_order_range()?;
+        let from = shared.out_of_order_from();
+        if shared.counters.out_of_order_dropped.load(Ordering::Acquire) >= from {
+            return Some(all);
+        }
+        let mut range = None;
+        for number in 0..SHARDS {
+            let shard = shared.shard(number);
+            let held = shard.out_of_order_rows.iter().filter_map(|&row| shard.row(row).out_of_order());
+            range = range.into_iter().chain(held.filter_map(|held| held.range_from(from))).reduce(union);
+        }
+        range
+    }
+
     /// How many out-of-order samples there are, in buffers and chunks.
     pub fn out_of_order_samples(&self) -> u64 {
         self.shared.counters.out_of_order_samples.load(Ordering::Relaxed)
     }
 
-    /// Makes all buffers chunks, and names all chunks that there are. To be called while no request is admitted, so that
-    /// the cut holds the out-of-order samples of whole groups.
+    /// Makes all buffers chunks, and names all chunks that no block has. To be called while no request is admitted, so
+    /// that the cut holds the out-of-order samples of whole groups.
     pub fn cut_out_of_order(&self) -> OutOfOrderCut {
         let shared = &*self.shared;
-        let mut cut = OutOfOrderCut { before: 0, range: None, samples: 0 };
+        let from = shared.out_of_order_from();
+        let mut cut = OutOfOrderCut { from, before: 0, range: None, samples: 0 };
         for number in 0..SHARDS {
             let mut shard = shared.shard(number);
             for row in shard.out_of_order_rows.clone() {
                 shard.cut_out_of_order(row, shared);
                 if let Some(held) = shard.row(row).out_of_order() {
-                    cut.samples += held.samples();
-                    cut.range = cut.range.into_iter().chain(held.range()).reduce(union);
+                    let chunks = held.chunks.iter().filter(|chunk| chunk.number >= from);
+                    cut.samples += chunks.map(|chunk| u64::from(chunk.samples)).sum::<u64>();
+                    cut.range = cut.range.into_iter().chain(held.range_from(from)).reduce(union);
                 }
             }
         }
@@ -252,12 +280,18 @@ impl Head {
         cut
     }
 
-    /// Lets go of the samples of a cut. To be called when a block with them is served. Samples that came after the cut
-    /// stay.
+    /// Notes that blocks have the samples of a cut: no later cut has them. To be called when the blocks are served.
+    pub fn out_of_order_flushed(&self, cut: &OutOfOrderCut) {
+        self.shared.counters.out_of_order_flushed.fetch_max(cut.before, Ordering::AcqRel);
+    }
+
+    /// Lets go of the samples of a cut, and of those before it. To be called when blocks with them are served, and no
+    /// query is left that began before they were. Samples that came after the cut stay.
     pub fn drop_out_of_order(&self, cut: &OutOfOrderCut) {
         let shared = &*self.shared;
         // The flusher need not write what is gone.
         shared.counters.out_of_order_dropped.fetch_max(cut.before, Ordering::AcqRel);
+        self.out_of_order_flushed(cut);
         for number in 0..SHARDS {
             let mut shard = shared.shard(number);
             let mut range = None;
@@ -266,7 +300,7 @@ impl Head {
             for row in rows {
                 let Some(held) = shard.row_mut(row).out_of_order_mut() else { continue };
                 let before = held.samples();
-                held.chunks.retain(|chunk| !cut.contains(chunk));
+                held.chunks.retain(|chunk| chunk.number >= cut.before);
                 held.chunks.shrink_to_fit();
                 dropped += before - held.samples();
                 range = range.into_iter().chain(held.range()).reduce(union);
@@ -286,6 +320,11 @@ impl Head {
 }
 
 impl Shared {
+    /// The first chunk that no block has, by its number.
+    fn out_of_order_from(&self) -> u64 {
+        self.counters.out_of_order_flushed.load(Ordering::Acquire)
+    }
+
     pub(super) fn out_of_order_range(&self) -> Option<TimeRange> {
         self.out_of_order_ranges.iter().filter_map(ShardRange::get).reduce(union)
     }

@@ -273,7 +273,15 @@ mod tests {
             LabelSet::from_pairs([("__name__", "up"), ("job", "a \"b\"\n\\"), ("A", "x")]),
             LabelSet::from_pairs([("__name__", "http.requests"), ("k.v", "ü")]),
         ];
-        let samples = [(-1500, 1e300), (0, f64::NEG_INFINITY), (1_700_000_000_001, 0.1), (1_700_000_000_002, -0.0)];
+        let samples = [
+            (-1500, 1e300),
+            (-1001, 2.5),
+            (0, f64::NEG_INFINITY),
+            (1001, 3.5),
+            (1_075_000_000_001, 4.5),
+            (1_700_000_000_001, 0.1),
+            (1_700_000_000_002, -0.0),
+        ];
         let mut storage = MemoryStorage::default();
         let mut all = Vec::new();
         for labels in &series {
@@ -295,7 +303,7 @@ mod tests {
         for format in [TextFormat::Prometheus, TextFormat::OpenMetrics] {
             let mut text = Vec::new();
             let report = export(&store, &ALL, format, &mut text).unwrap();
-            assert_eq!((report.series, report.samples, report.stale_skipped), (2, 8, 1));
+            assert_eq!((report.series, report.samples, report.stale_skipped), (2, 14, 1));
             let mut reader = TextReader::new(text.as_slice(), format);
             let mut read = Vec::new();
             while let Some(line) = reader.next_line().unwrap() {

@@ -167,3 +167,97 @@ fn blocks_answer_while_the_log_is_replayed_and_say_so() {
     assert!(querier.warnings()[0].starts_with("the log is being replayed"));
     assert_eq!(db.queryable().querier(TimeRange::ALL).unwrap().warnings(), [""; 0]);
 }
+
+/// Puts a block of a snapshot into the data directory.
+fn put_back(store: &Store, snapshot: &str, ulid: ulid::Ulid) {
+    let data = Path::new(DATA);
+    let from = data.join(crate::fs::names::SNAPSHOTS_DIR).join(snapshot).join(ulid.to_string());
+    super::super::snapshot::link_files(&store.fs, &from, &data.join(ulid.to_string())).unwrap();
+    store.fs.sync_dir(data).unwrap();
+}
+
+#[test]
+fn block_that_came_back_after_all_of_it_was_deleted_outlives_the_next_start() {
+    let mut store = Store::new(options());
+    fill(&mut store, 0..30);
+    store.db.flush().unwrap();
+    let (ulid, model) = (store.db.blocks()[0].meta.ulid, store.model.clone());
+    let snapshot = store.db.snapshot(true).unwrap();
+    delete(&mut store, "a", 0, 30);
+    delete(&mut store, "b", 0, 30);
+    assert_eq!(store.db.clean_tombstones().unwrap(), 1);
+    assert_eq!(store.db.blocks().len(), 0);
+    put_back(&store, &snapshot, ulid);
+    store.model = model;
+    store.db.reload_blocks().unwrap();
+    store.assert_equals_model("taken in");
+    // The scrub reads it, and tells the ledger.
+    store.db.scrub_next().unwrap();
+    assert!(store.db.ledger_state().blocks.contains_key(&ulid));
+    store.restart(options());
+    store.assert_equals_model("opened again");
+    assert_same(&super::offline::look(&store.fs.kill(), &store.clock), &store.model, "looked at");
+    assert_eq!(store.db.ledger_state().imbalance(), crate::model::Tally::ZERO);
+}
+
+#[test]
+fn expired_blocks_that_came_back_stay_where_the_retention_was_raised_before_the_start() {
+    let short = || {
+        let retention = RetentionPolicy { time_ms: Some(6 * HOUR), size_bytes: None };
+        DbOptions { storage: StorageOptions { retention, ..options().storage }, ..options() }
+    };
+    let mut store = Store::new(short());
+    for window in 0..3 {
+        fill(&mut store, window * 120..window * 120 + 30);
+    }
+    store.db.flush().unwrap();
+    let snapshot = store.db.snapshot(true).unwrap();
+    let at_ms = START + 100 * HOUR;
+    store.advance_to(at_ms);
+    assert!(store.append(at_ms, &one("a", 1.0)));
+    let expired = store.db.expire().unwrap();
+    assert_eq!(expired.len(), 2);
+    store.db.close();
+    for one in expired {
+        put_back(&store, &snapshot, one.ulid);
+    }
+    store.restart(options());
+    store.assert_equals_model("opened with a longer retention");
+    assert_eq!(store.db.ledger_state().imbalance(), crate::model::Tally::ZERO);
+}
+
+#[test]
+fn block_that_vanished_while_the_ledger_could_not_be_written_is_recorded_later() {
+    let mut store = Store::new(options());
+    fill(&mut store, 0..30);
+    store.db.flush().unwrap();
+    let (ulid, before) = (store.db.blocks()[0].meta.ulid, store.db.ledger_state());
+    store.fs.remove_dir_all(&Path::new(DATA).join(ulid.to_string())).unwrap();
+    let next = store.fs.operations();
+    store.fs.fail(next..u64::MAX, crate::fs::sim::Fault::Error);
+    store.db.reload_blocks().unwrap_err();
+    store.fs.heal();
+    assert_eq!(store.db.blocks().len(), 0);
+    store.db.reload_blocks().unwrap();
+    let ledger = store.db.ledger_state();
+    assert_eq!((ledger.totals.deleted, ledger.blocks.len()), (before.blocks[&ulid], 0));
+    assert_eq!(ledger.imbalance(), crate::model::Tally::ZERO);
+}
+
+#[test]
+fn late_samples_ahead_of_the_blocks_in_order_wait_without_an_alarm() {
+    let mut store = Store::new(options());
+    fill(&mut store, 0..37);
+    store.db.flush().unwrap();
+    fill(&mut store, 37..60);
+    for minute in [30, 50] {
+        assert!(store.append(START + minute * MINUTE + 30_000, &one("a", 0.5)));
+    }
+    store.db.flush_out_of_order_samples().unwrap().unwrap();
+    let report = store.db.compact().unwrap();
+    assert_eq!((report.compactions.len(), report.skipped.len()), (0, 1), "{report:?}");
+    assert!(store.db.store.notes().alarms.is_empty());
+    store.db.flush().unwrap();
+    assert_eq!(store.db.compact().unwrap().skipped, [""; 0]);
+    store.assert_equals_model("compacted");
+}

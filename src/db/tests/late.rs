@@ -65,6 +65,36 @@ fn crash_at_any_operation_of_a_flush_of_late_samples_neither_loses_nor_doubles_o
 }
 
 #[test]
+fn late_samples_that_queries_still_read_hold_up_neither_later_flushes_nor_snapshots() {
+    let mut witness = with_late();
+    let flush =
+        |witness: &Witness| witness.db().flush_out_of_order_samples().unwrap().map(|flushed| flushed.stored.samples);
+    let query = |witness: &Witness| witness.db().queryable().querier(TimeRange::ALL).unwrap();
+    let left = |witness: &Witness| witness.db().head().out_of_order_samples();
+    let first = query(&witness);
+    assert_eq!((flush(&witness), left(&witness)), (Some(5), 5));
+    assert_eq!(flush(&witness), None, "blocks have them");
+    assert_eq!(witness.db().head().unflushed_out_of_order_range(), None);
+    ok(witness.give(minute(90) + 30_000, &[("a", 0.75)]));
+    witness.db().snapshot(false).unwrap();
+    let second = query(&witness);
+    assert_eq!((flush(&witness), left(&witness)), (Some(1), 6));
+    ok(witness.look("flushed, and still in the head"));
+    witness.db().leave_head();
+    assert_eq!(left(&witness), 6);
+    drop(first);
+    witness.db().leave_head();
+    assert_eq!(left(&witness), 1, "the second query began when a block had the first samples");
+    drop(second);
+    witness.db().leave_head();
+    assert_eq!(left(&witness), 0);
+    ok(witness.look("flushed and dropped"));
+    ok(witness.restart(options()));
+    ok(witness.look("opened again"));
+    assert_eq!(witness.db().ledger_state().totals.flushed.samples, 6);
+}
+
+#[test]
 fn late_samples_that_were_deleted_land_in_no_block() {
     let mut witness = with_late();
     ok(witness.delete("late", minute(60), minute(140)));

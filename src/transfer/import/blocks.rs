@@ -1,6 +1,7 @@
 //! From runs to blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use ulid::Ulid;
@@ -10,7 +11,8 @@ use super::series::SeriesNumber;
 use super::{Import, ImportError, ImportOptions, ImportProgress, ImportedBlock, RANGE_MS};
 use crate::block::{self, Block, BlockOrigin, BlockWriter, WriterOptions};
 use crate::chunk::XorAppender;
-use crate::fs::names;
+use crate::fs::{Fs, names};
+use crate::ledger::{self, Event};
 use crate::model::{ChunkEncoding, Digest, LabelSet, LabelSetScratch, Tally, TimeRange, TimestampMs};
 use crate::storage::{Chunk, ChunkBytes};
 
@@ -42,14 +44,15 @@ impl Import {
         for range in ranges {
             blocks.entry(range.div_euclid(ranges_per_block)).or_default().push(range);
         }
+        let ended = ended(&*self.work.fs, &options.data_dir)?;
         let sorted = Sorted::new(runs, self.series.ranks());
         let total = blocks.len() as u64;
         for (written, (block, ranges)) in (0u64..).zip(blocks) {
             progress.writing(written, total);
-            let ulid = self.state.block_name(block, ranges_per_block);
-            if self.state.blocks.iter().any(|known| known.ulid == ulid.to_string()) {
-                continue;
-            }
+            let is_known = |ulid: &Ulid| self.state.blocks.iter().any(|known| known.ulid == ulid.to_string());
+            let mut names = self.state.block_names(block, ranges_per_block);
+            let name = names.find(|ulid| is_known(ulid) || !ended.contains(ulid));
+            let Some(ulid) = name.filter(|ulid| !is_known(ulid)) else { continue };
             let imported = self.block(options, ulid, &ranges, &sorted)?;
             self.state.blocks.extend(imported);
             self.work.save(&self.state)?;
@@ -133,6 +136,21 @@ impl Import {
             is_repeated
         });
     }
+}
+
+/// Blocks that the ledger saw go, and not come back: the next start of a server removes what has their names.
+fn ended(fs: &dyn Fs, data_dir: &Path) -> Result<BTreeSet<Ulid>, ImportError> {
+    let ledger = ledger::read(fs, &data_dir.join(names::LEDGER_DIR))?;
+    let mut ended = BTreeSet::new();
+    for entry in &ledger.entries {
+        match &entry.event {
+            Event::Compacted { parents, .. } => ended.extend(parents),
+            Event::Expired { ulid, .. } => drop(ended.insert(*ulid)),
+            _ => {}
+        }
+    }
+    ended.retain(|ulid| !ledger.state.blocks.contains_key(ulid));
+    Ok(ended)
 }
 
 /// The runs, and the series in the order of their labels.

@@ -6,7 +6,8 @@
 //! another value for a series and time already, that one stays.
 //!
 //! Memory holds one run and the labels of all series. An interrupted import goes on where its last run ended, if it is
-//! started again over the same source; nothing is imported twice, since the names of the blocks are made of the text alone.
+//! started again over the same source; nothing is imported twice, since the names of the blocks are made of the text
+//! alone. A name that the ledger saw go is not used again: a start removes what a crash left of a block that is gone.
 
 mod blocks;
 mod run;
@@ -23,6 +24,7 @@ use crate::block::BlockError;
 use crate::clock::Clock;
 use crate::encoding::crc32c_more;
 use crate::fs::{Fs, ReadFile};
+use crate::ledger::LedgerError;
 use crate::model::{Label, LabelSet, Tally, TimestampMs};
 use crate::text::{Line, TextError, TextFormat, TextReader};
 use run::Pending;
@@ -110,6 +112,9 @@ pub enum ImportError {
     /// A block could not be written.
     #[error(transparent)]
     Block(#[from] BlockError),
+    /// The ledger, which tells the names of blocks that are gone, could not be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// A block does not hold what was given to it.
     #[error("block {ulid} was refused: {expected} were written, {found} are read back; it was set aside as {}", aside.display())]
     Refused {

@@ -113,12 +113,17 @@ impl State {
         }
     }
 
-    /// The name of the block of some ranges, the same whenever the same text is imported.
-    pub(super) fn block_name(&self, block: i64, ranges_per_block: i64) -> Ulid {
+    /// The names of the block of some ranges, the same whenever the same text is imported. The second and later ones are
+    /// for a block that was there before, under those before them.
+    pub(super) fn block_names(&self, block: i64, ranges_per_block: i64) -> impl Iterator<Item = Ulid> + use<> {
         let (hash, bytes, crc) = (self.source.hash, self.bytes, self.text_crc);
         let what = format!("{hash} {bytes} {crc} {ranges_per_block} {block}");
         let end_ms = block.saturating_add(1).saturating_mul(ranges_per_block).saturating_mul(RANGE_MS);
-        Ulid::from_parts(end_ms.clamp(0, NAME_TIME_MAX_MS).unsigned_abs(), xxh3_128(what.as_bytes()))
+        let time_ms = end_ms.clamp(0, NAME_TIME_MAX_MS).unsigned_abs();
+        (0..u64::MAX).map(move |generation| {
+            let suffix = if generation == 0 { String::new() } else { format!(" {generation}") };
+            Ulid::from_parts(time_ms, xxh3_128(format!("{what}{suffix}").as_bytes()))
+        })
     }
 }
 

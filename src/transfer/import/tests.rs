@@ -6,9 +6,12 @@ use std::fmt::Write as _;
 use super::*;
 use crate::block::Block;
 use crate::clock::ManualClock;
+use crate::db::{Db, DbOptions, ReplayWatch, StorageOptions};
 use crate::fs::sim::SimFs;
-use crate::model::TimeRange;
+use crate::head::HeadOptions;
+use crate::model::{Matcher, TimeRange};
 use crate::storage::{Column, Queryable as _, SelectHints};
+use crate::wal::{RecoveryMode, WalOptions};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -260,5 +263,43 @@ fn import_of_the_same_text_again_finds_its_blocks_there() {
     let again = run(&fs, 7).unwrap();
     assert!(again.blocks.iter().all(|block| block.was_there) && first.blocks.iter().all(|block| !block.was_there));
     assert_eq!(first.blocks.len(), again.blocks.len());
+    assert_eq!(stored(&fs), samples);
+}
+
+/// Opens a server's store on the directory, and closes it again.
+fn served<T>(fs: &SimFs, then: impl FnOnce(&Db) -> T) -> T {
+    let options = DbOptions {
+        data_dir: "/data".into(),
+        wal: WalOptions::default(),
+        recovery: RecoveryMode::Salvage,
+        head: HeadOptions::default(),
+        storage: StorageOptions::default(),
+    };
+    let clock = Arc::new(ManualClock::at(NOW_MS));
+    let db = Db::open_unlocked(options, Arc::new(fs.clone()), clock, &ReplayWatch::default()).unwrap();
+    let result = then(&db);
+    db.close();
+    result
+}
+
+#[test]
+fn import_of_a_text_that_was_deleted_meanwhile_brings_it_back_for_good() {
+    let (text, samples) = text(2, 30);
+    let fs = SimFs::new(1);
+    fs.set_content(Path::new("/text"), text.into_bytes());
+    let first = run(&fs, 1000).unwrap();
+    served(&fs, |db| {
+        db.delete_series(&[Matcher::equal("__name__", "m")], TimeRange::ALL).unwrap();
+        assert_eq!(db.clean_tombstones().unwrap(), first.blocks.len());
+    });
+    assert_eq!(stored(&fs), Samples::new());
+    let second = run(&fs, 1000).unwrap();
+    assert!(second.blocks.iter().all(|block| !block.was_there));
+    for _ in 0..2 {
+        served(&fs, |_db| ());
+        assert_eq!(stored(&fs), samples);
+    }
+    let third = run(&fs, 7).unwrap();
+    assert!(third.blocks.iter().all(|block| block.was_there), "under their second names");
     assert_eq!(stored(&fs), samples);
 }

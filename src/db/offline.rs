@@ -111,6 +111,7 @@ impl OfflineDb {
             adopted.add(adoption.record(record));
             Ok(())
         })?;
+        drop(adoption);
         for (file, is_foreign, damaged_at) in segments {
             // A segment of ours is a copy of what the log has.
             if let Some(offset) = damaged_at.filter(|_| is_foreign) {

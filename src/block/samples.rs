@@ -8,9 +8,11 @@ pub(super) fn truncate(column: &mut Column, len: usize) {
     column.truncate(len);
 }
 
-/// Replaces the samples from `start` on by the given ones of them, by index.
+/// Replaces the samples from `start` on by the given ones of them, by index. A histogram that comes behind another sample
+/// than before says nothing about a counter reset any more: it said so of that one.
 fn rearrange(column: &mut Column, start: usize, order: &[usize]) {
     let mut old = column.split_off(start);
+    let mut next = 0;
     for index in order.iter().map(|index| index - start) {
         let (Some(&timestamp_ms), Some(&value)) = (old.timestamps_ms.get(index), old.values.get(index)) else {
             continue;
@@ -21,6 +23,10 @@ fn rearrange(column: &mut Column, start: usize, order: &[usize]) {
         }
         column.push(timestamp_ms, value);
         column.set_start(old.start_ms(index));
+        if index != next {
+            column.forget_reset_hint();
+        }
+        next = index + 1;
     }
 }
 
@@ -50,7 +56,7 @@ pub(super) fn remove_deleted(column: &mut Column, start: usize, deleted: &Interv
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{FloatHistogram, TimeRange};
+    use crate::model::{CounterResetHint, FloatHistogram, TimeRange};
 
     fn column(samples: &[(i64, f64)]) -> Column {
         let mut column = Column::default();
@@ -70,6 +76,34 @@ mod tests {
         merge_from(&mut merged, 1, 4);
         let expected = [(9, 0.0), (1, 1.0), (2, 2.0), (3, -3.0), (4, -4.0), (5, 5.0), (6, 6.0)];
         assert_eq!(merged, column(&expected));
+    }
+
+    #[test]
+    fn histogram_behind_other_samples_than_before_says_nothing_about_a_reset() {
+        use CounterResetHint::{NotReset, Unknown};
+        let histograms = |times: &[i64]| {
+            let mut column = Column::default();
+            for &timestamp_ms in times {
+                let histogram = FloatHistogram { counter_reset_hint: NotReset, ..FloatHistogram::default() };
+                column.push_histogram(timestamp_ms, histogram);
+            }
+            column
+        };
+        let hints = |column: &Column| -> Vec<_> {
+            let hint = |(index, histogram): &(usize, FloatHistogram)| {
+                (column.timestamps_ms[*index], histogram.counter_reset_hint)
+            };
+            column.histograms.iter().map(hint).collect()
+        };
+        let mut left = histograms(&[1, 2, 3, 4, 5]);
+        let deleted = [TimeRange::new(2, 2), TimeRange::new(4, 4)].into_iter().collect();
+        remove_deleted(&mut left, 1, &deleted);
+        assert_eq!(hints(&left), [(1, NotReset), (3, Unknown), (5, Unknown)]);
+        let mut merged = histograms(&[1, 2, 5, 6, 3, 4, 7]);
+        merge_from(&mut merged, 1, 4);
+        let expected =
+            [(1, NotReset), (2, NotReset), (3, Unknown), (4, NotReset), (5, Unknown), (6, NotReset), (7, Unknown)];
+        assert_eq!(hints(&merged), expected);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::chunks::{SEGMENT_BYTES_MAX, SegmentWriter};
 use super::index::{ChunkMeta, IndexBuilder};
 use super::meta::{META_VERSION, write_synced};
 use super::{Block, BlockCompaction, BlockDesc, BlockError, BlockMeta, BlockStats};
+use crate::chunk;
 use crate::fs::Fs;
 use crate::fs::names::{BLOCK_CHUNKS_DIR, BLOCK_TOMBSTONES_FILE, TMP_FOR_CREATION};
 use crate::model::{ChunkEncoding, LabelSet, TimestampMs};
@@ -143,10 +144,7 @@ impl BlockWriter {
             if self.metas.last().is_some_and(|before| chunk.range.start_ms <= before.range.end_ms) {
                 return Err(refuse("its chunks overlap or are not in order"));
             }
-            let samples = match chunk.bytes.first_chunk() {
-                Some(count) => u64::from(u16::from_be_bytes(*count)),
-                None => 0,
-            };
+            let samples = u64::from(chunk::sample_count(chunk.encoding, &chunk.bytes).unwrap_or(0));
             if samples == 0 {
                 return Err(refuse("a chunk has no sample"));
             }

@@ -9,10 +9,11 @@ use ulid::Ulid;
 use super::testing::*;
 use super::*;
 use crate::block::BlockOrigin;
+use crate::chunk::ChunkBuilder;
 use crate::fs::Fs;
 use crate::fs::sim::SimFs;
-use crate::model::TimeRange;
-use crate::storage::{ChunkSeries, ChunkSource, StorageError};
+use crate::model::{ChunkEncoding, Histogram, SampleValue, TimeRange};
+use crate::storage::{Chunk, ChunkBytes, ChunkSeries, ChunkSource, StorageError};
 
 const DATA: &str = "/data";
 
@@ -100,4 +101,37 @@ fn writing_that_is_stopped_or_fails_leaves_nothing() {
     let error = write(&fs, vec![Box::new(Failing(0))], TimeRange::ALL, &mut go_on).unwrap_err();
     assert!(error.to_string().contains("rot in here"), "{error}");
     assert_eq!(sim.list(Path::new(DATA)).unwrap(), []);
+}
+
+#[test]
+fn chunks_that_say_how_the_counter_was_reset_beside_their_count_are_counted_without_it() {
+    /// As Prometheus writes it with start timestamps: what is known about resets stands in the upper bits of the count.
+    fn chunk(from_ms: i64, resets: u8) -> Chunk {
+        let mut builder = ChunkBuilder::new();
+        for at_ms in from_ms..from_ms + 30 {
+            let count = at_ms as u64;
+            let histogram = Histogram { count, zero_count: count, sum: 2.5, ..Histogram::default() };
+            assert!(builder.push(at_ms, &SampleValue::Histogram(Box::new(histogram))).is_none());
+        }
+        let chunk = builder.finish().unwrap();
+        let mut bytes = chunk.bytes.to_vec();
+        bytes[0] |= resets;
+        bytes[2] = 0;
+        Chunk { encoding: ChunkEncoding::HistogramSt, bytes: ChunkBytes::Memory(bytes.into()), ..chunk }
+    }
+    struct One(Option<ChunkSeries>);
+    impl ChunkSource for One {
+        fn next_series(&mut self) -> Result<Option<ChunkSeries>, StorageError> {
+            Ok(self.0.take())
+        }
+    }
+    let (_, fs) = disk();
+    let source = |chunks| -> Box<dyn ChunkSource> {
+        Box::new(One(Some(ChunkSeries { labels: labels(1), chunks, deleted: Vec::new() })))
+    };
+    let sources = vec![source(vec![chunk(0, 0), chunk(100, 0x40)]), source(vec![chunk(200, 0x80), chunk(300, 0xc0)])];
+    let written = write(&fs, sources, TimeRange::ALL, &mut go_on).unwrap();
+    let stats = &written.block.as_ref().unwrap().meta().stats;
+    assert_eq!((stats.samples, stats.histogram_samples), (120, 120));
+    assert_eq!(written.totals.chunks_passed, 4);
 }

@@ -90,20 +90,29 @@ impl OfflineDb {
         blocks.replace(&superseded(&blocks.list(), &ledger.entries, &ledger.state, &|_| true), &[]);
 
         let chunks_dir = data_dir.join(names::CHUNKS_HEAD_DIR);
-        let (head, loaded) = Head::open_read_only(HeadOptions::default(), fs.clone(), &chunks_dir)
-            .map_err(io_error("read head chunks in", &chunks_dir))?;
-        let head = Arc::new(head);
         let state = (!ledger.entries.is_empty()).then_some(&ledger.state);
         let floor_ms = floor(&*fs, state, &blocks.list(), &wal_dir)?;
         let out_of_order_floor = ledger.state.flushed_out_of_order_group.unwrap_or(0);
-        head.raise_floor(floor_ms);
-        head.read_from(floor_ms);
-        head.raise_out_of_order_floor(out_of_order_floor);
-        let mut replay = head.replay(0).map_err(io_error("start the replay of", &wal_dir))?;
         let quarantine_dir = data_dir.join(names::QUARANTINE_DIR);
-        let known = LogKnown { from: None, left: Some(left_before(&ledger.state, &ledger.entries)) };
-        let look = wal::look(&*fs, &wal_dir, &quarantine_dir, known, &mut replay, &ReplayProgress::default())?;
-        let replayed = replay.finish()?;
+        let replay_into = |head: &Head| -> Result<(LogLook, ReplayReport), OpenError> {
+            head.raise_floor(floor_ms);
+            head.read_from(floor_ms);
+            head.raise_out_of_order_floor(out_of_order_floor);
+            let mut replay = head.replay(0).map_err(io_error("start the replay of", &wal_dir))?;
+            let known = LogKnown { from: None, left: Some(left_before(&ledger.state, &ledger.entries)) };
+            let look = wal::look(&*fs, &wal_dir, &quarantine_dir, known, &mut replay, &ReplayProgress::default())?;
+            Ok((look, replay.finish()?))
+        };
+        let (mut head, mut loaded) = Head::open_read_only(HeadOptions::default(), fs.clone(), &chunks_dir)
+            .map_err(io_error("read head chunks in", &chunks_dir))?;
+        let (mut look, mut replayed) = replay_into(&head)?;
+        if replayed.samples_before_files > 0 || loaded.lacks_chunks {
+            // The log has all of it, and a start, too, takes it from there alone.
+            head = Head::in_memory(HeadOptions::default());
+            loaded.damage.get_or_insert_with(|| "files or parts of them are missing".to_owned());
+            (look, replayed) = replay_into(&head)?;
+        }
+        let head = Arc::new(head);
         let mut warnings = warnings_of(&loaded, &look, &replayed);
         let adoption = head.adoption();
         let mut adopted = crate::head::Adopted::default();
@@ -111,6 +120,7 @@ impl OfflineDb {
             adopted.add(adoption.record(record));
             Ok(())
         })?;
+        drop(adoption);
         for (file, is_foreign, damaged_at) in segments {
             // A segment of ours is a copy of what the log has.
             if let Some(offset) = damaged_at.filter(|_| is_foreign) {

@@ -53,7 +53,8 @@ impl Adopted {
     }
 }
 
-/// Takes records over, after a replay: it knows the references of the log.
+/// Takes records over, after a replay: it knows the references of the log. When it is dropped, the series go that got
+/// no sample from the log nor from it. Nobody else appends until then.
 #[derive(Debug)]
 pub struct Adoption<'a> {
     head: &'a Head,
@@ -113,5 +114,11 @@ impl Adoption<'_> {
         }
         let added = adopted.outcome.added - before;
         self.head.shared.counters.samples.fetch_add(added, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Drop for Adoption<'_> {
+    fn drop(&mut self) {
+        self.head.shared.remove_all_empty();
     }
 }

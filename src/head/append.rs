@@ -119,7 +119,11 @@ impl Head {
                 .map_or(i64::MIN, |newest_ms| newest_ms.saturating_sub(shared.options.chunk_range_ms / 2))
                 .max(floor_ms),
             floor_ms,
-            out_of_order_min_ms: oldest_taken_ms(shared.options.out_of_order_window_ms, newest_ms),
+            // All in-order samples may be in blocks: then the newest was just below the floor.
+            out_of_order_min_ms: oldest_taken_ms(
+                shared.options.out_of_order_window_ms,
+                newest_ms.or((floor_ms > i64::MIN).then(|| floor_ms.saturating_sub(1))),
+            ),
             max_ms: now_ms.saturating_add(shared.options.future_ms_max),
         };
         let hashes: Vec<SeriesHash> = batch.series.iter().map(|entry| shared.identity.hash(entry.labels.0)).collect();

@@ -120,6 +120,7 @@ impl Head {
         let mut loaded = Loaded::new();
         let mut report = LoadReport::default();
         let scan = head_file::scan(&*fs, chunks_dir, |chunk, entry| load(&mut loaded, &mut report, chunk, entry))?;
+        report.lacks_chunks = Watermark::read(&*fs, chunks_dir, &scan) == Noted::OfLongerFiles;
         if let Some(stop) = scan.stop.filter(|stop| !stop.is_torn_tail) {
             let path = head_chunk_file(chunks_dir, stop.file);
             report.damage = Some(format!("{} in {} at byte {}", stop.what, path.display(), stop.offset));

@@ -418,3 +418,16 @@ fn sample_below_the_floor_is_never_in_order_whatever_its_series_has() {
     let group = world.head.take_records();
     assert!(group.records.iter().all(|record| record::split(record).0 != Some(RecordType::Samples)));
 }
+
+#[test]
+fn window_of_late_samples_ends_at_the_floor_where_blocks_have_all_others() {
+    let world = World::new(WINDOW_MS);
+    let append = |at_ms: i64| Request(vec![(raw(&series(0)), vec![(at_ms, 7)])]).append_to(&world.head);
+    // The newest sample that left was this.
+    world.head.raise_floor(NOW_MS + 1);
+    let outcome = append(NOW_MS - WINDOW_MS - 1);
+    assert_eq!((outcome.added, outcome.rejected[RejectReason::TooOld as usize]), (0, 1));
+    assert_eq!(append(NOW_MS - WINDOW_MS).added, 1);
+    assert_eq!(append(NOW_MS + 1).added, 1);
+    assert_eq!(append(NOW_MS - WINDOW_MS + 1).added, 1);
+}

@@ -8,7 +8,8 @@
 //! Everything that the log holds is accepted, as it was accepted before it was written. What is passed over is counted:
 //! samples that a chunk file holds already, samples that are not newer than their series (a group that was written a
 //! second time), samples of series that the log doesn't name, records that can't be read. Below the floor, which must be
-//! set before, the samples are in blocks; series that have no other sample are not kept.
+//! set before, the samples are in blocks; series that have no other sample go when the late samples of Prometheus have
+//! been taken over ([`Head::adoption`]), which may be all that a series has.
 
 mod worker;
 
@@ -58,8 +59,6 @@ pub struct ReplayReport {
     pub samples_below_floor: u64,
     /// Chunks in files that end below the floor.
     pub chunks_below_floor: u64,
-    /// Series that got no sample, and were not kept.
-    pub series_without_samples: u64,
     /// Samples that no chunk file holds although files hold newer ones of their series, so that they could not be added:
     /// files are missing, and what is left of them is better set aside ([`Head::set_chunks_aside`]).
     pub samples_before_files: u64,
@@ -441,7 +440,6 @@ impl HeadReplay {
         let (below, unknown): (Vec<_>, Vec<_>) = left.partition(|chunk| chunk.max_time_ms < self.floor_ms);
         report.chunks_below_floor += below.len() as u64;
         report.chunks_unknown += unknown.len() as u64;
-        report.series_without_samples = self.shared.remove_all_empty();
         self.shared.recall_newest(threads);
         self.shared.skip_refs_to(self.newest_ref);
         *self.shared.log_refs.lock().unwrap_or_else(PoisonError::into_inner) = self.refs;

@@ -197,7 +197,7 @@ impl Shared {
     }
 
     /// Removes series that a replay made and that got no sample. Nobody appends yet.
-    pub(super) fn remove_all_empty(&self) -> u64 {
+    pub(super) fn remove_all_empty(&self) {
         let mut retired = self.retired();
         let mut empty = Vec::new();
         for number in 0..SHARDS {
@@ -205,15 +205,13 @@ impl Shared {
             empty.extend(shard.slots().filter(|(_, series)| !series.has_samples()).map(|(slot, _)| slot));
         }
         if empty.is_empty() {
-            return 0;
+            return;
         }
         let removed = self.remove_if_empty(&empty, &|remove| remove());
-        let count = removed.slots.len() as u64;
         self.forget_metadata(&removed.pairs);
         retired.push(removed);
         self.reclaim(&mut retired);
         release_freed_memory();
-        count
     }
 
     /// Forgets what is known of families that have no series any more: those whose last series used one of these pairs,

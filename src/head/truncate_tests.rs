@@ -531,6 +531,7 @@ proptest! {
         restarted.read_from(floor_ms);
         let report = super::replay_tests::replay(&restarted, &log);
         prop_assert_eq!(&contents(&restarted), &left);
+        drop(restarted.adoption());
         let below = within(&model, TimeRange::new(i64::MIN, floor_ms.saturating_sub(1)));
         prop_assert_eq!(report.samples_below_floor, below.values().map(|samples| samples.len() as u64).sum::<u64>());
         // A series that left and came again has its chunks under another reference.

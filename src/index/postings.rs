@@ -128,14 +128,6 @@ impl Postings {
         }
     }
 
-    /// Adds this set to `target`.
-    pub fn union_into(&self, target: &mut RoaringBitmap) {
-        match self {
-            Postings::List(list) => target.extend(list.iter().copied()),
-            Postings::Bitmap(bitmap) => *target |= bitmap.as_ref(),
-        }
-    }
-
     /// Keeps in `target` only what is in this set.
     pub fn intersect_into(&self, target: &mut RoaringBitmap) {
         match self {
@@ -208,9 +200,6 @@ mod tests {
             let (left, right) = (postings(&a), postings(&b));
             prop_assert_eq!(left.len(), a.len() as u64);
             prop_assert!((0..300).all(|slot| left.contains(slot) == a.contains(&slot)));
-            let mut target = left.to_bitmap();
-            right.union_into(&mut target);
-            prop_assert!(target.iter().eq(a.union(&b).copied()));
             let mut target = left.to_bitmap();
             right.intersect_into(&mut target);
             prop_assert!(target.iter().eq(a.intersection(&b).copied()));

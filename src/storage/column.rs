@@ -101,19 +101,25 @@ impl Column {
         }
     }
 
-    /// Removes the samples from index `start` on that lie in one of the ranges, which are in time order and apart.
+    /// Removes the samples from index `start` on that lie in one of the ranges, which are in time order and apart. A
+    /// histogram behind removed samples says nothing about a counter reset any more: one of them may have been reset.
     pub fn remove_from(&mut self, start: usize, ranges: &[TimeRange]) {
         let mut tail = Column::default();
         std::mem::swap(self, &mut tail);
         let mut ranges = ranges.iter().peekable();
+        let mut follows = true;
         for (index, &timestamp_ms) in tail.timestamps_ms.iter().enumerate() {
             if index >= start {
                 while ranges.next_if(|range| range.end_ms < timestamp_ms).is_some() {}
                 if ranges.peek().is_some_and(|range| range.contains(timestamp_ms)) {
+                    follows = false;
                     continue;
                 }
             }
             self.push_from(&tail, index);
+            if !std::mem::replace(&mut follows, true) {
+                self.forget_reset_hint();
+            }
         }
     }
 
@@ -215,6 +221,24 @@ mod tests {
         whole.clear();
         whole.set_start(7);
         assert_eq!(samples(&whole), []);
+    }
+
+    #[test]
+    fn histogram_behind_removed_samples_says_nothing_about_a_reset() {
+        use CounterResetHint::{Gauge, NotReset, Unknown};
+        let mut column = Column::default();
+        for (at_ms, counter_reset_hint) in [(10, Unknown), (20, NotReset), (30, NotReset), (40, Gauge), (50, NotReset)]
+        {
+            column.push_histogram(at_ms, FloatHistogram { counter_reset_hint, ..FloatHistogram::default() });
+        }
+        column.remove_from(1, &[TimeRange::new(20, 20)]);
+        column.remove_from(0, &[TimeRange::new(35, 36)]);
+        let hints = |column: &Column| -> Vec<_> {
+            column.histograms.iter().map(|(_, histogram)| histogram.counter_reset_hint).collect()
+        };
+        assert_eq!(hints(&column), [Unknown, Unknown, Gauge, NotReset]);
+        column.remove_from(0, &[TimeRange::new(0, 30)]);
+        assert_eq!(hints(&column), [Gauge, NotReset], "a gauge stays one");
     }
 
     #[test]

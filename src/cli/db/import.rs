@@ -26,8 +26,9 @@ pub(super) const HELP: &str = "Examples:
 
 Each sample needs a timestamp: milliseconds in Prometheus' format, seconds in OpenMetrics. Lines may stand in any order.
 An import that was interrupted goes on when it is started again with the same text. Every block is read back and proven
-before it gets its place; a running server takes it up within a minute, another one at its start. Where the directory
-has another value for the same series and time already, that one stays.
+before it gets its place; a running server takes it up within a minute, another one at its start. Where the server was
+sent another value for the same series and time, that one stays, unless it came late; which of two imports stays is not
+defined.
 
 Exit code 1: samples with other values for the same time were left out, and named.";
 

@@ -1,7 +1,11 @@
 //! Samples that come late: through crashes, flushed once and not twice, deleted, repeated and contradicted.
 
+use ulid::Ulid;
+
 use super::witness::{Found, Witness, ask, minute};
 use super::*;
+use crate::block::{BlockOrigin, BlockWriter, WriterOptions};
+use crate::chunk::ChunkBuilder;
 use crate::encoding::crc32c;
 use crate::fs::{Fs, names};
 use crate::model::{Histogram, SampleValue, Tally};
@@ -160,26 +164,30 @@ fn contradiction_of_a_block_is_believed_neither_by_queries_nor_by_the_compaction
     }
 }
 
+/// Writes a segment as Prometheus does. The records fit into its first page.
+fn write_segment(fs: &SimFs, dir: &str, records: &[Vec<u8>]) {
+    let dir = Path::new(DATA).join(dir);
+    fs.create_dir_all(&dir).unwrap();
+    let mut bytes = Vec::new();
+    for record in records {
+        bytes.push(1);
+        bytes.extend((record.len() as u16).to_be_bytes());
+        bytes.extend(crc32c(record).to_be_bytes());
+        bytes.extend(record);
+    }
+    fs.set_content(&names::wal_segment(&dir, 0), bytes);
+}
+
+/// A record of samples: reference, time, value.
+fn samples_record(samples: &[(u64, i64, f64)]) -> Vec<u8> {
+    let (mut record, mut encoder) = (Vec::new(), SamplesEncoder::new());
+    samples.iter().for_each(|&(series_ref, at_ms, value)| encoder.push(&mut record, series_ref, at_ms, value));
+    record
+}
+
 #[test]
 fn late_samples_of_prometheus_are_taken_over_whatever_their_kind_and_its_segment_goes() {
     let fs = SimFs::new(1);
-    let write = |dir: &str, records: &[Vec<u8>]| {
-        let dir = Path::new(DATA).join(dir);
-        fs.create_dir_all(&dir).unwrap();
-        let mut bytes = Vec::new();
-        for record in records {
-            bytes.push(1);
-            bytes.extend((record.len() as u16).to_be_bytes());
-            bytes.extend(crc32c(record).to_be_bytes());
-            bytes.extend(record);
-        }
-        fs.set_content(&names::wal_segment(&dir, 0), bytes);
-    };
-    let samples = |samples: &[(i64, f64)]| {
-        let (mut record, mut encoder) = (Vec::new(), SamplesEncoder::new());
-        samples.iter().for_each(|(at, value)| encoder.push(&mut record, 1, *at, *value));
-        record
-    };
     let labels = LabelSet::from_pairs([("__name__", "up"), ("job", "a")]);
     let mut series = Vec::new();
     SeriesEncoder::push(&mut series, 1, labels.iter());
@@ -189,8 +197,9 @@ fn late_samples_of_prometheus_are_taken_over_whatever_their_kind_and_its_segment
     for at in [10, 20, 10] {
         encoder.push(&mut histograms, 1, minute(at), &SampleValue::Histogram(Box::new(of(at as u64))));
     }
-    write(names::WAL_DIR, &[series, samples(&[(minute(100), 1.0), (minute(50), 2.0)])]);
-    write(names::WBL_DIR, &[samples(&[(minute(50), 2.0)]), histograms]);
+    let samples = samples_record(&[(1, minute(100), 1.0), (1, minute(50), 2.0)]);
+    write_segment(&fs, names::WAL_DIR, &[series, samples]);
+    write_segment(&fs, names::WBL_DIR, &[samples_record(&[(1, minute(50), 2.0)]), histograms]);
     let clock = Arc::new(ManualClock::at(minute(100)));
     let db = open(&fs, &clock, options()).unwrap();
     let adopted = &db.wbl().adopted;
@@ -208,4 +217,64 @@ fn late_samples_of_prometheus_are_taken_over_whatever_their_kind_and_its_segment
     assert_eq!(flushed.stored.samples, 3);
     assert_same(&contents(&db, TimeRange::ALL), &model, "flushed");
     db.close();
+}
+
+#[test]
+fn late_samples_of_prometheus_below_the_floor_are_taken_over_of_series_that_have_no_others() {
+    let labels = |job: &str| LabelSet::from_pairs([("__name__", "up"), ("job", job)]);
+    // Alone in the head, and with other series behind it.
+    for others in [0, 40] {
+        let fs = SimFs::new(1);
+        fs.create_dir_all(Path::new(DATA)).unwrap();
+        let mut model = Model::new();
+        let mut hold = |job: &str, at_ms: i64, value: f64| {
+            model.entry(labels(job)).or_default().insert(at_ms, value.to_bits());
+        };
+        let mut chunk = ChunkBuilder::new();
+        assert!(chunk.push(minute(40), &SampleValue::Float(3.0)).is_none());
+        hold("gone", minute(40), 3.0);
+        let mut block =
+            BlockWriter::create(Arc::new(fs.clone()), Path::new(DATA), Ulid::from(7), WriterOptions::default())
+                .unwrap();
+        block.add(&labels("gone"), &[chunk.finish().unwrap()]).unwrap();
+        let origin =
+            BlockOrigin { min_time_ms: minute(0), max_time_ms: minute(120), level: 1, ..BlockOrigin::default() };
+        block.finish(origin).unwrap().unwrap().publish().unwrap();
+
+        let late = [(1, minute(60), 1.0), (1, minute(50), 2.0)];
+        late.iter().for_each(|&(_, at_ms, value)| hold("late", at_ms, value));
+        // Prometheus logs late samples twice.
+        let mut samples = vec![(2, minute(40), 3.0)];
+        samples.extend(late);
+        let mut series = Vec::new();
+        SeriesEncoder::push(&mut series, 1, labels("late").iter());
+        SeriesEncoder::push(&mut series, 2, labels("gone").iter());
+        for series_ref in 3..3 + others {
+            let job = format!("b{series_ref}");
+            SeriesEncoder::push(&mut series, series_ref, labels(&job).iter());
+            samples.push((series_ref, minute(130), 0.5));
+            hold(&job, minute(130), 0.5);
+        }
+        write_segment(&fs, names::WAL_DIR, &[series, samples_record(&samples)]);
+        write_segment(&fs, names::WBL_DIR, &[samples_record(&late)]);
+
+        let clock = Arc::new(ManualClock::at(minute(131)));
+        let look = OfflineDb::open_unlocked(Path::new(DATA), Arc::new(fs.clone()), clock.clone()).unwrap();
+        assert_same(&read(&*look.queryable(), TimeRange::ALL), &model, "looked at");
+        drop(look);
+        let db = open(&fs, &clock, options()).unwrap();
+        assert!(db.head().floor_ms() > minute(60));
+        assert_eq!((db.wbl().adopted.outcome.added, db.wbl().adopted.left()), (2, None));
+        assert_same(&contents(&db, TimeRange::ALL), &model, "taken over");
+        assert_eq!(db.head().series_count() as u64, 1 + others, "a series that only blocks have is not kept");
+        db.close();
+        let db = open(&fs, &clock, options()).unwrap();
+        assert_same(&contents(&db, TimeRange::ALL), &model, "replayed");
+        assert_eq!(db.flush_out_of_order_samples().unwrap().unwrap().stored.samples, 2);
+        assert_same(&contents(&db, TimeRange::ALL), &model, "flushed");
+        db.close();
+        let db = open(&fs, &clock, options()).unwrap();
+        assert_same(&contents(&db, TimeRange::ALL), &model, "flushed and replayed");
+        db.close();
+    }
 }

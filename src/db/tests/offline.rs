@@ -1,6 +1,7 @@
 //! A directory that is looked at without a start shows what a start would show, and stays as it is.
 
 use super::*;
+use crate::fs::{Fs, names};
 use crate::model::Matcher;
 
 /// What is seen without a start. Nothing on the disk may change by it.
@@ -93,4 +94,35 @@ fn look_at_something_that_is_no_data_directory_is_refused() {
     let look = |dir: &str| OfflineDb::open_unlocked(Path::new(dir), Arc::new(fs.clone()), clock.clone());
     assert!(matches!(look(DATA), Err(OpenError::NoData { .. })));
     assert!(matches!(look("/elsewhere"), Err(OpenError::Io { .. })));
+}
+
+#[test]
+fn look_at_a_directory_that_lacks_chunks_of_the_head_takes_them_from_the_log_and_says_so() {
+    let head = HeadOptions { chunk_file_bytes_max: 1000, ..options().head };
+    let mut store = Store::new(DbOptions { head, ..options() });
+    for step in 0..400 {
+        let at_ms = START + step * MINUTE / 4;
+        store.advance_to(at_ms);
+        assert!(store.append(at_ms, &[("a".to_owned(), (step as f64).sin()), ("b".to_owned(), step as f64)]));
+    }
+    store.db.close();
+    let file = |number| names::head_chunk_file(&Path::new(DATA).join(names::CHUNKS_HEAD_DIR), number);
+    type Harm = fn(&SimFs, &Path);
+    let cases: [(&str, u32, Harm); 3] = [
+        ("the first file is gone", 1, |fs, path| fs.remove_file(path).unwrap()),
+        ("a file ends early", 1, |fs, path| fs.set_content(path, fs.read(path).unwrap()[..8].to_vec())),
+        ("a later file ends early", 2, |fs, path| fs.set_content(path, fs.read(path).unwrap()[..8].to_vec())),
+    ];
+    for (what, number, harm) in cases {
+        let fs = store.fs.kill();
+        assert!(fs.exists(&file(number + 1)), "{:?}", listing(&fs));
+        harm(&fs, &file(number));
+        let (operations, before) = (fs.operations(), listing(&fs));
+        let db = OfflineDb::open_unlocked(Path::new(DATA), Arc::new(fs.clone()), store.clock.clone()).unwrap();
+        assert_same(&read(&*db.queryable(), TimeRange::ALL), &store.model, what);
+        assert_eq!(dumped(&db), store.model, "{what}");
+        assert!(db.warnings().len() == 1 && db.warnings()[0].contains("missing"), "{what}: {:?}", db.warnings());
+        drop(db);
+        assert_eq!((fs.operations(), listing(&fs)), (operations, before), "{what}");
+    }
 }

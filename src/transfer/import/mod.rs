@@ -2,8 +2,8 @@
 //!
 //! The text is read once. Its samples are collected up to a bound, sorted, and written as *runs*; at the end the runs
 //! of each block range are merged, series by series, into a block, which is read back and proven before it gets its name
-//! in the data directory. A server that runs on the directory takes the new blocks up by itself. Where the directory has
-//! another value for a series and time already, that one stays.
+//! in the data directory. A server that runs on the directory takes the new blocks up by itself. Where it was sent
+//! another value for a series and time, that one stays, unless it came late.
 //!
 //! Memory holds one run and the labels of all series. An interrupted import goes on where its last run ended, if it is
 //! started again over the same source; nothing is imported twice, since the names of the blocks are made of the text

@@ -356,7 +356,7 @@ mod tests {
         let expected: String = samples.iter().map(line).collect();
         let (report, text) = dumped(&ALL, DumpFormat::Samples);
         assert_eq!(text, expected);
-        assert_eq!((report.series, report.samples), (2, 8));
+        assert_eq!((report.series, report.samples), (2, 14));
     }
 
     #[test]

@@ -178,7 +178,11 @@ fn put_back(store: &Store, snapshot: &str, ulid: ulid::Ulid) {
 
 #[test]
 fn block_that_came_back_after_all_of_it_was_deleted_outlives_the_next_start() {
-    let mut store = Store::new(options());
+    let scrubbed = || {
+        let storage = StorageOptions { scrub_bytes_per_second: u64::MAX, ..options().storage };
+        DbOptions { storage, ..options() }
+    };
+    let mut store = Store::new(scrubbed());
     fill(&mut store, 0..30);
     store.db.flush().unwrap();
     let (ulid, model) = (store.db.blocks()[0].meta.ulid, store.model.clone());
@@ -194,7 +198,7 @@ fn block_that_came_back_after_all_of_it_was_deleted_outlives_the_next_start() {
     // The scrub reads it, and tells the ledger.
     store.db.scrub_next().unwrap();
     assert!(store.db.ledger_state().blocks.contains_key(&ulid));
-    store.restart(options());
+    store.restart(scrubbed());
     store.assert_equals_model("opened again");
     assert_same(&super::offline::look(&store.fs.kill(), &store.clock), &store.model, "looked at");
     assert_eq!(store.db.ledger_state().imbalance(), crate::model::Tally::ZERO);

@@ -122,6 +122,7 @@ pub(super) struct Series {
     appender: OpenAppender,
     /// Last time that the open chunk may hold, the end of its chunk range.
     open_until_ms: TimestampMs,
+    /// First time of the open chunk. Where there is none yet, the newest time of loaded chunks that the replay has met.
     open_min_ms: TimestampMs,
     pub(super) full: Vec<FullChunk>,
     pub(super) pairs: Box<[PairId]>,
@@ -295,6 +296,7 @@ impl Series {
     /// replay supplies it ([`Series::confirm_loaded`]).
     pub(super) fn load(&mut self, full: Vec<FullChunk>, samples: u64) {
         self.last_ms = full.last().map_or(self.last_ms, |chunk| chunk.max_time_ms);
+        self.open_min_ms = TimestampMs::MIN;
         self.samples += samples;
         self.full.extend(full);
     }
@@ -302,8 +304,11 @@ impl Series {
     /// Whether a replayed sample that is not newer is one of those in loaded chunks.
     pub(super) fn confirm_loaded(&mut self, timestamp_ms: TimestampMs, bits: u64) -> bool {
         let is_loaded = matches!(self.appender, OpenAppender::None(_));
-        if is_loaded && timestamp_ms == self.last_ms {
-            self.last_bits = bits;
+        if is_loaded {
+            self.open_min_ms = self.open_min_ms.max(timestamp_ms);
+            if timestamp_ms == self.last_ms {
+                self.last_bits = bits;
+            }
         }
         is_loaded
     }
@@ -330,10 +335,12 @@ impl Series {
         self.samples > 0 && is_histogram == (self.newest_kind() == ValueKind::Float)
     }
 
-    /// Whether a replayed sample that is not newer is older than all in loaded chunks.
+    /// Whether a replayed sample that is not newer is older than all in loaded chunks. In the log of Prometheus stand late
+    /// samples too, behind newer ones of their series: no file of in-order chunks lacks these.
     pub(super) fn is_before_loaded(&self, timestamp_ms: TimestampMs) -> bool {
         matches!(self.appender, OpenAppender::None(_))
             && self.full.first().is_some_and(|first| timestamp_ms < first.min_time_ms)
+            && self.open_min_ms < timestamp_ms
     }
 
     /// A copy of the open chunk, if there is one.

@@ -220,6 +220,34 @@ fn late_samples_of_prometheus_are_taken_over_whatever_their_kind_and_its_segment
 }
 
 #[test]
+fn late_sample_in_the_log_of_prometheus_before_all_chunk_files_is_no_sign_that_one_is_missing() {
+    let fs = SimFs::new(1);
+    let labels = LabelSet::from_pairs([("__name__", "up"), ("job", "a")]);
+    let mut series = Vec::new();
+    SeriesEncoder::push(&mut series, 1, labels.iter());
+    let at = |number: i64| minute(60) + number * 1000;
+    let in_order: Vec<_> = (0..300).map(|number| (1, at(number), number as f64)).collect();
+    let late = samples_record(&[(1, minute(50), 2.0)]);
+    let log = [series, samples_record(&in_order[..290]), late.clone(), samples_record(&in_order[290..])];
+    write_segment(&fs, names::WAL_DIR, &log);
+    write_segment(&fs, names::WBL_DIR, &[late]);
+    let mut samples: BTreeMap<i64, u64> = in_order.iter().map(|(_, at_ms, value)| (*at_ms, value.to_bits())).collect();
+    samples.insert(minute(50), 2f64.to_bits());
+    let model = Model::from([(labels, samples)]);
+    let clock = Arc::new(ManualClock::at(at(300)));
+    for what in ["taken over", "replayed over chunk files"] {
+        let db = open(&fs, &clock, options()).unwrap();
+        assert_same(&contents(&db, TimeRange::ALL), &model, what);
+        assert_eq!(db.loaded().damage, None, "{what}");
+        assert!(!fs.exists(&Path::new(DATA).join(names::QUARANTINE_DIR)), "{what}: {:?}", listing(&fs));
+        db.close();
+        assert!(fs.exists(&names::head_chunk_file(&Path::new(DATA).join(names::CHUNKS_HEAD_DIR), 1)));
+        let looked_at = OfflineDb::open_unlocked(Path::new(DATA), Arc::new(fs.clone()), clock.clone()).unwrap();
+        assert_eq!(looked_at.warnings(), [] as [&str; 0], "{what}");
+    }
+}
+
+#[test]
 fn late_samples_of_prometheus_below_the_floor_are_taken_over_of_series_that_have_no_others() {
     let labels = |job: &str| LabelSet::from_pairs([("__name__", "up"), ("job", job)]);
     // Alone in the head, and with other series behind it.

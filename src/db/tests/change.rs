@@ -122,17 +122,25 @@ fn snapshot_is_a_data_directory_of_its_own_with_the_head_or_without() {
     }
 }
 
-#[test]
-fn blocks_that_had_their_time_go_before_anything_else_and_never_all_of_them() {
-    let short = || {
-        let retention = RetentionPolicy { time_ms: Some(6 * HOUR), size_bytes: None };
-        DbOptions { storage: StorageOptions { retention, ..options().storage }, ..options() }
-    };
+/// A retention of six hours.
+fn short() -> DbOptions {
+    let retention = RetentionPolicy { time_ms: Some(6 * HOUR), size_bytes: None };
+    DbOptions { storage: StorageOptions { retention, ..options().storage }, ..options() }
+}
+
+/// Half an hour of each of three windows, in blocks that such a retention keeps.
+fn three_blocks() -> Store {
     let mut store = Store::new(short());
     for window in 0..3 {
         fill(&mut store, window * 120..window * 120 + 30);
     }
     store.db.flush().unwrap();
+    store
+}
+
+#[test]
+fn blocks_that_had_their_time_go_before_anything_else_and_never_all_of_them() {
+    let mut store = three_blocks();
     assert_eq!(store.db.blocks().len(), 3);
     store.advance_to(START + 100 * HOUR);
     // Nobody wrote since: the newest sample is what age counts from.
@@ -206,15 +214,7 @@ fn block_that_came_back_after_all_of_it_was_deleted_outlives_the_next_start() {
 
 #[test]
 fn expired_blocks_that_came_back_stay_where_the_retention_was_raised_before_the_start() {
-    let short = || {
-        let retention = RetentionPolicy { time_ms: Some(6 * HOUR), size_bytes: None };
-        DbOptions { storage: StorageOptions { retention, ..options().storage }, ..options() }
-    };
-    let mut store = Store::new(short());
-    for window in 0..3 {
-        fill(&mut store, window * 120..window * 120 + 30);
-    }
-    store.db.flush().unwrap();
+    let mut store = three_blocks();
     let snapshot = store.db.snapshot(true).unwrap();
     let at_ms = START + 100 * HOUR;
     store.advance_to(at_ms);

@@ -216,12 +216,14 @@ impl Writing<'_> {
         // Samples come late only when the stores have caught up: Prometheus joins two blocks of late samples to one that it
         // takes for one in order, and at its next start it passes over what its log has from before the end of that.
         let late = steps.start + 1..steps.start + HOUR;
+        self.world.began = steps.start;
         for step in steps.clone() {
             if step == late.start {
                 stores.iter().for_each(|store| wait_for_compaction(store.address));
             }
             if step == late.end {
                 stores = self.look_at_late_samples(step, stores, [travelling, reference]);
+                self.world.began = step;
             }
             self.step(step, &late, &[stores[0].address, stores[1].address]);
         }

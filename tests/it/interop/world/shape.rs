@@ -42,6 +42,8 @@ pub struct World {
     instances: u64,
     start_ms: i64,
     labels: HashMap<(u64, i64), Vec<Vec<u8>>>,
+    /// The step before which a Prometheus was started the last time.
+    pub began: i64,
 }
 
 /// A request: how many samples it holds, and its body.
@@ -64,7 +66,7 @@ impl World {
     /// A world of so many series at a time.
     pub fn new(seed: u64, series: usize, start_ms: i64) -> Self {
         assert!(series >= PER_INSTANCE * JOBS.len(), "{series} series are no world");
-        World { seed, instances: (series / PER_INSTANCE) as u64, start_ms, labels: HashMap::new() }
+        World { seed, instances: (series / PER_INSTANCE) as u64, start_ms, labels: HashMap::new(), began: 0 }
     }
 
     /// When a step begins, in milliseconds.
@@ -153,8 +155,9 @@ impl World {
                 let at_ms = self.start_ms + offset_ms + scrape * INTERVAL_MS;
                 let is_end = scrape == life.scrapes.end;
                 // A float ends a series of histograms too. Not one with custom buckets: Prometheus 3.5 logs the marker in
-                // front of those that come with it, and loses them when it starts again.
-                if is_end && JOBS[instance as usize % JOBS.len()] != CUSTOM_JOB {
+                // front of those that come with it, and loses them when it starts again. Nor in the first request after a
+                // start: where chunk files hold all of a series, Prometheus does not know its kind before one was added.
+                if is_end && JOBS[instance as usize % JOBS.len()] != CUSTOM_JOB && step > self.began {
                     message.put(labels, &[(at_ms, f64::from_bits(STALE))]);
                 } else {
                     message.put_histogram(labels, &self.histogram(instance, scrape, &life, is_end), at_ms);

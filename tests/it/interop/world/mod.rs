@@ -274,6 +274,7 @@ impl Writing<'_> {
                     &ask_both(server.address, windows),
                 );
                 admin(server.address, "/api/v1/admin/storage/flush");
+                self.world.began = step;
             }
             self.step(step, &late, &stores);
         }

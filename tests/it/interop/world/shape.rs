@@ -42,7 +42,7 @@ pub struct World {
     instances: u64,
     start_ms: i64,
     labels: HashMap<(u64, i64), Vec<Vec<u8>>>,
-    /// The step before which a Prometheus was started the last time.
+    /// The step before which a Prometheus was started the last time, or Chronolith flushed all that it had.
     pub began: i64,
 }
 
@@ -156,7 +156,8 @@ impl World {
                 let is_end = scrape == life.scrapes.end;
                 // A float ends a series of histograms too. Not one with custom buckets: Prometheus 3.5 logs the marker in
                 // front of those that come with it, and loses them when it starts again. Nor in the first request after a
-                // start: where chunk files hold all of a series, Prometheus does not know its kind before one was added.
+                // start: where chunk files hold all of a series, Prometheus does not know its kind before one was added; as
+                // Chronolith does not where all of it is in blocks.
                 if is_end && JOBS[instance as usize % JOBS.len()] != CUSTOM_JOB && step > self.began {
                     message.put(labels, &[(at_ms, f64::from_bits(STALE))]);
                 } else {

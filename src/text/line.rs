@@ -346,9 +346,11 @@ impl<'a> LineCursor<'a> {
         let what = "the time is not a number of seconds";
         let milliseconds = self.number(what, what)? * 1000.0;
         // The conversion cuts off what is behind the point, as Go's does; but a whole number of milliseconds is taken for
-        // what it is, where the product of the seconds is a little less.
+        // what it is, where the product of the seconds is a little less: the seconds and the product are rounded by at
+        // most half an epsilon each.
         let nearest = milliseconds.round();
-        let milliseconds = if (milliseconds - nearest).abs() < 1e-3 { nearest } else { milliseconds };
+        let rounding = milliseconds.abs() * f64::EPSILON;
+        let milliseconds = if (milliseconds - nearest).abs() <= rounding { nearest } else { milliseconds };
         let fits = milliseconds.is_finite() && milliseconds.abs() < i64::MAX as f64;
         fits.then_some(milliseconds as TimestampMs).ok_or(fault("the time is out of range"))
     }

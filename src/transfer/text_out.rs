@@ -281,6 +281,8 @@ mod tests {
             (1_075_000_000_001, 4.5),
             (1_700_000_000_001, 0.1),
             (1_700_000_000_002, -0.0),
+            // Where the seconds are rounded by more than a thousandth of a millisecond.
+            (8_796_093_022_207, 5.5),
         ];
         let mut storage = MemoryStorage::default();
         let mut all = Vec::new();
@@ -290,7 +292,7 @@ mod tests {
                 all.push((labels.clone(), timestamp_ms, value));
             }
         }
-        storage.append(&series[0], 1_700_000_000_003, stale_nan());
+        storage.append(&series[0], 8_796_093_022_208, stale_nan());
         (storage, all)
     }
 
@@ -303,7 +305,7 @@ mod tests {
         for format in [TextFormat::Prometheus, TextFormat::OpenMetrics] {
             let mut text = Vec::new();
             let report = export(&store, &ALL, format, &mut text).unwrap();
-            assert_eq!((report.series, report.samples, report.stale_skipped), (2, 14, 1));
+            assert_eq!((report.series, report.samples, report.stale_skipped), (2, 16, 1));
             let mut reader = TextReader::new(text.as_slice(), format);
             let mut read = Vec::new();
             while let Some(line) = reader.next_line().unwrap() {
@@ -328,7 +330,7 @@ mod tests {
             }
             let series = by_series.into_iter().map(|(labels, chunks)| ChunkSeries { labels, chunks, deleted: vec![] });
             let series: Box<dyn ChunkSource> = Box::new(Fixed(series.collect::<Vec<_>>().into_iter()));
-            DataPart { name: name.into(), range: TimeRange::new(-1500, 1_700_000_000_003), series }
+            DataPart { name: name.into(), range: TimeRange::new(-1500, 8_796_093_022_208), series }
         };
         vec![part("a", &|index| index % 4 != 3), part("b", &|index| index % 2 == 1)]
     }
@@ -356,7 +358,7 @@ mod tests {
         let expected: String = samples.iter().map(line).collect();
         let (report, text) = dumped(&ALL, DumpFormat::Samples);
         assert_eq!(text, expected);
-        assert_eq!((report.series, report.samples), (2, 14));
+        assert_eq!((report.series, report.samples), (2, 16));
     }
 
     #[test]

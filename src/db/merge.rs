@@ -331,6 +331,25 @@ mod tests {
         }
     }
 
+    /// A part that has nothing, and keeps how many matchers each question had.
+    #[derive(Default)]
+    struct Asked(Arc<Mutex<Vec<usize>>>);
+
+    impl Querier for Asked {
+        fn select(&self, matchers: &[Matcher], _: &SelectHints) -> Result<Vec<SelectedSeries>, StorageError> {
+            self.0.lock().unwrap().push(matchers.len());
+            Ok(Vec::new())
+        }
+        fn label_names(&self, matchers: &[Matcher], _: usize) -> Result<Vec<String>, StorageError> {
+            self.0.lock().unwrap().push(matchers.len());
+            Ok(Vec::new())
+        }
+        fn label_values(&self, _: &str, matchers: &[Matcher], _: usize) -> Result<Vec<String>, StorageError> {
+            self.0.lock().unwrap().push(matchers.len());
+            Ok(Vec::new())
+        }
+    }
+
     fn part(querier: impl Querier + 'static, start_ms: i64, end_ms: i64) -> Part {
         Part { querier: Box::new(querier), name: "block X".into(), range: TimeRange::new(start_ms, end_ms) }
     }
@@ -408,6 +427,17 @@ mod tests {
         assert_eq!(querier.label_values("job", &[], 2).unwrap(), ["a", "b"]);
         let hints = SelectHints { limit: 2, ..SelectHints::default() };
         assert_eq!(querier.select(&[], &hints).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn parts_are_asked_with_each_matcher_once() {
+        let asked = Asked::default();
+        let querier = MergedQuerier::new(vec![part(Asked(asked.0.clone()), 0, 9)], Vec::new());
+        let matchers = [("a", "b"), ("a", "c"), ("a", "b")].map(|(name, value)| Matcher::equal(name, value));
+        querier.select(&matchers, &SelectHints::default()).unwrap();
+        querier.label_names(&matchers, 0).unwrap();
+        querier.label_values("a", &matchers, 0).unwrap();
+        assert_eq!(*asked.0.lock().unwrap(), [2, 2, 2]);
     }
 
     #[test]

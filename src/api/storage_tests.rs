@@ -9,16 +9,14 @@ use std::time::Duration;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
+use super::testing::options;
 use super::*;
 use crate::clock::ManualClock;
-use crate::db::{DbOptions, StorageOptions};
 use crate::fs::Fs;
 use crate::fs::sim::SimFs;
-use crate::head::HeadOptions;
 use crate::model::raw_labels::encode_canonical;
 use crate::model::{Label, RawLabels, Sample};
 use crate::storage::{SeriesEntry, WriteBatch};
-use crate::wal::{RecoveryMode, WalOptions};
 
 const MINUTE: i64 = 60_000;
 const START: i64 = 19_440 * 24 * 60 * MINUTE;
@@ -28,16 +26,6 @@ struct Server {
     clock: Arc<ManualClock>,
     slot: Arc<DbSlot>,
     api: Arc<Api>,
-}
-
-fn options() -> DbOptions {
-    DbOptions {
-        data_dir: "/data".into(),
-        wal: WalOptions { segment_bytes: 64 << 10, ..WalOptions::default() },
-        recovery: RecoveryMode::Salvage,
-        head: HeadOptions { hash_key: Some([1, 2, 3, 4]), ..HeadOptions::default() },
-        storage: StorageOptions::default(),
-    }
 }
 
 /// A server on a disk; `ready` says whether its replay is over.

@@ -215,26 +215,18 @@ impl Db {
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
-    use crate::db::{DbOptions, ReplayWatch, StorageOptions};
+    use crate::db::{DbOptions, ReplayWatch};
     use crate::fs::sim::SimFs;
-    use crate::head::HeadOptions;
     use crate::model::raw_labels::encode_canonical;
     use crate::model::{Label, RawLabels, Sample};
     use crate::storage::{SeriesEntry, WriteBatch};
-    use crate::wal::{RecoveryMode, WalOptions};
 
     const HOUR: i64 = 3_600_000;
 
     /// A database with blocks of six hours.
     fn db_with_blocks() -> Db {
         let clock = Arc::new(ManualClock::at(6 * HOUR));
-        let options = DbOptions {
-            data_dir: "/data".into(),
-            wal: WalOptions::default(),
-            recovery: RecoveryMode::Salvage,
-            head: HeadOptions::default(),
-            storage: StorageOptions::default(),
-        };
+        let options = DbOptions::new("/data");
         let fs = Arc::new(SimFs::new(1));
         let db = Db::open_unlocked(options, fs, clock.clone(), &ReplayWatch::default()).unwrap();
         let mut labels = Vec::new();

@@ -24,6 +24,20 @@ pub struct DbOptions {
     pub storage: StorageOptions,
 }
 
+#[cfg(test)]
+impl DbOptions {
+    /// What tests open a directory with, each option at its default but for damage, which is salvaged.
+    pub(crate) fn new(data_dir: &str) -> Self {
+        DbOptions {
+            data_dir: data_dir.into(),
+            wal: WalOptions::default(),
+            recovery: RecoveryMode::Salvage,
+            head: HeadOptions { hash_key: Some([1, 2, 3, 4]), ..HeadOptions::default() },
+            storage: StorageOptions::default(),
+        }
+    }
+}
+
 /// What can be set about blocks.
 #[derive(Debug, Clone, Default)]
 pub struct StorageOptions {

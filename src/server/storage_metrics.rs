@@ -340,16 +340,14 @@ mod tests {
     use crate::api::route::Route;
     use crate::api::{Api, ApiOptions, ApiRequest};
     use crate::clock::ManualClock;
-    use crate::db::{DbOptions, StorageOptions};
+    use crate::db::DbOptions;
     use crate::fs::Fs as _;
     use crate::fs::sim::{Fault, SimFs};
-    use crate::head::HeadOptions;
     use crate::model::raw_labels::encode_canonical;
     use crate::model::{Label, RawLabels, Sample};
     use crate::promql::engine::EngineOptions;
     use crate::storage::{SeriesEntry, WriteBatch};
     use crate::telemetry::{TextFormat, log};
-    use crate::wal::{RecoveryMode, WalOptions};
 
     const HOUR: i64 = 3_600_000;
 
@@ -362,13 +360,7 @@ mod tests {
 
     fn start(fs: SimFs, clock: Arc<ManualClock>) -> Server {
         let slot = Arc::new(DbSlot::default());
-        let options = DbOptions {
-            data_dir: "/data".into(),
-            wal: WalOptions::default(),
-            recovery: RecoveryMode::Salvage,
-            head: HeadOptions { hash_key: Some([1, 2, 3, 4]), ..HeadOptions::default() },
-            storage: StorageOptions::default(),
-        };
+        let options = DbOptions::new("/data");
         let db = Db::open_unlocked(options, Arc::new(fs.clone()), clock.clone(), slot.progress()).unwrap();
         slot.fill(Arc::new(db));
         let options = ApiOptions {

@@ -43,20 +43,19 @@ pub(super) type Model = BTreeMap<LabelSet, BTreeMap<i64, u64>>;
 
 pub(super) fn options() -> DbOptions {
     DbOptions {
-        data_dir: DATA.into(),
         wal: WalOptions {
             segment_bytes: 64 << 10,
             retry_interval: Duration::from_millis(1),
             retry_interval_max: Duration::from_millis(1),
             ..WalOptions::default()
         },
-        recovery: RecoveryMode::Salvage,
         head: HeadOptions { hash_key: Some([1, 2, 3, 4]), out_of_order_window_ms: 3 * HOUR, ..HeadOptions::default() },
         storage: StorageOptions {
             retention: RetentionPolicy { time_ms: Some(15 * 24 * HOUR), size_bytes: None },
             name_seed: Some(7),
             ..StorageOptions::default()
         },
+        ..DbOptions::new(DATA)
     }
 }
 

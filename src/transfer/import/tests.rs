@@ -6,12 +6,10 @@ use std::fmt::Write as _;
 use super::*;
 use crate::block::Block;
 use crate::clock::ManualClock;
-use crate::db::{Db, DbOptions, ReplayWatch, StorageOptions};
+use crate::db::{Db, DbOptions, ReplayWatch};
 use crate::fs::sim::SimFs;
-use crate::head::HeadOptions;
 use crate::model::{Matcher, TimeRange};
 use crate::storage::{Column, Queryable as _, SelectHints};
-use crate::wal::{RecoveryMode, WalOptions};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -268,13 +266,7 @@ fn import_of_the_same_text_again_finds_its_blocks_there() {
 
 /// Opens a server's store on the directory, and closes it again.
 fn served<T>(fs: &SimFs, then: impl FnOnce(&Db) -> T) -> T {
-    let options = DbOptions {
-        data_dir: "/data".into(),
-        wal: WalOptions::default(),
-        recovery: RecoveryMode::Salvage,
-        head: HeadOptions::default(),
-        storage: StorageOptions::default(),
-    };
+    let options = DbOptions::new("/data");
     let clock = Arc::new(ManualClock::at(NOW_MS));
     let db = Db::open_unlocked(options, Arc::new(fs.clone()), clock, &ReplayWatch::default()).unwrap();
     let result = then(&db);

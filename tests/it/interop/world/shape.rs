@@ -200,7 +200,9 @@ impl World {
                 fields(["int", "0", "-53", &zero, "0", &total, &sum, spans, &deltas, "-", "-", &bounds])
             }
             job => {
-                let hint = if job == LATE_JOB { "3" } else { "0" };
+                // A marker comes without a hint, as Prometheus sends it: in a chunk of gauges it would keep Prometheus 3.5
+                // from compacting its head ever again.
+                let hint = if job == LATE_JOB && !is_stale { "3" } else { "0" };
                 let (threshold, zeros, total) = (bits(0.001), zeros.to_string(), (total + zeros).to_string());
                 fields(["int", hint, "2", &threshold, &zeros, &total, &sum, spans, &deltas, "-", "-", "-"])
             }

@@ -457,6 +457,7 @@ mod tests {
         schedule.trigger(Task::Compact);
         schedule.run_due(Lane::Blocks, &host);
         assert_eq!(host.runs_of(Task::Compact), 1);
+        assert_eq!(status(&schedule, Task::Compact).last_error, None, "what the run found is right");
     }
 
     #[test]

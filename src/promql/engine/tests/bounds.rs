@@ -122,6 +122,23 @@ fn query_past_its_series_by_what_describes_them_is_refused() {
 }
 
 #[test]
+fn query_past_its_memory_by_what_describes_its_series_is_refused() {
+    let mut storage = MemoryStorage::new();
+    storage.append(&labels(&[("__name__", "n"), ("job", "x")]), 0, 1.0);
+    for part in 0..60 {
+        storage.append(&labels(&[("__name__", "x_info"), ("job", "x"), ("part", &part.to_string())]), 0, 1.0);
+    }
+    let expr = parse_expr("info(n, {__name__=\"x_info\", part=~\".*\"})").unwrap();
+    let refusal = |memory_max| {
+        let engine = engine(EngineOptions { memory_max: Some(memory_max), ..EngineOptions::default() });
+        engine.range(&storage, &expr, 0, 299_900, 100, &QueryOptions::default()).unwrap_err()
+    };
+    // Times of 60 series at 3,000 steps, where the series itself has one value at each.
+    assert!(matches!(refusal(1 << 20), QueryError::TooMuchMemory { limit: 1_048_576 }), "{}", refusal(1 << 20));
+    assert!(!matches!(refusal(4 << 20), QueryError::TooMuchMemory { .. }), "{}", refusal(4 << 20));
+}
+
+#[test]
 fn query_past_its_time_ends_inside_a_subquery() {
     let options = EngineOptions { timeout: Duration::from_millis(20), parallelism: 1, ..EngineOptions::default() };
     let engine = Engine::new(options, Arc::new(LookedAt::default()));

@@ -23,6 +23,7 @@ fn sample_line_gives_labels_value_and_time_in_milliseconds() {
     let open = Dialect::OpenMetrics;
     assert_eq!(sample("a 1 1700000000.123", open).2, Some(1_700_000_000_123));
     assert_eq!(sample("a 1 -1.5e3", open).2, Some(-1_500_000));
+    assert_eq!(sample("a 1 1.0009999", open).2, Some(1000), "cut off");
     assert_eq!(sample("a +Inf", open).1, f64::INFINITY);
 }
 

@@ -282,7 +282,7 @@ mod tests {
             (1_700_000_000_001, 0.1),
             (1_700_000_000_002, -0.0),
             // Where the seconds are rounded by more than a thousandth of a millisecond.
-            (8_796_093_022_207, 5.5),
+            (68_719_646_619_982, 5.5),
         ];
         let mut storage = MemoryStorage::default();
         let mut all = Vec::new();
@@ -292,7 +292,7 @@ mod tests {
                 all.push((labels.clone(), timestamp_ms, value));
             }
         }
-        storage.append(&series[0], 8_796_093_022_208, stale_nan());
+        storage.append(&series[0], 68_719_646_619_983, stale_nan());
         (storage, all)
     }
 
@@ -330,7 +330,7 @@ mod tests {
             }
             let series = by_series.into_iter().map(|(labels, chunks)| ChunkSeries { labels, chunks, deleted: vec![] });
             let series: Box<dyn ChunkSource> = Box::new(Fixed(series.collect::<Vec<_>>().into_iter()));
-            DataPart { name: name.into(), range: TimeRange::new(-1500, 8_796_093_022_208), series }
+            DataPart { name: name.into(), range: TimeRange::new(-1500, 68_719_646_619_983), series }
         };
         vec![part("a", &|index| index % 4 != 3), part("b", &|index| index % 2 == 1)]
     }

@@ -104,14 +104,19 @@ fn query_past_its_series_is_refused() {
     assert!(engine.instant(&counters(6), &expr, 0, &QueryOptions::default()).is_err());
 }
 
-#[test]
-fn query_past_its_series_by_what_describes_them_is_refused() {
+/// A series and so many that describe it, and a query that can't tell which of them does.
+fn described(parts: usize) -> (MemoryStorage, Expr) {
     let mut storage = MemoryStorage::new();
     storage.append(&labels(&[("__name__", "n"), ("job", "x")]), 0, 1.0);
-    for part in 0..6 {
+    for part in 0..parts {
         storage.append(&labels(&[("__name__", "x_info"), ("job", "x"), ("part", &part.to_string())]), 0, 1.0);
     }
-    let expr = parse_expr("info(n, {__name__=\"x_info\", part=~\".*\"})").unwrap();
+    (storage, parse_expr("info(n, {__name__=\"x_info\", part=~\".*\"})").unwrap())
+}
+
+#[test]
+fn query_past_its_series_by_what_describes_them_is_refused() {
+    let (storage, expr) = described(6);
     let refusal = |series_max| {
         let engine = engine(EngineOptions { series_max, ..EngineOptions::default() });
         engine.instant(&storage, &expr, 0, &QueryOptions::default()).unwrap_err().to_string()
@@ -123,12 +128,7 @@ fn query_past_its_series_by_what_describes_them_is_refused() {
 
 #[test]
 fn query_past_its_memory_by_what_describes_its_series_is_refused() {
-    let mut storage = MemoryStorage::new();
-    storage.append(&labels(&[("__name__", "n"), ("job", "x")]), 0, 1.0);
-    for part in 0..60 {
-        storage.append(&labels(&[("__name__", "x_info"), ("job", "x"), ("part", &part.to_string())]), 0, 1.0);
-    }
-    let expr = parse_expr("info(n, {__name__=\"x_info\", part=~\".*\"})").unwrap();
+    let (storage, expr) = described(60);
     let refusal = |memory_max| {
         let engine = engine(EngineOptions { memory_max: Some(memory_max), ..EngineOptions::default() });
         engine.range(&storage, &expr, 0, 299_900, 100, &QueryOptions::default()).unwrap_err()

@@ -5,6 +5,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::model::FloatHistogram;
 use crate::model::histogram::BucketSpan;
+use crate::promql::parser::ast::Expr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn counters(count: u32) -> MemoryStorage {

@@ -5,7 +5,7 @@
 use crate::chunk::varbit;
 use crate::encoding::Corruption;
 use crate::encoding::bits::{BitReader, BitWriter};
-use crate::model::histogram::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, is_known_schema};
+use crate::model::histogram::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, is_known_schema, span_end};
 
 /// Threshold byte: the threshold follows as a float.
 const THRESHOLD_AS_FLOAT: u8 = 255;
@@ -84,11 +84,10 @@ fn read_spans(reader: &mut BitReader<'_>, bucket_bits: usize) -> Result<Vec<Buck
             return corrupt("histogram chunk is too short for its buckets");
         }
         gap += i64::from(offset);
-        end += i64::from(offset) + i64::from(length);
-        let Ok(offset) = i32::try_from(gap) else { return corrupt("spans of a histogram chunk reach too far") };
-        if end > i64::from(i32::MAX) {
+        let (Some(reached), Ok(offset)) = (span_end(end, i64::from(offset), length), i32::try_from(gap)) else {
             return corrupt("spans of a histogram chunk reach too far");
-        }
+        };
+        end = reached;
         if length > 0 {
             spans.push(BucketSpan { offset, length });
             gap = 0;

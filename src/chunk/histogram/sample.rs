@@ -2,7 +2,9 @@
 
 use super::count::Count;
 use super::layout::Layout;
-use crate::model::histogram::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, bucket_counts, bucket_indexes, spans_fit};
+use crate::model::histogram::{
+    BUCKET_INDEX_MAX, BucketSpan, CUSTOM_BUCKETS_SCHEMA, bucket_counts, bucket_indexes, spans_fit,
+};
 use crate::model::{CounterResetHint, FloatHistogram, Histogram, is_stale_nan};
 
 /// A histogram of either kind.
@@ -50,7 +52,7 @@ fn make_fit<C>(spans: &mut Vec<BucketSpan>, counts: &mut Vec<C>) {
     debug_assert!(false, "spans {spans:?} do not fit {} buckets", counts.len());
     let mut previous = None;
     let rising = bucket_indexes(spans).take(counts.len()).take_while(|&index| {
-        let rises = previous.is_none_or(|previous| previous < index) && index < i64::from(i32::MAX);
+        let rises = previous.is_none_or(|previous| previous < index) && index.abs() < BUCKET_INDEX_MAX;
         previous = Some(index);
         rises
     });

@@ -49,14 +49,25 @@ pub fn bucket_indexes(spans: &[BucketSpan]) -> impl Iterator<Item = i64> + Clone
     })
 }
 
-/// Whether there are as many buckets as the spans say, their indexes rise, and no index is wider than 32 bits.
+/// No span begins or ends further from index 0, so that the gap between any two fits the 32 bits of an offset. The indexes
+/// of all floating-point numbers have 19 bits in the finest schema.
+pub const BUCKET_INDEX_MAX: i64 = (1 << 30) - 1;
+
+/// The index behind a span that begins at `offset` from `next`; `None` where it reaches too far.
+pub fn span_end(next: i64, offset: i64, length: u32) -> Option<i64> {
+    let start = next.saturating_add(offset);
+    Some(start + i64::from(length)).filter(|&end| start >= -BUCKET_INDEX_MAX && end <= BUCKET_INDEX_MAX)
+}
+
+/// Whether there are as many buckets as the spans say, their indexes rise, and none lies too far from 0.
 pub fn spans_fit(spans: &[BucketSpan], buckets: usize) -> bool {
     let mut next = 0i64;
     let mut total = 0u64;
     for (number, span) in spans.iter().enumerate() {
-        next += i64::from(span.offset) + i64::from(span.length);
+        let Some(end) = span_end(next, i64::from(span.offset), span.length) else { return false };
+        next = end;
         total += u64::from(span.length);
-        if number > 0 && span.offset < 0 || next > i64::from(i32::MAX) || total > buckets as u64 {
+        if number > 0 && span.offset < 0 || total > buckets as u64 {
             return false;
         }
     }

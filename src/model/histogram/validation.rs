@@ -3,7 +3,7 @@
 //! The rules are those of Prometheus (`model/histogram/histogram.go`, `Validate`), so that what one of the two accepts
 //! the other can read.
 
-use super::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram, bucket_counts};
+use super::{BucketSpan, CUSTOM_BUCKETS_SCHEMA, FloatHistogram, Histogram, bucket_counts, span_end};
 
 /// Exponential schemas that may be stored.
 const EXPONENTIAL_SCHEMAS: std::ops::RangeInclusive<i32> = -4..=8;
@@ -21,6 +21,14 @@ pub enum HistogramError {
     /// A span overlaps the one before it, or starts below the first custom bucket.
     #[error("span {number} has the negative offset {offset}")]
     NegativeOffset {
+        /// Number of the span, from 1.
+        number: usize,
+        /// Its offset.
+        offset: i32,
+    },
+    /// A span lies beyond the buckets of all floating-point numbers, and further than a chunk can tell.
+    #[error("span {number} with the offset {offset} reaches further than any value")]
+    SpanTooFar {
         /// Number of the span, from 1.
         number: usize,
         /// Its offset.
@@ -173,14 +181,12 @@ fn check_spans((spans, buckets): (&[BucketSpan], usize), first_too: bool) -> Res
             return Err(HistogramError::NegativeOffset { number: index + 1, offset: span.offset });
         }
         needed += u64::from(span.length);
-        length += i64::from(span.offset) + i64::from(span.length);
+        // Ours: without it a chunk could not tell the place of a bucket.
+        let end = span_end(length, i64::from(span.offset), span.length);
+        length = end.ok_or(HistogramError::SpanTooFar { number: index + 1, offset: span.offset })?;
     }
     if needed != buckets as u64 {
         return Err(HistogramError::Spans { needed, buckets });
-    }
-    // Ours, as an index has 32 bits: without it the place of a bucket could not be told.
-    if length > i64::from(i32::MAX) {
-        return Err(HistogramError::Spans { needed: length.unsigned_abs(), buckets });
     }
     Ok(length.max(0) as u64)
 }
@@ -245,6 +251,16 @@ mod tests {
         assert_eq!(judge(&Histogram { schema: -5, ..good() }), Err(E::Schema { schema: -5 }));
         let broken = Histogram { positive_spans: vec![span(0, 2), span(-1, 1)], ..good() };
         assert_eq!(judge(&broken), Err(E::NegativeOffset { number: 2, offset: -1 }));
+        for (spans, number) in [
+            (vec![span(i32::MIN, 1), span(i32::MAX, 0), span(i32::MAX - 1, 1), span(0, 1)], 1),
+            (vec![span(0, 2), span(i32::MAX, 0), span(0, 1)], 2),
+            (vec![span(0, 2), span(1 << 30, 1)], 2),
+        ] {
+            let offset = spans[number - 1].offset;
+            let broken = Histogram { positive_spans: spans, ..good() };
+            assert_eq!(judge(&broken), Err(E::SpanTooFar { number, offset }));
+            assert!(!broken.is_well_formed());
+        }
         let broken = Histogram { positive_spans: vec![span(0, 2)], ..good() };
         assert_eq!(judge(&broken), Err(E::Spans { needed: 2, buckets: 3 }));
         let broken = Histogram { negative_deltas: vec![3, -4], ..good() };

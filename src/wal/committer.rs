@@ -363,6 +363,17 @@ enum Wake {
     Stop,
 }
 
+/// What was taken for groups.
+#[derive(Debug, PartialEq, Eq)]
+enum Taken {
+    /// Nothing was there, and no group was formed.
+    Nothing,
+    /// Nothing was there, and an empty group was formed.
+    Empty,
+    /// Requests or records.
+    Some,
+}
+
 struct WriterThread {
     shared: Arc<Shared>,
     writer: GroupWriter,
@@ -405,15 +416,14 @@ impl WriterThread {
                     }
                 }
                 Wake::Requests => {
-                    if self.take_group(false, false) {
+                    if self.take_group(false, false) != Taken::Nothing {
                         self.idle_sealed = false;
                         self.write();
                     }
                 }
                 Wake::Idle => {
-                    // Something may have arrived: then this is an ordinary group.
-                    self.take_group(true, false);
-                    self.idle_sealed = true;
+                    // Something may have arrived: then this is an ordinary group, and wants an empty one behind it.
+                    self.idle_sealed = self.take_group(true, false) == Taken::Empty;
                     self.write();
                     self.writer.cut_poisoned();
                 }
@@ -466,8 +476,8 @@ impl WriterThread {
     }
 
     /// Swaps out everything that was accepted and makes a group of it. Without requests and records there is a group
-    /// only if `even_empty`. Returns whether one was formed.
-    fn take_group(&mut self, even_empty: bool, clean_end: bool) -> bool {
+    /// only if `even_empty`.
+    fn take_group(&mut self, even_empty: bool, clean_end: bool) -> Taken {
         let gate = self.shared.gate.write().unwrap_or_else(PoisonError::into_inner);
         let (cut, requests, roll) = {
             let mut queue = lock(&self.shared.queue);
@@ -479,7 +489,11 @@ impl WriterThread {
             self.shared.forming_group.fetch_add(1, Ordering::AcqRel);
         }
         drop(gate);
-        let any = last || !cut.is_empty();
+        let taken = match last || !cut.is_empty() {
+            false => Taken::Nothing,
+            true if cut.is_empty() && requests.is_empty() && records.is_empty() => Taken::Empty,
+            true => Taken::Some,
+        };
         for (requests, records) in cut {
             self.form_group(requests, records, false);
         }
@@ -489,7 +503,7 @@ impl WriterThread {
             }
             self.form_group(requests, records, clean_end);
         }
-        any
+        taken
     }
 
     fn form_group(&mut self, requests: Vec<Request>, records: GroupRecords, clean_end: bool) {

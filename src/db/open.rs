@@ -131,6 +131,10 @@ impl Db {
         store.look_at_log_losses(&recovery, &replayed);
         continue_numbers(&mut recovery.resume, store.ledger().state());
         store.look_at_take_over(&mut recovery, floor_ms, was_here);
+        // Blocks that somebody puts here from now on say nothing about what this log holds.
+        if let Err(error) = store.begin_ledger(floor_ms) {
+            tracing::warn!(%error, "the ledger cannot be begun; it is tried again");
+        }
         let head = Arc::new(head);
         let replay_time = clock.monotonic().saturating_sub(began);
         let committer =

@@ -39,6 +39,8 @@ impl Db {
     /// Takes in blocks that appeared on the disk, and lets go of those that vanished.
     pub(super) fn reload_blocks(&self) -> Result<Outcome, TaskError> {
         let _work = lock(&self.block_work);
+        // Before a block is there that came from elsewhere: without a ledger a start would take its end for the floor.
+        self.begin_ledger()?;
         self.store.remove_hidden();
         let found =
             self.store.blocks.reload(false).map_err(|error| failed("the data directory cannot be listed", error))?;

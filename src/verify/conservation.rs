@@ -243,7 +243,9 @@ fn flushed(
 ) -> Result<(), VerifyError> {
     let state = &ledger.state;
     let mut parts = Vec::new();
-    if let Some(end_ms) = state.flushed_up_to_ms {
+    // A ledger begins with an entry that says how far blocks reach: before the first flush nowhere.
+    let flushed_up_to_ms = state.flushed_up_to_ms.filter(|end_ms| *end_ms > i64::MIN);
+    if let Some(end_ms) = flushed_up_to_ms {
         parts.push(LogPart::in_order(TimeRange::new(i64::MIN, end_ms.saturating_sub(1))));
     }
     if let Some(group) = state.flushed_out_of_order_group {
@@ -263,7 +265,7 @@ fn flushed(
     let in_log: Tally = log.parts.iter().map(|part| part.written).sum();
     // Another program may have made blocks of what it wrote to the log, or of what stood there.
     let is_ours_alone = left.unsealed + replay.unsealed() == 0 && state.totals.adopted == Tally::ZERO;
-    let has_in_order = is_ours_alone && state.totals.unlogged == Tally::ZERO && state.flushed_up_to_ms.is_some();
+    let has_in_order = is_ours_alone && state.totals.unlogged == Tally::ZERO && flushed_up_to_ms.is_some();
     if has_in_order && let Some(in_order) = state.totals.flushed_in_order {
         // In-order samples are in the log once, and below the floor none is accepted.
         let taken = left.in_order + log.parts.first().map_or(Tally::ZERO, |part| part.written);

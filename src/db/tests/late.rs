@@ -1,11 +1,7 @@
 //! Samples that come late: through crashes, flushed once and not twice, deleted, repeated and contradicted.
 
-use ulid::Ulid;
-
 use super::witness::{Found, Witness, ask, minute};
 use super::*;
-use crate::block::{BlockOrigin, BlockWriter, WriterOptions};
-use crate::chunk::ChunkBuilder;
 use crate::encoding::crc32c;
 use crate::fs::{Fs, names};
 use crate::model::{Histogram, SampleValue, Tally};
@@ -258,16 +254,8 @@ fn late_samples_of_prometheus_below_the_floor_are_taken_over_of_series_that_have
         let mut hold = |job: &str, at_ms: i64, value: f64| {
             model.entry(labels(job)).or_default().insert(at_ms, value.to_bits());
         };
-        let mut chunk = ChunkBuilder::new();
-        assert!(chunk.push(minute(40), &SampleValue::Float(3.0)).is_none());
+        foreign_block(&fs, &labels("gone"), (minute(40), 3.0), minute(0)..minute(120));
         hold("gone", minute(40), 3.0);
-        let mut block =
-            BlockWriter::create(Arc::new(fs.clone()), Path::new(DATA), Ulid::from(7), WriterOptions::default())
-                .unwrap();
-        block.add(&labels("gone"), &[chunk.finish().unwrap()]).unwrap();
-        let origin =
-            BlockOrigin { min_time_ms: minute(0), max_time_ms: minute(120), level: 1, ..BlockOrigin::default() };
-        block.finish(origin).unwrap().unwrap().publish().unwrap();
 
         let late = [(1, minute(60), 1.0), (1, minute(50), 2.0)];
         late.iter().for_each(|&(_, at_ms, value)| hold("late", at_ms, value));

@@ -21,8 +21,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ulid::Ulid;
+
 use super::*;
+use crate::block::{BlockOrigin, BlockWriter, WriterOptions};
+use crate::chunk::ChunkBuilder;
 use crate::clock::ManualClock;
+use crate::fs::Fs;
 use crate::fs::sim::SimFs;
 use crate::head::HeadOptions;
 use crate::model::histogram::{BucketSpan, CUSTOM_BUCKETS_SCHEMA};
@@ -162,6 +167,18 @@ impl Store {
         let found = contents(&self.db, TimeRange::ALL);
         assert_same(&found, &self.model, when);
     }
+}
+
+/// A block of one sample that another program made, and put into the data directory.
+pub(super) fn foreign_block(fs: &SimFs, labels: &LabelSet, (at_ms, value): (i64, f64), times_ms: std::ops::Range<i64>) {
+    let fs: Arc<dyn Fs> = Arc::new(fs.clone());
+    let mut block = BlockWriter::create(fs, Path::new(DATA), Ulid::from(7), WriterOptions::default()).unwrap();
+    let mut chunk = ChunkBuilder::new();
+    assert!(chunk.push(at_ms, &SampleValue::Float(value)).is_none());
+    block.add(labels, &[chunk.finish().unwrap()]).unwrap();
+    let origin =
+        BlockOrigin { min_time_ms: times_ms.start, max_time_ms: times_ms.end, level: 1, ..BlockOrigin::default() };
+    block.finish(origin).unwrap().unwrap().publish().unwrap();
 }
 
 /// Everything that queries give.

@@ -213,6 +213,37 @@ fn live(seed: u64) -> (u64, u64) {
     (starts, skipped_in_all)
 }
 
+/// Ten minutes of a series, and then a block of another one that reaches over them.
+fn block_over_a_young_log() -> Store {
+    let mut store = Store::new(options());
+    for minute in 0..10 {
+        let at_ms = START + minute * MINUTE;
+        store.advance_to(at_ms);
+        assert!(store.append(at_ms, &[("a".to_owned(), 1.0)]));
+    }
+    let labels = LabelSet::from_pairs([("__name__", "up"), ("job", "imported")]);
+    foreign_block(&store.fs, &labels, (START + 5 * MINUTE, 3.0), START..START + 20 * MINUTE);
+    store.model.entry(labels).or_default().insert(START + 5 * MINUTE, 3f64.to_bits());
+    store
+}
+
+#[test]
+fn block_of_another_program_hides_no_sample_of_a_log_that_was_never_flushed() {
+    let mut store = block_over_a_young_log();
+    store.restart(options());
+    store.assert_equals_model("put in while stopped");
+    store.db.flush().unwrap();
+    store.assert_equals_model("flushed");
+    assert_eq!(store.db.verify().unwrap().findings, [""; 0]);
+
+    let mut store = block_over_a_young_log();
+    store.db.reload_blocks().unwrap();
+    store.assert_equals_model("taken in");
+    store.fs = store.fs.kill();
+    store.db = open(&store.fs, &store.clock, options()).unwrap();
+    store.assert_equals_model("killed");
+}
+
 #[test]
 fn start_that_passes_over_segments_equals_one_that_reads_all_of_them() {
     let number = |name, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);

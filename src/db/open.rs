@@ -182,6 +182,10 @@ fn continue_numbers(resume: &mut Resume, ledger: &LedgerState) {
     }
     resume.next_commit = resume.next_commit.max(left.next_commit);
 }
+    // Segments have to follow each other without a gap; where none is left they go on behind those that the ledger knows.
+    if resume.next_segment == 0 {
+        resume.next_segment = left.up_to_segment.map_or(0, |number| number.saturating_add(1));
+    }
 
 /// What left the log.
 pub(super) fn left_before(ledger: &LedgerState, entries: &[Entry]) -> LeftBefore {

@@ -178,7 +178,10 @@ impl Db {
         let edge = report.edge;
         let is_recorded = {
             let ledger = self.store.ledger();
-            ledger.state().left_log.up_to_segment.is_some_and(|number| number >= edge.up_to_segment)
+            let left = &ledger.state().left_log;
+            // Another program may have begun the segments anew. Groups are counted on.
+            left.up_to_segment.is_some_and(|number| number >= edge.up_to_segment)
+                && left.last_group >= edge.last_group
                 && !planted!(TruncationCountedTwice)
         };
         if !is_recorded {

@@ -298,6 +298,53 @@ fn oldest_files_of_the_log_that_vanished_are_named_by_a_start_and_alarm_from_the
     }
 }
 
+/// How many samples a query gives, whatever it warns of.
+fn answered(db: &Db) -> usize {
+    read(&*db.queryable(), TimeRange::ALL).unwrap().0.len()
+}
+
+#[test]
+fn log_that_was_removed_goes_on_behind_its_segments_and_receipts_of_what_leaves_it_are_kept() {
+    let mut store = filled(200);
+    store.db.flush_if_due().unwrap();
+    store.db.checkpoint().unwrap().unwrap();
+    store.db.close();
+    let known = store.db.ledger_state().left_log.up_to_segment.unwrap();
+    remove(&store.fs, log_files(&store.fs));
+    remove_checkpoint_dir(&store.fs);
+    store.db = open(&store.fs, &store.clock, small_segments()).unwrap();
+    let kept = answered(&store.db);
+    let before = store.db.ledger_state().left_log;
+    append(&mut store, 200..500);
+    store.db.flush_if_due().unwrap();
+    let truncated = store.db.checkpoint().unwrap().unwrap();
+    assert!(truncated.up_to_segment > known && truncated.requests > 0, "{truncated:?}");
+    let left = store.db.ledger_state().left_log;
+    assert_eq!(left.up_to_segment, Some(truncated.up_to_segment));
+    assert_eq!(left.requests, before.requests + truncated.requests);
+    assert_eq!(answered(&store.db), kept + 600);
+}
+
+#[test]
+fn truncation_of_segments_that_another_program_counted_anew_is_recorded() {
+    let mut store = filled(200);
+    store.db.flush_if_due().unwrap();
+    store.db.checkpoint().unwrap().unwrap();
+    store.db.close();
+    remove(&store.fs, log_files(&store.fs));
+    remove_checkpoint_dir(&store.fs);
+    store.fs.set_content(&names::wal_segment(&wal_dir(), 0), Vec::new());
+    store.db = open(&store.fs, &store.clock, small_segments()).unwrap();
+    let kept = answered(&store.db);
+    let before = store.db.ledger_state().left_log;
+    append(&mut store, 200..340);
+    store.db.flush_if_due().unwrap();
+    let truncated = store.db.checkpoint().unwrap().unwrap();
+    assert!(Some(truncated.up_to_segment) < before.up_to_segment, "{truncated:?}");
+    assert_eq!(store.db.ledger_state().left_log.requests, before.requests + truncated.requests);
+    assert_eq!(answered(&store.db), kept + 280);
+}
+
 fn remove(disk: &SimFs, paths: Vec<std::path::PathBuf>) {
     paths.iter().for_each(|path| disk.remove_file(path).unwrap());
 }

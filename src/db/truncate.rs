@@ -54,7 +54,9 @@ impl Db {
                 let truncated = self.head.truncate(below_ms, &|paused| drop(self.committer.cut(paused)));
                 self.store.counters.head_truncations.add(1);
                 self.store.counters.head_series_removed.add(truncated.series);
-                *lock(&self.truncated_to) = below_ms;
+                // Less, where somebody who reads all that is there has begun meanwhile.
+                let mut truncated_to = lock(&self.truncated_to);
+                *truncated_to = truncated.below_ms.clamp(*truncated_to, below_ms);
             } else {
                 self.store.counters.head_truncations_deferred.add(1);
                 tracing::warn!(

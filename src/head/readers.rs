@@ -62,6 +62,11 @@ impl Readers {
         self.enter(|state| start_ms.max(state.truncated_ms))
     }
 
+    /// Enters somebody who reads all that queries see.
+    pub(super) fn enter_seen(self: &Arc<Self>) -> Reader {
+        self.enter(|state| state.read_from_ms.max(state.truncated_ms))
+    }
+
     fn enter(self: &Arc<Self>, from_ms: impl FnOnce(&State) -> TimestampMs) -> Reader {
         let mut state = self.state();
         let (number, from_ms) = (state.next, from_ms(&state));

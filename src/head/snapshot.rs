@@ -65,11 +65,11 @@ impl Head {
     /// Counts the samples of every series. To be called while no request is admitted to a group, so that the counts
     /// are those of whole groups.
     pub fn snapshot_counts(&self) -> SnapshotCounts {
-        let reader = self.shared.readers.enter_source(TimestampMs::MIN);
+        let reader = self.shared.readers.enter_seen();
         let mut counts = Vec::with_capacity(self.series_count());
         for number in 0..SHARDS {
             let shard = self.shared.shard(number);
-            // What a truncation that is under way is about to drop does not count.
+            // What blocks have does not count, also while it is still here.
             let is_kept = |range: TimeRange| range.end_ms >= reader.oldest_ms();
             counts.extend(shard.slots().filter_map(|(slot, series)| {
                 let is_in_order = series.time_range().is_some_and(is_kept);

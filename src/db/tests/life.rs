@@ -94,6 +94,9 @@ fn head_that_takes_more_than_its_flush_size_is_flushed_before_its_window_is_full
         assert!(store.append(START + 50 * MINUTE, &[("late".to_owned(), 1.0)]));
         store.restart(with(flush_bytes));
         store.assert_equals_model("flushed early and opened again");
+        // Head chunks reach over the floor.
+        let verified = store.db.verify().unwrap();
+        assert!(verified.is_good(), "{flush_bytes:?}: {verified:?}");
     }
 }
 

@@ -205,6 +205,8 @@ impl HeadReplay {
             if self.refs.get(series_ref) != Some(slot) {
                 self.report.series_repeated += 1;
                 self.refs.insert(series_ref, slot);
+                // It had left the head, and all that it had is in blocks: the deletions of before are none of what comes.
+                self.shared.shard(number).row_mut(split_slot(slot).1).begin_anew(self.floor_ms);
                 // Samples of the series may still wait for a worker, and this has its place behind them.
                 let chunks = self.loaded.remove(&series_ref).map(|chunks| self.above_floor(chunks)).unwrap_or_default();
                 let (shard, row) = split_slot(slot);

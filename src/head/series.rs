@@ -90,6 +90,11 @@ impl Extra {
         self.note_newest(range.end_ms);
         self.deleted.add(range);
     }
+
+    /// Hides no longer what was deleted before `below_ms`.
+    fn forget_deletions(&mut self, below_ms: TimestampMs) {
+        self.deleted.remove_ended(below_ms);
+    }
 }
 
 /// A copy of a series' samples, as far as they are asked for, to be decoded without the shard's lock.
@@ -399,6 +404,14 @@ impl Series {
     pub(super) fn deleted(&self) -> &Intervals {
         const NONE: &Intervals = &Intervals::new();
         self.extra.as_ref().map_or(NONE, |extra| &extra.deleted)
+    }
+
+    /// Goes on as a series that is new: what was deleted of the one before, all of it below the floor, is no longer here.
+    pub(super) fn begin_anew(&mut self, floor_ms: TimestampMs) {
+        if let Some(extra) = &mut self.extra {
+            extra.forget_deletions(floor_ms);
+            self.forget_empty_extra();
+        }
     }
 
     pub(super) fn out_of_order_mut(&mut self) -> Option<&mut OutOfOrder> {

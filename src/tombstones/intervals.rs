@@ -29,6 +29,11 @@ impl Intervals {
         self.0.splice(first..behind.max(first), [merged]);
     }
 
+    /// Takes out the ranges that end before `below_ms`.
+    pub fn remove_ended(&mut self, below_ms: TimestampMs) {
+        self.0.drain(..self.0.partition_point(|known| known.end_ms < below_ms));
+    }
+
     /// Adds all of another set.
     pub fn add_all(&mut self, other: &Intervals) {
         for &range in &other.0 {

@@ -4,6 +4,7 @@
 //! were flushed, a start passes over those, and the log is truncated by it.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::flush::{FlushKind, Flushed, Written, aligned};
 use super::maintenance::{Outcome, Task, TaskError};
@@ -23,19 +24,47 @@ pub(super) struct FlushedCut {
     next_reader: u64,
 }
 
+/// Out-of-order samples in the head that are flushed without waiting.
+const LATE_ENOUGH: u64 = 1 << 20;
+
+/// Since when out-of-order samples wait whose time is in blocks. Each flush of them is a proof against the log, and each of
+/// its blocks has the one of its time written again: a few that come all the time are not worth that every few seconds.
+#[derive(Debug, Default)]
+pub(super) struct LateWaiting {
+    /// The head's floor at the last flush of out-of-order samples.
+    floor_ms: Option<TimestampMs>,
+    /// When the first of those was seen that came since.
+    since: Option<Duration>,
+}
+
 impl Db {
     /// Flushes the out-of-order samples if there are enough of them, or they have been waiting for long.
     pub(super) fn flush_out_of_order_if_due(&self) -> Result<Outcome, TaskError> {
         let _work = lock(&self.head_work);
         let Some(range) = self.head.unflushed_out_of_order_range() else { return Ok(Outcome::Nothing) };
-        // Once the in-order samples of their time are in a block, or the head is too large.
-        if range.start_ms >= self.head.floor_ms() && !self.is_too_large() {
+        if !self.is_too_large() && !self.is_late_flush_due(range) {
             return Ok(Outcome::Nothing);
         }
         let flushed = self.flush_out_of_order_samples()?;
+        *lock(&self.late_waiting) = LateWaiting { floor_ms: Some(self.head.floor_ms()), since: None };
         self.trigger(Task::Truncate);
         self.trigger(Task::Compact);
         Ok(flushed.as_ref().map_or(Outcome::Nothing, Flushed::outcome))
+    }
+
+    /// Whether the in-order samples of their time are in a block, by a flush that they waited for, or for long.
+    fn is_late_flush_due(&self, range: TimeRange) -> bool {
+        let floor_ms = self.head.floor_ms();
+        if range.start_ms >= floor_ms {
+            return false;
+        }
+        let mut waiting = lock(&self.late_waiting);
+        let now = self.clock.monotonic();
+        let since = *waiting.since.get_or_insert(now);
+        let wait = Duration::from_millis(self.options.head.chunk_range_ms.max(0).unsigned_abs() / 8);
+        waiting.floor_ms.is_none_or(|before_ms| before_ms < floor_ms)
+            || now.saturating_sub(since) >= wait
+            || self.head.out_of_order_samples() >= LATE_ENOUGH
     }
 
     /// Writes, proves and publishes all out-of-order samples: a block for each window of time.

@@ -79,7 +79,7 @@ use crate::ledger::LedgerState;
 use crate::model::{Digest, TimeRange, TimestampMs};
 use crate::storage::{BatchOutcome, Queryable, StorageError, WriteBatch};
 use crate::wal::{CommitError, CommitFuture, Committer, CutPoint, LogStatus, Recovery};
-use flush_out_of_order::FlushedCut;
+use flush_out_of_order::{FlushedCut, LateWaiting};
 use maintenance::{Maintenance, MaintenanceStatus, Schedule, Task, TaskError, TaskHost};
 use merge::Part;
 use store::BlockStore;
@@ -105,6 +105,8 @@ pub struct Db {
     truncated_to: Mutex<TimestampMs>,
     /// Out-of-order samples that blocks have, and queries still read in the head, oldest first.
     out_of_order_to_drop: Mutex<Vec<FlushedCut>>,
+    /// Out-of-order samples that wait for more of their kind.
+    late_waiting: Mutex<LateWaiting>,
     /// Up to where the log was flushed when it was last truncated.
     checkpointed: Mutex<FlushedTo>,
     /// What a start need not read of the log, when that was last noted.

@@ -146,6 +146,7 @@ impl Db {
             flushed_up_to: Mutex::new(floor_ms),
             truncated_to: Mutex::new(floor_ms),
             out_of_order_to_drop: Mutex::default(),
+            late_waiting: Mutex::default(),
             checkpointed: Mutex::default(),
             watermark: Mutex::new(loaded.watermark),
             options,
@@ -181,11 +182,11 @@ fn continue_numbers(resume: &mut Resume, ledger: &LedgerState) {
         (resume.next_group, resume.chain) = (last_group.saturating_add(1), left.chain);
     }
     resume.next_commit = resume.next_commit.max(left.next_commit);
-}
     // Segments have to follow each other without a gap; where none is left they go on behind those that the ledger knows.
     if resume.next_segment == 0 {
         resume.next_segment = left.up_to_segment.map_or(0, |number| number.saturating_add(1));
     }
+}
 
 /// What left the log.
 pub(super) fn left_before(ledger: &LedgerState, entries: &[Entry]) -> LeftBefore {

@@ -72,9 +72,11 @@ fn try_adopt(
         adopted.add(of_record);
         Ok(())
     })?;
-    // Groups become durable in their order.
+    // Groups become durable in their order. A segment that ends is synced, also where requests don't wait for that: what
+    // goes from here was durable.
     if let Some(last) = last {
         last.wait().map_err(refused)?;
+        committer.roll().wait().map_err(refused)?;
     }
     let is_partial = adoption.adopted.is_partial();
     wbl::remove_foreign(fs, wbl_dir, quarantine_dir, &adoption.recovery.foreign, is_partial)

@@ -5,6 +5,7 @@ use super::*;
 use crate::encoding::crc32c;
 use crate::fs::{Fs, names};
 use crate::model::{Histogram, SampleValue, Tally};
+use crate::wal::Durability;
 use crate::wal::record::{HistogramsEncoder, SamplesEncoder, SeriesEncoder};
 
 /// The witness says what it found.
@@ -110,6 +111,44 @@ fn late_samples_that_were_deleted_land_in_no_block() {
 }
 
 #[test]
+fn late_sample_of_a_series_that_was_deleted_and_left_the_head_outlives_a_start_and_is_flushed() {
+    let mut witness = Witness::new(options());
+    ok(witness.fill(0..30, &["a"]));
+    ok(witness.delete("a", minute(5), minute(10)));
+    // The series leaves the head, and the deletion stays in the log.
+    witness.db().flush_head(&mut FlushReport::default()).unwrap();
+    assert_eq!(witness.db().head().series_count(), 0);
+    ok(witness.give(minute(7), &[("a", 9.0)]));
+    ok(witness.look("corrected"));
+    ok(witness.restart(options()));
+    ok(witness.look("opened again"));
+    assert_eq!(witness.db().flush_out_of_order_samples().unwrap().unwrap().stored.samples, 1);
+    ok(witness.look("flushed"));
+}
+
+#[test]
+fn late_samples_that_come_all_the_time_are_flushed_with_those_in_order_or_after_a_while() {
+    let mut witness = Witness::new(options());
+    ok(witness.fill(0..150, &["a"]));
+    witness.db().flush().unwrap();
+    let blocks = witness.db().blocks().len();
+    let mut late = |rounds: std::ops::Range<i64>| -> Vec<u64> {
+        let flushes = rounds.map(|round| {
+            ok(witness.give(minute(20) + round, &[("a", 0.5)]));
+            let before = witness.db().ledger_state().totals.flushed.samples;
+            witness.db().flush_out_of_order_if_due().unwrap();
+            witness.store.clock.advance(Duration::from_secs(60));
+            witness.db().ledger_state().totals.flushed.samples - before
+        });
+        flushes.filter(|flushed| *flushed > 0).collect()
+    };
+    // The first at once, the next after an eighth of two hours, with those that came meanwhile.
+    assert_eq!(late(1..31), [1, 16], "of a sample each minute");
+    assert!(blocks > 0);
+    ok(witness.look("flushed"));
+}
+
+#[test]
 fn repetition_adds_nothing_and_contradiction_is_refused_in_the_words_of_prometheus() {
     let mut witness = with_late();
     let newest = 149.0 * 0.1 + 1.0;
@@ -172,6 +211,9 @@ fn write_segment(fs: &SimFs, dir: &str, records: &[Vec<u8>]) {
         bytes.extend(record);
     }
     fs.set_content(&names::wal_segment(&dir, 0), bytes);
+    for dir in [&*dir, Path::new(DATA), Path::new("/")] {
+        fs.sync_dir(dir).unwrap();
+    }
 }
 
 /// A record of samples: reference, time, value.
@@ -212,6 +254,28 @@ fn late_samples_of_prometheus_are_taken_over_whatever_their_kind_and_its_segment
     let flushed = db.flush_out_of_order_samples().unwrap().unwrap();
     assert_eq!(flushed.stored.samples, 3);
     assert_same(&contents(&db, TimeRange::ALL), &model, "flushed");
+    db.close();
+}
+
+#[test]
+fn late_samples_of_prometheus_are_durable_here_before_they_go_there_whatever_requests_are_promised() {
+    let wal = WalOptions { durability: Durability::None, ..options().wal };
+    let unsynced = DbOptions { wal, ..options() };
+    let labels = LabelSet::from_pairs([("__name__", "up"), ("job", "a")]);
+    let fs = SimFs::new(1);
+    let mut series = Vec::new();
+    SeriesEncoder::push(&mut series, 1, labels.iter());
+    write_segment(&fs, names::WAL_DIR, &[series, samples_record(&[(1, minute(100), 1.0)])]);
+    write_segment(&fs, names::WBL_DIR, &[samples_record(&[(1, minute(50), 2.0)])]);
+    let clock = Arc::new(ManualClock::at(minute(100)));
+    let db = open(&fs, &clock, unsynced.clone()).unwrap();
+    assert!(!fs.exists(&names::wal_segment(&Path::new(DATA).join(names::WBL_DIR), 0)));
+    let disk = fs.crash(3);
+    drop(db);
+    let db = open(&disk, &clock, unsynced).unwrap();
+    let samples = [(50, 2.0), (100, 1.0f64)].map(|(at, value)| (minute(at), value.to_bits()));
+    let model = Model::from([(labels, BTreeMap::from(samples))]);
+    assert_same(&contents(&db, TimeRange::ALL), &model, "after a power loss");
     db.close();
 }
 

@@ -58,6 +58,60 @@ fn damage_of_a_block_stays_open_over_a_restart_until_a_check_of_that_block_finds
     assert_eq!(open(&restarted(server)), json!([]));
 }
 
+/// Lets a minute pass, and maintenance with it.
+fn minute_later(server: &Server) {
+    server.clock.advance(Duration::from_secs(61));
+    server.db().run_due();
+}
+
+#[test]
+fn damage_of_a_chunk_that_a_query_met_is_named_within_a_minute_until_a_check_finds_the_block_well() {
+    let server = new(true);
+    server.fill(0..240);
+    server.post("/api/v1/admin/storage/flush");
+    let ulid = server.get("/api/v1/storage/blocks")["blocks"][0]["ulid"].as_str().unwrap().to_owned();
+    let chunks: PathBuf = Path::new("/data").join(&ulid).join("chunks/000001");
+    let good = flip(&server.fs, &chunks, 20);
+    let server = restarted(server);
+    minute_later(&server);
+    assert_eq!(
+        (open(&server), server.health().1["status"].clone()),
+        (json!([]), json!("ok")),
+        "nobody has read it yet"
+    );
+    let answer = server.query(0, 240);
+    assert!(answer["warnings"][0].as_str().is_some_and(|warning| warning.contains(&ulid)), "{answer}");
+    minute_later(&server);
+    let found = open(&server);
+    assert_eq!((found.as_array().unwrap().len(), &found[0]["object"]["name"]), (1, &json!(ulid)), "{found}");
+    let health = server.health().1;
+    assert!(health["status"] != "ok" && health["alarms"].to_string().contains(&ulid), "{health}");
+    assert_eq!(server.db().storage_status().damaged, 1);
+
+    server.fs.set_content(&chunks, good);
+    let server = restarted(server);
+    assert_eq!(open(&server), found, "nobody has looked again yet");
+    assert_eq!(server.post(&format!("/api/v1/storage/blocks/{ulid}/verify"))["good"], true);
+    minute_later(&server);
+    assert_eq!((open(&server), server.health().1["status"].clone()), (json!([]), json!("ok")));
+}
+
+#[test]
+fn block_whose_tombstones_are_gone_is_named_by_the_start() {
+    let server = new(true);
+    server.fill(0..240);
+    server.post("/api/v1/admin/storage/flush");
+    let ulid = server.get("/api/v1/storage/blocks")["blocks"][0]["ulid"].as_str().unwrap().to_owned();
+    let (from, to) = (START / 1000, START / 1000 + 600);
+    let delete = format!("/api/v1/admin/tsdb/delete_series?match[]=up&start={from}&end={to}");
+    assert_eq!(server.ask(Method::POST, &delete, None).0, 204);
+    server.fs.remove_file(&Path::new("/data").join(&ulid).join("tombstones")).unwrap();
+    let server = restarted(server);
+    let found = open(&server);
+    assert_eq!(found[0]["object"]["name"], json!(ulid), "{found}");
+    assert!(server.health().1["alarms"].to_string().contains(&ulid), "{}", server.health().1);
+}
+
 #[test]
 fn damage_of_a_segment_is_named_with_it_and_closed_by_the_next_proof_of_a_log_that_is_well() {
     let server = new(true);

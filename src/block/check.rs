@@ -91,7 +91,7 @@ struct Checker<'a> {
 }
 
 /// Reads everything. `on_progress` is told, often, how many bytes were read so far; it may take its time, so that the
-/// check does not take the disk from others.
+/// check does not take the disk from others. Where nothing is wrong, the block forgets what its use met before.
 pub fn check(block: &Block, on_progress: &mut dyn FnMut(u64)) -> BlockCheck {
     let shared = &*block.shared;
     let mut checker = Checker {
@@ -108,6 +108,9 @@ pub fn check(block: &Block, on_progress: &mut dyn FnMut(u64)) -> BlockCheck {
     checker.check_postings(on_progress);
     checker.check_meta();
     on_progress(checker.bytes_done);
+    if checker.check.is_good() {
+        shared.damages.clear();
+    }
     checker.check
 }
 

@@ -89,6 +89,11 @@ impl Damages {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
+    /// Forgets what was read wrongly once, and well since.
+    pub(super) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The damages of a part.
     pub(super) fn of(&self, part: DamagedPart) -> Vec<Damage> {
         self.to_vec().into_iter().filter(|damage| damage.part == part).collect()

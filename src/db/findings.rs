@@ -140,6 +140,24 @@ impl FindingBook {
         self.save();
     }
 
+    /// Takes what the use of a block met. It is no check: it closes nothing, and how much more there is is not known.
+    pub(super) fn block_met(&mut self, ulid: Ulid, met: &[String], at_ms: TimestampMs) {
+        let of = Proven::Block(ulid);
+        let known = self.open.get(&of).map_or(&[][..], |open| &open.findings);
+        let is_new = |what: &&String| known.iter().all(|finding| finding.what != **what);
+        let space = KEPT_OF_OBJECT - known.len();
+        let fresh: Vec<KeptFinding> = (met.iter().filter(is_new).take(space))
+            .map(|what| KeptFinding { what: what.clone(), first_ms: at_ms, last_ms: at_ms })
+            .collect();
+        if fresh.is_empty() {
+            return;
+        }
+        let open = self.open.entry(of).or_insert_with(|| OpenFindings { of, findings: Vec::new(), more: 0 });
+        open.findings.extend(fresh);
+        self.is_unsaved = true;
+        self.save();
+    }
+
     /// Takes the outcome of a proof of the log, which covers all of it.
     pub(super) fn log_proven(&mut self, found: &[(Proven, String)], at_ms: TimestampMs) {
         let mut by_object: BTreeMap<Proven, Vec<String>> = BTreeMap::new();
@@ -247,6 +265,25 @@ mod tests {
 
     fn words(texts: &[&str]) -> Vec<String> {
         texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_the_use_of_a_block_met_is_added_once_and_stays_until_a_check() {
+        let fs = SimFs::new(1);
+        let mut book = book(&fs);
+        book.block_checked(Ulid(1), &words(&["index"]), 10);
+        book.block_met(Ulid(1), &words(&["index", "chunk 3"]), 20);
+        let operations = fs.operations();
+        book.block_met(Ulid(1), &words(&["chunk 3"]), 30);
+        assert_eq!(fs.operations(), operations, "nothing new is not written down");
+        let both = [("index".to_owned(), 10, 10), ("chunk 3".to_owned(), 20, 20)];
+        assert_eq!(seen(&book), both);
+        assert_eq!(seen(&self::book(&fs)), both, "over a restart");
+        let many: Vec<String> = (0..100).map(|chunk| format!("chunk {chunk}")).collect();
+        book.block_met(Ulid(1), &many, 40);
+        assert_eq!(seen(&book).len(), KEPT_OF_OBJECT);
+        book.block_checked(Ulid(1), &[], 50);
+        assert_eq!(seen(&book), []);
     }
 
     fn seen(book: &FindingBook) -> Vec<(String, i64, i64)> {

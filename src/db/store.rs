@@ -124,7 +124,7 @@ impl BlockStore {
             // On a full disk, say. Then the ledger goes on counting it as there, which it is, in quarantine.
             tracing::warn!(%error, "the ledger was not told of a block that was set aside");
         }
-        store.look_at_damaged_blocks();
+        store.find_met_damages();
         Ok(store)
     }
 
@@ -176,7 +176,18 @@ impl BlockStore {
         lock(&self.findings)
     }
 
-    /// The blocks that are served and in which a check found damage, in an earlier start too.
+    /// Takes what blocks met when they were opened and queried for a finding, without a check.
+    pub(super) fn find_met_damages(&self) {
+        for block in self.blocks.list() {
+            let met: Vec<String> = block.damages().into_iter().map(|damage| damage.what).collect();
+            if !met.is_empty() {
+                self.findings().block_met(block.ulid(), &met, self.clock.now_ms());
+            }
+        }
+        self.look_at_damaged_blocks();
+    }
+
+    /// The blocks that are served and in which damage was found, in an earlier start too.
     pub(super) fn damaged_blocks(&self) -> Vec<Ulid> {
         let mut damaged = self.findings().blocks();
         damaged.retain(|ulid| self.blocks.get(*ulid).is_some());

@@ -53,6 +53,7 @@ impl Db {
         }
         self.store.set_alarm("lost", lost_alarm(&self.store.blocks.lost()));
         self.store.forget_gone_blocks();
+        self.store.find_met_damages();
         self.store.look_at_log_losses(&self.recovery, &self.replayed);
         recorded.map_err(|error| failed("the ledger cannot be written", error))?;
         if found.added.is_empty() && found.vanished.is_empty() {

@@ -181,3 +181,16 @@ fn block_without_a_segment_serves_the_others() {
     assert!(served.len() == 40 && samples > 1000 && samples < 40 * 60, "{samples}");
     assert!(!warnings.is_empty() && warnings.len() <= 10 && !block.damages().is_empty());
 }
+
+#[test]
+fn damage_that_was_met_and_is_not_there_any_more_is_forgotten_by_the_check_that_finds_the_block_well() {
+    let fs = Arc::new(SimFs::new(3));
+    let prepared =
+        write_block(fs.clone(), Path::new("/"), ulid(1), WriterOptions::default(), &specimen(4, 5)).unwrap().unwrap();
+    let block = prepared.publish().unwrap();
+    let met = Damage::new(DamagedPart::Chunk, "chunks/000001", "read wrongly once", TimeRange::ALL);
+    block.shared.damages.record(block.ulid(), &met);
+    assert_eq!(block.damages(), [met]);
+    assert!(check(&block, &mut |_| {}).is_good());
+    assert_eq!(block.damages(), []);
+}

@@ -24,8 +24,8 @@ const FAILURES_ALARMING: u32 = 3;
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// An alarm that lasts is told again this long after the last time.
 const ALARM_REPEATED_AFTER: Duration = Duration::from_secs(10 * 60);
-/// Runs of one task in a row that leave work, before others get their turn.
-const RUNS_IN_A_ROW_MAX: u32 = 100;
+/// Turns of a lane whose tasks leave work, before its thread looks at what else there is.
+const TURNS_MAX: u32 = 100;
 
 #[derive(Debug, Clone)]
 struct TaskState {
@@ -106,12 +106,18 @@ impl Schedule {
 
     /// Runs the tasks of a lane that are due, and tells how long there is nothing more to do.
     pub fn run_due(&self, lane: Lane, host: &dyn TaskHost) -> Duration {
-        for task in Task::ALL.into_iter().filter(|task| task.lane() == lane) {
-            let mut runs = 0;
-            while runs < RUNS_IN_A_ROW_MAX && self.is_due(task) {
-                // The outcome is in the status.
-                let _kept = self.run(task, || host.run(task));
-                runs += 1;
+        // In turns: a task that always leaves work holds up the others of its lane for one run.
+        for _turn in 0..TURNS_MAX {
+            let mut any = false;
+            for task in Task::ALL.into_iter().filter(|task| task.lane() == lane) {
+                if self.is_due(task) {
+                    // The outcome is in the status.
+                    let _kept = self.run(task, || host.run(task));
+                    any = true;
+                }
+            }
+            if !any {
+                break;
             }
         }
         let now = self.clock.monotonic();
@@ -386,6 +392,23 @@ mod tests {
         schedule.run_due(Lane::Blocks, &host);
         assert_eq!(host.runs_of(Task::Compact), 2);
         assert_eq!(status(&schedule, Task::Compact).last_work, Some((1_000_000, "merged 2".into())));
+    }
+
+    #[test]
+    fn task_that_always_leaves_work_holds_up_the_others_of_its_lane_for_one_run() {
+        let (clock, schedule, host) = setup();
+        for _ in 0..20 {
+            let moved = clock.clone();
+            host.answer(Task::Scrub, move || {
+                moved.advance(60 * SECOND);
+                Ok(Outcome::More("a block".into()))
+            });
+        }
+        clock.advance(Task::Scrub.interval().max(Task::Verify.interval()));
+        schedule.run_due(Lane::Checks, &host);
+        let runs = host.runs.lock().unwrap().clone();
+        assert_eq!(runs.iter().position(|run| *run == Task::Verify), Some(1), "{runs:?}");
+        assert_eq!(host.runs_of(Task::Scrub), 21);
     }
 
     #[test]

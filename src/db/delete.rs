@@ -54,7 +54,15 @@ impl Db {
             deleted.block_series += done.series;
         }
         self.store.counters.deletions.add(1);
-        Ok(deleted)
+        // A block that is tried again has its samples later.
+        let unread = self.store.blocks.lost().into_iter().find(|lost| lost.comes_back() && lost.touches(&range));
+        match unread {
+            None => Ok(deleted),
+            Some(lost) => Err(TaskError(format!(
+                "deleted, but not in block {}, which cannot be read now ({}): delete again when it can",
+                lost.ulid, lost.reason
+            ))),
+        }
     }
 
     /// Writes all blocks with tombstones again, without the deleted samples; how many there were.

@@ -40,6 +40,11 @@ pub struct LostBlock {
 }
 
 impl LostBlock {
+    /// Whether it lies where it was, to be tried again, with samples that no other block has.
+    pub(super) fn comes_back(&self) -> bool {
+        !self.is_moved && !self.is_covered
+    }
+
     /// Whether samples of `range` may be missing. A block that does not tell its range may lack in any.
     pub fn touches(&self, range: &TimeRange) -> bool {
         match (self.min_time_ms, self.max_time_ms) {

@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 
 use super::maintenance::TaskError;
+use super::quarantine::LostBlock;
 use super::{Db, failed, lock};
 use crate::block::{self, PreparedBlock, SnapshotBlock, SnapshotManifest};
 use crate::fs::{Fs, names};
@@ -21,6 +22,12 @@ impl Db {
     pub fn snapshot(&self, skip_head: bool) -> Result<String, TaskError> {
         let _head_work = lock(&self.head_work);
         let _block_work = lock(&self.block_work);
+        if let Some(lost) = self.store.blocks.lost().into_iter().find(LostBlock::comes_back) {
+            return Err(TaskError(format!(
+                "block {} cannot be read now ({}), and the snapshot would lack it",
+                lost.ulid, lost.reason
+            )));
+        }
         let all = self.options.data_dir.join(names::SNAPSHOTS_DIR);
         let name = snapshot_name(self.clock.now_ms(), self.store.new_name().random() as u64);
         let tmp = all.join(format!("{name}{}", names::TMP_FOR_CREATION));

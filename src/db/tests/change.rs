@@ -1,6 +1,7 @@
 //! Samples that come late, samples that are deleted, blocks that have had their time, and copies of it all.
 
 use super::*;
+use crate::block::accel::AccelState;
 use crate::block::{self, Block, SnapshotManifest};
 use crate::model::Matcher;
 use retention::ExpiryReason;
@@ -177,6 +178,63 @@ fn blocks_answer_while_the_log_is_replayed_and_say_so() {
 }
 
 /// Puts a block of a snapshot into the data directory.
+#[test]
+fn block_that_cannot_be_read_now_is_named_by_deletions_and_snapshots_until_it_can() {
+    let mut store = Store::new(options());
+    fill(&mut store, 0..30);
+    store.db.flush().unwrap();
+    let block = store.db.blocks()[0].meta.ulid;
+    store.db.close();
+    let meta = Path::new(DATA).join(block.to_string()).join(crate::fs::names::BLOCK_META_FILE);
+    let disk = store.fs.kill();
+    disk.make_unreadable(&meta, 0..1);
+    store.db = open(&disk, &store.clock, options()).unwrap();
+    assert_eq!(store.db.blocks().len(), 0);
+    let matcher = Matcher::equal("job", "a");
+    let range = TimeRange::new(START, START + 10 * MINUTE);
+    for refused in [store.db.delete_series(&[matcher], range).unwrap_err(), store.db.snapshot(true).unwrap_err()] {
+        assert!(refused.0.contains(&block.to_string()), "{refused}");
+    }
+    store.db.close();
+    store.db = open(&store.fs, &store.clock, options()).unwrap();
+    delete(&mut store, "a", 0, 10);
+    store.assert_equals_model("deleted where it can be read");
+    store.db.snapshot(true).unwrap();
+}
+
+#[test]
+fn accelerator_that_is_damaged_changes_no_answer_and_is_built_anew() {
+    let mut store = Store::new(options());
+    fill(&mut store, 0..30);
+    store.db.flush().unwrap();
+    store.db.accelerate_next().unwrap();
+    let path =
+        Path::new(DATA).join(store.db.blocks()[0].meta.ulid.to_string()).join(crate::fs::names::BLOCK_ACCEL_FILE);
+    let whole = store.fs.read(&path).unwrap();
+    let mut rebuilt = 0;
+    for at in (0..whole.len()).step_by(whole.len() / 20) {
+        let mut rotten = whole.clone();
+        rotten[at] ^= 0x10;
+        store.fs.set_content(&path, rotten);
+        store.restart(options());
+        let is_ready = |store: &Store| store.db.store.blocks.list()[0].accel_state() == AccelState::Ready;
+        let found = super::witness::ask(&store.db, &[Matcher::equal("job", "a")]).unwrap();
+        assert_eq!(found.len(), 1, "byte {at}");
+        store.assert_equals_model("damaged");
+        if is_ready(&store) {
+            // No query needs that part of it.
+            continue;
+        }
+        let built = store.db.run(Task::Accelerate).unwrap();
+        assert!(matches!(built, maintenance::Outcome::More(_)), "{built:?}");
+        assert!(is_ready(&store), "byte {at}");
+        assert_eq!(store.fs.read(&path).unwrap(), whole);
+        store.assert_equals_model("built anew");
+        rebuilt += 1;
+    }
+    assert!(rebuilt >= 3, "{rebuilt}");
+}
+
 fn put_back(store: &Store, snapshot: &str, ulid: ulid::Ulid) {
     let data = Path::new(DATA);
     let from = data.join(crate::fs::names::SNAPSHOTS_DIR).join(snapshot).join(ulid.to_string());

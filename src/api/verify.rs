@@ -93,9 +93,11 @@ impl Api {
         let params = request.params().well_formed()?;
         let scope = Scope::parse(params.get("scope"))?;
         let work = move || verify(&db, scope);
-        self.work(&params, "verification", work, |json, (log, blocks)| {
+        self.work(&params, "verification", work, |json, (log, run, blocks)| {
             let good = log.as_ref().is_none_or(Verified::is_good) && blocks.iter().all(BlockVerification::is_good);
-            json.begin_object().key("good").bool(good);
+            // What was not read is not known to be good.
+            let is_stopped = run.is_some_and(|run| run.is_stopped);
+            json.begin_object().key("good").bool(good && !is_stopped).key("stopped").bool(is_stopped);
             match &log {
                 Some(proof) => write_verified(json.key("log"), proof),
                 None => {
@@ -122,12 +124,15 @@ impl Api {
     }
 }
 
-type Outcome = (Option<Verified>, Vec<BlockVerification>);
+type Outcome = (Option<Verified>, Option<CheckRunRecord>, Vec<BlockVerification>);
 
 fn verify(db: &Db, scope: Scope) -> Result<Outcome, ApiError> {
     let log = if scope == Scope::Blocks { None } else { Some(db.verify()?) };
-    let checks = if scope == Scope::Log { Vec::new() } else { db.verify_blocks() };
-    Ok((log, checks))
+    if scope == Scope::Log {
+        return Ok((log, None, Vec::new()));
+    }
+    let (run, checks) = db.verify_blocks();
+    Ok((log, Some(run), checks))
 }
 
 /// A proof of the log.

@@ -150,8 +150,8 @@ impl Db {
         Some(shown.run.check(self, &block, &mut |_bytes| {}))
     }
 
-    /// Reads all blocks whole, now, by time, unless somebody ends that early.
-    pub fn verify_blocks(&self) -> Vec<BlockVerification> {
+    /// Reads all blocks whole, now, by time, unless somebody ends that early: how it ended, and what was found in each.
+    pub fn verify_blocks(&self) -> (CheckRunRecord, Vec<BlockVerification>) {
         let mut blocks = self.store.blocks.list();
         blocks.sort_by_key(|block| (block.meta().min_time_ms, block.ulid()));
         let shown = Shown::new(&self.store, false, &blocks);
@@ -159,12 +159,13 @@ impl Db {
     }
 
     /// Reads these blocks, one after the other, unless the run is ended early.
-    fn read_blocks(&self, blocks: &[Arc<Block>], shown: &Shown<'_>) -> Vec<BlockVerification> {
+    fn read_blocks(&self, blocks: &[Arc<Block>], shown: &Shown<'_>) -> (CheckRunRecord, Vec<BlockVerification>) {
         let began = self.clock.monotonic();
         let mut checks = Vec::with_capacity(blocks.len());
-        let mut bytes = 0;
+        let (mut bytes, mut is_stopped) = (0, false);
         for block in blocks {
-            if shown.run.is_stopped.load(Ordering::Relaxed) || self.schedule.is_stopping() {
+            is_stopped = shown.run.is_stopped.load(Ordering::Relaxed) || self.schedule.is_stopping();
+            if is_stopped {
                 break;
             }
             // A block that was compacted meanwhile is in its child, which the scrub reads.
@@ -182,14 +183,14 @@ impl Db {
             bytes,
             samples: checks.iter().map(|check| check.stored.samples).sum(),
             damaged: checks.iter().filter(|check| !check.is_good()).count() as u64,
-            is_stopped: shown.run.is_stopped.load(Ordering::Relaxed),
+            is_stopped,
         };
         let runs = &mut self.store.notes().ended_check_runs;
         if runs.len() >= RUNS_KEPT {
             runs.remove(0);
         }
-        runs.push(record);
-        checks
+        runs.push(record.clone());
+        (record, checks)
     }
 
     /// Lets the checks of blocks that somebody asked for end behind the block that each is reading. How many there are.
@@ -258,12 +259,12 @@ mod tests {
         let scrub = Shown::new(&db.store, true, &blocks[..1]);
         assert_eq!(db.stop_block_checks(), 1, "the scrub goes on");
         assert_eq!(db.checks_under_way().iter().map(|run| run.is_stopped).collect::<Vec<_>>(), [true, false]);
-        assert!(db.read_blocks(&blocks, &shown).is_empty());
-        let ended = db.ended_check_runs();
-        assert_eq!((ended[0].blocks, ended[0].blocks_total, ended[0].is_stopped), (0, 3, true));
+        let (ended, checks) = db.read_blocks(&blocks, &shown);
+        assert_eq!((checks.len(), ended.blocks, ended.blocks_total, ended.is_stopped), (0, 0, 3, true));
+        assert_eq!(db.ended_check_runs(), [ended]);
         drop((shown, scrub));
         assert_eq!(db.checks_under_way(), []);
-        assert_eq!(db.verify_blocks().len(), 3);
+        assert_eq!(db.verify_blocks().1.len(), 3);
         assert_eq!(db.ended_check_runs().last().map(|run| (run.samples, run.is_stopped)), Some((6, false)));
     }
 }

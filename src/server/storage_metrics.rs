@@ -289,11 +289,19 @@ fn write_tasks(out: &mut Exposition, maintenance: &MaintenanceStatus) {
             out.sample(name, &[("task", status.task.as_str())], number(status));
         }
     }
-    let name = "chronolith_maintenance_last_success_timestamp_seconds";
-    out.family(name, Kind::Gauge, "When a run last ended without a failure.");
-    for status in &maintenance.tasks {
-        if let Some(last_ms) = status.last_success_ms {
-            out.sample(name, &[("task", status.task.as_str())], seconds(last_ms));
+    type Moment = fn(&TaskStatus) -> Option<i64>;
+    let moments: [(&str, &str, Moment); 2] = [
+        ("chronolith_maintenance_last_run_timestamp_seconds", "When a run last began.", |task| task.last_run_ms),
+        ("chronolith_maintenance_last_success_timestamp_seconds", "When a run last ended without a failure.", |task| {
+            task.last_success_ms
+        }),
+    ];
+    for (name, help, moment) in moments {
+        out.family(name, Kind::Gauge, help);
+        for status in &maintenance.tasks {
+            if let Some(last_ms) = moment(status) {
+                out.sample(name, &[("task", status.task.as_str())], seconds(last_ms));
+            }
         }
     }
     let name = "chronolith_maintenance_next_run_timestamp_seconds";

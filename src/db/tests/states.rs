@@ -1,5 +1,7 @@
 //! Crash states, enumerated: see [`explore`](super::explore).
 
+use std::io::Write as _;
+
 use super::explore::{Place, Stats, Step, explore, explore_only, fault_at_every_call, random_lives, replay};
 use crate::fs::sim::Fault;
 
@@ -8,7 +10,8 @@ const STATES: u64 = 20_000;
 /// Long lives of every run.
 const LIVES: u64 = 12;
 
-fn number(variable: &str) -> Option<u64> {
+/// What a variable of the environment says.
+pub(super) fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|error| panic!("{variable}={text}: {error}")))
 }
@@ -32,7 +35,10 @@ fn states_after_crashes_hold_what_was_acknowledged() {
             stats += explorer.join().expect("a panic is a counterexample").unwrap_or_else(|found| panic!("{found}"));
         }
     });
-    println!("crash states, seed {seed}: {stats:#?}");
+    // Past what the test runner keeps for itself: how much was looked at belongs to the outcome.
+    let summary = format!("crash states, seed {seed}: {} states, {} sequences\n", stats.states, stats.sequences);
+    std::io::stderr().write_all(summary.as_bytes()).unwrap();
+    println!("{stats:#?}");
     assert!(stats.states >= states);
     // What never happened was not tested.
     let (counts, seen) = (stats.counts, stats.seen);

@@ -314,7 +314,7 @@ impl Witness {
 
     /// What was acknowledged is there, and what is there was sent and not deleted.
     pub(super) fn is_kept(&self, db: &Db) -> Result<(), String> {
-        let found = ask(db, &[])?;
+        let (found, warning) = ask_with_warning(db, &[])?;
         let is_doubtful = |labels: &LabelSet, at_ms: i64| {
             self.doubtful.iter().any(|(name, range)| labels.get("job") == Some(name) && range.contains(at_ms))
         };
@@ -331,7 +331,7 @@ impl Witness {
                 return Err(format!("{labels} at minute {} was never sent, or is deleted", (at - START) / MINUTE));
             }
         }
-        Ok(())
+        warning.map_or(Ok(()), Err)
     }
 
     /// What queries give has to be what the map gives: all at once, and series by series.
@@ -348,6 +348,12 @@ impl Witness {
 
 /// What a query gives; an error where it warns.
 pub(super) fn ask(db: &Db, matchers: &[Matcher]) -> Result<Model, String> {
+    let (model, warning) = ask_with_warning(db, matchers)?;
+    warning.map_or(Ok(model), Err)
+}
+
+/// What a query gives, and its first warning.
+fn ask_with_warning(db: &Db, matchers: &[Matcher]) -> Result<(Model, Option<String>), String> {
     let text = |error: StorageError| error.to_string();
     let querier = db.queryable().querier(TimeRange::ALL).map_err(text)?;
     let mut model = Model::new();
@@ -363,7 +369,7 @@ pub(super) fn ask(db: &Db, matchers: &[Matcher]) -> Result<Model, String> {
             model.insert(series.labels, samples);
         }
     }
-    querier.warnings().into_iter().next().map_or(Ok(model), Err)
+    Ok((model, querier.warnings().into_iter().next()))
 }
 
 /// The first difference between what was found and what should be there.

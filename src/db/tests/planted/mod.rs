@@ -70,7 +70,7 @@ const TABLE: &[Row] = &[
         "directory not synced after a checkpoint, and the segments removed",
         Scene::PowerLoss,
         Check::PowerLoss,
-        "the checkpoint of the segments up to",
+        "was acknowledged and is lost",
     ),
     (
         Bug::TruncatedBeforeProof,

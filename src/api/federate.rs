@@ -17,11 +17,11 @@ use hyper::{HeaderMap, Response, StatusCode};
 use super::encoding::accepts_gzip;
 use super::error::ApiError;
 use super::response::{self, ApiBody};
+use super::selection::{Bounds, distinct_selectors};
 use super::{Api, ApiRequest, off_the_way};
 use crate::encoding::go_float::{write_exponent, write_plain};
 use crate::model::{FloatHistogram, LabelSet, METRIC_NAME, Matcher, TimeRange, TimestampMs, is_stale_nan};
-use crate::promql::parser::parse_selectors;
-use crate::storage::{Column, Queryable, SelectHints};
+use crate::storage::{Column, Queryable, SelectHints, SelectedSeries};
 use crate::telemetry::exposition::write_escaped;
 
 impl Api {
@@ -31,7 +31,7 @@ impl Api {
         data: Arc<dyn Queryable>,
     ) -> Result<Response<ApiBody>, ApiError> {
         let params = request.params();
-        let selectors = match parse_selectors(params.all("match[]")) {
+        let selectors = match distinct_selectors(&params) {
             Ok(selectors) => selectors,
             Err(fault) => return Ok(response::text(StatusCode::BAD_REQUEST, format!("{fault}\n"))),
         };
@@ -40,12 +40,13 @@ impl Api {
         let is_protobuf = protobuf::is_asked_for(&request.headers);
         let now_ms = self.clock.now_ms();
         let lookback_ms = self.options.engine.lookback_delta_ms;
+        let bounds = Bounds::of_query(self);
         let permit = self.place(self.options.engine.timeout).await?;
         self.metrics.usage.note(selectors.iter().map(Vec::as_slice), now_ms);
         let body = off_the_way(move || {
             let _permit = permit;
             let range = TimeRange::new(now_ms.saturating_sub(lookback_ms).saturating_add(1), now_ms);
-            let newest = newest_samples(&*data, &selectors, range)?;
+            let newest = newest_samples(&*data, &selectors, range, &bounds)?;
             Ok(if is_protobuf { protobuf::families(&newest, escaping) } else { text(&newest, escaping).into_bytes() })
         })
         .await?;
@@ -103,18 +104,22 @@ impl Escaping {
 }
 
 /// The newest sample of each series, by the series' names first, whatever labels sort before those.
-fn newest_samples(data: &dyn Queryable, selectors: &[Vec<Matcher>], range: TimeRange) -> Result<Vec<Newest>, ApiError> {
+fn newest_samples(
+    data: &dyn Queryable,
+    selectors: &[Vec<Matcher>],
+    range: TimeRange,
+    bounds: &Bounds,
+) -> Result<Vec<Newest>, ApiError> {
     let querier = data.querier(range)?;
-    let mut series = Vec::new();
     // `{}` is no way to ask for everything.
-    for matchers in selectors.iter().filter(|matchers| !matchers.is_empty()) {
-        series.extend(querier.select(matchers, &SelectHints::default())?);
-    }
-    series.sort_by(|a, b| name_of(&a.labels).cmp(name_of(&b.labels)).then_with(|| a.labels.cmp(&b.labels)));
-    series.dedup_by(|a, b| a.labels == b.labels);
+    let selectors = selectors.iter().filter(|matchers| !matchers.is_empty());
+    let mut series = bounds.select(&*querier, selectors, SelectHints::default())?;
+    series.sort_by(|a, b| name_of(&a.labels).cmp(name_of(&b.labels)));
+    let mut bytes: u64 = series.iter().map(|one| SelectedSeries::bytes_of(&one.labels)).sum();
     let mut newest = Vec::with_capacity(series.len());
     let mut column = Column::default();
     for one in series {
+        bounds.check_time()?;
         column.clear();
         one.samples.read(range, &mut column)?;
         let (Some(&timestamp_ms), Some(&value)) = (column.timestamps_ms.last(), column.values.last()) else { continue };
@@ -123,6 +128,8 @@ fn newest_samples(data: &dyn Queryable, selectors: &[Vec<Matcher>], range: TimeR
         }
         let last = column.len() - 1;
         let histogram = column.histograms.pop().filter(|(index, _)| *index == last).map(|(_, histogram)| histogram);
+        bytes += histogram.as_ref().map_or(0, |histogram| histogram.size_bytes() as u64);
+        bounds.check_bytes(bytes)?;
         newest.push(Newest { labels: one.labels, timestamp_ms, value, histogram });
     }
     Ok(newest)

@@ -7,6 +7,7 @@
 //! | `explain` | `query_explain` |
 //! | `query_log` | `status/active_queries`, `status/slow_queries` |
 //! | [`series`] | `series`, `labels`, `label/<name>/values`, `metadata` |
+//! | `selection` | the series of several selectors, bounded as a query is |
 //! | [`status`] | `status/*` |
 //! | [`stubs`] | empty lists for what a store without scraping and alerting has none of |
 //! | `health` | `/health`, `/-/ready` |
@@ -46,6 +47,7 @@ pub mod remote_read;
 mod render;
 pub mod response;
 pub mod route;
+mod selection;
 pub mod series;
 pub mod site;
 pub mod status;
@@ -260,9 +262,9 @@ impl Api {
             Route::Query => self.query(&request, data).await,
             Route::QueryRange => self.query_range(&request, data).await,
             Route::QueryExplain => self.query_explain(&request, data).await,
-            Route::Series => series::series(request, data).await,
-            Route::Labels => series::labels(request, data).await,
-            Route::LabelValues(name) => series::label_values(name, request, data).await,
+            Route::Series => series::series(self, request, data).await,
+            Route::Labels => series::labels(self, request, data).await,
+            Route::LabelValues(name) => series::label_values(self, name, request, data).await,
             Route::Federate => self.federate(request, data).await,
             _ => Ok(response::not_found()),
         }

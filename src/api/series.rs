@@ -10,15 +10,15 @@ use super::error::ApiError;
 use super::params::{Params, quoted};
 use super::query::TRUNCATED;
 use super::response::{self, ApiBody, Notes};
-use super::{ApiRequest, off_the_way};
+use super::selection::{Bounds, distinct_selectors};
+use super::{Api, ApiRequest, off_the_way};
 use crate::db::Db;
 use crate::model::{LabelSet, Matcher, TimeRange};
-use crate::promql::parser::parse_selectors;
 use crate::storage::{Querier, Queryable, SelectHints, StorageError};
 
 /// The selectors of `match[]`, or what is wrong with them.
 pub(super) fn selectors(params: &Params) -> Result<Vec<Vec<Matcher>>, String> {
-    let selectors = parse_selectors(params.all("match[]")).map_err(|fault| fault.to_string())?;
+    let selectors = distinct_selectors(params).map_err(|fault| fault.to_string())?;
     if selectors.iter().any(|matchers| matchers.iter().all(Matcher::matches_empty)) {
         return Err("match[] must contain at least one non-empty matcher".to_owned());
     }
@@ -75,6 +75,7 @@ impl Asked {
     fn collect(
         &self,
         querier: &dyn Querier,
+        bounds: &Bounds,
         ask: impl Fn(&[Matcher], usize) -> Result<Vec<String>, StorageError>,
     ) -> Result<(Vec<String>, Notes), ApiError> {
         let mut texts = match self.selectors.as_slice() {
@@ -84,6 +85,7 @@ impl Asked {
             many => {
                 let mut all = BTreeSet::new();
                 for matchers in many {
+                    bounds.check_time()?;
                     all.extend(ask(matchers, self.wanted())?);
                 }
                 all.into_iter().collect()
@@ -99,21 +101,23 @@ impl Asked {
     }
 }
 
-/// `series`: the label sets that a selector finds.
-pub(super) async fn series(request: ApiRequest, data: Arc<dyn Queryable>) -> Result<Response<ApiBody>, ApiError> {
+/// `series`: the label sets that a selector finds. It takes a place among the queries.
+pub(super) async fn series(
+    api: &Api,
+    request: ApiRequest,
+    data: Arc<dyn Queryable>,
+) -> Result<Response<ApiBody>, ApiError> {
     let asked = Asked::parse_series(&request)?;
     let gzip = asked.gzip;
+    let bounds = Bounds::of_query(api);
+    let permit = api.place(api.options.engine.timeout).await?;
     let (sets, notes) = off_the_way(move || {
+        let _permit = permit;
         let querier = data.querier(asked.range)?;
         let hints = SelectHints { limit: asked.wanted(), labels_only: true, ..SelectHints::default() };
-        let mut sets: Vec<LabelSet> = Vec::new();
-        for matchers in asked.selectors.iter().filter(|_| !asked.is_empty()) {
-            sets.extend(querier.select(matchers, &hints)?.into_iter().map(|series| series.labels));
-        }
-        if asked.selectors.len() > 1 {
-            sets.sort_unstable();
-            sets.dedup();
-        }
+        let selectors = asked.selectors.iter().filter(|_| !asked.is_empty());
+        let found = bounds.select(&*querier, selectors, hints)?;
+        let mut sets: Vec<LabelSet> = found.into_iter().map(|series| series.labels).collect();
         let mut notes = Notes { warnings: querier.warnings(), infos: Vec::new() };
         if let Some(limit) = asked.limit.filter(|limit| sets.len() > *limit) {
             sets.truncate(limit);
@@ -137,12 +141,17 @@ pub(super) async fn series(request: ApiRequest, data: Arc<dyn Queryable>) -> Res
 }
 
 /// `labels`: the names of labels.
-pub(super) async fn labels(request: ApiRequest, data: Arc<dyn Queryable>) -> Result<Response<ApiBody>, ApiError> {
+pub(super) async fn labels(
+    api: &Api,
+    request: ApiRequest,
+    data: Arc<dyn Queryable>,
+) -> Result<Response<ApiBody>, ApiError> {
     let asked = Asked::parse(&request)?;
     let gzip = asked.gzip;
+    let bounds = Bounds::of_query(api);
     let (names, notes) = off_the_way(move || {
         let querier = data.querier(asked.range)?;
-        asked.collect(&*querier, |matchers, limit| querier.label_names(matchers, limit))
+        asked.collect(&*querier, &bounds, |matchers, limit| querier.label_names(matchers, limit))
     })
     .await?;
     Ok(texts(names, notes, gzip).await)
@@ -150,6 +159,7 @@ pub(super) async fn labels(request: ApiRequest, data: Arc<dyn Queryable>) -> Res
 
 /// `label/<name>/values`: the values of one label.
 pub(super) async fn label_values(
+    api: &Api,
     name: String,
     request: ApiRequest,
     data: Arc<dyn Queryable>,
@@ -159,9 +169,10 @@ pub(super) async fn label_values(
     }
     let asked = Asked::parse(&request)?;
     let gzip = asked.gzip;
+    let bounds = Bounds::of_query(api);
     let (values, notes) = off_the_way(move || {
         let querier = data.querier(asked.range)?;
-        asked.collect(&*querier, |matchers, limit| querier.label_values(&name, matchers, limit))
+        asked.collect(&*querier, &bounds, |matchers, limit| querier.label_values(&name, matchers, limit))
     })
     .await?;
     Ok(texts(values, notes, gzip).await)

@@ -2,6 +2,7 @@
 //!
 //! The file, the environment, the flags, `config show`, `config check` and `docs/configuration.md` all come from it.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use super::units::{Bytes, format_duration, parse_duration};
@@ -779,15 +780,38 @@ pub(super) fn nearest(name: &str) -> &'static str {
 
 /// The key that the name of an environment variable was meant for: one in a section of ours, or nearly a key's name.
 ///
-/// Others are no configuration: Kubernetes sets `CHRONOLITH_SERVICE_HOST` and `CHRONOLITH_PORT_9095_TCP` in every pod
-/// beside a service that is called `chronolith`.
-pub(super) fn misspelled(name: &str) -> Option<&'static str> {
+/// Others are no configuration, nor are those that Kubernetes makes of a service.
+pub(super) fn misspelled(name: &str, value: &OsStr) -> Option<&'static str> {
+    if is_of_kubernetes_service(name, value) {
+        return None;
+    }
     let in_section = KEYS.iter().any(|key| {
         let section = key.name.split_once('.').map(|(section, _)| section);
         section.is_some_and(|section| name.strip_prefix(section).is_some_and(|rest| rest.starts_with('_')))
     });
     let nearest = nearest(name);
     (in_section || edit_distance(name, nearest) <= 2).then_some(nearest)
+}
+
+/// Whether Kubernetes sets such a variable in every pod beside a service: `CHRONOLITH_SERVICE_HOST` and
+/// `CHRONOLITH_PORT_9095_TCP` for one that is called `chronolith`, `CHRONOLITH_OTLP_SERVICE_PORT_GRPC` for
+/// `chronolith-otlp`, which looks like a key of the section `otlp`.
+///
+/// Somebody may mean a listener by a name that only ends in `_PORT`. Kubernetes sets it to an address with a scheme, which
+/// no key takes.
+fn is_of_kubernetes_service(name: &str, value: &OsStr) -> bool {
+    let name = format!("_{name}");
+    let is_port = |rest: &str| {
+        let mut words = rest.split('_');
+        let number = words.next().is_some_and(|number| number.parse::<u16>().is_ok());
+        let protocol = matches!(words.next(), Some("tcp" | "udp" | "sctp"));
+        number && protocol && matches!(words.next(), None | Some("proto" | "port" | "addr")) && words.next().is_none()
+    };
+    name.ends_with("_service_host")
+        || name.ends_with("_service_port")
+        || name.split_once("_service_port_").is_some_and(|(_, port)| !port.is_empty())
+        || name.rsplit_once("_port_").is_some_and(|(_, rest)| is_port(rest))
+        || (name.ends_with("_port") && value.to_str().is_some_and(|value| value.contains("://")))
 }
 
 /// Levenshtein's distance, with letters compared without case and the separators `.`, `_` and `-` taken as one.

@@ -441,7 +441,7 @@ impl Resolved {
             };
         }
         let key = short.to_ascii_lowercase();
-        match keys::misspelled(&key) {
+        match keys::misspelled(&key, value) {
             Some(nearest) => Err(ConfigError::UnknownKey { key, origin, nearest }),
             None => Ok(()),
         }

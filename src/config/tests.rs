@@ -95,8 +95,26 @@ fn config_file_that_is_missing_or_not_toml_is_an_error_with_its_path() {
 
 #[test]
 fn config_variables_of_kubernetes_services_are_no_configuration() {
-    let environment = [("CHRONOLITH_SERVICE_HOST", "10.0.0.1"), ("CHRONOLITH_PORT_9095_TCP_ADDR", "10.0.0.1")];
-    assert!(load(None, &environment, &[]).is_ok());
+    let variables = [
+        ("SERVICE_HOST", "10.0.0.1"),
+        ("SERVICE_PORT", "9095"),
+        ("SERVICE_PORT_HTTP", "9095"),
+        ("PORT", "tcp://10.0.0.1:9095"),
+        ("PORT_9095_TCP", "tcp://10.0.0.1:9095"),
+        ("PORT_9095_TCP_PROTO", "tcp"),
+        ("PORT_9095_UDP_PORT", "9095"),
+        ("PORT_9095_SCTP_ADDR", "10.0.0.1"),
+    ];
+    // The services `chronolith`, `chronolith-otlp` and `chronolith-web-port`.
+    for service in ["", "OTLP_", "WEB_PORT_"] {
+        for (variable, value) in variables {
+            let name = format!("CHRONOLITH_{service}{variable}");
+            assert!(load(None, &[(&name, value)], &[]).is_ok(), "{name}");
+        }
+    }
+    for name in ["SERVICE_HOSTS", "SERVICE_PORT_", "PORT", "PORT_X_TCP", "PORT_1_IP", "PORT_1_TCP_X"] {
+        assert!(load(None, &[(&format!("CHRONOLITH_OTLP_{name}"), "4317")], &[]).is_err(), "{name}");
+    }
     assert!(load(None, &[("CHRONOLITH_DATA_DIRR", "x")], &[]).is_err());
     assert!(load(None, &[("CHRONOLITH_QUERY_TIME", "1s")], &[]).is_err());
 }

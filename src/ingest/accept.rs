@@ -15,6 +15,7 @@ use super::metrics::IngestMetrics;
 use super::pool::{BufferPool, RequestBuffers, Scratch, empty_vectors};
 use super::remote_write::DecodeLimits;
 use super::sender::Sender;
+use super::turns;
 use crate::clock::Clock;
 use crate::model::{MetricType, TimestampMs};
 use crate::storage::{BatchOutcome, WriteBatch};
@@ -29,7 +30,7 @@ const LARGE_BODIES_AT_ONCE: usize = 4;
 /// Where the samples go.
 pub trait WriteStore: Send + Sync {
     /// Resolves once the batch is as durable as the store promises.
-    type Commit: Future<Output = Result<Receipt, CommitError>> + Send;
+    type Commit: Future<Output = Result<Receipt, CommitError>> + Unpin + Send + 'static;
 
     /// Accepts or refuses each sample of a batch. What it accepts can be read at once, and is durable when the commit
     /// resolves.
@@ -265,7 +266,7 @@ impl<S: WriteStore> WriteService<S> {
         drop(turn);
         let exemplars_refused = exemplars.saturating_sub(outcome.exemplars);
         let receipt = match commit {
-            Some(commit) => Some(commit.await.map_err(|error| Refusal::unavailable(&error))?),
+            Some(commit) => Some(turns::finish(commit).await.map_err(|error| Refusal::unavailable(&error))?),
             None => None,
         };
         metrics.count_stored(&outcome);

@@ -344,7 +344,7 @@ fn write_log(out: &mut Exposition, db: &Db) {
     let name = "chronolith_wal_durability_info";
     out.family(name, Kind::Gauge, "What an acknowledgement promises.");
     out.sample(name, &[("durability", log.durability.as_str())], 1.0);
-    let help = "Requests that are accepted and not yet taken into a group.";
+    let help = "Requests that are accepted and not yet durable.";
     out.gauge("chronolith_wal_pending_requests", help, log.pending_requests as f64);
     out.gauge("chronolith_wal_last_group", "The last group that is durable.", log.last_group as f64);
     out.gauge("chronolith_wal_last_commit", "The last request that was given a number.", log.last_commit as f64);

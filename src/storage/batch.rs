@@ -380,14 +380,15 @@ impl BatchOutcome {
         samples: u64,
         words: impl FnOnce() -> (String, Option<RejectedSample>),
     ) {
-        let is_first = self.rejected[reason as usize] == 0;
         self.rejected[reason as usize] += samples;
         if let Ok(entry) = u32::try_from(series_index)
             && self.entries_refused.last() != Some(&entry)
         {
             self.entries_refused.push(entry);
         }
-        if is_first || self.rejects.len() < Self::REJECTS_KEPT {
+        // Not by the count of samples: what cost none leaves it at 0, however often that is refused.
+        let is_known = || self.rejects.iter().any(|kept| kept.reason == reason);
+        if self.rejects.len() < Self::REJECTS_KEPT || !is_known() {
             let (detail, sample) = words();
             self.rejects.push(Reject { reason, series_index, samples, detail, sample });
         }
@@ -452,5 +453,23 @@ mod tests {
         assert_eq!(kept(RejectReason::OutOfOrder), BatchOutcome::REJECTS_KEPT);
         assert_eq!((kept(RejectReason::TooOld), kept(RejectReason::LabelLimit)), (1, 1));
         assert_eq!(outcome.rejected_total(), 107);
+    }
+
+    #[test]
+    fn refusals_that_cost_no_sample_are_kept_in_words_no_more_often_than_others() {
+        let mut outcome = BatchOutcome::default();
+        let mut worded = 0;
+        for reason in [RejectReason::NoSamples, RejectReason::InvalidReference] {
+            (0..100).for_each(|_| {
+                outcome.reject(reason, BatchOutcome::NO_ENTRY, 0, || {
+                    worded += 1;
+                    String::new()
+                });
+            });
+        }
+        let kept = |reason| outcome.rejects.iter().filter(|reject| reject.reason == reason).count();
+        assert_eq!(kept(RejectReason::NoSamples), BatchOutcome::REJECTS_KEPT);
+        assert_eq!((kept(RejectReason::InvalidReference), outcome.rejected_total()), (1, 0));
+        assert_eq!(worded, BatchOutcome::REJECTS_KEPT + 1);
     }
 }

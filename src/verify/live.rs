@@ -105,11 +105,12 @@ fn ask(url: &ServerUrl) -> Result<String, String> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let mut connection = Connection::new(url, TIMEOUT, ANSWER_BYTES_MAX);
-        let response = connection.get(PATH).await.map_err(|error| error.to_string())?;
+        let path = format!("{}{PATH}", url.path());
+        let response = connection.get(&path).await.map_err(|error| error.to_string())?;
         if !response.status().is_success() {
             let text = String::from_utf8_lossy(response.body());
             let line: String = text.lines().next().unwrap_or_default().chars().take(300).collect();
-            return Err(format!("{PATH} answered {}: {line}", response.status()));
+            return Err(format!("{path} answered {}: {line}", response.status()));
         }
         String::from_utf8(response.into_body().into()).map_err(|error| error.to_string())
     })

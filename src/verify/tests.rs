@@ -162,8 +162,13 @@ impl Log {
 
 /// Serves one answer over HTTP.
 fn serve_once(status: &'static str, body: String) -> String {
+    serve_once_below("", status, body)
+}
+
+/// The same, and nothing outside of a path.
+fn serve_once_below(prefix: &'static str, status: &'static str, body: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let url = format!("http://{}{prefix}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let (mut request, mut buffer) = (Vec::new(), [0; 1024]);
@@ -171,6 +176,8 @@ fn serve_once(status: &'static str, body: String) -> String {
             let count = stream.read(&mut buffer).unwrap();
             request.extend_from_slice(&buffer[..count]);
         }
+        let asked = format!("GET {prefix}/api/v1/storage/head/digests HTTP/1.1\r\n");
+        let status = if request.starts_with(asked.as_bytes()) { status } else { "404 Not Found" };
         let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(body.as_bytes()).unwrap();
@@ -357,6 +364,18 @@ fn live_head_that_equals_the_log_at_its_group_is_proven() {
         assert_eq!(report.exit_code(), 0, "group {group}: {}", report.to_table());
         assert_eq!(stage(&report, "live").numbers["series_equal"], group);
     }
+}
+
+#[test]
+fn live_head_of_a_server_below_a_path_is_asked_for_there() {
+    let log = Log::new();
+    let answer = |status| serve_once_below("/tools/db", status, digests(GROUPS, &log.head(GROUPS)));
+    for slash in ["", "/"] {
+        let report = log.verify_with(None, Some(answer("200 OK") + slash));
+        assert_eq!(report.exit_code(), 0, "{}", report.to_table());
+    }
+    let report = log.verify_with(None, Some(answer("500 Oh")));
+    assert!(report.to_table().contains("/tools/db/api/v1/storage/head/digests answered 500"), "{}", report.to_table());
 }
 
 #[test]

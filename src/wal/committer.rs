@@ -36,6 +36,8 @@ struct Queue {
     /// Groups that a [`cut`](Committer::cut) ended: they come before what is registered now.
     cut: VecDeque<(Vec<Request>, GroupRecords)>,
     requests: Vec<Request>,
+    /// Requests that the writer has taken and not yet made durable, also those that were told that it failed.
+    taken: u64,
     /// Who waits for a group that is not yet durable.
     waiters: Vec<(u64, Ack<u64>)>,
     /// The next group begins a segment, and there is one even if nothing is registered.
@@ -79,8 +81,13 @@ impl Queue {
         self.cut.is_empty() && self.requests.is_empty() && !self.roll
     }
 
-    fn pending_requests(&self) -> u64 {
+    /// Requests that are not yet taken.
+    fn waiting_requests(&self) -> u64 {
         (self.cut.iter().map(|(requests, _)| requests.len()).sum::<usize>() + self.requests.len()) as u64
+    }
+
+    fn pending_requests(&self) -> u64 {
+        self.waiting_requests() + self.taken
     }
 }
 
@@ -120,7 +127,7 @@ pub struct LogStatus {
     pub last_durable_ms: Option<TimestampMs>,
     /// When an fdatasync last ended, and how long it took.
     pub last_sync: Option<(TimestampMs, Duration)>,
-    /// Requests that are accepted and not yet taken into a group.
+    /// Requests that are accepted and not yet durable.
     pub pending_requests: u64,
     /// Why the log cannot be written now, or `None` when it can.
     pub failure: Option<String>,
@@ -481,6 +488,7 @@ impl WriterThread {
         let gate = self.shared.gate.write().unwrap_or_else(PoisonError::into_inner);
         let (cut, requests, roll) = {
             let mut queue = lock(&self.shared.queue);
+            queue.taken += queue.waiting_requests();
             (std::mem::take(&mut queue.cut), std::mem::take(&mut queue.requests), std::mem::take(&mut queue.roll))
         };
         let records = self.source.take_records();
@@ -555,6 +563,8 @@ impl WriterThread {
             on_durable();
         }
         lock(&self.shared.reported).last_durable_ms = Some(self.clock.now_ms());
+        // Before the requests are answered: who has a receipt does not wait any more.
+        lock(&self.shared.queue).taken -= group.receipts.len() as u64;
         for (ack, receipt) in self.acks.pop_front().unwrap_or_default().into_iter().zip(group.receipts) {
             ack.complete(Ok(receipt));
         }

@@ -77,6 +77,7 @@ pub fn decode<'a>(
         histograms: HistogramBudget::new(limits),
         refs: Refs::default(),
         families: HashSet::new(),
+        series_seen: 0,
     };
     let mut cursor = Cursor::new(body);
     cursor.take(first_series)?;
@@ -145,6 +146,8 @@ struct Scan<'a, 'g> {
     refs: Refs,
     /// What was said of metric families so far: all series of a family say the same.
     families: HashSet<(u32, MetadataRefs)>,
+    /// Series of the message so far, those that are not in the batch among them: two bytes can be one.
+    series_seen: usize,
 }
 
 /// What a series has beside its labels.
@@ -159,6 +162,10 @@ struct Parts {
 impl<'a> Scan<'a, '_> {
     /// Scans one `TimeSeries` message.
     fn series(&mut self, bytes: &'a [u8], batch: &mut WriteBatch<'a>) -> Result<(), DecodeError> {
+        if self.series_seen >= self.limits.series {
+            return Err(DecodeError::TooMany { what: "series", limit: self.limits.series });
+        }
+        self.series_seen += 1;
         let (first_sample, first_histogram) = (batch.samples.len(), batch.histograms.len());
         let first_start = batch.starts.len();
         let Parts { metadata, exemplars, refused, created_ms } = self.parts(bytes, batch)?;
@@ -193,9 +200,6 @@ impl<'a> Scan<'a, '_> {
         let exemplars_kept = if exemplars > 0 { self.exemplars(bytes, &labels, batch)? } else { 0 };
         if samples == (0, 0) && exemplars_kept == 0 {
             return Ok(());
-        }
-        if batch.series.len() >= self.limits.series {
-            return Err(DecodeError::TooMany { what: "series", limit: self.limits.series });
         }
         self.series_labels.push(labels);
         let samples = first_sample as u32..batch.samples.len() as u32;

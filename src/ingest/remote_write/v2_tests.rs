@@ -223,6 +223,13 @@ fn series_without_anything_is_refused_and_one_of_exemplars_alone_is_kept() {
 }
 
 #[test]
+fn series_without_anything_that_are_many_are_told_of_as_a_few() {
+    let outcome = decoded(&[0x2a, 0].repeat(100_000)).unwrap();
+    assert_eq!(outcome.details.len(), BatchOutcome::REJECTS_KEPT);
+    assert_eq!((outcome.series, outcome.rejected), (Vec::new(), Vec::new()));
+}
+
+#[test]
 fn histograms_stand_with_their_series_and_invalid_ones_are_named() {
     let message = Message::new()
         .series(UP, &[(2, &sample(1, 1.0))])
@@ -394,6 +401,8 @@ fn message_past_a_limit_is_refused() {
     assert_eq!(run(full), Ok(()));
     assert_eq!(run(DecodeLimits { series: 1, ..full }), too_many("series", 1));
     assert_eq!(run(DecodeLimits { samples: 1, ..full }), too_many("samples", 1));
+    let empty = |count| decoded_with(&[0x2a, 0].repeat(count), full).map(|outcome| outcome.series.len());
+    assert_eq!((empty(2), empty(3)), (Ok(0), Err(DecodeError::TooMany { what: "series", limit: 2 })));
     assert_eq!(run(DecodeLimits { symbols: 5, ..full }), too_many("symbols", 5));
     let histograms = Message::new().series(UP, &[(3, &histogram(0, 1)), (3, &histogram(0, 2))]).bytes();
     let run = |samples| decoded_with(&histograms, DecodeLimits { samples, ..full }).map(drop);

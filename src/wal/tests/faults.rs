@@ -224,3 +224,19 @@ fn what_to_do_once_durable_is_done_before_the_acknowledgement() {
     committer.admit().unwrap().commit(1, Digest::ZERO).wait().unwrap();
     assert_eq!(done.lock().unwrap().first(), Some(&"durable"));
 }
+
+#[test]
+fn request_that_the_writer_has_taken_is_pending_until_it_is_durable() {
+    let fs = SimFs::with_dir(1, Path::new("/data"));
+    // An idle seal would find the disk full before the request does.
+    let long_idle = WalOptions { idle_seal_after: PATIENCE * 100, ..options() };
+    let (committer, source) = start(&fs, long_idle);
+    put(&committer, &source, 1).unwrap();
+    assert_eq!(committer.status().pending_requests, 0);
+    fs.set_capacity(Some(0));
+    put(&committer, &source, 2).unwrap_err();
+    assert_eq!(committer.status().pending_requests, 1);
+    fs.set_capacity(None);
+    until("acceptance", || committer.admit().is_ok());
+    assert_eq!(committer.status().pending_requests, 0);
+}

@@ -4,6 +4,8 @@
 //! With it every sample is decoded, so that the digest of the block is known: it has to be that of the ledger and of the
 //! accelerator, and, where the log still holds what a block was made from, that of the log, series by series.
 //!
+//! A block that a start has set aside is a finding until a person closes the matter, unless others hold its samples.
+//!
 //! A server may run on the directory: a block that was compacted or has expired since the directory was listed is no
 //! finding, and one that came meanwhile is read too.
 
@@ -19,6 +21,7 @@ use super::report::Stage;
 use crate::block::{self, Block, BlockCheck, BlockError, BlockMeta};
 use crate::chunk;
 use crate::compaction::differences;
+use crate::db::lost_blocks;
 use crate::fs::{Fs, names};
 use crate::ledger::{self, Contents, Event, FlushedUpTo};
 use crate::model::{Tally, TimeRange};
@@ -39,6 +42,8 @@ pub(super) struct Blocks {
     checked: BTreeMap<Ulid, Checked>,
     /// Blocks that cannot be opened.
     unreadable: BTreeSet<Ulid>,
+    /// Blocks in quarantine whose samples no others have.
+    pub(super) quarantined: BTreeSet<Ulid>,
     vanished: u64,
     bytes: u64,
 }
@@ -150,6 +155,22 @@ impl Blocks {
         }
         self.metas.insert(ulid, BlockMeta::clone(&meta));
         self.checked.insert(ulid, checked);
+    }
+
+    /// Finds what lies in quarantine and is missing because of that.
+    pub(super) fn find_quarantined(&mut self, fs: &dyn Fs, data_dir: &Path, ledger: &Contents, stage: &mut Stage) {
+        for lost in lost_blocks(fs, data_dir).into_iter().filter(|lost| !lost.is_covered) {
+            let ulid = lost.ulid;
+            // Where it could not be told, the ledger counts the block as there.
+            let told = ledger.entries.iter().rev().find_map(|entry| match &entry.event {
+                Event::Quarantined { ulid: of, tally, .. } if *of == ulid => Some(*tally),
+                _ => None,
+            });
+            let tally = told.or_else(|| ledger.state.blocks.get(&ulid).copied());
+            let samples = tally.map_or_else(|| "an unknown number of".to_owned(), |tally| tally.samples.to_string());
+            stage.find(|| format!("block {ulid}, {samples} samples, lies in quarantine: {}", lost.reason));
+            self.quarantined.insert(ulid);
+        }
     }
 
     /// Compares the blocks with the ledger.

@@ -184,7 +184,8 @@ fn directories(ledger: &Contents, blocks: &Blocks, stage: &mut Stage) {
         let parents = meta.compaction.parents.iter().map(|parent| parent.ulid);
         made_of.extend(parents.chain(meta.compaction.sources.iter().copied()).map(|parent| (parent, *ulid)));
     }
-    for (ulid, tally) in &ledger.state.blocks {
+    let recorded = ledger.state.blocks.iter().filter(|(ulid, _)| !blocks.quarantined.contains(ulid));
+    for (ulid, tally) in recorded {
         match (present.contains(ulid), made_of.get(ulid)) {
             (true, _) => {}
             (false, Some(child)) if !ledger.state.blocks.contains_key(child) => {

@@ -5,6 +5,7 @@ use ulid::Ulid;
 use super::*;
 use crate::block::{Block, BlockOrigin, BlockWriter, WriterOptions};
 use crate::chunk::ChunkBuilder;
+use crate::db::LostBlock;
 use crate::ledger::{Event, FlushedUpTo, Ledger, LeftSamples};
 use crate::model::{SampleValue, Tally};
 use crate::wal::{self, CheckpointPlan, Compression};
@@ -57,6 +58,25 @@ impl Log {
 
     fn record(&self, events: &[Event]) {
         self.ledger().append(events, 0).unwrap();
+    }
+
+    /// Moves a block where a start moves one that it cannot open; gives its place.
+    fn set_aside(&self, ulid: Ulid, is_covered: bool) -> PathBuf {
+        let quarantine = self.dir.path().join(names::QUARANTINE_DIR);
+        SystemFs.create_dir_all(&quarantine).unwrap();
+        let place = quarantine.join(format!("block-{ulid}"));
+        SystemFs.rename(&self.dir.path().join(ulid.to_string()), &place).unwrap();
+        let lost = LostBlock {
+            ulid,
+            min_time_ms: None,
+            max_time_ms: None,
+            reason: "not an index".to_owned(),
+            found_ms: 0,
+            is_covered,
+            is_moved: true,
+        };
+        self.replace(&quarantine.join(format!("block-{ulid}.json")), &serde_json::to_vec(&lost).unwrap());
+        place
     }
 
     fn verify_blocks(&self, deep: bool) -> VerifyReport {
@@ -122,6 +142,45 @@ fn flipped_byte_of_a_chunk_is_found_with_and_without_decoding() {
     for deep in [true, false] {
         assert_wrong(&log.verify_blocks(deep), "blocks", &BLOCK.to_string());
     }
+}
+
+#[test]
+fn block_in_quarantine_is_found_until_it_is_removed_or_others_have_its_samples() {
+    let set_aside = |is_covered, is_recorded| {
+        let log = flushed_log();
+        let place = log.set_aside(BLOCK, is_covered);
+        let (tally, reason) = (tally(&samples(FLUSHED_MS)), "not an index".to_owned());
+        if is_recorded {
+            log.record(&[Event::Quarantined { ulid: BLOCK, tally, reason }]);
+        }
+        (log, place)
+    };
+    let words = format!("block {BLOCK}, 12 samples, lies in quarantine: not an index");
+    for deep in [true, false] {
+        for is_recorded in [true, false] {
+            let (log, place) = set_aside(false, is_recorded);
+            let report = log.verify_blocks(deep);
+            assert_wrong(&report, "blocks", &words);
+            assert_eq!(stage(&report, "conservation").status, StageStatus::Proven, "{}", report.to_table());
+            SystemFs.remove_dir_all(&place).unwrap();
+            let report = log.verify_blocks(deep);
+            assert_eq!(report.exit_code() == 0, is_recorded, "{}", report.to_table());
+        }
+        let (log, place) = set_aside(false, true);
+        SystemFs.rename(&place, &log.dir.path().join(BLOCK.to_string())).unwrap();
+        let report = log.verify_blocks(deep);
+        assert_eq!(report.exit_code(), 0, "put back: {}", report.to_table());
+        let (log, _) = set_aside(true, true);
+        let report = log.verify_blocks(deep);
+        assert_eq!(report.exit_code(), 0, "covered: {}", report.to_table());
+    }
+    // One that nobody knows anything about.
+    let log = flushed_log();
+    log.write_block(Ulid(9), &samples(FLUSHED_MS));
+    let place = log.set_aside(Ulid(9), true);
+    SystemFs.remove_file(&place.with_extension("json")).unwrap();
+    let words = format!("block {}, an unknown number of samples, lies in quarantine: there is no note", Ulid(9));
+    assert_wrong(&log.verify_blocks(false), "blocks", &words);
 }
 
 #[test]

@@ -145,6 +145,25 @@ fn flipped_byte_of_a_chunk_is_found_with_and_without_decoding() {
 }
 
 #[test]
+fn flipped_byte_of_a_postings_list_is_found_with_and_without_decoding() {
+    let index = |log: &Log| log.dir.path().join(BLOCK.to_string()).join("index");
+    let bytes = SystemFs.read(&index(&flushed_log())).unwrap();
+    let u32_at = |at: usize| u32::from_be_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
+    // The list of all series comes first. Each has its length and count in front, and a checksum behind.
+    let all = u32_at(bytes.len() - 52 + 36);
+    let second = all + 4 + u32_at(all) + 4;
+    for list in [all, second.next_multiple_of(4)] {
+        let log = flushed_log();
+        let mut bytes = bytes.clone();
+        bytes[list + 11] ^= 4;
+        log.replace(&index(&log), &bytes);
+        for deep in [true, false] {
+            assert_wrong(&log.verify_blocks(deep), "blocks", &format!("block {BLOCK}: index: checksum of a section"));
+        }
+    }
+}
+
+#[test]
 fn block_in_quarantine_is_found_until_it_is_removed_or_others_have_its_samples() {
     let set_aside = |is_covered, is_recorded| {
         let log = flushed_log();

@@ -324,7 +324,7 @@ pub(super) fn has_any(fs: &dyn Fs, data_dir: &Path) -> bool {
 }
 
 /// The blocks that have a directory.
-fn list(fs: &dyn Fs, data_dir: &Path) -> Result<BTreeSet<Ulid>, VerifyError> {
+pub(super) fn list(fs: &dyn Fs, data_dir: &Path) -> Result<BTreeSet<Ulid>, VerifyError> {
     let entries =
         fs.list(data_dir).map_err(|source| VerifyError::List { path: data_dir.display().to_string(), source })?;
     let dirs = entries.into_iter().filter(|entry| entry.is_dir);

@@ -60,6 +60,14 @@ impl Log {
         self.ledger().append(events, 0).unwrap();
     }
 
+    fn read_ledger(&self) -> ledger::Contents {
+        ledger::read(&SystemFs, &self.dir.path().join(names::LEDGER_DIR)).unwrap()
+    }
+
+    fn remove_block(&self, ulid: Ulid) {
+        SystemFs.remove_dir_all(&self.dir.path().join(ulid.to_string())).unwrap();
+    }
+
     /// Moves a block where a start moves one that it cannot open; gives its place.
     fn set_aside(&self, ulid: Ulid, is_covered: bool) -> PathBuf {
         let quarantine = self.dir.path().join(names::QUARANTINE_DIR);
@@ -77,6 +85,19 @@ impl Log {
         };
         self.replace(&quarantine.join(format!("block-{ulid}.json")), &serde_json::to_vec(&lost).unwrap());
         place
+    }
+
+    /// The blocks as a listing finds them now.
+    fn listed(&self) -> Blocks {
+        let mut stage = Stage::new("blocks");
+        Blocks::check(&Self::fs(), self.dir.path(), false, &ProgressBar::hidden(), &mut stage).unwrap()
+    }
+
+    /// What is said of the directories, where the blocks were listed and the ledger was read before.
+    fn directories(&self, ledger: &ledger::Contents, blocks: &Blocks) -> Stage {
+        let mut stage = Stage::new("conservation");
+        conservation::directories(&SystemFs, self.dir.path(), ledger, blocks, &mut stage).unwrap();
+        stage
     }
 
     fn verify_blocks(&self, deep: bool) -> VerifyReport {
@@ -200,6 +221,31 @@ fn block_in_quarantine_is_found_until_it_is_removed_or_others_have_its_samples()
     SystemFs.remove_file(&place.with_extension("json")).unwrap();
     let words = format!("block {}, an unknown number of samples, lies in quarantine: there is no note", Ulid(9));
     assert_wrong(&log.verify_blocks(false), "blocks", &words);
+}
+
+#[test]
+fn block_published_and_recorded_after_the_blocks_were_listed_is_not_missing() {
+    let log = flushed_log();
+    let (listed, other) = (log.listed(), Ulid(9));
+    log.write_block(other, &samples(FLUSHED_MS));
+    log.record(&[Event::Adopted { ulid: other, tally: tally(&samples(FLUSHED_MS)) }]);
+    let ledger = log.read_ledger();
+    let stage = log.directories(&ledger, &listed);
+    assert_eq!((stage.findings_total, stage.notes.len()), (0, 1), "{stage:?}");
+    assert!(stage.notes[0].contains("came since"), "{stage:?}");
+    log.remove_block(other);
+    let stage = log.directories(&ledger, &listed);
+    assert!(stage.findings.concat().contains(&format!("block {other} is missing")), "{stage:?}");
+}
+
+#[test]
+fn block_that_ended_after_the_ledger_was_read_is_not_missing() {
+    let log = flushed_log();
+    let ledger = log.read_ledger();
+    log.record(&[Event::Expired { ulid: BLOCK, tally: tally(&samples(FLUSHED_MS)) }]);
+    log.remove_block(BLOCK);
+    let stage = log.directories(&ledger, &log.listed());
+    assert_eq!((stage.findings_total, stage.notes.len()), (0, 0), "{stage:?}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ mod snapshot;
 mod source;
 mod write;
 
-pub use check::{BlockCheck, Finding, check};
+pub use check::{BlockCheck, Finding, check, check_undecoded};
 pub use damage::{Damage, DamagedPart};
 pub use delete::BlockDeletion;
 pub use entry::SeriesEntry;

@@ -66,7 +66,7 @@ pub use findings::{ClosedFinding, KeptFinding, OpenFindings, Proven};
 pub use flush::{FlushKind, FlushReport, Flushed};
 pub use offline::{DataPart, OfflineDb};
 pub use options::{DbOptions, OpenError, StorageOptions};
-pub use quarantine::LostBlock;
+pub use quarantine::{LostBlock, lost_blocks};
 pub use reserve::ReserveState;
 pub use slot::{DbSlot, EarlyStatus, ReplaySegments, ReplayWatch};
 pub use status::{BlockStatus, LogSegment, ReplayEstimate, StorageStatus};

@@ -163,7 +163,7 @@ fn note_of(place: &Path) -> PathBuf {
 }
 
 /// The blocks in quarantine. One without a note that can be read counts too: nobody knows what is missing.
-pub(super) fn lost_blocks(fs: &dyn Fs, data_dir: &Path) -> Vec<LostBlock> {
+pub fn lost_blocks(fs: &dyn Fs, data_dir: &Path) -> Vec<LostBlock> {
     let quarantine = data_dir.join(names::QUARANTINE_DIR);
     let entries = fs.list(&quarantine).unwrap_or_default();
     let blocks = entries.iter().filter(|entry| entry.is_dir);

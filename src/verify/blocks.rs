@@ -4,6 +4,8 @@
 //! With it every sample is decoded, so that the digest of the block is known: it has to be that of the ledger and of the
 //! accelerator, and, where the log still holds what a block was made from, that of the log, series by series.
 //!
+//! A block that a start has set aside is a finding until a person closes the matter, unless others hold its samples.
+//!
 //! A server may run on the directory: a block that was compacted or has expired since the directory was listed is no
 //! finding, and one that came meanwhile is read too.
 
@@ -17,13 +19,12 @@ use ulid::Ulid;
 use super::VerifyError;
 use super::report::Stage;
 use crate::block::{self, Block, BlockCheck, BlockError, BlockMeta};
-use crate::chunk;
 use crate::compaction::differences;
+use crate::db::lost_blocks;
 use crate::fs::{Fs, names};
 use crate::ledger::{self, Contents, Event, FlushedUpTo};
 use crate::model::{Tally, TimeRange};
 use crate::proof::{LogPart, TallyRequest, log_tally};
-use crate::storage::StorageError;
 use crate::wal::ReplayProgress;
 
 /// How often the directory is listed again because blocks came or went.
@@ -39,6 +40,8 @@ pub(super) struct Blocks {
     checked: BTreeMap<Ulid, Checked>,
     /// Blocks that cannot be opened.
     unreadable: BTreeSet<Ulid>,
+    /// Blocks in quarantine whose samples no others have.
+    pub(super) quarantined: BTreeSet<Ulid>,
     vanished: u64,
     bytes: u64,
 }
@@ -115,29 +118,22 @@ impl Blocks {
             }
         };
         let bytes_before = bar.position();
-        let mut found = Vec::new();
-        let checked = if deep {
-            let on_progress = &mut |bytes| bar.set_position(bytes_before + bytes);
-            let BlockCheck { stored, series, chunks, findings, finding_count, .. } = block::check(&block, on_progress);
-            found.extend(findings.into_iter().map(|finding| finding.what));
-            stage.findings_total += finding_count.saturating_sub(found.len() as u64);
-            Checked { samples: stored.samples, series, chunks, stored: Some(stored) }
-        } else {
-            read_whole(&block, &mut found)
-        };
+        let read = if deep { block::check } else { block::check_undecoded };
+        let on_progress = &mut |bytes| bar.set_position(bytes_before + bytes);
+        let BlockCheck { stored, series, chunks, findings, finding_count, .. } = read(&block, on_progress);
+        let found: Vec<String> = findings.into_iter().map(|finding| finding.what).collect();
+        let untold = finding_count.saturating_sub(found.len() as u64);
+        let checked = Checked { samples: stored.samples, series, chunks, stored: deep.then_some(stored) };
         // The files of a block that is removed under the reader's hands stay readable, but not all were open yet.
         if !found.is_empty() && is_gone() {
             self.vanished += 1;
             return;
         }
         let meta = block.meta();
-        if found.is_empty() && checked.samples != meta.stats.samples {
-            found.push(format!("it has {} samples, its meta says {}", checked.samples, meta.stats.samples));
-        }
         for what in found.iter().take(FINDINGS_OF_A_BLOCK) {
             stage.find(|| format!("block {ulid}: {what}"));
         }
-        stage.findings_total += found.len().saturating_sub(FINDINGS_OF_A_BLOCK) as u64;
+        stage.findings_total += untold + found.len().saturating_sub(FINDINGS_OF_A_BLOCK) as u64;
         self.bytes += block.bytes();
         bar.set_position(bytes_before + block.bytes());
         if let Some(accel) = block.accel() {
@@ -150,6 +146,22 @@ impl Blocks {
         }
         self.metas.insert(ulid, BlockMeta::clone(&meta));
         self.checked.insert(ulid, checked);
+    }
+
+    /// Finds what lies in quarantine and is missing because of that.
+    pub(super) fn find_quarantined(&mut self, fs: &dyn Fs, data_dir: &Path, ledger: &Contents, stage: &mut Stage) {
+        for lost in lost_blocks(fs, data_dir).into_iter().filter(|lost| !lost.is_covered) {
+            let ulid = lost.ulid;
+            // Where it could not be told, the ledger counts the block as there.
+            let told = ledger.entries.iter().rev().find_map(|entry| match &entry.event {
+                Event::Quarantined { ulid: of, tally, .. } if *of == ulid => Some(*tally),
+                _ => None,
+            });
+            let tally = told.or_else(|| ledger.state.blocks.get(&ulid).copied());
+            let samples = tally.map_or_else(|| "an unknown number of".to_owned(), |tally| tally.samples.to_string());
+            stage.find(|| format!("block {ulid}, {samples} samples, lies in quarantine: {}", lost.reason));
+            self.quarantined.insert(ulid);
+        }
     }
 
     /// Compares the blocks with the ledger.
@@ -312,45 +324,9 @@ pub(super) fn has_any(fs: &dyn Fs, data_dir: &Path) -> bool {
 }
 
 /// The blocks that have a directory.
-fn list(fs: &dyn Fs, data_dir: &Path) -> Result<BTreeSet<Ulid>, VerifyError> {
+pub(super) fn list(fs: &dyn Fs, data_dir: &Path) -> Result<BTreeSet<Ulid>, VerifyError> {
     let entries =
         fs.list(data_dir).map_err(|source| VerifyError::List { path: data_dir.display().to_string(), source })?;
     let dirs = entries.into_iter().filter(|entry| entry.is_dir);
     Ok(dirs.filter_map(|entry| Ulid::from_string(&entry.name).ok()).collect())
-}
-
-/// Reads a block without decoding its samples: index, chunks with their checksums, order.
-fn read_whole(block: &Block, found: &mut Vec<String>) -> Checked {
-    let mut checked = Checked { samples: 0, series: 0, chunks: 0, stored: None };
-    found.extend(block.damages().into_iter().map(|damage| damage.what));
-    let mut source = block.chunk_source();
-    let mut previous = None;
-    loop {
-        let series = match source.next_series() {
-            Ok(Some(series)) => series,
-            Ok(None) => return checked,
-            Err(StorageError::Corrupt { what, .. }) => {
-                if !found.contains(&what) {
-                    found.push(what);
-                }
-                return checked;
-            }
-            Err(error) => {
-                found.push(error.to_string());
-                return checked;
-            }
-        };
-        if previous.as_ref().is_some_and(|previous| *previous >= series.labels) {
-            found.push(format!("series {} is not in order", series.labels));
-        }
-        checked.series += 1;
-        for chunk in &series.chunks {
-            checked.chunks += 1;
-            match chunk::sample_count(chunk.encoding, &chunk.bytes) {
-                Ok(samples) => checked.samples += u64::from(samples),
-                Err(corruption) => found.push(format!("a chunk of {}: {corruption}", series.labels)),
-            }
-        }
-        previous = Some(series.labels);
-    }
 }

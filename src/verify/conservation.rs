@@ -14,7 +14,7 @@ use std::path::Path;
 use ulid::Ulid;
 
 use super::VerifyError;
-use super::blocks::Blocks;
+use super::blocks::{Blocks, list};
 use super::replay::Replay;
 use super::report::Stage;
 use super::taken_over::TakenOver;
@@ -68,7 +68,7 @@ pub(super) fn stage(
         let samples = imbalance.samples as i64;
         stage.find(|| format!("{samples} samples (digest {}) that came into blocks are nowhere", imbalance.digest));
     }
-    directories(&ledger, blocks, &mut stage);
+    directories(fs, data_dir, &ledger, blocks, &mut stage)?;
     receipts(fs, data_dir, &ledger, &mut stage);
     let checkpoint = log.checkpoint.map(|end| end.edge.up_to_segment);
     if !same_log(before, &ledger) {
@@ -176,7 +176,16 @@ fn events(ledger: &Contents, stage: &mut Stage) -> u64 {
 }
 
 /// Compares the blocks of the ledger with the directories.
-fn directories(ledger: &Contents, blocks: &Blocks, stage: &mut Stage) {
+///
+/// A server may go on meanwhile: it records a block when the directory is there, and its end before the directory goes.
+/// So a block is missing where it lacks in a look between two readings of the ledger that both have it.
+pub(super) fn directories(
+    fs: &dyn Fs,
+    data_dir: &Path,
+    ledger: &Contents,
+    blocks: &Blocks,
+    stage: &mut Stage,
+) -> Result<(), VerifyError> {
     let present: BTreeSet<Ulid> = blocks.ulids().collect();
     // Where another program compacted a block, the block that it made says so.
     let mut made_of: BTreeMap<Ulid, Ulid> = BTreeMap::new();
@@ -184,13 +193,20 @@ fn directories(ledger: &Contents, blocks: &Blocks, stage: &mut Stage) {
         let parents = meta.compaction.parents.iter().map(|parent| parent.ulid);
         made_of.extend(parents.chain(meta.compaction.sources.iter().copied()).map(|parent| (parent, *ulid)));
     }
-    for (ulid, tally) in &ledger.state.blocks {
-        match (present.contains(ulid), made_of.get(ulid)) {
-            (true, _) => {}
-            (false, Some(child)) if !ledger.state.blocks.contains_key(child) => {
-                stage.note(format!("block {ulid} was made part of {child} by another program"));
+    let is_absent = |ulid: &&Ulid| !present.contains(ulid) && !blocks.quarantined.contains(ulid);
+    let absent: Vec<&Ulid> = ledger.state.blocks.keys().filter(is_absent).collect();
+    if !absent.is_empty() {
+        let there = list(fs, data_dir)?;
+        let now = ledger::read(fs, &data_dir.join(names::LEDGER_DIR))?;
+        for ulid in absent {
+            match (now.state.blocks.get(ulid), made_of.get(ulid)) {
+                _ if there.contains(ulid) => stage.note(format!("block {ulid} came since, and was not read")),
+                (None, _) => {}
+                (Some(_), Some(child)) if !ledger.state.blocks.contains_key(child) => {
+                    stage.note(format!("block {ulid} was made part of {child} by another program"));
+                }
+                (Some(tally), _) => stage.find(|| format!("block {ulid} is missing: {tally}")),
             }
-            (false, _) => stage.find(|| format!("block {ulid} is missing: {tally}")),
         }
     }
     for ulid in present.iter().filter(|ulid| !ledger.state.blocks.contains_key(ulid)) {
@@ -198,6 +214,7 @@ fn directories(ledger: &Contents, blocks: &Blocks, stage: &mut Stage) {
             "block {ulid} is not in the ledger; the next start takes it in, or removes what it replaces"
         ));
     }
+    Ok(())
 }
 
 /// The files with the requests that left the log have to be there.

@@ -155,10 +155,11 @@ fn blocks_stage(fs: &Arc<dyn Fs>, options: &VerifyOptions, report: &mut VerifyRe
     let data_dir = &options.data_dir;
     let mut stage = Stage::new("blocks");
     let bar = progress_bar(options.progress, "reading blocks {bytes}, {elapsed}");
-    let blocks = Blocks::check(fs, data_dir, options.deep, &bar, &mut stage)?;
+    let mut blocks = Blocks::check(fs, data_dir, options.deep, &bar, &mut stage)?;
     bar.finish_and_clear();
     // Read behind the blocks: it knows of all that were made since.
     let ledger = ledger::read(&**fs, &data_dir.join(names::LEDGER_DIR))?;
+    blocks.find_quarantined(&**fs, data_dir, &ledger, &mut stage);
     blocks.compare_with_ledger(&ledger, &mut stage);
     if options.deep {
         blocks.compare_with_log(fs, data_dir, &ledger, &mut stage)?;

@@ -186,6 +186,8 @@ fn writer_refuses_an_index_that_contradicts_itself() {
     let mut label = writer.label("b").unwrap();
     label.value("x", &[2, 3]).unwrap();
     label.value("y", &[3, 4]).unwrap();
+    assert!(label.value("z", &[0, 1, 2, 3, 4, 5, 6]).is_err(), "eleven series of ten");
+    label.value("z", &[0, 1, 2, 4, 5, 6]).unwrap();
     assert!(label.end().is_err(), "a series has one value of a label");
     writer.label("b").unwrap().end().unwrap();
     assert!(writer.label("b").is_err() && writer.label("a").is_err(), "names rise");

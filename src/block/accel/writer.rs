@@ -135,14 +135,23 @@ impl LabelWriter<'_> {
         if !series.is_sorted_by(|a, b| a < b) || series.last().is_some_and(|&last| last >= self.writer.table.series) {
             return Err(AccelError::Source(format!("postings of {}={value:?} are out of order", self.name)));
         }
+        let of_all_values = self.series + series.len() as u64;
+        // Not only at the end: lists that overlap may add up to more than there is memory for.
+        if of_all_values > u64::from(self.writer.table.series) {
+            return Err(self.overlap());
+        }
         let memory = |error| AccelError::Io { path: "memory".to_owned(), error };
         let out_of_order = |_| AccelError::Source("values of a label are out of order".to_owned());
         self.terms.insert(value, u64::from(self.values)).map_err(out_of_order)?;
         self.texts.push(value.as_bytes());
         self.postings.push(series).map_err(memory)?;
-        self.series += series.len() as u64;
+        self.series = of_all_values;
         self.values = self.values.checked_add(1).ok_or(AccelError::TooLarge("number of values"))?;
         Ok(())
+    }
+
+    fn overlap(&self) -> AccelError {
+        AccelError::Source(format!("a series has two values of the label {:?}", self.name))
     }
 
     /// Ends the label.
@@ -150,7 +159,7 @@ impl LabelWriter<'_> {
         let memory = |error| AccelError::Io { path: "memory".to_owned(), error };
         // The planner counts on it: the size of a union is the sum of the sizes.
         if self.postings.carriers() != self.series {
-            return Err(AccelError::Source(format!("a series has two values of the label {:?}", self.name)));
+            return Err(self.overlap());
         }
         let terms = self.terms.into_inner().map_err(|fault| AccelError::Source(fault.to_string()))?;
         self.writer.write(&terms)?;

@@ -27,6 +27,18 @@ impl<'a> PostingsList<'a> {
         Ok(PostingsList(refs))
     }
 
+    /// How many series the list at `offset` has, by its length alone: its checksum is for who reads it.
+    pub(super) fn len_at(index: &[u8], offset: u64) -> Result<usize, Corruption> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let section = index.get(start..).unwrap_or_default().split_first_chunk::<4>();
+        let bytes = section.map(|(length, rest)| (u32::from_be_bytes(*length) as usize, rest.len()));
+        match bytes {
+            // A count of four bytes, then four for each series.
+            Some((length, room)) if length <= room => Ok((length / 4).saturating_sub(1)),
+            _ => Err(Corruption { what: "section goes on behind the end of the index", offset: start }),
+        }
+    }
+
     /// How many series there are.
     pub(in crate::block) fn len(&self) -> usize {
         self.0.len()

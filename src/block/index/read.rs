@@ -100,6 +100,11 @@ impl IndexReader {
         PostingsList::read(&self.bytes, self.table()?.all())
     }
 
+    /// How many series there are, as far as the length of their list tells.
+    pub(in crate::block) fn series_count(&self) -> Result<usize, Corruption> {
+        PostingsList::len_at(&self.bytes, self.table()?.all())
+    }
+
     /// The series that carry a label; none where there is no such label.
     pub(in crate::block) fn postings(&self, name: &str, value: &str) -> Result<PostingsList<'_>, Corruption> {
         match self.table()?.find(&self.bytes, name, value)? {

@@ -92,7 +92,7 @@ impl IndexReader {
             return self.lists_of(name, "", |value| Some(value != matcher.value));
         };
         match (pattern.set_matches(), pattern.prefix()) {
-            (Some(values), _) if wants_match => values.iter().map(|value| self.postings(name, value)).collect(),
+            (Some(values), _) if wants_match => self.disjoint(values.iter().map(|value| self.postings(name, value))),
             (_, Some(prefix)) if wants_match => {
                 self.lists_of(name, prefix, |value| value.starts_with(prefix).then(|| pattern.is_match(value)))
             }
@@ -107,16 +107,26 @@ impl IndexReader {
         from: &str,
         is_wanted: impl Fn(&str) -> Option<bool>,
     ) -> Result<Vec<PostingsList<'_>>, Corruption> {
-        let mut lists = Vec::new();
-        for entry in self.values(name, from)? {
-            let (value, list) = entry?;
-            match is_wanted(value) {
-                Some(true) => lists.push(self.list(list)?),
-                Some(false) => {}
-                None => break,
-            }
-        }
-        Ok(lists)
+        let wanted = self.values(name, from)?.map_while(|entry| match entry {
+            Ok((value, list)) => is_wanted(value).map(|is_wanted| is_wanted.then(|| self.list(list))),
+            Err(fault) => Some(Some(Err(fault))),
+        });
+        self.disjoint(wanted.flatten())
+    }
+
+    /// Lists of one label. No series is in two of them, so all together they are no longer than the list of all series:
+    /// what a forged table says may not add up to more than there is memory for.
+    fn disjoint<'a>(
+        &self,
+        lists: impl Iterator<Item = Result<PostingsList<'a>, Corruption>>,
+    ) -> Result<Vec<PostingsList<'a>>, Corruption> {
+        let mut room = self.series_count()?;
+        let mut within = |list: PostingsList<'a>| {
+            let left = room.checked_sub(list.len());
+            room = left.ok_or(Corruption { what: "postings of a label overlap", offset: 0 })?;
+            Ok(list)
+        };
+        lists.map(|list| list.and_then(&mut within)).collect()
     }
 
     /// The sorted names of all labels, or of those that series of `within` carry; at most `limit` (0: all).

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
+use crate::encoding::{Cursor, crc32c, put};
 use crate::fs::sim::SimFs;
 use crate::model::{MatchOp, Matcher};
 use crate::storage::{Queryable as _, SelectHints};
@@ -143,4 +144,44 @@ fn select_past_its_bounds_is_refused() {
     let outside = block.querier(TimeRange::new(0, START_MS - 1)).unwrap();
     assert!(outside.select(&[], &SelectHints::default()).unwrap().is_empty());
     assert!(outside.label_names(&[], 0).unwrap().is_empty());
+}
+
+/// The index with the list of all series as that of every label, and checksums that match.
+fn with_one_list(index: &[u8]) -> Vec<u8> {
+    let (sections, toc) = index.split_last_chunk::<52>().unwrap();
+    let table = u64::from_be_bytes(*toc[40..].first_chunk().unwrap()) as usize;
+    let mut cursor = Cursor::new(&sections[table + 4..sections.len() - 4]);
+    let count = cursor.u32_be().unwrap();
+    let (mut forged, mut all) = (count.to_be_bytes().to_vec(), None);
+    for _ in 0..count {
+        put::uvarint(&mut forged, cursor.uvarint().unwrap());
+        for _ in ["name", "value"] {
+            let text = cursor.uvarint_str().unwrap();
+            put::uvarint(&mut forged, text.len() as u64);
+            forged.extend_from_slice(text.as_bytes());
+        }
+        // The first entry is that of all series.
+        let list = cursor.uvarint().unwrap();
+        put::uvarint(&mut forged, *all.get_or_insert(list));
+    }
+    assert!(cursor.is_empty());
+    let (length, checksum) = ((forged.len() as u32).to_be_bytes(), crc32c(&forged).to_be_bytes());
+    [&sections[..table], &length, &forged, &checksum, toc].concat()
+}
+
+#[test]
+fn select_over_lists_that_together_are_longer_than_that_of_all_series_reads_the_series_instead() {
+    let sets = (0..100).map(|n| LabelSet::from_pairs([("__name__", "many"), ("n", &format!("v{n:02}"))]));
+    let sets: Vec<LabelSet> = sets.collect();
+    let (fs, dir) = block_of(&sets);
+    let path = dir.join("index");
+    fs.set_content(&path, with_one_list(&fs.read(&path).unwrap()));
+    for pattern in ["v.+", "v01|v02", ".+", ".*5"] {
+        let block = Block::open(Arc::new(fs.clone()), &dir).unwrap();
+        assert_eq!(block.damages(), vec![]);
+        assert_answers(&block, &sets, &[Matcher::new("n", MatchOp::Regex, pattern).unwrap()]);
+        let damages = block.damages();
+        let overlap = |damage: &Damage| damage.part == DamagedPart::Postings && damage.what.contains("label overlap");
+        assert!(damages.len() == 1 && damages.iter().all(overlap), "{pattern}: {damages:?}");
+    }
 }

@@ -157,3 +157,24 @@ fn verify_finds_whatever_was_taken_from_a_directory_and_names_it() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn verify_names_a_block_that_a_start_set_aside_until_it_is_taken_away() {
+    let witness = lived();
+    let disk = witness.store.fs.kill();
+    let ulid = witness.db().blocks()[0].meta.ulid;
+    disk.set_content(&Path::new(DATA).join(ulid.to_string()).join("index"), b"no index".to_vec());
+    open(&disk, &witness.store.clock, small()).unwrap().close();
+    for deep in [false, true] {
+        let report = witness.verify(&disk, deep);
+        assert_eq!(report.exit_code(), 1, "{}", report.to_table());
+        let words = format!("block {ulid}, ");
+        let is_named = |finding: &String| finding.starts_with(&words) && finding.contains("lies in quarantine");
+        assert!(report.stages.iter().any(|stage| stage.findings.iter().any(is_named)), "{}", report.to_table());
+    }
+    disk.remove_dir_all(&Path::new(DATA).join(names::QUARANTINE_DIR).join(format!("block-{ulid}"))).unwrap();
+    for deep in [false, true] {
+        let report = witness.verify(&disk, deep);
+        assert_eq!(report.exit_code(), 0, "{}", report.to_table());
+    }
+}

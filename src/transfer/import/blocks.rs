@@ -23,6 +23,15 @@ const CHUNK_SAMPLES_MAX: usize = 120;
 const RANGES_IN_SMALL_BLOCKS: i64 = 24;
 const RANGES_OF_A_LARGE_BLOCK: i64 = 9;
 
+/// What stands under the name of a block.
+enum Earlier {
+    Absent,
+    /// All of its samples are there.
+    Whole(ImportedBlock),
+    /// Some are deleted, and still stored.
+    DeletedFrom,
+}
+
 impl Import {
     /// Writes the blocks that are not there yet.
     pub(super) fn write_blocks(
@@ -49,19 +58,44 @@ impl Import {
         let total = blocks.len() as u64;
         for (written, (block, ranges)) in (0u64..).zip(blocks) {
             progress.writing(written, total);
-            let is_known = |ulid: &Ulid| self.state.blocks.iter().any(|known| known.ulid == ulid.to_string());
-            let mut names = self.state.block_names(block, ranges_per_block);
-            let name = names.find(|ulid| is_known(ulid) || !ended.contains(ulid));
-            let Some(ulid) = name.filter(|ulid| !is_known(ulid)) else { continue };
-            let imported = self.block(options, ulid, &ranges, &sorted)?;
-            self.state.blocks.extend(imported);
-            self.work.save(&self.state)?;
+            for ulid in self.state.block_names(block, ranges_per_block) {
+                if self.state.blocks.iter().any(|known| known.ulid == ulid.to_string()) {
+                    break;
+                }
+                if ended.contains(&ulid) {
+                    continue;
+                }
+                let imported = match self.earlier(options, ulid)? {
+                    Earlier::Whole(block) => Some(block),
+                    // What is gone from it comes back under the next name.
+                    Earlier::DeletedFrom => continue,
+                    Earlier::Absent => self.block(options, ulid, &ranges, &sorted)?,
+                };
+                self.state.blocks.extend(imported);
+                self.work.save(&self.state)?;
+                break;
+            }
         }
         progress.writing(total, total);
         Ok(())
     }
 
-    /// The block of some ranges: written, proven and put in its place, unless an earlier attempt did that.
+    /// What an earlier attempt or import left under a name. Names are made of the text, so it is the same samples.
+    fn earlier(&self, options: &ImportOptions, ulid: Ulid) -> Result<Earlier, ImportError> {
+        let dir = options.data_dir.join(ulid.to_string());
+        if !self.work.fs.exists(&dir) {
+            return Ok(Earlier::Absent);
+        }
+        let block = Block::open(self.work.fs.clone(), &dir)?;
+        let check = block::check(&block, &mut |_| ());
+        match check.findings.into_iter().next() {
+            Some(finding) => Err(ImportError::Damaged { ulid: ulid.to_string(), finding: finding.what }),
+            None if check.visible != check.stored => Ok(Earlier::DeletedFrom),
+            None => Ok(Earlier::Whole(ImportedBlock { was_there: true, ..describe(&block, check.stored) })),
+        }
+    }
+
+    /// The block of some ranges: written, proven and put in its place.
     fn block(
         &mut self,
         options: &ImportOptions,
@@ -70,13 +104,6 @@ impl Import {
         sorted: &Sorted,
     ) -> Result<Option<ImportedBlock>, ImportError> {
         let fs = self.work.fs.clone();
-        let dir = options.data_dir.join(ulid.to_string());
-        if fs.exists(&dir) {
-            // Names are made of the text: it was imported before, or this is the block that was written last.
-            let block = Block::open(fs, &dir)?;
-            let found = block::check(&block, &mut |_| ()).stored;
-            return Ok(Some(ImportedBlock { was_there: true, ..describe(&block, found) }));
-        }
         let mut writer = BlockWriter::create(fs, &options.data_dir, ulid, WriterOptions::default())?;
         let mut expected = Tally::ZERO;
         let mut range: Option<TimeRange> = None;
@@ -113,13 +140,15 @@ impl Import {
             ..BlockOrigin::default()
         };
         let Some(prepared) = writer.finish(origin)? else { return Ok(None) };
-        let found = block::check(&*prepared.open()?, &mut |_| ()).stored;
-        if found != expected {
-            let aside = prepared.quarantine(
-                &options.data_dir.join(names::QUARANTINE_DIR),
-                "an import wrote other samples than are read back",
-            )?;
-            return Err(ImportError::Refused { ulid: ulid.to_string(), expected, found, aside });
+        let check = block::check(&*prepared.open()?, &mut |_| ());
+        let found = check.stored;
+        if found != expected || !check.is_good() {
+            let reason = match check.findings.into_iter().next() {
+                Some(finding) => finding.what,
+                None => format!("{expected} were written, {found} are read back"),
+            };
+            let aside = prepared.quarantine(&options.data_dir.join(names::QUARANTINE_DIR), &reason)?;
+            return Err(ImportError::Refused { ulid: ulid.to_string(), reason, aside });
         }
         Ok(Some(describe(&*prepared.publish()?, found)))
     }

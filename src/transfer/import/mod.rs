@@ -7,7 +7,8 @@
 //!
 //! Memory holds one run and the labels of all series. An interrupted import goes on where its last run ended, if it is
 //! started again over the same source; nothing is imported twice, since the names of the blocks are made of the text
-//! alone. A name that the ledger saw go is not used again: a start removes what a crash left of a block that is gone.
+//! alone. A name that the ledger saw go is not used again: a start removes what a crash left of a block that is gone. Nor
+//! is that of a block from which samples were deleted.
 
 mod blocks;
 mod run;
@@ -25,7 +26,7 @@ use crate::clock::Clock;
 use crate::encoding::crc32c_more;
 use crate::fs::{Fs, ReadFile};
 use crate::ledger::LedgerError;
-use crate::model::{Label, LabelSet, Tally, TimestampMs};
+use crate::model::{Label, LabelSet, TimestampMs};
 use crate::text::{Line, TextError, TextFormat, TextReader};
 use run::Pending;
 use series::SeriesTable;
@@ -115,15 +116,24 @@ pub enum ImportError {
     /// The ledger, which tells the names of blocks that are gone, could not be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The block of an earlier import of the text is damaged.
+    #[error(
+        "block {ulid} of an earlier import of this text is damaged: {finding}; move it out of the data directory, and import \
+         the text again"
+    )]
+    Damaged {
+        /// Its name.
+        ulid: String,
+        /// What is wrong with it.
+        finding: String,
+    },
     /// A block does not hold what was given to it.
-    #[error("block {ulid} was refused: {expected} were written, {found} are read back; it was set aside as {}", aside.display())]
+    #[error("block {ulid} was refused: {reason}; it was set aside as {}", aside.display())]
     Refused {
         /// Its name.
         ulid: String,
-        /// What was written.
-        expected: Tally,
-        /// What is read back.
-        found: Tally,
+        /// What was found when it was read back.
+        reason: String,
         /// Where it is now.
         aside: PathBuf,
     },

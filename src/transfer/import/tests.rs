@@ -9,6 +9,7 @@ use crate::clock::ManualClock;
 use crate::db::{Db, DbOptions, ReplayWatch};
 use crate::fs::sim::SimFs;
 use crate::model::{Matcher, TimeRange};
+use crate::planted::{self, Bug};
 use crate::storage::{Column, Queryable as _, SelectHints};
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -277,21 +278,54 @@ fn served<T>(fs: &SimFs, then: impl FnOnce(&Db) -> T) -> T {
 #[test]
 fn import_of_a_text_that_was_deleted_meanwhile_brings_it_back_for_good() {
     let (text, samples) = text(2, 30);
-    let fs = SimFs::new(1);
-    fs.set_content(Path::new("/text"), text.into_bytes());
-    let first = run(&fs, 1000).unwrap();
-    served(&fs, |db| {
-        db.delete_series(&[Matcher::equal("__name__", "m")], TimeRange::ALL).unwrap();
-        assert_eq!(db.clean_tombstones().unwrap(), first.blocks.len());
-    });
-    assert_eq!(stored(&fs), Samples::new());
-    let second = run(&fs, 1000).unwrap();
-    assert!(second.blocks.iter().all(|block| !block.was_there));
-    for _ in 0..2 {
-        served(&fs, |_db| ());
+    // Whether the deleted samples are still stored, and only hidden, or gone with their blocks.
+    for is_cleaned in [true, false] {
+        let fs = SimFs::new(1);
+        fs.set_content(Path::new("/text"), text.clone().into_bytes());
+        let first = run(&fs, 1000).unwrap();
+        served(&fs, |db| {
+            db.delete_series(&[Matcher::equal("__name__", "m")], TimeRange::ALL).unwrap();
+            if is_cleaned {
+                assert_eq!(db.clean_tombstones().unwrap(), first.blocks.len());
+            }
+        });
+        assert_eq!(stored(&fs), Samples::new());
+        let second = run(&fs, 1000).unwrap();
+        assert!(second.blocks.iter().all(|block| !block.was_there));
+        for _ in 0..2 {
+            served(&fs, |_db| ());
+            assert_eq!(stored(&fs), samples);
+        }
+        let third = run(&fs, 7).unwrap();
+        let names = |report: &ImportReport| report.blocks.iter().map(|block| block.ulid.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&third), names(&second));
+        assert!(third.blocks.iter().all(|block| block.was_there), "under their second names");
         assert_eq!(stored(&fs), samples);
     }
-    let third = run(&fs, 7).unwrap();
-    assert!(third.blocks.iter().all(|block| block.was_there), "under their second names");
-    assert_eq!(stored(&fs), samples);
+}
+
+#[test]
+fn import_of_a_text_whose_block_was_damaged_meanwhile_is_an_error_that_names_it() {
+    let fs = SimFs::new(1);
+    fs.set_content(Path::new("/text"), text(2, 30).0.into_bytes());
+    let ulid = run(&fs, 1000).unwrap().blocks[0].ulid.clone();
+    let segment = Path::new("/data").join(&ulid).join("chunks/000001");
+    let mut bytes = fs.read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs.set_content(&segment, bytes);
+    let error = run(&fs, 1000).unwrap_err();
+    assert!(matches!(&error, ImportError::Damaged { ulid: named, .. } if *named == ulid), "{error}");
+    assert!(error.to_string().contains("chunks/000001"), "{error}");
+}
+
+#[test]
+fn import_whose_block_reads_back_with_a_fault_is_refused_though_its_samples_are_right() {
+    let fs = SimFs::new(1);
+    fs.set_content(Path::new("/text"), text(2, 30).0.into_bytes());
+    let (result, strikes) = planted::with(Bug::PostingMissing, || run(&fs, 1000));
+    let error = result.unwrap_err();
+    assert!(strikes > 0);
+    assert!(matches!(&error, ImportError::Refused { reason, .. } if reason.contains("postings")), "{error}");
+    assert_eq!(stored(&fs), Samples::new());
 }

@@ -5,6 +5,7 @@ use ulid::Ulid;
 use super::*;
 use crate::block::{Block, BlockOrigin, BlockWriter, WriterOptions};
 use crate::chunk::ChunkBuilder;
+use crate::db::LostBlock;
 use crate::ledger::{Event, FlushedUpTo, Ledger, LeftSamples};
 use crate::model::{SampleValue, Tally};
 use crate::wal::{self, CheckpointPlan, Compression};
@@ -57,6 +58,46 @@ impl Log {
 
     fn record(&self, events: &[Event]) {
         self.ledger().append(events, 0).unwrap();
+    }
+
+    fn read_ledger(&self) -> ledger::Contents {
+        ledger::read(&SystemFs, &self.dir.path().join(names::LEDGER_DIR)).unwrap()
+    }
+
+    fn remove_block(&self, ulid: Ulid) {
+        SystemFs.remove_dir_all(&self.dir.path().join(ulid.to_string())).unwrap();
+    }
+
+    /// Moves a block where a start moves one that it cannot open; gives its place.
+    fn set_aside(&self, ulid: Ulid, is_covered: bool) -> PathBuf {
+        let quarantine = self.dir.path().join(names::QUARANTINE_DIR);
+        SystemFs.create_dir_all(&quarantine).unwrap();
+        let place = quarantine.join(format!("block-{ulid}"));
+        SystemFs.rename(&self.dir.path().join(ulid.to_string()), &place).unwrap();
+        let lost = LostBlock {
+            ulid,
+            min_time_ms: None,
+            max_time_ms: None,
+            reason: "not an index".to_owned(),
+            found_ms: 0,
+            is_covered,
+            is_moved: true,
+        };
+        self.replace(&quarantine.join(format!("block-{ulid}.json")), &serde_json::to_vec(&lost).unwrap());
+        place
+    }
+
+    /// The blocks as a listing finds them now.
+    fn listed(&self) -> Blocks {
+        let mut stage = Stage::new("blocks");
+        Blocks::check(&Self::fs(), self.dir.path(), false, &ProgressBar::hidden(), &mut stage).unwrap()
+    }
+
+    /// What is said of the directories, where the blocks were listed and the ledger was read before.
+    fn directories(&self, ledger: &ledger::Contents, blocks: &Blocks) -> Stage {
+        let mut stage = Stage::new("conservation");
+        conservation::directories(&SystemFs, self.dir.path(), ledger, blocks, &mut stage).unwrap();
+        stage
     }
 
     fn verify_blocks(&self, deep: bool) -> VerifyReport {
@@ -122,6 +163,89 @@ fn flipped_byte_of_a_chunk_is_found_with_and_without_decoding() {
     for deep in [true, false] {
         assert_wrong(&log.verify_blocks(deep), "blocks", &BLOCK.to_string());
     }
+}
+
+#[test]
+fn flipped_byte_of_a_postings_list_is_found_with_and_without_decoding() {
+    let index = |log: &Log| log.dir.path().join(BLOCK.to_string()).join("index");
+    let bytes = SystemFs.read(&index(&flushed_log())).unwrap();
+    let u32_at = |at: usize| u32::from_be_bytes(*bytes[at..].first_chunk().unwrap()) as usize;
+    // The list of all series comes first. Each has its length and count in front, and a checksum behind.
+    let all = u32_at(bytes.len() - 52 + 36);
+    let second = all + 4 + u32_at(all) + 4;
+    for list in [all, second.next_multiple_of(4)] {
+        let log = flushed_log();
+        let mut bytes = bytes.clone();
+        bytes[list + 11] ^= 4;
+        log.replace(&index(&log), &bytes);
+        for deep in [true, false] {
+            assert_wrong(&log.verify_blocks(deep), "blocks", &format!("block {BLOCK}: index: checksum of a section"));
+        }
+    }
+}
+
+#[test]
+fn block_in_quarantine_is_found_until_it_is_removed_or_others_have_its_samples() {
+    let set_aside = |is_covered, is_recorded| {
+        let log = flushed_log();
+        let place = log.set_aside(BLOCK, is_covered);
+        let (tally, reason) = (tally(&samples(FLUSHED_MS)), "not an index".to_owned());
+        if is_recorded {
+            log.record(&[Event::Quarantined { ulid: BLOCK, tally, reason }]);
+        }
+        (log, place)
+    };
+    let words = format!("block {BLOCK}, 12 samples, lies in quarantine: not an index");
+    for deep in [true, false] {
+        for is_recorded in [true, false] {
+            let (log, place) = set_aside(false, is_recorded);
+            let report = log.verify_blocks(deep);
+            assert_wrong(&report, "blocks", &words);
+            assert_eq!(stage(&report, "conservation").status, StageStatus::Proven, "{}", report.to_table());
+            SystemFs.remove_dir_all(&place).unwrap();
+            let report = log.verify_blocks(deep);
+            assert_eq!(report.exit_code() == 0, is_recorded, "{}", report.to_table());
+        }
+        let (log, place) = set_aside(false, true);
+        SystemFs.rename(&place, &log.dir.path().join(BLOCK.to_string())).unwrap();
+        let report = log.verify_blocks(deep);
+        assert_eq!(report.exit_code(), 0, "put back: {}", report.to_table());
+        let (log, _) = set_aside(true, true);
+        let report = log.verify_blocks(deep);
+        assert_eq!(report.exit_code(), 0, "covered: {}", report.to_table());
+    }
+    // One that nobody knows anything about.
+    let log = flushed_log();
+    log.write_block(Ulid(9), &samples(FLUSHED_MS));
+    let place = log.set_aside(Ulid(9), true);
+    SystemFs.remove_file(&place.with_extension("json")).unwrap();
+    let words = format!("block {}, an unknown number of samples, lies in quarantine: there is no note", Ulid(9));
+    assert_wrong(&log.verify_blocks(false), "blocks", &words);
+}
+
+#[test]
+fn block_published_and_recorded_after_the_blocks_were_listed_is_not_missing() {
+    let log = flushed_log();
+    let (listed, other) = (log.listed(), Ulid(9));
+    log.write_block(other, &samples(FLUSHED_MS));
+    log.record(&[Event::Adopted { ulid: other, tally: tally(&samples(FLUSHED_MS)) }]);
+    let ledger = log.read_ledger();
+    let stage = log.directories(&ledger, &listed);
+    assert_eq!((stage.findings_total, stage.notes.len()), (0, 1), "{stage:?}");
+    assert!(stage.notes[0].contains("came since"), "{stage:?}");
+    log.remove_block(other);
+    let stage = log.directories(&ledger, &listed);
+    assert!(stage.findings.concat().contains(&format!("block {other} is missing")), "{stage:?}");
+}
+
+#[test]
+fn block_that_ended_after_the_ledger_was_read_is_not_missing() {
+    let log = flushed_log();
+    let ledger = log.read_ledger();
+    log.record(&[Event::Expired { ulid: BLOCK, tally: tally(&samples(FLUSHED_MS)) }]);
+    log.remove_block(BLOCK);
+    let stage = log.directories(&ledger, &log.listed());
+    assert_eq!((stage.findings_total, stage.notes.len()), (0, 0), "{stage:?}");
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn run(block: &Block, decodes: bool, on_progress: &mut dyn FnMut(u64)) -> BlockC
     checker.check_postings(on_progress);
     checker.check_meta();
     on_progress(checker.bytes_done);
-    if checker.check.is_good() {
+    if decodes && checker.check.is_good() {
         shared.damages.clear();
     }
     checker.check

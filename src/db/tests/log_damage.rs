@@ -316,6 +316,8 @@ fn log_that_was_removed_goes_on_behind_its_segments_and_receipts_of_what_leaves_
     let kept = answered(&store.db);
     let before = store.db.ledger_state().left_log;
     append(&mut store, 200..500);
+    let files = LogFiles::list(&store.fs, &wal_dir()).unwrap().files;
+    assert_eq!(files.first().map(|file| file.number), Some(known + 1));
     store.db.flush_if_due().unwrap();
     let truncated = store.db.checkpoint().unwrap().unwrap();
     assert!(truncated.up_to_segment > known && truncated.requests > 0, "{truncated:?}");

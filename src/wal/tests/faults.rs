@@ -122,22 +122,19 @@ fn idle_writer_seals_one_empty_group_and_no_more() {
 #[test]
 fn group_that_a_request_joined_as_the_writer_fell_idle_has_an_empty_one_behind_it() {
     let fs = SimFs::with_dir(1, Path::new("/data"));
-    let (committer, source) = start(&fs, WalOptions { idle_seal_after: Duration::from_millis(1), ..options() });
-    put(&committer, &source, 1).unwrap();
-    // Whoever is admitted holds the gate, at which the writer that falls idle waits.
-    for timestamp_ms in 2..30 {
+    let (committer, source) = start(&fs, WalOptions { idle_seal_after: Duration::from_millis(2), ..options() });
+    let is_empty = |group: u64| {
+        let (_, kept) = scan_all(&fs, Path::new("/data/wal"));
+        kept.seals.iter().any(|(seal, _)| seal.group == group && seal.requests.is_empty())
+    };
+    for timestamp_ms in (0..40).step_by(2) {
+        put(&committer, &source, timestamp_ms).unwrap();
+        // Whoever is admitted holds the gate, at which the writer that falls idle waits.
         let admission = committer.admit().unwrap();
-        source.push(samples_record(&[(1, timestamp_ms, 1.0)]));
+        source.push(samples_record(&[(1, timestamp_ms + 1, 1.0)]));
         let began = Instant::now();
-        until("the idle time", || began.elapsed() > Duration::from_millis(3));
-        admission.commit(1, digest(1, timestamp_ms, 1.0)).wait().unwrap();
-        let is_empty = |group: u64| {
-            scan_all(&fs, Path::new("/data/wal"))
-                .1
-                .seals
-                .iter()
-                .any(|(seal, _)| seal.group == group && seal.requests.is_empty())
-        };
+        until("the idle time", || began.elapsed() > Duration::from_millis(6));
+        admission.commit(1, digest(1, timestamp_ms + 1, 1.0)).wait().unwrap();
         until("the idle seal", || is_empty(committer.status().last_group));
     }
     committer.shutdown();
